@@ -1,0 +1,108 @@
+"""What numba does not offer by itself: unaligned 8-byte loads and 32-byte scans, as LLVM instructions.
+
+Every buffer that these read must have SLACK readable bytes behind the last byte that is meant, or the caller must
+stay SLACK bytes away from its end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+SLACK = 32
+
+_I8 = ir.IntType(8)
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+_V32 = ir.VectorType(_I8, 32)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(builder.bitcast(data, _I8.as_pointer()), [index])
+
+
+def _splat(byte: int) -> Any:
+    return ir.Constant(_V32, [byte] * 32)
+
+
+@intrinsic
+def load_u64(typing: Any, array: Any, index: Any) -> Any:
+    """load_u64(uint8 array, int64 i) -> uint64: bytes i to i + 8, little-endian, any alignment."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        return builder.load(builder.bitcast(p, _I64.as_pointer()), align=1)
+
+    return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def copy_32(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
+    """copy_32(uint8 target, int64 to, uint8 source, int64 start): 32 bytes, any alignment."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        q = _pointer(context, builder, signature.args[2], args[2], args[3])
+        builder.store(builder.load(builder.bitcast(q, _V32.as_pointer()), align=1), builder.bitcast(p, _V32.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), codegen
+
+
+def _mask(builder: Any, bits: Any) -> Any:
+    return builder.bitcast(bits, _I32)
+
+
+@intrinsic
+def newline_mask(typing: Any, array: Any, index: Any) -> Any:
+    """newline_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k is a line feed."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
+        return _mask(builder, builder.icmp_unsigned("==", v, _splat(10)))
+
+    return types.uint32(array, types.int64), codegen
+
+
+@intrinsic
+def string_mask(typing: Any, array: Any, index: Any) -> Any:
+    """string_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k needs care inside a JSON string:
+    a quote, a backslash, a control character (< 0x20) or the start of something beyond ASCII (>= 0x80)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
+        quote = builder.icmp_unsigned("==", v, _splat(0x22))
+        backslash = builder.icmp_unsigned("==", v, _splat(0x5C))
+        # signed: bytes >= 0x80 are negative, so one comparison finds both them and control characters
+        low = builder.icmp_signed("<", v, _splat(0x20))
+        return _mask(builder, builder.or_(builder.or_(quote, backslash), low))
+
+    return types.uint32(array, types.int64), codegen
+
+
+@intrinsic
+def count_trailing_zeros(typing: Any, value: Any) -> Any:
+    """count_trailing_zeros(uint32) -> int64; 32 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 0)), _I64)
+
+    return types.int64(types.uint32), codegen
+
+
+@njit(inline="always")
+def mix64(x: np.uint64) -> np.uint64:
+    """A bijection of 64 bits that spreads every input bit (Degski's variant of the splitmix64 finaliser)."""
+    x ^= x >> np.uint64(32)
+    x *= np.uint64(0xD6E8FEB86659FD93)
+    x ^= x >> np.uint64(32)
+    x *= np.uint64(0xD6E8FEB86659FD93)
+    x ^= x >> np.uint64(32)
+    return x

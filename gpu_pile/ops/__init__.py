@@ -1,0 +1,1 @@
+"""One operation a file. gpu_pile.op.load_all() finds them."""

@@ -1,0 +1,92 @@
+"""Unicode classes and lower case from one generated table (tools/make_unicode_table.py), for every backend.
+
+The table is Unicode 14.0.0, that of Python 3.11. Class bits of a code point c:
+
+    ALPHA       c.isalpha()
+    NUMERIC     c.isnumeric()
+    WORD        c.isalnum() or c == "_", which is \\w of Python's re
+    SPACE       c.isspace(), which is what str.split() splits on and \\s of Python's re
+    LINE_BREAK  str.splitlines() ends a line at c
+    UPPER       c.isupper()
+
+Lower case is that of each code point by itself: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
+in one thing: a capital sigma at a word's end becomes the ordinary small sigma. U+0130 alone becomes two code points,
+"i" and U+0307, which is not a word character.
+
+Code points are looked up in two stages, so that the tables stay in the first-level cache:
+value(c) = leaves[stage[c >> 7] * 128 + (c & 127)].
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER = (1 << i for i in range(6))
+
+DOTTED_CAPITAL_I = 0x130
+
+with (files("gpu_pile") / "unicode_table.npz").open("rb") as _file:
+    _table: Any = np.load(_file, allow_pickle=False)
+    VERSION: str = ".".join(str(n) for n in _table["version"])
+    FLAG_STAGE: np.ndarray[Any, Any] = _table["flag_stage"]
+    FLAG_LEAVES: np.ndarray[Any, Any] = _table["flag_leaves"]
+    LOWER_STAGE: np.ndarray[Any, Any] = _table["lower_stage"]
+    LOWER_LEAVES: np.ndarray[Any, Any] = _table["lower_leaves"]
+
+ASCII_FLAGS: np.ndarray[Any, Any] = FLAG_LEAVES[FLAG_STAGE[0] * 128 :][:128].copy()
+
+
+def flags(c: str) -> int:
+    """The class bits of one code point: for references and tests."""
+    return int(FLAG_LEAVES[int(FLAG_STAGE[ord(c) >> 7]) * 128 + (ord(c) & 127)])
+
+
+def lower(text: str) -> str:
+    """Each code point's lower case by itself: for references and tests."""
+    out = []
+    for c in text:
+        n = ord(c)
+        out.append(chr(n + int(LOWER_LEAVES[int(LOWER_STAGE[n >> 7]) * 128 + (n & 127)])))
+        if n == DOTTED_CAPITAL_I:
+            out.append("\u0307")
+    return "".join(out)
+
+
+def words(text: str) -> list[str]:
+    """Runs of word characters of the lower-cased text: for references and tests."""
+    out, run = [], ""
+    for c in lower(text):
+        if flags(c) & WORD:
+            run += c
+        elif run:
+            out.append(run)
+            run = ""
+    return [*out, run] if run else out
+
+
+@njit(inline="always")
+def decode_at(data, i):  # type: ignore[no-untyped-def]
+    """The code point whose UTF-8 begins at data[i], and its length in bytes. The bytes must be valid UTF-8."""
+    b = np.int64(data[i])
+    if b < 0x80:
+        return b, 1
+    if b < 0xE0:
+        return ((b & 0x1F) << 6) | (np.int64(data[i + 1]) & 0x3F), 2
+    if b < 0xF0:
+        return ((b & 0x0F) << 12) | ((np.int64(data[i + 1]) & 0x3F) << 6) | (np.int64(data[i + 2]) & 0x3F), 3
+    return (
+        ((b & 0x07) << 18)
+        | ((np.int64(data[i + 1]) & 0x3F) << 12)
+        | ((np.int64(data[i + 2]) & 0x3F) << 6)
+        | (np.int64(data[i + 3]) & 0x3F)
+    ), 4
+
+
+@njit(inline="always")
+def table_value(stage, leaves, c):  # type: ignore[no-untyped-def]
+    """The value of code point c in a two-stage table."""
+    return leaves[np.int64(stage[c >> 7]) * 128 + (c & 127)]
