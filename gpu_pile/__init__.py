@@ -1,3 +1,37 @@
-"""gpu_pile: deduplicate and filter language-model corpora of The Pile's shape."""
+"""gpu_pile: deduplicate and filter language-model corpora of The Pile's shape.
+
+import gpu_pile as gp
+gp.measure(texts)                  signals of each text
+gp.dedupe(texts, threshold=0.8)    duplicates, each with its witness
+gp.open_run("runs/pile")           a finished run
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 __version__ = "0.1.0"
+
+__all__ = ["Deduplicated", "Run", "TextColumn", "dedupe", "measure", "open_run"]
+
+_WHERE = {
+    "Deduplicated": "api",
+    "Run": "explore",
+    "TextColumn": "columns",
+    "dedupe": "api",
+    "measure": "api",
+    "open_run": "explore",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when first used, so that `import gpu_pile` and `gpu-pile --help` are quick."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'gpu_pile' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"gpu_pile.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

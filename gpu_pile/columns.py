@@ -35,12 +35,12 @@ class TextColumn:
 
     @property
     def backend(self) -> str:
-        """"cpu" or "cuda": where the buffers are."""
+        """ "cpu" or "cuda": where the buffers are."""
         return "cpu" if isinstance(self.data, np.ndarray) else "cuda"
 
     @property
     def n_bytes(self) -> int:
-        return int(len(self.data))
+        return len(self.data)
 
     @classmethod
     def empty(cls) -> TextColumn:

@@ -48,7 +48,9 @@ def copy_32(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p = _pointer(context, builder, signature.args[0], args[0], args[1])
         q = _pointer(context, builder, signature.args[2], args[2], args[3])
-        builder.store(builder.load(builder.bitcast(q, _V32.as_pointer()), align=1), builder.bitcast(p, _V32.as_pointer()), align=1)
+        builder.store(
+            builder.load(builder.bitcast(q, _V32.as_pointer()), align=1), builder.bitcast(p, _V32.as_pointer()), align=1
+        )
         return context.get_dummy_value()
 
     return types.void(target, types.int64, source, types.int64), codegen

@@ -1,0 +1,214 @@
+"""The Python API over texts in memory: measure and dedupe. Runs over files are opened with open_run (gpu_pile.explore)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gpu_pile import backend as backends
+from gpu_pile import signals as _signals
+from gpu_pile.columns import TextColumn
+from gpu_pile.config import Fuzzy
+from gpu_pile.dedup import bands as banding
+from gpu_pile.dedup.buckets import (
+    HASH_RECORD,
+    KEY_RECORD,
+    PAIR_RECORD,
+    Partitions,
+    candidate_pairs,
+    distinct_pairs,
+    equal_hashes,
+)
+from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
+from gpu_pile.ops.band_keys import band_keys
+from gpu_pile.ops.doc_hash import doc_hash
+from gpu_pile.ops.jaccard import jaccard
+from gpu_pile.ops.shingle_set import shingle_set
+from gpu_pile.ops.sketch import sketch
+from gpu_pile.ops.sketch_matches import sketch_matches
+from gpu_pile.parallel import run_tasks, worker_count
+
+Array = np.ndarray[Any, Any]
+
+PIECE_BYTES = 4 << 20
+"""Texts are handed to threads in pieces of this size."""
+
+_IN_MEMORY = 1 << 62
+
+
+def text_column(texts: Any) -> TextColumn:
+    """list[str], list[bytes], a pyarrow or pandas column of strings, or a TextColumn -> TextColumn.
+
+    Raises:
+        ValueError: a text is None. TypeError: a text is no string.
+    """
+    if isinstance(texts, TextColumn):
+        return texts
+    if hasattr(texts, "__arrow_c_array__") and not isinstance(texts, (pa.Array, pa.ChunkedArray)):
+        texts = pa.array(texts)
+    if isinstance(texts, (pa.Array, pa.ChunkedArray)):
+        return TextColumn.from_arrow(texts)
+    texts = list(texts)
+    try:
+        return TextColumn.from_arrow(pa.array(texts, pa.large_string()))
+    except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates, which Arrow cannot hold
+        return TextColumn.from_documents(texts)
+
+
+def measure(
+    texts: Any, signals: Sequence[str] | None = None, *, backend: str = "auto", workers: int | None = None
+) -> pa.Table:
+    """Signals of each text: a row a text, a column a signal (int64, or float64 with nulls where undefined).
+
+    Args:
+        texts: list[str], a pyarrow or pandas column, or a TextColumn.
+        signals: names of signals or of families; None for all. See `gpu-pile list signals`.
+        backend: auto, cpu or cuda.
+        workers: threads; None for one a core.
+    """
+    backends.choose(backend)
+    text = text_column(texts)
+    pieces = list(text.pieces(PIECE_BYTES)) or [text]
+    parts: list[Any] = [None] * len(pieces)
+
+    def one(i: int) -> None:
+        parts[i] = _signals.compute(pieces[i], signals)
+
+    run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
+    return pa.concat_tables(parts).combine_chunks()
+
+
+@dataclass(frozen=True)
+class Deduplicated:
+    """What dedupe() found. Rows are positions in the texts given.
+
+    keep:       bool[n], the documents that stay
+    witness:    int64[n], the kept document that a removed one duplicates; -1 for kept ones
+    similarity: float64[n], to the witness; 1 for equal texts, NaN for kept documents
+    cluster:    int64[n], the smallest row of the document's cluster; its own row where it has no duplicate
+    pairs:      table of a, b, similarity: verified pairs of distinct texts, a < b
+    """
+
+    keep: Array
+    witness: Array
+    similarity: Array
+    cluster: Array
+    pairs: pa.Table = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+
+def dedupe(
+    texts: Any, threshold: float = 0.8, *, backend: str = "auto", workers: int | None = None, **options: Any
+) -> Deduplicated:
+    """Exact and near duplicates among texts in memory; the longest of each cluster stays, then the first.
+
+    Args:
+        texts: list[str], a pyarrow or pandas column, or a TextColumn.
+        threshold: Jaccard similarity of shingles at which two texts are near duplicates.
+        backend: auto, cpu or cuda.
+        workers: threads; None for one a core.
+        options: any other setting of the configuration's dedupe.fuzzy section (shingle, width, sketch, size, seed,
+            bands, rows, verify, resolve).
+    """
+    backends.choose(backend)
+    fuzzy = Fuzzy(threshold=threshold, **options)
+    return _Memory(text_column(texts), fuzzy, worker_count(workers)).run()
+
+
+class _Memory:
+    def __init__(self, text: TextColumn, fuzzy: Fuzzy, workers: int) -> None:
+        self.text, self.fuzzy, self.workers = text, fuzzy, workers
+        self.n = len(text)
+
+    def over_pieces(self, text: TextColumn, function: Any) -> list[Any]:
+        pieces = list(text.pieces(PIECE_BYTES)) or [text]
+        results: list[Any] = [None] * len(pieces)
+
+        def one(i: int) -> None:
+            results[i] = function(pieces[i])
+
+        run_tasks([lambda i=i: one(i) for i in range(len(pieces))], self.workers)  # type: ignore[misc]
+        return results
+
+    def run(self) -> Deduplicated:
+        fuzzy, n = self.fuzzy, self.n
+        options = {"kind": fuzzy.shingle, "width": fuzzy.width}
+
+        def sketched(piece: TextColumn) -> Any:
+            return (doc_hash(piece), *sketch(piece, **options, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed))
+
+        hashes, sketches, shingles = (
+            np.concatenate(x) for x in zip(*self.over_pieces(self.text, sketched), strict=True)
+        )
+        rows = np.arange(n)
+        representative = rows.copy()
+        members, representatives = equal_hashes(_filled(HASH_RECORD, hi=hashes[:, 0], lo=hashes[:, 1], row=rows))
+        representative[members] = representatives
+
+        chosen = np.flatnonzero((representative == rows) & (shingles > 0))
+        bands, band_rows = (fuzzy.bands, fuzzy.rows) if fuzzy.bands else banding.choose(fuzzy.threshold, fuzzy.size)
+        keys = band_keys(np.ascontiguousarray(sketches[chosen]), bands=bands, rows=band_rows)
+        pairs = Partitions(PAIR_RECORD, n, _IN_MEMORY, Path())
+        candidate_pairs(
+            _filled(KEY_RECORD, key=keys.reshape(-1), row=np.repeat(chosen, bands or 0)),
+            fuzzy.bucket_neighbours_max,
+            pairs,
+            n,
+        )
+        ((a, b),) = distinct_pairs(pairs)
+        similarity = (
+            self.exact_similarity(a, b)
+            if fuzzy.verify == "exact"
+            else (sketch_matches(sketches, np.stack([a, b], axis=1)) / fuzzy.size)
+        )
+        found = similarity >= fuzzy.threshold
+        return self.resolve(representative, a[found], b[found], similarity[found])
+
+    def exact_similarity(self, a: Array, b: Array) -> Array:
+        wanted = np.unique(np.concatenate([a, b]))
+        if not len(wanted):
+            return np.empty(0)
+        text = TextColumn.from_arrow(self.text.to_arrow().take(pa.array(wanted)))
+        sets = self.over_pieces(text, lambda piece: shingle_set(piece, kind=self.fuzzy.shingle, width=self.fuzzy.width))
+        values = np.concatenate([s[0] for s in sets])
+        offsets = np.concatenate(([0], np.cumsum(np.concatenate([np.diff(s[1]) for s in sets]))))
+        counts = jaccard(values, offsets, np.stack([np.searchsorted(wanted, a), np.searchsorted(wanted, b)], axis=1))
+        return counts[:, 0] / counts[:, 1]
+
+    def resolve(self, representative: Array, a: Array, b: Array, similarity: Array) -> Deduplicated:
+        n = self.n
+        rows = np.arange(n)
+        component = components(n, np.concatenate([a, rows]), np.concatenate([b, representative]))
+        # a set of equal texts is one node, its representative: equal texts are equally long, the first one stays
+        order = np.lexsort((rows, -np.diff(self.text.offsets)))
+        rank = np.empty(n, np.int64)
+        rank[order] = rows
+        eligible = representative == rows
+        if self.fuzzy.resolve == "witness":
+            kept, witness, at = witnesses(order, eligible, rank, a, b, similarity)
+        else:
+            kept, witness, at = connected_survivors(order, eligible, component, a, b, similarity)
+        node_witness = witness[representative]
+        copy = kept[representative] & ~eligible
+        witness = np.where(copy, representative, np.where(kept[representative], -1, node_witness))
+        at = np.where(copy, 1.0, np.where(kept[representative], np.nan, at[representative]))
+        table = pa.table({"a": a, "b": b, "similarity": similarity})
+        return Deduplicated(kept, witness, at, component, table)
+
+
+def _filled(dtype: np.dtype[Any], **columns: Array) -> Partitions:
+    """All records in one partition in memory."""
+    n = len(columns["row"])
+    records = np.empty(n, dtype)
+    for name, values in columns.items():
+        records[name] = values
+    partitions = Partitions(dtype, n, _IN_MEMORY, Path())
+    partitions.add(np.empty(0, np.uint64), records)
+    return partitions

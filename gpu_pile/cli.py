@@ -1,0 +1,222 @@
+"""The command line: gpu-pile. The only file that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+import gpu_pile
+from gpu_pile import config as configuration
+from gpu_pile.errors import GpuPileError, UsageError
+
+app = typer.Typer(
+    help="Deduplicate and filter language-model corpora of The Pile's shape, with a reason for every removal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="a YAML configuration; configs/pile.yaml has every option")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="override one setting; may be repeated")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="print the resolved configuration and the plan, read and write nothing more")
+]
+Backend = Annotated[str | None, typer.Option("--backend", metavar="auto|cpu|cuda", help="overrides the configuration")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
+
+
+class _Bars:
+    """Progress bars on a terminal, nothing elsewhere; a stage of under two seconds shows none."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._timer: threading.Timer | None = None
+
+    def begin(self, stage: str, total: int) -> None:
+        if err.is_terminal and total:
+            self._tasks[stage] = self.progress.add_task(stage, total=total)
+            if self._timer is None:
+                self._timer = threading.Timer(2.0, self.progress.start)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def advance(self, stage: str, done: int) -> None:
+        if stage in self._tasks:
+            self.progress.advance(self._tasks[stage], done)
+
+    def end(self, stage: str) -> None:
+        if stage in self._tasks:
+            self.progress.remove_task(self._tasks.pop(stage))
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self.progress.stop()
+
+
+def _load(path: Path, overrides: list[str] | None, backend: str | None) -> configuration.Config:
+    extra = list(overrides or ())
+    if backend is not None:
+        extra.append(f"backend={json.dumps(backend)}")
+    return configuration.load(path, extra)
+
+
+def _verb(last: str) -> Callable[..., None]:
+    def command(config: ConfigFile, set_: Overrides = None, dry_run: DryRun = False, backend: Backend = None) -> None:
+        from gpu_pile import pipeline, plan
+        from gpu_pile.stages.report import summary
+
+        settings = _load(config, set_, backend)
+        if dry_run:
+            out.print(escape(plan.describe(settings)))
+            return
+        bars = _Bars()
+        try:
+            with pipeline.prepared(settings, bars) as context:  # type: ignore[arg-type]
+                for line in plan.headline(context):
+                    err.print(f"[dim]{escape(line)}[/]")
+                pipeline.run_until(context, last)
+        finally:
+            bars.close()
+        for note in context.notes:
+            err.print(f"[yellow]note:[/] {escape(note)}")
+        for stage, entry in context.stopwatch.stages.items():
+            rate = (
+                f", {entry['text_bytes'] / 1e6 / entry['seconds']:.0f} MB/s of text" if entry.get("text_bytes") else ""
+            )
+            err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{rate}[/]")
+        if last == "report":
+            out.print(escape(summary(context.run)))
+        damages = pipeline.damages(context)
+        for damage in damages:
+            err.print(f"[red]damage:[/] {escape(damage)}")
+        if damages:
+            raise typer.Exit(1)
+
+    return command
+
+
+_VERBS = {
+    "run": (
+        "report",
+        "Everything: measure, dedupe, decide, write, report. Redoes only what is missing or has changed.",
+    ),
+    "measure": ("measure", "Read the shards once; store positions, hashes, sketches and signals."),
+    "dedupe": ("dedupe", "Find exact and near duplicates (measures first what is missing)."),
+    "decide": ("decide", "Apply thresholds and choose survivors (dedupes first what is missing)."),
+    "write": ("write", "Write the kept lines (decides first what is missing)."),
+    "report": ("report", "Write report.json and report.html (does first what is missing)."),
+}
+for _name, (_last, _help) in _VERBS.items():
+    app.command(_name, help=_help)(_verb(_last))
+
+
+@app.command()
+def show(
+    run: RunFolder,
+    doc_id: Annotated[list[int], typer.Argument(metavar="DOC_ID...", help="ids as in decisions/*.parquet")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a document")] = False,
+) -> None:
+    """Text, signals, cluster, witness and every reason with its value, of some documents."""
+    from gpu_pile.explore import open_run
+
+    opened = open_run(run)
+    for identifier in doc_id:
+        story = opened.document(identifier)
+        if as_json:
+            out.print_json(json.dumps(story, ensure_ascii=False))
+            continue
+        verdict = "[green]kept[/]" if story["keep"] else "[red]removed[/]"
+        out.print(
+            f"[bold]{identifier}[/]  {escape(story['shard'])} line {story['line']}  {escape(story['subset'] or '(no subset)')}  {verdict}"
+        )
+        for reason in story["reasons"]:
+            out.print(f"  [red]{escape(reason['rule'])}[/] {escape(reason['explanation'])}")
+        if story["witness"] is not None:
+            out.print(
+                f"  witness {story['witness']}, similarity {_number(story['similarity'])}, cluster {story['cluster']}"
+            )
+        elif story["cluster"] is not None:
+            out.print(f"  stays for cluster {story['cluster']}")
+        table = Table("signal", "value", box=None, padding=(0, 2))
+        for name, value in story["signals"].items():
+            table.add_row(name, _number(value))
+        out.print(table)
+        out.print(escape(story["text"]), style="dim" if not story["keep"] else None)
+        out.print()
+
+
+def _number(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+_LISTS = ("signals", "ops", "backends", "thresholds", "subsets")
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> None:
+    """What there is: signals, operations, backends, named thresholds, The Pile's subsets."""
+    from gpu_pile import catalogue
+
+    if what not in _LISTS:
+        raise UsageError(f"gpu-pile list {what}: there is nothing of that name; there are: {', '.join(_LISTS)}")
+    columns, rows = getattr(catalogue, what)()
+    table = Table(*columns, box=None, padding=(0, 2), header_style="bold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    out.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, what is missing, and the command that adds it."""
+    from gpu_pile import catalogue
+
+    for mark, line in catalogue.doctor():
+        out.print(f"{ {'ok': '[green]ok[/]  ', 'no': '[yellow]--[/]  '}[mark] }{escape(line)}")
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        out.print(f"gpu-pile {gpu_pile.__version__}")
+        raise typer.Exit()
+
+
+def main() -> NoReturn:
+    """Entry point: errors that people can act on are one paragraph, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except GpuPileError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted; run the same command again to go on")
+        sys.exit(130)
+    sys.exit(0)

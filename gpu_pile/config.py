@@ -1,0 +1,253 @@
+"""The configuration: every option with its default, its unit and its reason; strict, all errors at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field
+
+from gpu_pile.errors import ConfigError
+from gpu_pile.parallel import worker_count
+from gpu_pile.thresholds import Policy
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def _parse_bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+        if match is None or match[2].lower() not in _UNITS:
+            raise ValueError(f"expected a number of bytes such as 64MiB, got {value!r}")
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(_parse_bytes), Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values keep their types, nothing changes later."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+class Input(Section):
+    """What is read, and how."""
+
+    shards: list[str] = Field(min_length=1, description="files, folders or globs; relative to the working directory")
+    text_field: str = Field("text", min_length=1, description="path of the document's text, keys joined by dots")
+    subset_field: str = Field("meta.pile_set_name", min_length=1, description="path of the subset's name")
+    bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
+    text_lists: bool = Field(
+        False, description="a text may be a list of strings, joined by a blank line (lm_dataformat)"
+    )
+    bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
+    window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
+    line_bytes_max: Bytes = Field(2**30, description="a longer line is a bad line and is not kept in memory")
+    expansion_max: int = Field(
+        1000, gt=0, description="a shard may expand this many times, or to 1 GiB if that is more"
+    )
+
+
+class Measure(Section):
+    """What is computed from the text, once."""
+
+    signals: list[str] = Field(["lengths", "gopher_quality"], description="signal families: gpu-pile list signals")
+
+
+class Exact(Section):
+    enabled: bool = True
+    normalize: Literal["none", "words"] = Field(
+        "none", description="none: equal bytes; words: equal runs of lower-cased word characters"
+    )
+    skip_subsets: list[str] = Field([], description="subsets whose documents are never exact duplicates")
+
+
+class Fuzzy(Section):
+    enabled: bool = True
+    shingle: Literal["word", "byte", "char"] = "word"
+    width: int = Field(5, ge=1, le=1024, description="words, bytes or characters a shingle")
+    sketch: Literal["fss", "affine32"] = Field("fss", description="Fast Similarity Sketching, or affine permutations")
+    size: int = Field(128, ge=8, le=1024, description="values a sketch (K)")
+    seed: int = Field(0, ge=0, lt=2**63)
+    threshold: float = Field(
+        0.8, gt=0, le=1, description="Jaccard similarity at which two documents are near duplicates"
+    )
+    bands: int | None = Field(None, ge=1, description="null: chosen from the threshold (16 x 8 at 0.8)")
+    rows: int | None = Field(None, ge=1, description="null: chosen from the threshold")
+    verify: Literal["exact", "sketch"] = Field(
+        "exact",
+        description="exact: the Jaccard similarity of the texts, read again; sketch: estimated from the sketches",
+    )
+    resolve: Literal["witness", "connected"] = Field(
+        "witness",
+        description="witness: a removed document is a direct neighbour of a kept one; connected: one kept a component",
+    )
+    bucket_neighbours_max: int = Field(
+        128, ge=1, description="in a bucket, a document is compared with at most this many earlier ones"
+    )
+    skip_subsets: list[str] = Field([], description="subsets whose documents are never near duplicates")
+
+    @pydantic.model_validator(mode="after")
+    def _banding_fits(self) -> Fuzzy:
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError("bands and rows go together: give both, or neither to have them chosen from the threshold")
+        if self.bands and self.rows and self.bands * self.rows > self.size:
+            raise ValueError(
+                f"bands x rows = {self.bands * self.rows} needs a sketch of that size, size is {self.size}"
+            )
+        return self
+
+
+class Survivor(Section):
+    """Which of several duplicates stays: the first difference in this order decides, then the smallest doc_id."""
+
+    subsets: list[str] = Field([], description="subsets in order of preference; those not listed come after")
+    prefer: Literal["longest", "first"] = "longest"
+
+
+class Dedupe(Section):
+    exact: Exact = Exact()
+    fuzzy: Fuzzy = Fuzzy()
+    scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
+    survivor: Survivor = Survivor()
+
+
+class Write(Section):
+    level: int = Field(3, ge=-7, le=22, description="zstd level")
+    threads: int = Field(0, ge=0, description="zstd threads for one shard; shards are written side by side anyway")
+    checksum: bool = Field(True, description="add zstd's content checksum")
+
+
+class Config(Section):
+    """A whole run."""
+
+    input: Input
+    output: str = Field(min_length=1, description="the run directory; everything that is written is written there")
+    backend: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="threads; null: one for each core this process may use"
+    )
+    batch_bytes: Bytes = Field(16 * 2**20, description="decompressed bytes a worker holds at a time")
+    memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to the run directory")
+    measure: Measure = Measure()
+    dedupe: Dedupe = Dedupe()
+    thresholds: Policy = Policy()
+    write: Write = Write()
+
+    @property
+    def n_workers(self) -> int:
+        return worker_count(self.workers)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `key.path=value` overrides.
+
+    Raises:
+        ConfigError: lists every problem with its path, and the nearest known key for an unknown one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no configuration file {path}; an example to start from: {example_path()}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections such as 'input:', got {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    return parse(data, where=str(path))
+
+
+def parse(data: Mapping[str, Any], where: str = "configuration") -> Config:
+    """Check a mapping; see load()."""
+    try:
+        return Config.model_validate(data)
+    except pydantic.ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in describe_problems(error, Config))
+        raise ConfigError(f"{where}: {error.error_count()} problem(s):\n{problems}") from None
+
+
+def describe_problems(error: pydantic.ValidationError, model: type[BaseModel]) -> list[str]:
+    lines = []
+    for e in error.errors(include_url=False):
+        path = ".".join(str(p) for p in e["loc"]) or "(top level)"
+        if e["type"] == "extra_forbidden":
+            known = _keys_at(model, e["loc"][:-1])
+            near = difflib.get_close_matches(str(e["loc"][-1]), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+            lines.append(f"{path}: unknown key; {hint}")
+        elif e["type"] == "missing":
+            lines.append(f"{path}: required, and not given")
+        else:
+            lines.append(f"{path}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r:.80})")
+    return lines
+
+
+def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    for key in path:
+        field = model.model_fields.get(str(key))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML would silently take the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _override(data: dict[Any, Any], text: str) -> None:
+    path, separator, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise ConfigError(f"--set {text}: expected key.path=value, such as --set dedupe.fuzzy.threshold=0.7")
+    for key in keys[:-1]:
+        child = data.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {text}: {key!r} is a value ({child!r}), not a section")
+        data = child
+    try:
+        data[keys[-1]] = yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not valid YAML: {error}") from error
+
+
+def example_path() -> Path:
+    """configs/quickstart.yaml in a checkout or in the installed package."""
+    return configs_folder() / "quickstart.yaml"
+
+
+def configs_folder() -> Path:
+    installed = Path(str(files("gpu_pile") / "configs"))
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[1] / "configs"

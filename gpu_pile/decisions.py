@@ -1,0 +1,109 @@
+"""Decisions: which documents stay, and every reason why the others do not. Sees tables, never text.
+
+A document stays when it fails no threshold and is the survivor of its duplicates. Survivors are chosen among the
+documents that pass their thresholds, so nothing is removed as the duplicate of something that is removed itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gpu_pile.dedup.clusters import connected_survivors, witnesses
+
+Array = np.ndarray[Any, Any]
+
+EXACT = "exact_duplicate"
+NEAR = "near_duplicate"
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """The documents that have a duplicate, ascending by doc_id: arrays of n.
+
+    doc_id, cluster, representative: uint64, as in clusters.parquet
+    witness:    uint64, the kept document this one duplicates; its own id where there is none
+    similarity: float64, to the witness; 0 where unknown
+    exact, near: bool, whether it is removed as an exact or as a near duplicate
+    """
+
+    doc_id: Array
+    cluster: Array
+    witness: Array
+    similarity: Array
+    exact: Array
+    near: Array
+
+
+def resolve(
+    clusters: pa.Table,
+    pairs: pa.Table,
+    passing: Array,
+    preference: Sequence[Array],
+    how: str,
+) -> Clustered:
+    """Choose survivors and witnesses.
+
+    Args:
+        clusters, pairs: as dedupe wrote them.
+        passing: bool[n], for each row of clusters whether the document fails no threshold.
+        preference: arrays of n, smaller is better, the first one decides, then the next; then the smallest doc_id.
+        how: "witness" or "connected" (dedupe.fuzzy.resolve).
+    """
+    doc_id = clusters.column("doc_id").to_numpy()
+    n = len(doc_id)
+    order = np.lexsort((doc_id, *reversed(preference)))
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+    # a node is a set of equal documents, named by its representative; its best passing member stands for it
+    representative = np.searchsorted(doc_id, clusters.column("representative").to_numpy())
+    is_node = representative == np.arange(n)
+    best = np.full(n, n, np.int64)
+    np.minimum.at(best, representative[passing], rank[passing])
+    eligible = best < n
+    survivor = np.where(eligible, order[np.minimum(best, n - 1)], -1) if n else best
+    a = np.searchsorted(doc_id, pairs.column("a").to_numpy())
+    b = np.searchsorted(doc_id, pairs.column("b").to_numpy())
+    similarity = pairs.column("similarity").to_numpy()
+    node_order = np.argsort(best, kind="stable")
+    eligible &= is_node
+    if how == "connected":
+        component = np.searchsorted(doc_id, clusters.column("cluster").to_numpy())
+        kept, witness, at = connected_survivors(node_order, eligible, component, a, b, similarity)
+    else:
+        kept, witness, at = witnesses(node_order, eligible, best, a, b, similarity)
+    rows = np.arange(n)
+    node_kept, node_witness = kept[representative], witness[representative]
+    exact = node_kept & (survivor[representative] != rows)
+    near = ~node_kept & (node_witness >= 0)
+    chosen = np.where(exact, survivor[representative], np.where(near, survivor[node_witness], rows))
+    return Clustered(
+        doc_id,
+        clusters.column("cluster").to_numpy(),
+        doc_id[chosen],
+        np.where(exact, 1.0, np.where(near, at[representative], 0.0)),
+        exact,
+        near,
+    )
+
+
+def lists(names: Sequence[str], marks: Array, values: Array) -> tuple[pa.Array, pa.Array]:
+    """Per row, the names whose mark is set and their values.
+
+    Args:
+        names: m names. marks: bool[n, m]. values: float64[n, m].
+
+    Returns:
+        list<string>[n], list<double>[n]
+    """
+    row, column = np.nonzero(marks)
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=len(marks))))).astype(np.int32)
+    dictionary = pa.DictionaryArray.from_arrays(pa.array(column.astype(np.int32)), pa.array(list(names), pa.string()))
+    return (
+        pa.ListArray.from_arrays(offsets, dictionary.cast(pa.string())),
+        pa.ListArray.from_arrays(offsets, pa.array(values[row, column])),
+    )

@@ -1,0 +1,122 @@
+"""normal_words: the lower-cased words of each document, joined by one space.
+
+    normal_words(text) = (data uint8[n_bytes], offsets int64[n_docs + 1]), the buffers of a TextColumn
+
+Words are gpu_pile.unicode.words(document): runs of \\w of the text, lower-cased code point by code point. Two documents
+with equal words have equal normal forms and the other way round. A document without words gives an empty one.
+Lower-casing can lengthen a text (U+023A has two bytes, U+2C65 three), by no more than half.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile import unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.op import Op
+
+Array = np.ndarray[Any, Any]
+
+normal_words = Op(
+    "normal_words",
+    version=1,
+    documents=(
+        "a",
+        " a",
+        "a ",
+        "A  B\n\nc",
+        "...",
+        "under_score x-y z",
+        "Ⱥ" * 40,
+        "İstanbul aİ İ",
+        "Kelvin \u212a Ångström \u212b",
+        "e\u0301 é",
+        "漢字、かな",
+        "x\x00y",
+        "ΑΣ ΣΑ",
+        "😀a😀",
+    ),
+)
+
+
+@normal_words.reference
+def _reference(text: TextColumn) -> tuple[Array, Array]:
+    out = TextColumn.from_documents([" ".join(unicode.words(d.decode())) for d in text.documents()])
+    return out.data, out.offsets
+
+
+_ASCII_LOWER = np.array(
+    [ord(chr(c).lower()) if unicode.ASCII_FLAGS[c] & unicode.WORD else 0 for c in range(128)], np.uint8
+)
+
+
+@njit(nogil=True, cache=True)
+def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves, word_bit, out, bounds):  # type: ignore[no-untyped-def]
+    o = 0
+    for d in range(len(offsets) - 1):
+        start = o
+        gap = False  # a separator is due before the next word character
+        i, end = offsets[d], offsets[d + 1]
+        while i < end:
+            b = data[i]
+            if b < 0x80:
+                i += 1
+                folded = ascii_lower[b]
+                if folded == 0:
+                    gap = True
+                    continue
+                if gap and o > start:
+                    out[o] = 32
+                    o += 1
+                gap = False
+                out[o] = folded
+                o += 1
+                continue
+            c, n = unicode.decode_at(data, i)
+            i += n
+            if unicode.table_value(flag_stage, flag_leaves, c) & word_bit == 0:
+                gap = True
+                continue
+            if gap and o > start:
+                out[o] = 32
+                o += 1
+            gap = c == 0x130  # its lower case is "i" and a mark that is no word character
+            c += unicode.table_value(lower_stage, lower_leaves, c)
+            if c < 0x80:
+                out[o] = c
+                o += 1
+            elif c < 0x800:
+                out[o], out[o + 1] = 0xC0 | (c >> 6), 0x80 | (c & 0x3F)
+                o += 2
+            elif c < 0x10000:
+                out[o], out[o + 1], out[o + 2] = 0xE0 | (c >> 12), 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
+                o += 3
+            else:
+                out[o], out[o + 1] = 0xF0 | (c >> 18), 0x80 | ((c >> 12) & 0x3F)
+                out[o + 2], out[o + 3] = 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
+                o += 4
+        bounds[d + 1] = o
+    return o
+
+
+@normal_words.cpu
+def _cpu(text: TextColumn) -> tuple[Array, Array]:
+    out = np.empty(text.n_bytes + text.n_bytes // 2 + 8, np.uint8)
+    offsets = np.zeros(len(text) + 1, np.int64)
+    u = unicode
+    n = _normalize(
+        text.data,
+        text.offsets,
+        _ASCII_LOWER,
+        u.FLAG_STAGE,
+        u.FLAG_LEAVES,
+        u.LOWER_STAGE,
+        u.LOWER_LEAVES,
+        u.WORD,
+        out,
+        offsets,
+    )
+    return out[:n].copy(), offsets

@@ -1,0 +1,146 @@
+"""--dry-run: the resolved configuration, and what the run would read, hold and write."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from gpu_pile import backend, signals
+from gpu_pile.config import Config
+from gpu_pile.dedup import bands as banding
+from gpu_pile.ops.parse_lines import parse_lines
+from gpu_pile.shards import Shard, find_shards
+from gpu_pile.stages.context import Context
+from gpu_pile.stages.report import human_bytes
+
+SAMPLED_SHARDS = 3
+RESIDENT = 300 << 20
+"""What Python, NumPy, Arrow and the compiled kernels take by themselves, measured."""
+
+BLOCK_COPIES = 4
+"""A block under way exists as decompressed bytes, as text, as word or shingle hashes, and as measured columns."""
+
+MB_PER_CPU_SECOND = 60
+"""Text from file to decisions, measured; see benchmarks/README.md."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """From the first block of the first shards."""
+
+    expansion: float
+    """decompressed bytes / file bytes"""
+    text_share: float
+    """text bytes / decompressed bytes"""
+    document_bytes: float
+    """mean text bytes a document"""
+    shingles: float
+    """shingles / text byte"""
+
+
+def estimate(context: Context) -> Estimate:
+    file_bytes = stream_bytes = text_bytes = documents = 0
+    i = context.config.input
+    for shard in context.shards[:SAMPLED_SHARDS]:
+        reader = context.reader(shard)
+        for block in itertools.islice(reader, 1):
+            parsed = parse_lines(
+                block.data[: block.n_bytes],
+                text_path=tuple(i.text_field.split(".")),
+                subset_path=tuple(i.subset_field.split(".")),
+                skip_bom=True,
+                bare_strings=i.bare_strings,
+                text_lists=i.text_lists,
+            )
+            stream_bytes += block.n_bytes
+            text_bytes += parsed.text.n_bytes
+            documents += len(parsed.text)
+            file_bytes += min(reader.compressed_bytes_read, shard.n_bytes)
+    return Estimate(
+        stream_bytes / max(1, file_bytes),
+        text_bytes / max(1, stream_bytes),
+        text_bytes / max(1, documents),
+        {"word": 0.17}.get(context.config.dedupe.fuzzy.shingle, 1.0),
+    )
+
+
+def describe(config: Config) -> str:
+    """The text of --dry-run."""
+    shards = find_shards(config.input.shards, Path.cwd())
+    from gpu_pile.rundir import RunDir
+
+    context = Context(config, RunDir(Path(config.output)), shards, backend.choose(config.backend))
+    e = estimate(context)
+    file_bytes = sum(s.n_bytes for s in shards)
+    stream_bytes = file_bytes * e.expansion
+    text_bytes = stream_bytes * e.text_share
+    documents = text_bytes / max(1.0, e.document_bytes)
+    fuzzy = config.dedupe.fuzzy
+    n_signals = len(signals.names(config.measure.signals))
+    measured = documents * (4 * fuzzy.size + 8 * n_signals + 60)
+    bands = fuzzy.bands or banding.choose(fuzzy.threshold, fuzzy.size)[0]
+    spill = documents * bands * 16 if documents * bands * 64 > config.memory_bytes else 0
+    again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
+    blocks = config.n_workers * config.batch_bytes * BLOCK_COPIES
+    dedupe = min(config.memory_bytes, documents * bands * 64) + documents
+    seconds = text_bytes / 1e6 / MB_PER_CPU_SECOND / config.n_workers
+    lines = [
+        "# configuration",
+        yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
+        "",
+        "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
+        f"backend    {context.backend}, {config.n_workers} worker(s)",
+        f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
+        f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
+        f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / config.batch_bytes:,.0f} batches)",
+        f"memory     about {human_bytes(RESIDENT + max(blocks, dedupe))} at most: {human_bytes(RESIDENT)} for the program, "
+        f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; "
+        "besides 1 byte a document, 40 bytes a document with a candidate, 32 bytes a verified pair",
+        f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
+        f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
+        "(of documents in candidate pairs only)",
+        f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core",
+    ]
+    if fuzzy.enabled:
+        lines.append(f"banding    {_banding(config)}")
+    return "\n".join(lines)
+
+
+def headline(context: Context) -> list[str]:
+    """What a person should see before a run begins."""
+    config = context.config
+    lines = [
+        f"{len(context.shards)} shard(s), {human_bytes(sum(s.n_bytes for s in context.shards))}, "
+        f"backend {context.backend}, {config.n_workers} worker(s), into {config.output}"
+    ]
+    if config.dedupe.fuzzy.enabled:
+        lines.append(_banding(config))
+    return lines
+
+
+def _banding(config: Config) -> str:
+    fuzzy = config.dedupe.fuzzy
+    if fuzzy.bands is not None and fuzzy.rows is not None:
+        bands, rows = fuzzy.bands, fuzzy.rows
+    else:
+        bands, rows = banding.choose(fuzzy.threshold, fuzzy.size)
+    said = banding.describe(bands, rows, fuzzy.threshold)
+    found = banding.candidate_probability(fuzzy.threshold, bands, rows)
+    if found < 0.9:
+        better = banding.choose(fuzzy.threshold, fuzzy.size)
+        said += f"; only {found:.0%} of the pairs at the threshold are found, {better[0]} x {better[1]} finds more"
+    return said
+
+
+def _names(shards: list[Shard]) -> str:
+    names = [s.name for s in shards]
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])} ... {names[-1]}"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(np.ceil(seconds)), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

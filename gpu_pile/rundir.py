@@ -1,0 +1,147 @@
+"""The run directory: where everything is, what is done, and what made it.
+
+run.json                     resolved configuration, versions, every shard with its documents, bad lines, damage
+measured/<shard>.parquet     a row a document: position, subset, exact hash, sketch, signals
+pairs.parquet                verified pairs of near duplicates (doc_ids, similarity)
+clusters.parquet             documents with a duplicate: cluster, representative
+decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
+kept/<shard>.jsonl.zst       the kept lines, byte for byte
+bad_lines.jsonl  report.json  report.html
+timings.json                 how long each stage took (the only file that differs between equal runs)
+state/                       what made each file: a step is done when its file is there and its key matches
+scratch/                     spilled intermediates, removed at the end of a stage
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpu_pile import files
+from gpu_pile.errors import DataError, UsageError
+
+DOC_ID_LINE_BITS = 40
+SUBSET_UNKNOWN = ""
+
+
+def doc_id(shard_index: Any, line: Any) -> Any:
+    """uint64 id of a document: shard index * 2^40 + 0-based line index; line is 1-based."""
+    return (shard_index << DOC_ID_LINE_BITS) + (line - 1)
+
+
+def split_doc_id(identifier: int) -> tuple[int, int]:
+    """(shard index, 1-based line) of a doc_id."""
+    return identifier >> DOC_ID_LINE_BITS, (identifier & ((1 << DOC_ID_LINE_BITS) - 1)) + 1
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths and states of one run directory."""
+
+    path: Path
+
+    def measured(self, shard: str) -> Path:
+        return self.path / "measured" / f"{shard}.parquet"
+
+    def decisions(self, shard: str) -> Path:
+        return self.path / "decisions" / f"{shard}.parquet"
+
+    def kept(self, shard: str) -> Path:
+        return self.path / "kept" / f"{shard}.jsonl.zst"
+
+    @property
+    def pairs(self) -> Path:
+        return self.path / "pairs.parquet"
+
+    @property
+    def clusters(self) -> Path:
+        return self.path / "clusters.parquet"
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / "scratch"
+
+    def state_path(self, stage: str, shard: str | None = None) -> Path:
+        return self.path / "state" / (f"{stage}.json" if shard is None else f"{stage}/{shard}.json")
+
+    def state(self, stage: str, shard: str | None = None) -> dict[str, Any]:
+        """What is recorded of a finished step; {} where nothing is."""
+        value = files.read_json(self.state_path(stage, shard))
+        return value if isinstance(value, dict) else {}
+
+    def set_state(self, value: dict[str, Any], stage: str, shard: str | None = None) -> None:
+        files.write_json(self.state_path(stage, shard), value)
+
+    def forget(self, stage: str, shard: str | None = None) -> None:
+        """A step's outputs are about to change: it is not done until set_state."""
+        self.state_path(stage, shard).unlink(missing_ok=True)
+
+    def clear_scratch(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def claim(self, shard_names: list[str]) -> None:
+        """Make the folder, or check that it belongs to this run.
+
+        Raises:
+            UsageError: it holds something else: another run, or files that gpu-pile did not write.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"output {self.path} is a file; name a folder that gpu-pile may make")
+        previous = files.read_json(self.path / "run.json") or files.read_json(self.path / "state" / "claim.json")
+        if previous is None:
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock") if self.path.is_dir() else []
+            if strangers:
+                raise UsageError(
+                    f"output {self.path} holds files that are no run of gpu-pile ({', '.join(strangers[:5])}); "
+                    "choose an empty or a new folder"
+                )
+        else:
+            theirs = [s["name"] for s in previous["shards"]]
+            if not set(theirs) & set(shard_names):
+                raise UsageError(
+                    f"output {self.path} belongs to another run: its shards are {_some(theirs)}, "
+                    f"this configuration's are {_some(shard_names)}; choose another output, or remove that folder"
+                )
+        with files.disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        files.write_json(self.path / "state" / "claim.json", {"shards": [{"name": name} for name in shard_names]})
+
+    def remove_strays(self, shard_names: list[str]) -> list[str]:
+        """Remove the files of shards that are no longer among the inputs, and partial files; name the shards."""
+        gone: set[str] = set()
+        known = set(shard_names)
+        for folder, suffix in (("measured", ".parquet"), ("decisions", ".parquet"), ("kept", ".jsonl.zst")):
+            for file in sorted((self.path / folder).glob("*")):
+                if file.name.endswith(files.PARTIAL):
+                    file.unlink()
+                elif file.name.endswith(suffix) and file.name.removesuffix(suffix) not in known:
+                    gone.add(file.name.removesuffix(suffix))
+                    file.unlink()
+        for name in gone:
+            for stage in ("measure", "decide", "write"):
+                self.forget(stage, name)
+        return sorted(gone)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def open_dir(path: str | Path) -> RunDir:
+    """An existing run directory.
+
+    Raises:
+        UsageError: there is none.
+        DataError: it is damaged.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UsageError(f"there is no run directory {folder}; make one with: gpu-pile run CONFIG")
+    run = files.read_json(folder / "run.json")
+    if run is None:
+        raise UsageError(f"{folder} is not a (finished) run directory: it has no run.json; run: gpu-pile run CONFIG")
+    if not isinstance(run, dict) or "shards" not in run:
+        raise DataError(f"{folder / 'run.json'} is damaged: run the same gpu-pile command again")
+    return RunDir(folder)

@@ -1,0 +1,298 @@
+"""measure: each shard's text is read once; everything that later stages need becomes a row of measured/<shard>.parquet.
+
+Columns, a row a good document in the order of the lines:
+
+    line          int64    1-based line of the decompressed shard
+    start, length int64    the line's bytes in the decompressed stream, without the line feed
+    subset        string   "" where the document names none
+    text_bytes    int64    UTF-8 bytes of the text
+    hash_hi, hash_lo  uint64   the exact hash (of the normalised text, if dedupe.exact.normalize says so)
+    shingles      int64    shingles in the text, repetitions counted
+    sketch        binary   uint32[K], little-endian
+    ...           int64 or float64, a column a signal
+
+A file's bytes do not depend on workers or batch_bytes: row groups have a fixed number of rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpu_pile import files, op, signals
+from gpu_pile.columns import TextColumn
+from gpu_pile.errors import DataError
+from gpu_pile.ops.doc_hash import doc_hash
+from gpu_pile.ops.parse_lines import explain, parse_lines
+from gpu_pile.ops.sketch import sketch
+from gpu_pile.parallel import run_jobs
+from gpu_pile.shards import Block, Shard
+from gpu_pile.stages.context import Context
+
+ROW_GROUP = 65_536
+FORMAT = 1
+"""Raised when the meaning of a measured file changes."""
+
+FIXED = ("line", "start", "length", "subset", "text_bytes", "hash_hi", "hash_lo", "shingles", "sketch")
+
+
+def definition_key(context: Context) -> str:
+    """What measured files depend on besides the shard itself."""
+    c = context.config
+    fuzzy = c.dedupe.fuzzy
+    return files.key_of(
+        {
+            "format": FORMAT,
+            "input": c.input.model_dump(exclude={"shards"}),
+            "normalize": c.dedupe.exact.normalize,
+            "sketch": [fuzzy.shingle, fuzzy.width, fuzzy.sketch, fuzzy.size, fuzzy.seed],
+            "signals": signals.definition_versions(c.measure.signals),
+            "ops": {name: o.version for name, o in op.load_all().items()},
+        }
+    )
+
+
+def measure_text(text: TextColumn, config: Any, part: Any = None) -> dict[str, Any]:
+    """The columns that come from the text alone (see the module), as arrays."""
+    part = part or (lambda name: contextlib.nullcontext())
+    fuzzy = config.dedupe.fuzzy
+    with part("hash"):
+        hashed = text
+        if config.dedupe.exact.normalize == "words":
+            from gpu_pile.ops.normal_words import normal_words
+
+            hashed = TextColumn(*normal_words(text))
+        hashes = doc_hash(hashed)
+    with part("sketch"):
+        values, shingles = sketch(
+            text, kind=fuzzy.shingle, width=fuzzy.width, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed
+        )
+    with part("signals"):
+        table = signals.compute(text, config.measure.signals)
+    return {
+        "text_bytes": np.diff(text.offsets),
+        "hash_hi": np.ascontiguousarray(hashes[:, 0]),
+        "hash_lo": np.ascontiguousarray(hashes[:, 1]),
+        "shingles": shingles,
+        "sketch": pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(4 * fuzzy.size), len(text), [None, pa.py_buffer(values)]
+        ),
+        **{name: table.column(name) for name in table.column_names},
+    }
+
+
+class _Shard:
+    """The job of one shard (see parallel.Job)."""
+
+    def __init__(self, context: Context, shard: Shard, definition: str) -> None:
+        self.context, self.shard, self.definition = context, shard, definition
+        self.cost = shard.n_bytes
+        self.documents = self.text_bytes = 0
+        self.bad: list[tuple[int, str]] = []
+        self.stopped: str | None = None
+        self.rows: list[pa.Table] = []
+        self.n_rows = 0
+        self.writer: pq.ParquetWriter | None = None
+
+    def open(self) -> Iterator[Block]:
+        run = self.context.run
+        run.forget("measure", self.shard.name)
+        self.target = run.measured(self.shard.name)
+        self.atomic = files.atomic(self.target)
+        self.partial = self.atomic.__enter__()
+        self.reader = self.context.reader(self.shard)
+        yield from self.context.blocks("measure", self.reader)
+
+    def process(self, block: Block) -> tuple[pa.Table, list[tuple[int, str]], int]:
+        config, watch = self.context.config, self.context.stopwatch
+        with watch.part("measure", "parse"):
+            parsed = parse_lines(
+                block.data[: block.n_bytes],
+                text_path=tuple(config.input.text_field.split(".")),
+                subset_path=tuple(config.input.subset_field.split(".")),
+                skip_bom=block.start == 0,
+                bare_strings=config.input.bare_strings,
+                text_lists=config.input.text_lists,
+            )
+        columns = {
+            "line": parsed.line + block.first_line + 1,
+            "start": parsed.start + block.start,
+            "length": parsed.length,
+            "subset": parsed.subset.to_arrow().cast(pa.string()),
+            **measure_text(parsed.text, config, lambda name: watch.part("measure", name)),
+        }
+        bad = [
+            (int(line) + block.first_line + 1, explain(int(code), int(at), config.input.text_field))
+            for line, code, at in zip(parsed.bad_line, parsed.bad_reason, parsed.bad_position, strict=True)
+        ]
+        last_line = block.first_line + parsed.n_lines
+        block.release()
+        return pa.table(columns), bad, last_line
+
+    def consume(self, result: tuple[pa.Table, list[tuple[int, str]], int]) -> bool:
+        table, bad, last_line = result
+        long_lines = [b for b in self.reader.bad_lines if b[0] <= last_line and b not in self.bad]
+        self.bad = sorted([*self.bad, *bad, *long_lines])
+        most = self.context.config.input.bad_lines_max
+        if len(self.bad) > most:
+            self._stop()
+            line = self.bad[-1][0]
+            table = table.filter(pa.array(table.column("line").to_numpy() < line))
+        self.documents += len(table)
+        self.text_bytes += int(np.sum(table.column("text_bytes").to_numpy()))
+        with self.context.stopwatch.part("measure", "store"):
+            self._store(table)
+        return self.stopped is None
+
+    def _stop(self) -> None:
+        most = self.context.config.input.bad_lines_max
+        self.bad = self.bad[: most + 1]
+        line, reason = self.bad[-1]
+        self.stopped = (
+            f"more than input.bad_lines_max = {most} bad lines, the last at line {line} ({reason}); "
+            f"documents from line {line} on were not read"
+        )
+
+    def _store(self, table: pa.Table) -> None:
+        self.rows.append(table)
+        self.n_rows += len(table)
+        while self.n_rows >= ROW_GROUP:
+            whole = pa.concat_tables(self.rows)
+            self._write(whole.slice(0, ROW_GROUP))
+            self.rows = [whole.slice(ROW_GROUP)]
+            self.n_rows = len(self.rows[0])
+
+    def _write(self, table: pa.Table) -> None:
+        if self.writer is None:
+            self.writer = pq.ParquetWriter(
+                self.partial,
+                table.schema,
+                compression={
+                    n: "none" if n in ("sketch", "hash_hi", "hash_lo") else "zstd" for n in table.column_names
+                },
+                use_dictionary=["subset"],
+                write_statistics=False,
+            )
+        self.writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
+
+    def close(self) -> None:
+        context, name = self.context, self.shard.name
+        if self.stopped is None:
+            self.bad = sorted({*self.bad, *self.reader.bad_lines})
+            if len(self.bad) > context.config.input.bad_lines_max:
+                self._stop()
+        identity = self.reader.identity if self.stopped is None else file_identity(self.shard)
+        if self.n_rows or self.writer is None:
+            self._write(pa.concat_tables(self.rows) if self.rows else empty_table(context))
+        assert self.writer is not None
+        self.writer.close()
+        self.atomic.__exit__(None, None, None)
+        stat = self.shard.path.stat()
+        context.run.set_state(
+            {
+                "definition": self.definition,
+                "identity": identity,
+                "file": {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns},
+                "documents": self.documents,
+                "text_bytes": self.text_bytes,
+                "lines": self.reader.n_lines,
+                "stream_bytes": self.reader.stream_bytes,
+                "bad_lines": [{"line": line, "reason": reason} for line, reason in self.bad],
+                "stopped": self.stopped,
+                "damage": [asdict(d) for d in self.reader.damages],
+            },
+            "measure",
+            name,
+        )
+
+    def abandon(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self.partial.unlink(missing_ok=True)
+
+
+def empty_table(context: Context) -> pa.Table:
+    """A measured table of no documents."""
+    nothing = np.empty(0, np.int64)
+    return pa.table(
+        {
+            "line": nothing,
+            "start": nothing,
+            "length": nothing,
+            "subset": pa.array([], pa.string()),
+            **measure_text(TextColumn.empty(), context.config),
+        }
+    )
+
+
+def file_identity(shard: Shard) -> str:
+    """BLAKE2b-256 of the file's bytes, as ShardReader.identity."""
+    with shard.path.open("rb") as f:
+        digest = hashlib.blake2b(digest_size=32)
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_done(context: Context, shard: Shard, definition: str) -> bool:
+    """Whether the measured file is there and was made from this shard's bytes by these definitions."""
+    run = context.run
+    state = run.state("measure", shard.name)
+    if state.get("definition") != definition or not run.measured(shard.name).is_file():
+        return False
+    stat = shard.path.stat()
+    seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    if state["file"] != seen:
+        if state["file"]["bytes"] != seen["bytes"] or file_identity(shard) != state["identity"]:
+            context.notes.append(f"{shard.path} has changed since it was measured: it is measured again")
+            return False
+        run.set_state({**state, "file": seen}, "measure", shard.name)  # touched, not changed
+    return True
+
+
+def measure(context: Context) -> None:
+    """Measure every shard that is not done; then check that there are documents at all."""
+    definition = definition_key(context)
+    todo = [s for s in context.shards if not is_done(context, s, definition)]
+    with context.stage("measure", todo) as entry:
+        run_jobs([_Shard(context, s, definition) for s in todo], context.config.n_workers)
+        entry["text_bytes"] = sum(context.run.state("measure", s.name)["text_bytes"] for s in todo)
+    write_bad_lines(context)
+    check_documents(context)
+
+
+def write_bad_lines(context: Context) -> None:
+    lines = []
+    for shard in context.shards:
+        for bad in context.run.state("measure", shard.name)["bad_lines"]:
+            lines.append(files.canonical_json({"shard": shard.name, **bad}) + "\n")
+    files.write_text(context.run.path / "bad_lines.jsonl", "".join(lines))
+
+
+def check_documents(context: Context) -> None:
+    """A corpus without any document is a mistake in the configuration or the data, said before anything else is done.
+
+    Raises:
+        DataError: no shard has a document; says what the first bad lines and damages are.
+    """
+    states = {s.name: context.run.state("measure", s.name) for s in context.shards}
+    if any(s["documents"] for s in states.values()):
+        return
+    said = [
+        f"{n}, line {s['bad_lines'][0]['line']}: {s['bad_lines'][0]['reason']}"
+        for n, s in states.items()
+        if s["bad_lines"]
+    ]
+    said += [f"{n}: {d['reason']}" for n, s in states.items() for d in s["damage"][:1]]
+    if said:
+        raise DataError(
+            f"no document in {len(states)} shard(s): {'; '.join(said[:3])}. "
+            f"If the texts are elsewhere, set input.text_field (now {context.config.input.text_field!r})"
+        )

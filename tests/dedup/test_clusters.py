@@ -1,0 +1,94 @@
+import numpy as np
+from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@st.composite
+def graphs(draw):
+    n = draw(st.integers(1, 12))
+    edges = draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda e: e[0] < e[1]), unique=True))
+    similarity = [draw(st.sampled_from([0.8, 0.85, 0.9, 1.0])) for _ in edges]
+    order = draw(st.permutations(range(n)))
+    eligible = draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    return n, edges, similarity, np.array(order), np.array(eligible)
+
+
+def arrays(edges, similarity):
+    a = np.array([e[0] for e in edges], np.int64)
+    b = np.array([e[1] for e in edges], np.int64)
+    return a, b, np.array(similarity, np.float64)
+
+
+def plain_components(n, edges):
+    label = list(range(n))
+    for _ in range(n):
+        for x, y in edges:
+            label[x] = label[y] = min(label[x], label[y])
+    return label
+
+
+@settings(max_examples=300, deadline=None)
+@given(graphs())
+def test_witnesses_equal_the_plain_definition(graph):
+    n, edges, similarity, order, eligible = graph
+    a, b, s = arrays(edges, similarity)
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+    kept, witness, at = witnesses(order, eligible, rank, a, b, s)
+    near = {x: {} for x in range(n)}
+    for (x, y), value in zip(edges, similarity, strict=True):
+        near[x][y] = near[y][x] = value
+    want_kept = set()
+    for x in order.tolist():
+        if eligible[x] and not near[x].keys() & want_kept:
+            want_kept.add(x)
+    assert set(np.flatnonzero(kept).tolist()) == want_kept
+    for x in range(n):
+        choices = [] if x in want_kept else [(-value, rank[y], y) for y, value in near[x].items() if y in want_kept]
+        assert witness[x] == (min(choices)[2] if choices else -1)
+        assert at[x] == (-min(choices)[0] if choices else 0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(graphs())
+def test_the_witness_rule(graph):
+    """Every eligible node is kept or has a kept direct neighbour, and no two kept nodes are neighbours."""
+    n, edges, similarity, order, eligible = graph
+    a, b, s = arrays(edges, similarity)
+    kept, witness, _ = witnesses(order, eligible, np.argsort(order), a, b, s)
+    neighbours = {frozenset(e) for e in edges}
+    for x in range(n):
+        assert not kept[x] or eligible[x]
+        if eligible[x] and not kept[x]:
+            assert kept[witness[x]]
+            assert frozenset((x, int(witness[x]))) in neighbours
+    assert not any(kept[x] and kept[y] for x, y in edges)
+
+
+@settings(max_examples=200, deadline=None)
+@given(graphs())
+def test_connected_keeps_one_a_component(graph):
+    n, edges, similarity, order, eligible = graph
+    a, b, s = arrays(edges, similarity)
+    component = components(n, a, b)
+    assert component.tolist() == plain_components(n, edges)
+    kept, witness, at = connected_survivors(order, eligible, component, a, b, s)
+    known = {frozenset(e): v for e, v in zip(edges, similarity, strict=True)}
+    for c in set(component.tolist()):
+        members = [x for x in order.tolist() if component[x] == c]
+        choices = [x for x in members if eligible[x]]
+        survivor = choices[0] if choices else -1
+        for x in members:
+            assert kept[x] == (x == survivor)
+            assert witness[x] == (-1 if x == survivor else survivor)
+            assert at[x] == known.get(frozenset((x, survivor)), 0)
+
+
+def test_a_chain_is_not_closed():
+    """1 - 2 - 3: the ends are no neighbours, both stay when the middle one is less preferred than one of them."""
+    a, b, s = np.array([0, 1]), np.array([1, 2]), np.array([0.9, 0.9])
+    order = np.array([0, 1, 2])
+    kept, witness, _ = witnesses(order, np.ones(3, bool), order, a, b, s)
+    assert kept.tolist() == [True, False, True]
+    assert witness.tolist() == [-1, 0, -1]
