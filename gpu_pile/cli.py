@@ -220,3 +220,7 @@ def main() -> NoReturn:
         err.print("interrupted; run the same command again to go on")
         sys.exit(130)
     sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

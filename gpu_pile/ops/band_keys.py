@@ -1,0 +1,71 @@
+"""band_keys: one 64-bit key for each band of a sketch; documents with an equal key are candidates.
+
+    band_keys(sketches uint32[n_docs, k], bands=b, rows=r) = uint64[n_docs, b],  b * r <= k
+
+Arithmetic modulo 2^64, mix is gpu_pile.native.mix64. Band j covers positions j * r .. j * r + r - 1:
+
+    key = mix(j + 1); for each value v of the band: key = mix(key ^ v)
+
+Equal values in different bands give different keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.native import mix64
+from gpu_pile.op import Op
+from gpu_pile.ops.sketch import sketch
+from gpu_pile.reference import mix64_int
+from gpu_pile.shingles import DOCUMENTS
+
+Array = np.ndarray[Any, Any]
+
+
+def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (sketch.run("cpu", text)[0],)
+
+
+band_keys = Op(
+    "band_keys",
+    version=1,
+    samples=({"bands": 16, "rows": 8}, {"bands": 25, "rows": 5}, {"bands": 1, "rows": 128}, {"bands": 128, "rows": 1}),
+    documents=DOCUMENTS,
+    inputs=_inputs,
+)
+
+
+@band_keys.reference
+def _reference(sketches: Array, bands: int, rows: int) -> Array:
+    out = []
+    for values in sketches.tolist():
+        for j in range(bands):
+            key = mix64_int(j + 1)
+            for v in values[j * rows : (j + 1) * rows]:
+                key = mix64_int(key ^ v)
+            out.append(key)
+    return np.array(out, np.uint64).reshape(-1, bands)
+
+
+@njit(nogil=True, cache=True)
+def _keys(sketches, bands, rows, out):  # type: ignore[no-untyped-def]
+    for d in range(len(sketches)):
+        for j in range(bands):
+            key = mix64(np.uint64(j + 1))
+            for i in range(j * rows, (j + 1) * rows):
+                key = mix64(key ^ np.uint64(sketches[d, i]))
+            out[d, j] = key
+
+
+@band_keys.cpu
+def _cpu(sketches: Array, bands: int, rows: int) -> Array:
+    if bands * rows > sketches.shape[1]:
+        raise ValueError(f"{bands} bands x {rows} rows need sketches of that size, these have {sketches.shape[1]} values")
+    out = np.empty((len(sketches), bands), np.uint64)
+    _keys(sketches, bands, rows, out)
+    return out

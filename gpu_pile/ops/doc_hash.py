@@ -1,0 +1,99 @@
+"""doc_hash: a 128-bit hash of each document's bytes.
+
+    doc_hash(text) = uint64[n_docs, 2]
+
+All arithmetic is modulo 2^64. A document of n bytes is padded with zero bytes to whole 8-byte little-endian words
+w[0], w[1], ...; mix is gpu_pile.native.mix64; with the constants below
+
+    lane j = sum over i of mix((w[i] + (i + 1) * STEP[j]) ^ KEY[j])          j = 0, 1
+    result[j] = mix(lane j + n * LENGTH[j])
+
+Each word is spread by its position before it is added, and mix is not linear, so exchanged or repeated words change
+the sum. A sum can be taken in any order and in parts: segments of a long document are hashed side by side and added.
+An empty document hashes its length, 0. The hash is not cryptographic: where it decides what is removed, documents of
+equal hash are compared again (gpu_pile.stages.dedupe).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.native import load_u64, mix64
+from gpu_pile.op import Op
+from gpu_pile.reference import M64, mix64_int
+
+Array = np.ndarray[Any, Any]
+
+STEP = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
+KEY = (0x243F6A8885A308D3, 0x13198A2E03707344)
+LENGTH = (0xA0761D6478BD642F, 0xE7037ED1A0B428DB)
+
+doc_hash = Op(
+    "doc_hash",
+    version=1,
+    documents=(
+        b"\x00",
+        b"\x00" * 8,
+        b"\x00" * 9,
+        "a",
+        "1234567",
+        "12345678",
+        "123456789",
+        "12345678" * 2,
+        "1234567812345679",
+        "x" * 31,
+        "x" * 32,
+        "x" * 33,
+        "x" * 1000,
+        "é漢😀",
+    ),
+)
+
+
+@doc_hash.reference
+def _reference(text: TextColumn) -> Array:
+    out = []
+    for document in text.documents():
+        padded = document + b"\x00" * (-len(document) % 8)
+        words = [int.from_bytes(padded[i : i + 8], "little") for i in range(0, len(padded), 8)]
+        for j in (0, 1):
+            lane = sum(mix64_int(((w + (i + 1) * STEP[j]) & M64) ^ KEY[j]) for i, w in enumerate(words))
+            out.append(mix64_int((lane + len(document) * LENGTH[j]) & M64))
+    return np.array(out, np.uint64).reshape(-1, 2)
+
+
+_S0, _S1, _K0, _K1, _L0, _L1 = (np.uint64(c) for c in (*STEP, *KEY, *LENGTH))
+
+
+@njit(nogil=True, cache=True)
+def _hash(data, offsets, out):  # type: ignore[no-untyped-def]
+    for d in range(len(offsets) - 1):
+        start, end = offsets[d], offsets[d + 1]
+        whole = (end - start) >> 3
+        a = b = p = q = np.uint64(0)
+        for i in range(whole):
+            w = load_u64(data, start + 8 * i)
+            p += _S0
+            q += _S1
+            a += mix64((w + p) ^ _K0)
+            b += mix64((w + q) ^ _K1)
+        if (end - start) & 7:
+            w = np.uint64(0)
+            for i in range(end - 1, start + 8 * whole - 1, -1):
+                w = (w << np.uint64(8)) | np.uint64(data[i])
+            a += mix64((w + p + _S0) ^ _K0)
+            b += mix64((w + q + _S1) ^ _K1)
+        n = np.uint64(end - start)
+        out[d, 0] = mix64(a + n * _L0)
+        out[d, 1] = mix64(b + n * _L1)
+
+
+@doc_hash.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), 2), np.uint64)
+    _hash(text.data, text.offsets, out)
+    return out

@@ -1,0 +1,62 @@
+"""jaccard: sizes of intersection and union of pairs of sets.
+
+    jaccard(values uint64[total], offsets int64[n_sets + 1], pairs int64[n_pairs, 2]) = int64[n_pairs, 2]
+
+Sets as shingle_set gives them: values[offsets[i]:offsets[i + 1]], ascending, distinct. A row of the result is
+(size of the intersection, size of the union) of the sets pairs[p, 0] and pairs[p, 1]; their ratio is the Jaccard
+similarity, to be divided once, in float64, by the caller. Two empty sets give (0, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.op import Op
+from gpu_pile.ops.shingle_set import shingle_set
+from gpu_pile.shingles import DOCUMENTS
+
+Array = np.ndarray[Any, Any]
+
+
+def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Every pair of neighbours, and every document with the first one and with itself."""
+    i = np.arange(len(text))
+    pairs = np.concatenate([np.stack([i, j], axis=1) for j in (i, np.zeros_like(i), np.minimum(i + 1, len(text) - 1))])
+    return (*shingle_set.run("cpu", text, width=2), pairs)
+
+
+jaccard = Op("jaccard", version=1, documents=(*DOCUMENTS, "a b a b a c", "a b a b", "c d " * 3), inputs=_inputs)
+
+
+@jaccard.reference
+def _reference(values: Array, offsets: Array, pairs: Array) -> Array:
+    sets = [set(values[a:b].tolist()) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return np.array([(len(sets[a] & sets[b]), len(sets[a] | sets[b])) for a, b in pairs], np.int64).reshape(-1, 2)
+
+
+@njit(nogil=True, cache=True)
+def _count(values, offsets, pairs, out):  # type: ignore[no-untyped-def]
+    for p in range(len(pairs)):
+        x, x_end = offsets[pairs[p, 0]], offsets[pairs[p, 0] + 1]
+        y, y_end = offsets[pairs[p, 1]], offsets[pairs[p, 1] + 1]
+        total = (x_end - x) + (y_end - y)
+        common = 0
+        while x < x_end and y < y_end:  # no branch to mispredict
+            u, v = values[x], values[y]
+            common += u == v
+            x += u <= v
+            y += v <= u
+        out[p, 0] = common
+        out[p, 1] = total - common
+
+
+@jaccard.cpu
+def _cpu(values: Array, offsets: Array, pairs: Array) -> Array:
+    out = np.empty((len(pairs), 2), np.int64)
+    _count(np.asarray(values), offsets, pairs, out)
+    return out

@@ -1,0 +1,106 @@
+"""shingle_set: each document's distinct shingle hashes, sorted.
+
+    shingle_set(text, kind="word", width=5) = (values uint64[total], offsets int64[n_docs + 1])
+
+Document i has the hashes values[offsets[i]:offsets[i + 1]], ascending, no two equal; see gpu_pile.shingles. Exact
+Jaccard similarity is counted on these sets: two different shingles share a 64-bit hash with probability 2^-64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.op import Op
+from gpu_pile.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+
+Array = np.ndarray[Any, Any]
+
+shingle_set = Op(
+    "shingle_set",
+    version=1,
+    samples=({}, {"width": 1}, {"width": 2}, {"kind": "byte"}, {"kind": "byte", "width": 8}, {"kind": "char", "width": 24}),
+    documents=(*DOCUMENTS, " ".join(str(i * i % 1000) for i in range(1500))),
+)
+
+
+@shingle_set.reference
+def _reference(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
+    sets = [sorted(set(reference_shingles(d, kind, width))) for d in text.documents()]
+    offsets = np.cumsum([0, *map(len, sets)], dtype=np.int64)
+    return np.array([h for s in sets for h in s], np.uint64), offsets
+
+
+@njit(nogil=True, cache=True)
+def sort_u64(values, n, spare):  # type: ignore[no-untyped-def]
+    """Sort values[:n]; spare is as long. Radix sort by bytes where that pays, skipping bytes that are all equal."""
+    if n < 64:
+        for i in range(1, n):
+            v = values[i]
+            j = i - 1
+            while j >= 0 and values[j] > v:
+                values[j + 1] = values[j]
+                j -= 1
+            values[j + 1] = v
+        return
+    if n < 2048:
+        values[:n].sort()
+        return
+    counts = np.zeros((8, 256), np.int64)
+    for i in range(n):
+        v = values[i]
+        for b in range(8):
+            counts[b, (v >> np.uint64(8 * b)) & np.uint64(255)] += 1
+    source, target = values, spare
+    swapped = False
+    for b in range(8):
+        shift = np.uint64(8 * b)
+        count = counts[b]
+        if count[(source[0] >> shift) & np.uint64(255)] == n:
+            continue
+        total = 0
+        for x in range(256):
+            c = count[x]
+            count[x] = total
+            total += c
+        for i in range(n):
+            v = source[i]
+            x = (v >> shift) & np.uint64(255)
+            target[count[x]] = v
+            count[x] += 1
+        source, target = target, source
+        swapped = not swapped
+    if swapped:
+        for i in range(n):
+            values[i] = spare[i]
+
+
+@njit(nogil=True, cache=True)
+def _sets(kind, width, data, offsets, tables, out, bounds):  # type: ignore[no-untyped-def]
+    most = longest(offsets) + 1
+    units = np.empty(most, np.uint64)
+    shingles = np.empty(most, np.uint64)
+    o = 0
+    for d in range(len(offsets) - 1):
+        n = shingle_document(kind, width, data, offsets[d], offsets[d + 1], tables, units, shingles)
+        sort_u64(shingles, n, units)
+        for i in range(n):
+            if i == 0 or shingles[i] != shingles[i - 1]:
+                out[o] = shingles[i]
+                o += 1
+        bounds[d + 1] = o
+    return o
+
+
+@shingle_set.cpu
+def _cpu(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
+    code = kind_code(kind, width)
+    # a word takes at least a byte and the gap behind it another
+    room = text.n_bytes // 2 + len(text) + 1 if kind == "word" else text.n_bytes
+    out = np.empty(room, np.uint64)
+    offsets = np.zeros(len(text) + 1, np.int64)
+    n = _sets(code, width, text.data, text.offsets, TABLES, out, offsets)
+    return out[:n].copy(), offsets

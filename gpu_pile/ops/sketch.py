@@ -1,0 +1,191 @@
+"""sketch: K numbers a document, from which the Jaccard similarity of two documents' shingle sets is estimated.
+
+    sketch(text, kind="word", width=5, method="fss", k=128, seed=0) = (uint32[n_docs, k], int64[n_docs])
+
+The second array counts the shingles, repetitions included (0: the document can have no near duplicate). The share of
+equal positions of two sketches estimates the Jaccard similarity. h runs over the shingle hashes (gpu_pile.shingles);
+S[r] = gpu_pile.reference.seed_int(seed, r). No shingle: every value is EMPTY = 2^32 - 1, which no shingle gives.
+
+fss: Fast Similarity Sketching (Dahlgaard, Knudsen, Thorup: Fast Similarity Sketching, FOCS 2017, section 2). Round r,
+for r = 0, 1, ... 2k - 1, throws every shingle into one of k bins:
+
+    g = h in round 0, mix(h ^ S[r]) in later ones
+    bin = ((g >> 32) * k) >> 32 in rounds r < k, bin = r - k in rounds r >= k
+    value = min(g mod 2^32, 2^32 - 2)
+
+A bin keeps the smallest value of the first round that reaches it; rounds end when no bin is empty. A document of n
+shingles needs more than one round only if n is below about k ln k, so the work is O(n + k log k).
+Segments of a long document: round 0 merges by minimum; only if bins stay empty do the later rounds see all shingles.
+
+affine32: classic minwise hashing with k affine permutations (Broder 1997):
+
+    value[j] = min over h of min((a[j] * (h >> 32) + b[j]) mod 2^32, 2^32 - 2),  a[j] = S[2j] >> 32 | 1,  b[j] = S[2j + 1] >> 32
+
+Segments merge by minimum.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.native import mix64
+from gpu_pile.op import Op
+from gpu_pile.reference import M32, mix64_int, seed_int
+from gpu_pile.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+
+Array = np.ndarray[Any, Any]
+
+METHODS = ("fss", "affine32")
+EMPTY = 2**32 - 1
+
+sketch = Op(
+    "sketch",
+    version=1,
+    samples=(
+        {},
+        {"method": "affine32"},
+        {"kind": "byte"},
+        {"kind": "byte", "width": 9, "method": "affine32", "k": 40},
+        {"kind": "char", "width": 24, "k": 64},
+        {"width": 1, "k": 8, "seed": 7},
+        {"width": 3, "k": 100, "seed": 2**63 - 1},
+    ),
+    documents=DOCUMENTS,
+)
+
+
+@sketch.reference
+def _reference(
+    text: TextColumn, kind: str = "word", width: int = 5, method: str = "fss", k: int = 128, seed: int = 0
+) -> tuple[Array, Array]:
+    rows, counts = [], []
+    for document in text.documents():
+        shingles = reference_shingles(document, kind, width)
+        counts.append(len(shingles))
+        rows.append(_reference_fss(shingles, k, seed) if method == "fss" else _reference_affine(shingles, k, seed))
+    return np.array(rows, np.uint32).reshape(-1, k), np.array(counts, np.int64)
+
+
+def _reference_fss(shingles: list[int], k: int, seed: int) -> list[int]:
+    bins = [EMPTY] * k
+    for r in range(2 * k) if shingles else ():
+        reached: dict[int, int] = {}
+        for h in shingles:
+            g = h if r == 0 else mix64_int(h ^ seed_int(seed, r))
+            j = (g >> 32) * k >> 32 if r < k else r - k
+            reached[j] = min(reached.get(j, EMPTY), g & M32, EMPTY - 1)
+        for j, value in reached.items():
+            if bins[j] == EMPTY:
+                bins[j] = value
+        if EMPTY not in bins:
+            break
+    return bins
+
+
+def _reference_affine(shingles: list[int], k: int, seed: int) -> list[int]:
+    out = []
+    for j in range(k):
+        a, b = seed_int(seed, 2 * j) >> 32 | 1, seed_int(seed, 2 * j + 1) >> 32
+        out.append(min([min((a * (h >> 32) + b) & M32, EMPTY - 1) for h in shingles], default=EMPTY))
+    return out
+
+
+@cache
+def seeds(k: int, seed: int) -> Array:
+    """S[0] .. S[2k - 1] as uint64."""
+    return np.array([seed_int(seed, r) for r in range(2 * k)], np.uint64)
+
+
+@cache
+def affine_parameters(k: int, seed: int) -> tuple[Array, Array]:
+    """(a, b), uint32[k] each."""
+    s = (seeds(k, seed) >> np.uint64(32)).astype(np.uint32)
+    return s[0::2] | np.uint32(1), s[1::2].copy()
+
+
+_NONE = np.uint32(EMPTY)
+_MOST = np.uint32(EMPTY - 1)
+
+
+@njit(nogil=True, cache=True)
+def _fss(shingles, n, bins, s, empty):  # type: ignore[no-untyped-def]
+    k = len(bins)
+    k64 = np.uint64(k)
+    bins[:] = _NONE
+    for i in range(n):
+        h = shingles[i]
+        j = ((h >> np.uint64(32)) * k64) >> np.uint64(32)
+        v = min(np.uint32(h & np.uint64(0xFFFFFFFF)), _MOST)
+        if v < bins[j]:
+            bins[j] = v
+    if n == 0:
+        return
+    left = 0
+    for j in range(k):
+        empty[j] = bins[j] == _NONE
+        left += empty[j]
+    r = 1
+    while left and r < 2 * k:
+        for i in range(n):
+            g = mix64(shingles[i] ^ s[r])
+            j = ((g >> np.uint64(32)) * k64) >> np.uint64(32) if r < k else np.uint64(r - k)
+            if empty[j]:
+                v = min(np.uint32(g & np.uint64(0xFFFFFFFF)), _MOST)
+                if v < bins[j]:
+                    bins[j] = v
+        left = 0
+        for j in range(k):
+            empty[j] = bins[j] == _NONE
+            left += empty[j]
+        r += 1
+
+
+@njit(nogil=True, cache=True)
+def _least(a, b, high):  # type: ignore[no-untyped-def]
+    m = _MOST
+    for i in range(len(high)):
+        m = min(m, np.uint32(np.uint32(a * high[i]) + b))
+    return m
+
+
+@njit(nogil=True, cache=True)
+def _affine(shingles, n, out, a, b, high):  # type: ignore[no-untyped-def]
+    out[:] = _NONE
+    for start in range(0, n, len(high)):
+        size = min(len(high), n - start)
+        for i in range(size):
+            high[i] = np.uint32(shingles[start + i] >> np.uint64(32))
+        for j in range(len(out)):
+            out[j] = min(out[j], _least(a[j], b[j], high[:size]))
+
+
+@njit(nogil=True, cache=True)
+def _sketch(kind, width, method, data, offsets, tables, s, a, b, out, counts):  # type: ignore[no-untyped-def]
+    most = longest(offsets) + 1
+    units = np.empty(most, np.uint64)
+    shingles = np.empty(most, np.uint64)
+    empty = np.empty(out.shape[1], np.bool_)
+    high = np.empty(2048, np.uint32)
+    for d in range(len(offsets) - 1):
+        n = shingle_document(kind, width, data, offsets[d], offsets[d + 1], tables, units, shingles)
+        counts[d] = n
+        if method == 0:
+            _fss(shingles, n, out[d], s, empty)
+        else:
+            _affine(shingles, n, out[d], a, b, high)
+
+
+@sketch.cpu
+def _cpu(
+    text: TextColumn, kind: str = "word", width: int = 5, method: str = "fss", k: int = 128, seed: int = 0
+) -> tuple[Array, Array]:
+    out = np.empty((len(text), k), np.uint32)
+    counts = np.empty(len(text), np.int64)
+    code, how = kind_code(kind, width), METHODS.index(method)
+    _sketch(code, width, how, text.data, text.offsets, TABLES, seeds(k, seed), *affine_parameters(k, seed), out, counts)
+    return out, counts
