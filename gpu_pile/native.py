@@ -108,3 +108,17 @@ def mix64(x: np.uint64) -> np.uint64:
     x *= np.uint64(0xD6E8FEB86659FD93)
     x ^= x >> np.uint64(32)
     return x
+
+
+@njit(nogil=True, cache=True)
+def count_newlines(data, n):  # type: ignore[no-untyped-def]
+    """Line feeds among the first n bytes; SLACK bytes behind them can be read."""
+    lines = 0
+    for i in range(0, n, 32):
+        mask = newline_mask(data, i)
+        if i + 32 > n:
+            mask &= (np.uint32(1) << np.uint32(n - i)) - np.uint32(1)
+        while mask:
+            lines += 1
+            mask &= mask - np.uint32(1)
+    return lines

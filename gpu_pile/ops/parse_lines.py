@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.columns import TextColumn
-from gpu_pile.native import SLACK, copy_32, count_trailing_zeros, newline_mask, string_mask
+from gpu_pile.native import SLACK, copy_32, count_newlines, count_trailing_zeros, newline_mask, string_mask
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -655,21 +655,6 @@ def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals
 
 
 @njit(nogil=True, cache=True)
-def _count_lines(data, n):  # type: ignore[no-untyped-def]
-    lines = 0
-    i = 0
-    while i < n:
-        mask = newline_mask(data, i)
-        if i + 32 > n:
-            mask &= (np.uint32(1) << np.uint32(n - i)) - np.uint32(1)
-        while mask:
-            lines += 1
-            mask &= mask - np.uint32(1)
-        i += 32
-    return lines
-
-
-@njit(nogil=True, cache=True)
 def _parse(data, n, text_keys, subset_keys, key_bytes, literals, skip_bom, bare, lists, lines, out, offsets, subsets, subset_offsets, bad):  # type: ignore[no-untyped-def]
     """Returns (documents, bad lines, lines, bytes of subsets)."""
     stack = np.zeros(MAX_DEPTH + 1, np.uint8)  # the last entry: whether the line is an object
@@ -751,7 +736,7 @@ def _cpu(
         data[:n] = block
     text_keys, keys = _path(text_path, b"")
     subset_keys, keys = _path(subset_path, keys)
-    most = _count_lines(data, n) + 1
+    most = count_newlines(data, n) + 1
     if out is None:
         out = np.empty(n + 2 * SLACK, np.uint8)
     lines, bad = np.empty((3, most), np.int64), np.empty((3, most), np.int64)

@@ -1,0 +1,623 @@
+"""Shards: finding them, reading them block by block whatever state they are in, writing the kept ones.
+
+A shard is a file of JSON lines, compressed with zstd (one frame or many, cut anywhere, skippable frames between) or
+gzip, or plain; its format is told by its content. It is decompressed in bounded memory into blocks of whole lines.
+
+Damage (a corrupt or truncated frame, garbage, a wrong checksum, a window beyond the limit) is recorded and costs what
+cannot be decompressed, no more: everything before it is delivered up to the last whole line, and reading goes on at
+the next sound frame. What is delivered does not depend on the size of the blocks.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import struct
+import threading
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import zstandard
+from numba import njit
+
+from gpu_pile import files
+from gpu_pile.errors import DataError, UsageError
+from gpu_pile.native import SLACK, count_newlines
+
+Array = np.ndarray[Any, Any]
+
+SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.zstd", ".jsonl.gz")
+_NAME = re.compile(r"(.+?)\.jsonl(\.zst|\.zstd|\.gz)?")
+
+CHUNK = 128 * 1024
+"""Bytes asked of a decoder at a time, always: so what comes before an error does not depend on the block size."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One input file. index is its position among all shards, sorted by name."""
+
+    index: int
+    name: str
+    path: Path
+    n_bytes: int
+
+
+def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
+    """The files that globs, folders and paths name, sorted by name; relative ones start at base.
+
+    A folder stands for the files with one of SUFFIXES in it. A file named twice counts once.
+
+    Raises:
+        UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
+    """
+    problems, found = [], set()
+    for given in inputs:
+        text = os.fspath(base / Path(given).expanduser())
+        if Path(text).is_dir():
+            paths = [p for p in Path(text).iterdir() if p.name.endswith(SUFFIXES) and p.is_file()]
+            if not paths:
+                problems.append(f"the folder {given} holds no file named *{', *'.join(SUFFIXES)}")
+        elif Path(text).is_file():
+            paths = [Path(text)]
+        else:
+            paths = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]
+            if not paths:
+                problems.append(f"{given} names no file (looked in {base})")
+        found.update(p.resolve() for p in paths)
+    by_name: dict[str, list[Path]] = {}
+    for path in sorted(found):
+        match = _NAME.fullmatch(path.name)
+        by_name.setdefault(match[1] if match else path.stem, []).append(path)
+    for name, paths in by_name.items():
+        if len(paths) > 1:
+            problems.append(
+                f"two inputs have the name {name!r}: {paths[0]} and {paths[1]}; "
+                "results are named by shard, so rename one or run them separately"
+            )
+    if problems:
+        raise UsageError("input.shards: " + "; ".join(problems))
+    unreadable = [str(p[0]) for p in by_name.values() if not os.access(p[0], os.R_OK)]
+    if unreadable:
+        raise DataError(f"this user may not read {', '.join(unreadable[:5])}")
+    shards = sorted((name, paths[0]) for name, paths in by_name.items())
+    return [Shard(i, name, path, path.stat().st_size) for i, (name, path) in enumerate(shards)]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What hostile input may cost.
+
+    window_bytes_max: the largest zstd window: the decoder's memory.
+    line_bytes_max:   a longer line is a bad line and is not kept in memory; at least a block and CHUNK.
+    expansion_max:    a shard may expand to this many times its size, or to 1 GiB if that is more.
+    """
+
+    window_bytes_max: int = 128 * 2**20
+    line_bytes_max: int = 2**30
+    expansion_max: int = 1000
+
+    def stream_bytes_max(self, file_bytes: int) -> int:
+        return max(2**30, self.expansion_max * file_bytes)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Where a shard is damaged: byte of the file, lines delivered before, and what is wrong.
+
+    Lines after it are numbered as if those that were lost had not been there.
+    """
+
+    offset: int
+    line: int
+    reason: str
+
+
+@dataclass
+class Block:
+    """Whole lines: data[:n_bytes], with SLACK more bytes that can be read behind them.
+
+    first_line: 0-based number of the first line; start: where it is in the decompressed stream. The shard's last line
+    may lack its line feed. data is reused after release().
+    """
+
+    data: Array
+    n_bytes: int
+    first_line: int
+    start: int
+
+    def release(self) -> None:
+        """Hand the buffer back; the block must not be used any more."""
+        _BUFFERS.give(self.data)
+        self.data = self.data[:0]
+
+
+class _Buffers:
+    """Buffers for reuse: touching fresh memory costs more than decompressing into it."""
+
+    def __init__(self, most: int) -> None:
+        self._free: list[Array] = []
+        self._most = most
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> Array:
+        with self._lock:
+            for i, buffer in enumerate(self._free):
+                if len(buffer) == size:
+                    return self._free.pop(i)
+        return np.empty(size, np.uint8)
+
+    def give(self, buffer: Array) -> None:
+        with self._lock:
+            self._free.append(buffer)
+            if len(self._free) > self._most:
+                self._free.pop(0)
+
+
+_BUFFERS = _Buffers(most=2 * (os.cpu_count() or 1) + 2)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What a decoder met at a byte of the file."""
+
+    offset: int
+    reason: str
+
+
+_Decoder = Generator[int | _Problem, memoryview, None]
+"""Told where to put the next CHUNK bytes, yields how many came, or the problem met there."""
+
+
+class ShardReader:
+    """Iterates over a shard's blocks. After the last one:
+
+    damages:      what was damaged
+    bad_lines:    (1-based line, reason) of lines over line_bytes_max
+    identity:     BLAKE2b-256 of the file's bytes
+    n_lines, stream_bytes: lines and bytes delivered
+    compressed_bytes_read: of the file, also valid while reading
+    """
+
+    def __init__(self, shard: Shard | Path, *, block_bytes: int = 16 * 2**20, limits: Limits | None = None) -> None:
+        self.path = shard.path if isinstance(shard, Shard) else Path(shard)
+        self.limits = limits or Limits()
+        self.block_bytes = block_bytes
+        if self.limits.line_bytes_max < block_bytes + CHUNK:
+            raise UsageError(
+                f"input.line_bytes_max = {self.limits.line_bytes_max} is too small for batch_bytes = {block_bytes}: "
+                f"it must be at least {block_bytes + CHUNK}"
+            )
+        self.damages: list[Damage] = []
+        self.bad_lines: list[tuple[int, str]] = []
+        self.identity = ""
+        self.n_lines = 0
+        self.stream_bytes = 0
+        self.compressed_bytes_read = 0
+
+    def __iter__(self) -> Iterator[Block]:
+        try:
+            with self.path.open("rb") as f:
+                self._file = _Hashed(f)
+                yield from self._blocks()
+                self._file.hash_to(self._file.size)
+                self.compressed_bytes_read = self._file.size
+                self.identity = self._file.digest.hexdigest()
+        except OSError as error:
+            raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
+
+    def _blocks(self) -> Iterator[Block]:
+        standard = self.block_bytes + CHUNK + SLACK
+        decoder = self._decoder()
+        next(decoder)  # runs to where it waits for room
+        buffer, used = _BUFFERS.take(standard), 0
+        whole = 0  # bytes of whole lines in it
+        skipping = False  # inside a line over the limit
+        most = self.limits.stream_bytes_max(self._file.size)
+        ended = False
+        while not ended:
+            if used + CHUNK + SLACK > len(buffer):  # one line fills it
+                if used > self.limits.line_bytes_max:
+                    skipping = True
+                    self.stream_bytes += used
+                    used = 0
+                else:
+                    grown = np.empty(2 * len(buffer), np.uint8)
+                    grown[:used] = buffer[:used]
+                    buffer = grown
+            try:
+                got = decoder.send(memoryview(buffer)[used : used + CHUNK])
+            except StopIteration:
+                got, ended = 0, True
+            self.compressed_bytes_read = self._file.position
+            if isinstance(got, _Problem):
+                skipping = False
+                if whole:  # the cut line behind them is lost
+                    yield self._block(buffer, whole)
+                    buffer = _BUFFERS.take(standard)
+                used = whole = 0
+                self.damages.append(Damage(got.offset, self.n_lines, got.reason))
+                continue
+            if skipping:
+                end = _first_newline(buffer, got)
+                if end < 0 and not ended:
+                    self.stream_bytes += got
+                    continue
+                self._too_long(end if end >= 0 else got)
+                skipping = False
+                used = got - max(end, 0) if end >= 0 else 0
+                buffer[:used] = buffer[got - used : got].copy()
+                whole = _last_newline(buffer, 0, used)
+                continue
+            last = _last_newline(buffer, used, used + got)
+            whole = last or whole
+            used += got
+            if last and used > self.limits.line_bytes_max:
+                first = _first_newline(buffer, whole)
+                if first - 1 > self.limits.line_bytes_max:
+                    self._too_long(first)
+                    used -= first
+                    whole -= first
+                    buffer[:used] = buffer[first : first + used].copy()
+            if self.stream_bytes + used > most:
+                self.damages.append(
+                    Damage(
+                        self._file.position,
+                        self.n_lines,
+                        f"expands to more than {most} bytes, {self.limits.expansion_max} times its size; reading stops "
+                        "here. If the shard is to be trusted, raise input.expansion_max",
+                    )
+                )
+                used, ended = whole, True
+            last_too_long = ended and used - whole > self.limits.line_bytes_max
+            cut = used if ended and not last_too_long else whole
+            if cut and (used >= self.block_bytes or ended):
+                rest = buffer[cut:used]
+                following = _BUFFERS.take(standard) if len(rest) + CHUNK + SLACK <= standard else np.empty_like(buffer)
+                following[: len(rest)] = rest
+                yield self._block(buffer, cut)
+                buffer, used, whole = following, len(rest), 0
+            if last_too_long:
+                self._too_long(used)
+        _BUFFERS.give(buffer)
+
+    def _block(self, buffer: Array, n: int) -> Block:
+        buffer[n : n + SLACK] = 0
+        block = Block(buffer, n, self.n_lines, self.stream_bytes)
+        self.n_lines += count_newlines(buffer, n) + int(buffer[n - 1] != 10)
+        self.stream_bytes += n
+        return block
+
+    def _too_long(self, n: int) -> None:
+        """The line that ends after n more bytes of the stream is over the limit and is passed over."""
+        self.n_lines += 1
+        self.stream_bytes += n
+        reason = f"longer than input.line_bytes_max = {self.limits.line_bytes_max} bytes"
+        self.bad_lines.append((self.n_lines, reason))
+
+    # decoders
+
+    def _decoder(self) -> _Decoder:
+        head = self._file.peek(0, 64)
+        if head[:4] == _MAGIC or _is_skippable(head):
+            yield from self._zstd()
+        elif head[:2] == b"\x1f\x8b":
+            yield from self._gzip()
+        elif not head or head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b'"', b""):
+            yield from self._plain()
+        else:
+            frame = _find_frame(self._file, 1)
+            reason = f"is neither zstd, gzip nor JSON lines: it begins with {head[:8].hex(' ')}"
+            view = yield 0
+            view = yield _Problem(0, reason)
+            if frame < self._file.size:
+                yield from self._zstd(frame, view)
+
+    def _plain(self) -> _Decoder:
+        view = yield 0
+        while n := self._file.readinto(view):
+            view = yield n
+
+    def _gzip(self) -> _Decoder:
+        view = yield 0
+        source = self._file
+        waiting = b""
+        while True:  # member by member
+            member = zlib.decompressobj(wbits=31)
+            start = source.position - len(waiting)
+            try:
+                while not member.eof:
+                    if not waiting:
+                        waiting = source.read(CHUNK)
+                        if not waiting:
+                            yield _Problem(source.size, "the gzip data is cut off: the file is truncated")
+                            return
+                    out = member.decompress(waiting, CHUNK)
+                    waiting = member.unconsumed_tail
+                    if out:
+                        view[: len(out)] = out
+                        view = yield len(out)
+            except zlib.error as error:
+                yield _Problem(start, f"corrupt gzip data ({error})")
+                return
+            waiting = (member.unused_data or source.read(CHUNK)).lstrip(b"\0")
+            if not waiting and source.position == source.size:
+                return
+            if waiting[:2] != b"\x1f\x8b"[: len(waiting)]:
+                yield _Problem(source.position - len(waiting), "garbage behind the gzip data")
+                return
+
+    def _zstd(self, position: int = 0, view: memoryview | None = None) -> _Decoder:
+        source = self._file
+        if view is None:
+            view = yield 0
+        while position < source.size:
+            frame = _walk(source, position)
+            if frame.skippable and not frame.problem:
+                position = frame.end
+                continue
+            if frame.window > self.limits.window_bytes_max:
+                reason = (
+                    f"the frame asks for a window of {frame.window} bytes, more than input.window_bytes_max = "
+                    f"{self.limits.window_bytes_max}; it is left out. Raise the limit if memory allows"
+                )
+            elif frame.dictionary:
+                reason = f"the frame needs the dictionary {frame.dictionary}, which is not supported; it is left out"
+            elif not frame.data:
+                reason = frame.problem
+            else:
+                end = _find_frame(source, position + 4) if frame.problem else frame.end
+                reason = ""
+                delivered = 0
+                for step in (CHUNK, 1024, 1):
+                    # an error loses what its call had decoded: go there again in smaller steps
+                    reader = self._frame_reader(position, end)
+                    _skip(reader, delivered)
+                    try:
+                        while n := reader.readinto(view[:step]):
+                            delivered += n
+                            view = yield n
+                        reason = ""
+                        break
+                    except zstandard.ZstdError as error:
+                        reason = f"corrupt zstd frame ({str(error).removeprefix('zstd decompress error: ')})"
+                reason = frame.problem or reason
+            if reason:
+                view = yield _Problem(position, reason)
+                position = _find_frame(source, position + 4) if frame.problem else frame.end
+            else:
+                position = frame.end
+
+    def _frame_reader(self, start: int, end: int) -> Any:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=max(self.limits.window_bytes_max, 1024))
+        return decompressor.stream_reader(_Part(self._file, start, end), read_size=CHUNK)
+
+
+def _skip(reader: Any, n: int) -> None:
+    while n:
+        n -= len(reader.read(min(n, CHUNK)))
+
+
+class _Hashed:
+    """A file whose bytes are hashed in order as they are read, each once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+        self.position = 0
+        self.hashed = 0
+        self.digest = hashlib.blake2b(digest_size=32)
+
+    def peek(self, start: int, n: int) -> bytes:
+        """Bytes at a place, without hashing."""
+        return os.pread(self._file.fileno(), n, start)
+
+    def read_at(self, start: int, n: int) -> bytes:
+        self.hash_to(start)
+        data = self.peek(start, n)
+        if start + len(data) > self.hashed:
+            self.digest.update(memoryview(data)[self.hashed - start :])
+            self.hashed = start + len(data)
+        self.position = start + len(data)
+        return data
+
+    def read(self, n: int) -> bytes:
+        return self.read_at(self.position, n)
+
+    def readinto(self, view: memoryview) -> int:
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def hash_to(self, end: int) -> None:
+        """Hash everything before `end` that was passed over."""
+        while self.hashed < end:
+            data = self.peek(self.hashed, min(1 << 20, end - self.hashed))
+            if not data:
+                return
+            self.digest.update(data)
+            self.hashed += len(data)
+
+
+class _Part:
+    """A range of a file as something to read from."""
+
+    def __init__(self, file: _Hashed, start: int, end: int) -> None:
+        self._file, self._at, self._end = file, start, end
+
+    def read(self, n: int = -1) -> bytes:
+        left = self._end - self._at
+        data = self._file.read_at(self._at, left if n < 0 else min(n, left)) if left else b""
+        self._at += len(data)
+        return data
+
+
+# zstd frames: RFC 8878, section 3.1
+
+_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def _is_skippable(head: bytes) -> bool:
+    return len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a walk over a frame's block headers found; data: there is something to decompress."""
+
+    end: int
+    problem: str = ""
+    skippable: bool = False
+    data: bool = False
+    window: int = 0
+    dictionary: int = 0
+
+
+def _walk(source: _Hashed, start: int) -> _Frame:
+    """The frame at a position, by its headers alone: nothing is decompressed."""
+    size = source.size
+    head = source.peek(start, 18)
+    cut = "the frame is cut off: the file is truncated"
+    if _is_skippable(head):
+        if len(head) < 8:
+            return _Frame(size, cut)
+        end = start + 8 + struct.unpack_from("<I", head, 4)[0]
+        return _Frame(end, skippable=True) if end <= size else _Frame(size, cut, skippable=True)
+    if head[:4] != _MAGIC:
+        if _MAGIC.startswith(head[:4]):
+            return _Frame(size, cut)
+        return _Frame(size, f"garbage instead of a zstd frame: {head[:8].hex(' ')}")
+    if len(head) < 6:
+        return _Frame(size, cut)
+    descriptor = head[4]
+    single, checksum = descriptor >> 5 & 1, descriptor >> 2 & 1
+    if descriptor & 8:
+        return _Frame(size, "not a valid zstd frame header")
+    at = 5
+    window = 0
+    if not single:
+        exponent, mantissa = head[5] >> 3, head[5] & 7
+        window = (1 << (10 + exponent)) + ((1 << (10 + exponent)) >> 3) * mantissa
+        at = 6
+    id_bytes = (0, 1, 2, 4)[descriptor & 3]
+    dictionary = int.from_bytes(head[at : at + id_bytes], "little")
+    at += id_bytes
+    content_bytes = (single, 2, 4, 8)[descriptor >> 6]
+    if single:
+        window = int.from_bytes(head[at : at + content_bytes], "little") + (256 if content_bytes == 2 else 0)
+    at += content_bytes
+    if at > len(head):
+        return _Frame(size, cut)
+    position = start + at
+    while True:
+        raw = source.peek(position, 3)
+        if len(raw) < 3:
+            return _Frame(size, cut, data=True, window=window, dictionary=dictionary)
+        header = int.from_bytes(raw, "little")
+        kind, length = header >> 1 & 3, header >> 3
+        if kind == 3 or (kind == 2 and length > CHUNK):
+            return _Frame(size, "corrupt zstd frame (bad block header)", data=True, window=window, dictionary=dictionary)
+        position += 3 + (1 if kind == 1 else length)
+        if header & 1:
+            break
+    position += 4 * checksum
+    problem = "" if position <= size else cut
+    return _Frame(min(position, size), problem, data=True, window=window, dictionary=dictionary)
+
+
+def _find_frame(source: _Hashed, start: int) -> int:
+    """Where the next frame begins that can be walked to its end; the file's size if there is none."""
+    step = 1 << 20
+    while start < source.size:
+        piece = source.peek(start, step + 3)
+        for match in re.finditer(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", piece):
+            if not _walk(source, start + match.start()).problem:
+                return start + match.start()
+        start += step
+    return source.size
+
+
+@njit(nogil=True, cache=True)
+def _last_newline(data, start, end):  # type: ignore[no-untyped-def]
+    """The place behind the last line feed of data[start:end], 0 if there is none."""
+    while end > start:
+        if data[end - 1] == 10:
+            return end
+        end -= 1
+    return 0
+
+
+@njit(nogil=True, cache=True)
+def _first_newline(data, n):  # type: ignore[no-untyped-def]
+    """The place behind the first line feed of data[:n], -1 if there is none."""
+    for i in range(n):
+        if data[i] == 10:
+            return i + 1
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def copy_spans(data, starts, lengths, target):  # type: ignore[no-untyped-def]
+    """Copy data[starts[i]:starts[i] + lengths[i]] one after the other to target, a line feed behind each; bytes written."""
+    o = 0
+    for i in range(len(starts)):
+        n = lengths[i]
+        target[o : o + n] = data[starts[i] : starts[i] + n]
+        target[o + n] = 10
+        o += n + 1
+    return o
+
+
+class ShardWriter:
+    """Writes one zstd frame; the file appears under its name when the `with` block ends without an error."""
+
+    def __init__(self, path: Path, *, level: int = 3, threads: int = 0, checksum: bool = True) -> None:
+        self.path = path
+        self._settings = {"level": level, "threads": threads, "write_checksum": checksum, "write_content_size": False}
+        self._atomic = files.atomic(path)
+
+    def __enter__(self) -> ShardWriter:
+        partial = self._atomic.__enter__()
+        with files.disk_errors(self.path):
+            self._file = partial.open("wb")
+        compressor = zstandard.ZstdCompressor(**self._settings)
+        self._writer = compressor.stream_writer(self._file, closefd=False)
+        return self
+
+    def write(self, data: Any) -> None:
+        with files.disk_errors(self.path):
+            self._writer.write(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                with files.disk_errors(self.path):
+                    self._writer.close()
+                    self._file.close()
+        except BaseException as late:
+            self._abandon(late)
+            raise
+        if error is None:
+            self._atomic.__exit__(None, None, None)
+        else:
+            self._abandon(error)
+
+    def _abandon(self, error: BaseException) -> None:
+        try:
+            self._file.close()
+        except OSError:
+            pass
+        try:
+            self._atomic.__exit__(type(error), error, error.__traceback__)
+        except BaseException as same:
+            if same is not error:
+                raise
