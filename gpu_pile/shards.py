@@ -255,17 +255,17 @@ class ShardReader:
                 used = got - max(end, 0) if end >= 0 else 0
                 buffer[:used] = buffer[got - used : got].copy()
                 whole = _last_newline(buffer, 0, used)
-                continue
-            last = _last_newline(buffer, used, used + got)
-            whole = last or whole
-            used += got
-            if last and used > self.limits.line_bytes_max:
-                first = _first_newline(buffer, whole)
-                if first - 1 > self.limits.line_bytes_max:
-                    self._too_long(first)
-                    used -= first
-                    whole -= first
-                    buffer[:used] = buffer[first : first + used].copy()
+            else:
+                last = _last_newline(buffer, used, used + got)
+                whole = last or whole
+                used += got
+                if last and used > self.limits.line_bytes_max:
+                    first = _first_newline(buffer, whole)
+                    if first - 1 > self.limits.line_bytes_max:
+                        self._too_long(first)
+                        used -= first
+                        whole -= first
+                        buffer[:used] = buffer[first : first + used].copy()
             if self.stream_bytes + used > most:
                 self.damages.append(
                     Damage(
