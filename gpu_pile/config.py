@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +12,10 @@ import pydantic
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field
 
+from gpu_pile import signals
 from gpu_pile.errors import ConfigError
 from gpu_pile.parallel import worker_count
-from gpu_pile.thresholds import Policy
+from gpu_pile.thresholds import Policy, configs_folder
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
@@ -60,7 +60,9 @@ class Input(Section):
 class Measure(Section):
     """What is computed from the text, once."""
 
-    signals: list[str] = Field(["lengths", "gopher_quality"], description="signal families: gpu-pile list signals")
+    signals: list[str] = Field(
+        ["lengths", "symbols", "gopher_quality"], description="families or signals: gpu-pile list signals"
+    )
 
 
 class Exact(Section):
@@ -142,6 +144,17 @@ class Config(Section):
     dedupe: Dedupe = Dedupe()
     thresholds: Policy = Policy()
     write: Write = Write()
+
+    @pydantic.model_validator(mode="after")
+    def _rules_are_about_what_is_measured(self) -> Config:
+        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals))
+        if missing:
+            needed = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
+            raise ValueError(
+                f"thresholds use {', '.join(sorted(missing))}, which measure.signals does not list; "
+                f"add {', '.join(needed)} to measure.signals"
+            )
+        return self
 
     @property
     def n_workers(self) -> int:
@@ -247,7 +260,3 @@ def example_path() -> Path:
     """configs/quickstart.yaml in a checkout or in the installed package."""
     return configs_folder() / "quickstart.yaml"
 
-
-def configs_folder() -> Path:
-    installed = Path(str(files("gpu_pile") / "configs"))
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[1] / "configs"

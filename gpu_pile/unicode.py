@@ -8,6 +8,8 @@ The table is Unicode 14.0.0, that of Python 3.11. Class bits of a code point c:
     SPACE       c.isspace(), which is what str.split() splits on and \\s of Python's re
     LINE_BREAK  str.splitlines() ends a line at c
     UPPER       c.isupper()
+    PUNCTUATION, TERMINAL   the sets PUNCTUATION_SET and TERMINAL_PUNCTUATION of datatrove 0.10.1, which the published
+                rules of Gopher and FineWeb are computed with
 
 Lower case is that of each code point by itself: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
 in one thing: a capital sigma at a word's end becomes the ordinary small sigma. U+0130 alone becomes two code points,
@@ -25,7 +27,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER = (1 << i for i in range(6))
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL = (1 << i for i in range(8))
 
 DOTTED_CAPITAL_I = 0x130
 
@@ -66,6 +68,37 @@ def words(text: str) -> list[str]:
             out.append(run)
             run = ""
     return [*out, run] if run else out
+
+
+def split(text: str) -> list[str]:
+    """str.split(): for references and tests."""
+    out, run = [], ""
+    for c in text:
+        if not flags(c) & SPACE:
+            run += c
+        elif run:
+            out.append(run)
+            run = ""
+    return [*out, run] if run else out
+
+
+def strip(text: str) -> str:
+    """str.strip(): for references and tests."""
+    kept = [i for i, c in enumerate(text) if not flags(c) & SPACE]
+    return text[kept[0] : kept[-1] + 1] if kept else ""
+
+
+def split_lines(text: str) -> list[str]:
+    """str.splitlines(): for references and tests."""
+    out, line, before = [], "", ""
+    for c in text:
+        if not flags(c) & LINE_BREAK:
+            line += c
+        elif not (c == "\n" and before == "\r"):
+            out.append(line)
+            line = ""
+        before = c
+    return [*out, line] if line else out
 
 
 @njit(inline="always")

@@ -1,0 +1,46 @@
+"""The quality rules of Gopher (Rae et al. 2021, appendix A1), as datatrove 0.10.1 computes them.
+
+Words are split at white space (datatrove's own default is a tokenizer of the language). A plain word has a character
+that is no punctuation. Where datatrove and the paper differ, this is datatrove: stop words count once each, hashes and
+ellipses are two ratios, an ellipsis is "..." or "…".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpu_pile.ops.quality_counts import COLUMNS, STOP_WORDS, quality_counts
+from gpu_pile.signals import Counts, Family, Signal, ratio
+
+
+def _compute(counts: Counts) -> Mapping[str, Any]:
+    c = counts(quality_counts, COLUMNS)
+    return {
+        "plain_word_count": c["plain_words"],
+        "mean_plain_word_length": ratio(c["plain_word_chars"], c["plain_words"]),
+        "hash_per_word": ratio(c["hashes"], c["words"]),
+        "ellipsis_per_word": ratio(c["ellipses"], c["words"]),
+        "bullet_line_fraction": ratio(c["bullet_lines"], c["lines"]),
+        "ellipsis_line_fraction": ratio(c["ellipsis_lines"], c["lines"]),
+        "alpha_word_fraction": ratio(c["alpha_words"], c["words"]),
+        "stop_word_distinct": c["stop_words"],
+    }
+
+
+FAMILY = Family(
+    "gopher_quality",
+    1,
+    "Rae et al. 2021, appendix A1; datatrove 0.10.1, GopherQualityFilter",
+    (
+        Signal("plain_word_count", "words", "int64", "words with at least one character that is no punctuation"),
+        Signal("mean_plain_word_length", "characters", "float64", "characters of plain words / plain words"),
+        Signal("hash_per_word", "per word", "float64", "# signs / words"),
+        Signal("ellipsis_per_word", "per word", "float64", "... and … without overlaps / words"),
+        Signal("bullet_line_fraction", "fraction", "float64", "lines that begin with • or - after white space / lines"),
+        Signal("ellipsis_line_fraction", "fraction", "float64", "lines that end in ... or … before white space / lines"),
+        Signal("alpha_word_fraction", "fraction", "float64", "words with at least one letter / words"),
+        Signal("stop_word_distinct", "words", "int64", f"how many of {', '.join(STOP_WORDS)} occur as a word"),
+    ),
+    _compute,
+)

@@ -1,0 +1,34 @@
+"""What kinds of characters a document is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpu_pile.ops.quality_counts import COLUMNS, quality_counts
+from gpu_pile.signals import Counts, Family, Signal, ratio
+
+_CLASSES = {
+    "alpha": "str.isalpha()",
+    "numeric": "str.isnumeric()",
+    "upper": "str.isupper()",
+    "space": "str.isspace()",
+    "punctuation": "in the punctuation set of datatrove",
+}
+
+
+def _compute(counts: Counts) -> Mapping[str, Any]:
+    c = counts(quality_counts, COLUMNS)
+    return {f"{name}_char_fraction": ratio(c[f"{name}_chars"], c["chars"]) for name in _CLASSES}
+
+
+FAMILY = Family(
+    "symbols",
+    1,
+    "Python's str",
+    tuple(
+        Signal(f"{name}_char_fraction", "fraction", "float64", f"share of characters that are {definition}")
+        for name, definition in _CLASSES.items()
+    ),
+    _compute,
+)
