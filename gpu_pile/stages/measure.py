@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 from gpu_pile import files, op, signals
 from gpu_pile.columns import TextColumn
 from gpu_pile.errors import DataError
+from gpu_pile.native import SLACK
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.parse_lines import explain, parse_lines
 from gpu_pile.ops.sketch import sketch
@@ -115,6 +117,8 @@ class _Shard:
         with watch.part("measure", "parse"):
             parsed = parse_lines(
                 block.data[: block.n_bytes],
+                padded=True,
+                out=_scratch(len(block.data)),
                 text_path=tuple(config.input.text_field.split(".")),
                 subset_path=tuple(config.input.subset_field.split(".")),
                 skip_bom=block.start == 0,
@@ -216,6 +220,17 @@ class _Shard:
         if self.writer is not None:
             self.writer.close()
         self.partial.unlink(missing_ok=True)
+
+
+_THREAD = threading.local()
+
+
+def _scratch(n: int) -> np.ndarray[Any, Any]:
+    """A buffer of this thread for the text of a block of n bytes, reused: fresh memory is dear."""
+    if len(getattr(_THREAD, "buffer", ())) < n + 2 * SLACK:
+        _THREAD.buffer = np.empty(n + 2 * SLACK, np.uint8)
+    buffer: np.ndarray[Any, Any] = _THREAD.buffer
+    return buffer
 
 
 def empty_table(context: Context) -> pa.Table:
