@@ -1,4 +1,4 @@
-"""The Python API over texts in memory: measure and dedupe. Runs over files are opened with open_run (gpu_pile.explore)."""
+"""The Python API over texts in memory: measure and dedupe. gpu_pile.explore opens runs over files."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def doctor() -> Iterator[tuple[str, str]]:
         else:
             yield (
                 "no",
-                f"{library} is not installed ({use}): pip install 'gpu-pile[cu12]' or 'gpu-pile[cu13]', or conda with environment.yml",
+                f"{library} is not installed ({use}): pip install 'gpu-pile[cu12]' (or [cu13]), or environment.yml",
             )
     without = [name for name, o in op.load_all().items() if "cuda" not in o.implementations]
     if without:

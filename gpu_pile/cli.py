@@ -153,9 +153,8 @@ def show(
             out.print_json(json.dumps(story, ensure_ascii=False))
             continue
         verdict = "[green]kept[/]" if story["keep"] else "[red]removed[/]"
-        out.print(
-            f"[bold]{identifier}[/]  {escape(story['shard'])} line {story['line']}  {escape(story['subset'] or '(no subset)')}  {verdict}"
-        )
+        place = escape(f"{story['shard']} line {story['line']}  {story['subset'] or '(no subset)'}")
+        out.print(f"[bold]{identifier}[/]  {place}  {verdict}")
         for reason in story["reasons"]:
             out.print(f"  [red]{escape(reason['rule'])}[/] {escape(reason['explanation'])}")
         if story["witness"] is not None:

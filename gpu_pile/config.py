@@ -138,7 +138,7 @@ class Config(Section):
     workers: int | None = Field(
         None, ge=1, le=1024, description="threads; null: one for each core this process may use"
     )
-    batch_bytes: Bytes = Field(16 * 2**20, description="decompressed bytes a worker holds at a time")
+    batch_bytes: Bytes = Field(4 * 2**20, description="decompressed bytes a worker holds at a time")
     memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to the run directory")
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()
@@ -230,7 +230,7 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=deep)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
         seen.add(key)
@@ -259,4 +259,3 @@ def _override(data: dict[Any, Any], text: str) -> None:
 def example_path() -> Path:
     """configs/quickstart.yaml in a checkout or in the installed package."""
     return configs_folder() / "quickstart.yaml"
-

@@ -111,7 +111,7 @@ def mix64(x: np.uint64) -> np.uint64:
 
 
 @njit(nogil=True, cache=True)
-def count_newlines(data, n):  # type: ignore[no-untyped-def]
+def count_newlines(data, n):
     """Line feeds among the first n bytes; SLACK bytes behind them can be read."""
     lines = 0
     for i in range(0, n, 32):

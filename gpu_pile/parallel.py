@@ -7,6 +7,7 @@ order. So N workers are N threads, one huge shard keeps all of them busy, and th
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -173,3 +174,18 @@ def run_tasks(tasks: Sequence[Callable[[], None]], workers: int) -> None:
 def worker_count(workers: int | None) -> int:
     """The number given, or one for each core this process may use."""
     return workers or len(os.sched_getaffinity(0))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, for this process: buffers of some MiB are needed again for the next block.
+
+    By default such a block goes back to the system when it is freed, and touching its pages anew costs more than the
+    work done in them (measured: a seventh of the CPU time of measure). Elsewhere than on glibc nothing changes.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, 1 << 30)
+    except (OSError, AttributeError):
+        return

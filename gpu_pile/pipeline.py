@@ -11,6 +11,7 @@ import gpu_pile
 from gpu_pile import backend, files, op, rundir, signals, unicode
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
+from gpu_pile.parallel import keep_freed_memory
 from gpu_pile.shards import find_shards
 from gpu_pile.stages.context import Context, Progress
 from gpu_pile.stages.decide import decide
@@ -29,6 +30,7 @@ def prepared(config: Config, progress: Progress | None = None) -> Iterator[Conte
     Raises:
         UsageError: an input is missing, names clash, or the output belongs to another run; nothing is written then.
     """
+    keep_freed_memory()
     chosen = backend.choose(config.backend)
     signals.check(config.measure.signals)
     if config.dedupe.fuzzy.enabled and config.dedupe.fuzzy.bands is None:

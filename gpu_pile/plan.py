@@ -97,7 +97,8 @@ def describe(config: Config) -> str:
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / config.batch_bytes:,.0f} batches)",
-        f"memory     about {human_bytes(RESIDENT + max(blocks, dedupe))} at most: {human_bytes(RESIDENT)} for the program, "
+        f"memory     about {human_bytes(RESIDENT + max(blocks, dedupe))} at most: "
+        f"{human_bytes(RESIDENT)} for the program, "
         f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; "
         "besides 1 byte a document, 40 bytes a document with a candidate, 32 bytes a verified pair",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "

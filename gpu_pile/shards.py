@@ -10,6 +10,7 @@ the next sound frame. What is delivered does not depend on the size of the block
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -58,7 +59,8 @@ def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
     Raises:
         UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
     """
-    problems, found = [], set()
+    problems: list[str] = []
+    found: set[Path] = set()
     for given in inputs:
         text = os.fspath(base / Path(given).expanduser())
         if Path(text).is_dir():
@@ -68,7 +70,7 @@ def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
         elif Path(text).is_file():
             paths = [Path(text)]
         else:
-            paths = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]
+            paths = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]  # noqa: PTH207
             if not paths:
                 problems.append(f"{given} names no file (looked in {base})")
         found.update(p.resolve() for p in paths)
@@ -233,7 +235,7 @@ class ShardReader:
                     grown[:used] = buffer[:used]
                     buffer = grown
             try:
-                got = decoder.send(memoryview(buffer)[used : used + CHUNK])
+                got = decoder.send(buffer[used : used + CHUNK].data)
             except StopIteration:
                 got, ended = 0, True
             self.compressed_bytes_read = self._file.position
@@ -397,7 +399,8 @@ class ShardReader:
 
     def _frame_reader(self, start: int, end: int) -> Any:
         decompressor = zstandard.ZstdDecompressor(max_window_size=max(self.limits.window_bytes_max, 1024))
-        return decompressor.stream_reader(_Part(self._file, start, end), read_size=CHUNK)
+        source: Any = _Part(self._file, start, end)
+        return decompressor.stream_reader(source, read_size=CHUNK)
 
 
 def _skip(reader: Any, n: int) -> None:
@@ -523,7 +526,9 @@ def _walk(source: _Hashed, start: int) -> _Frame:
         header = int.from_bytes(raw, "little")
         kind, length = header >> 1 & 3, header >> 3
         if kind == 3 or (kind == 2 and length > CHUNK):
-            return _Frame(size, "corrupt zstd frame (bad block header)", data=True, window=window, dictionary=dictionary)
+            return _Frame(
+                size, "corrupt zstd frame (bad block header)", data=True, window=window, dictionary=dictionary
+            )
         position += 3 + (1 if kind == 1 else length)
         if header & 1:
             break
@@ -545,7 +550,7 @@ def _find_frame(source: _Hashed, start: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _last_newline(data, start, end):  # type: ignore[no-untyped-def]
+def _last_newline(data, start, end):
     """The place behind the last line feed of data[start:end], 0 if there is none."""
     while end > start:
         if data[end - 1] == 10:
@@ -555,7 +560,7 @@ def _last_newline(data, start, end):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _first_newline(data, n):  # type: ignore[no-untyped-def]
+def _first_newline(data, n):
     """The place behind the first line feed of data[:n], -1 if there is none."""
     for i in range(n):
         if data[i] == 10:
@@ -564,8 +569,11 @@ def _first_newline(data, n):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def copy_spans(data, starts, lengths, target):  # type: ignore[no-untyped-def]
-    """Copy data[starts[i]:starts[i] + lengths[i]] one after the other to target, a line feed behind each; bytes written."""
+def copy_spans(data, starts, lengths, target):
+    """Copy data[starts[i]:starts[i] + lengths[i]] to target, one after the other, a line feed behind each.
+
+    Returns the number of bytes written.
+    """
     o = 0
     for i in range(len(starts)):
         n = lengths[i]
@@ -580,15 +588,16 @@ class ShardWriter:
 
     def __init__(self, path: Path, *, level: int = 3, threads: int = 0, checksum: bool = True) -> None:
         self.path = path
-        self._settings = {"level": level, "threads": threads, "write_checksum": checksum, "write_content_size": False}
+        self._compressor = zstandard.ZstdCompressor(
+            level=level, threads=threads, write_checksum=checksum, write_content_size=False
+        )
         self._atomic = files.atomic(path)
 
     def __enter__(self) -> ShardWriter:
         partial = self._atomic.__enter__()
         with files.disk_errors(self.path):
             self._file = partial.open("wb")
-        compressor = zstandard.ZstdCompressor(**self._settings)
-        self._writer = compressor.stream_writer(self._file, closefd=False)
+        self._writer = self._compressor.stream_writer(self._file, closefd=False)
         return self
 
     def write(self, data: Any) -> None:
@@ -612,10 +621,8 @@ class ShardWriter:
             self._abandon(error)
 
     def _abandon(self, error: BaseException) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self._file.close()
-        except OSError:
-            pass
         try:
             self._atomic.__exit__(type(error), error, error.__traceback__)
         except BaseException as same:

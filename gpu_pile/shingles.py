@@ -110,7 +110,7 @@ _WORD = unicode.WORD
 
 
 @njit(nogil=True, cache=True)
-def _words(data, start, end, tables, out):  # type: ignore[no-untyped-def]
+def _words(data, start, end, tables, out):
     """Hash the words of data[start:end] into out; how many."""
     fold, flag_stage, flag_leaves, lower_stage, lower_leaves = tables
     n = 0
@@ -161,7 +161,7 @@ def _words(data, start, end, tables, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _units(kind, data, start, end, tables, out):  # type: ignore[no-untyped-def]
+def _units(kind, data, start, end, tables, out):
     """Unit hashes of data[start:end] into out; how many. kind: 0 word, 1 byte, 2 char."""
     if kind == 0:
         return _words(data, start, end, tables, out)
@@ -180,7 +180,7 @@ def _units(kind, data, start, end, tables, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _five(u0, u1, u2, u3, u4, out):  # type: ignore[no-untyped-def]
+def _five(u0, u1, u2, u3, u4, out):
     """Shingles of width 5 at once: independent multiplications that the compiler turns into vectors."""
     q2 = _Q * _Q
     q3 = q2 * _Q
@@ -191,7 +191,7 @@ def _five(u0, u1, u2, u3, u4, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def shingle_document(kind, width, data, start, end, tables, units, out):  # type: ignore[no-untyped-def]
+def shingle_document(kind, width, data, start, end, tables, units, out):
     """Shingle hashes of the document data[start:end], in order, into out; how many.
 
     units and out: uint64 scratch of at least end - start + 1 entries.
@@ -219,7 +219,7 @@ def shingle_document(kind, width, data, start, end, tables, units, out):  # type
 
 
 @njit(nogil=True, cache=True)
-def longest(offsets):  # type: ignore[no-untyped-def]
+def longest(offsets):
     """Bytes of the longest document."""
     most = 0
     for d in range(len(offsets) - 1):

@@ -102,7 +102,7 @@ def split_lines(text: str) -> list[str]:
 
 
 @njit(inline="always")
-def decode_at(data, i):  # type: ignore[no-untyped-def]
+def decode_at(data, i):
     """The code point whose UTF-8 begins at data[i], and its length in bytes. The bytes must be valid UTF-8."""
     b = np.int64(data[i])
     if b < 0x80:
@@ -120,6 +120,6 @@ def decode_at(data, i):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def table_value(stage, leaves, c):  # type: ignore[no-untyped-def]
+def table_value(stage, leaves, c):
     """The value of code point c in a two-stage table."""
     return leaves[np.int64(stage[c >> 7]) * 128 + (c & 127)]

@@ -312,7 +312,9 @@ def test_normalised_exact_duplicates(tmp_path):
     only_exact = {"fuzzy": {"enabled": False}}
     run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "bytes", dedupe=only_exact))
     assert [r["keep"] for r in decisions(tmp_path / "bytes")] == [True, True, True]
-    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "words", dedupe={**only_exact, "exact": {"normalize": "words"}}))
+    run(
+        settings([tmp_path / "a.jsonl.zst"], tmp_path / "words", dedupe={**only_exact, "exact": {"normalize": "words"}})
+    )
     assert [r["reasons"] for r in decisions(tmp_path / "words")] == [[], ["exact_duplicate"], []]
 
 
@@ -322,7 +324,17 @@ def test_short_empty_and_wordless_documents(tmp_path):
     run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
     reasons = [r["reasons"] for r in decisions(tmp_path / "run")]
     # no words, no shingles: equal bytes alone make them duplicates; a text of 1 to 4 words is one shingle
-    assert reasons == [[], ["exact_duplicate"], [], ["exact_duplicate"], [], [], ["exact_duplicate"], ["near_duplicate"], []]
+    assert reasons == [
+        [],
+        ["exact_duplicate"],
+        [],
+        ["exact_duplicate"],
+        [],
+        [],
+        ["exact_duplicate"],
+        ["near_duplicate"],
+        [],
+    ]
 
 
 @pytest.mark.parametrize("how", ["witness", "connected"])

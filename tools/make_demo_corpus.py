@@ -46,7 +46,7 @@ SINGLES = {
     "Github": 70, "Pile-CC": 55, "StackExchange": 45, "EuroParl": 4, "ArXiv": 5, "DM Mathematics": 8,
     "PubMed Abstracts": 40, "PubMed Central": 3, "USPTO Backgrounds": 4, "FreeLaw": 2,
 }  # fmt: skip
-DUPLICATE_SETS, LABELLED_CLUSTERS = 45, 40
+DUPLICATE_SETS, LABELLED_CLUSTERS, SHORT = 45, 40, 30
 
 
 def text_of(path: Path) -> str:
@@ -93,12 +93,20 @@ def choose(corpus: Path, truth: Path) -> list[dict[str, str]]:
         if not keys:  # books and debates are longer: their beginnings
             continue
         chosen += [document(k, "") for k in rng.sample(keys, min(count, len(keys)))]
-    labels = {r["id"]: r for r in csv.DictReader(open(truth / "labels.tsv", encoding="utf-8"), delimiter="\t")}
+    short = [k for k, r in usable.items() if r["pile_set_name"] != "Github" and k not in taken and k not in neighbours]
+    short = [k for k in short if int(usable[k]["text_bytes"]) < 300]
+    chosen += [document(k, "") for k in rng.sample(short, min(SHORT, len(short)))]
+    with (truth / "labels.tsv").open(encoding="utf-8") as f:
+        labels = {r["id"]: r for r in csv.DictReader(f, delimiter="\t")}
     by_cluster: dict[str, list[dict[str, str]]] = {}
     for line in text_of(truth / "docs.jsonl.zst").splitlines():
         d = json.loads(line)
         label = labels[d["meta"]["id"]]
-        if origin(label["source"]) in SOURCES and len(d["text"].encode()) <= LONGEST and label["group"] in ("edit", "revision"):
+        if (
+            origin(label["source"]) in SOURCES
+            and len(d["text"].encode()) <= LONGEST
+            and label["group"] in ("edit", "revision")
+        ):
             row = {"text": d["text"], "subset": d["meta"]["pile_set_name"], "source": origin(label["source"])}
             by_cluster.setdefault(label["cluster"], []).append({**row, "cluster": label["cluster"]})
     several = sorted(c for c, members in by_cluster.items() if len(members) > 1)
@@ -142,12 +150,13 @@ def write(documents: list[dict[str, str]]) -> None:
             union = len(sets[a] | sets[b])
             if union and len(sets[a] & sets[b]) / union >= 0.5:
                 writer.writerow([names[a], names[b], repr(len(sets[a] & sets[b]) / union)])
+    n_bytes = sum(len(d["text"].encode()) for d in documents)
     used = sorted({d["source"] for d in documents})
     rows = "\n".join(f"| {s} | {SOURCES[s]} | {sum(d['source'] == s for d in documents)} |" for s in used)
     (TARGET / "SOURCES.md").write_text(
         f"""# The demo corpus
 
-{len(documents)} real documents in the form of The Pile, {sum(len(d["text"].encode()) for d in documents):,} bytes of text, made by
+{len(documents)} real documents in the form of The Pile, {n_bytes:,} bytes of text, made by
 tools/make_demo_corpus.py. Subset names say which kind of text a document is; nothing here comes from The Pile itself.
 It holds exact duplicates and near duplicates as they occur in these sources, and labelled ones (revisions of one
 document, controlled edits). 00 is one frame, escaped to ASCII; 01 one frame of raw UTF-8; 02 several frames cut

@@ -97,7 +97,7 @@ def equal_hashes(partitions: Partitions) -> tuple[Array, Array]:
 
 
 @njit(nogil=True, cache=True)
-def _pairs_of_runs(keys, rows, neighbours_max, a, b):  # type: ignore[no-untyped-def]
+def _pairs_of_runs(keys, rows, neighbours_max, a, b):
     """Fill a and b with the pairs of each run of equal keys; with empty a, only count them."""
     n, i = 0, 0
     while i < len(keys):

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 @njit(nogil=True, cache=True)
-def _find(up, x):  # type: ignore[no-untyped-def]
+def _find(up, x):
     while up[x] != x:
         up[x] = up[up[x]]
         x = up[x]
@@ -25,7 +25,7 @@ def _find(up, x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def components(n, a, b):  # type: ignore[no-untyped-def]
+def components(n, a, b):
     """int64[n]: the smallest node of each node's connected component; edges a[i] - b[i]."""
     up = np.arange(n)
     for i in range(len(a)):
@@ -38,7 +38,7 @@ def components(n, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _adjacency(n, a, b):  # type: ignore[no-untyped-def]
+def _adjacency(n, a, b):
     """Neighbours of node x: neighbour[start[x]:start[x + 1]], over edge numbers edge[...]."""
     start = np.zeros(n + 1, np.int64)
     for i in range(len(a)):
@@ -58,7 +58,7 @@ def _adjacency(n, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def witnesses(order, eligible, rank, a, b, similarity):  # type: ignore[no-untyped-def]
+def witnesses(order, eligible, rank, a, b, similarity):
     """Which nodes are kept, and the witness of each that is not.
 
     Args:
@@ -94,7 +94,7 @@ def witnesses(order, eligible, rank, a, b, similarity):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, cache=True)
-def connected_survivors(order, eligible, component, a, b, similarity):  # type: ignore[no-untyped-def]
+def connected_survivors(order, eligible, component, a, b, similarity):
     """As witnesses(), but one kept node a component: similarity is 0 where survivor and node are no verified pair."""
     n = len(order)
     survivor = np.full(n, -1, np.int64)  # of the component, at its smallest node

@@ -53,7 +53,7 @@ def _reference(sketches: Array, bands: int, rows: int) -> Array:
 
 
 @njit(nogil=True, cache=True)
-def _keys(sketches, bands, rows, out):  # type: ignore[no-untyped-def]
+def _keys(sketches, bands, rows, out):
     for d in range(len(sketches)):
         for j in range(bands):
             key = mix64(np.uint64(j + 1))
@@ -65,7 +65,9 @@ def _keys(sketches, bands, rows, out):  # type: ignore[no-untyped-def]
 @band_keys.cpu
 def _cpu(sketches: Array, bands: int, rows: int) -> Array:
     if bands * rows > sketches.shape[1]:
-        raise ValueError(f"{bands} bands x {rows} rows need sketches of that size, these have {sketches.shape[1]} values")
+        raise ValueError(
+            f"{bands} bands x {rows} rows need sketches of that size, these have {sketches.shape[1]} values"
+        )
     out = np.empty((len(sketches), bands), np.uint64)
     _keys(sketches, bands, rows, out)
     return out

@@ -70,7 +70,7 @@ _S0, _S1, _K0, _K1, _L0, _L1 = (np.uint64(c) for c in (*STEP, *KEY, *LENGTH))
 
 
 @njit(nogil=True, cache=True)
-def _hash(data, offsets, out):  # type: ignore[no-untyped-def]
+def _hash(data, offsets, out):
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         whole = (end - start) >> 3

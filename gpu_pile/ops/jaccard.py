@@ -9,6 +9,7 @@ similarity, to be divided once, in float64, by the caller. Two empty sets give (
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,12 +36,12 @@ jaccard = Op("jaccard", version=1, documents=(*DOCUMENTS, "a b a b a c", "a b a 
 
 @jaccard.reference
 def _reference(values: Array, offsets: Array, pairs: Array) -> Array:
-    sets = [set(values[a:b].tolist()) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    sets = [set(values[a:b].tolist()) for a, b in itertools.pairwise(offsets)]
     return np.array([(len(sets[a] & sets[b]), len(sets[a] | sets[b])) for a, b in pairs], np.int64).reshape(-1, 2)
 
 
 @njit(nogil=True, cache=True)
-def _count(values, offsets, pairs, out):  # type: ignore[no-untyped-def]
+def _count(values, offsets, pairs, out):
     for p in range(len(pairs)):
         x, x_end = offsets[pairs[p, 0]], offsets[pairs[p, 0] + 1]
         y, y_end = offsets[pairs[p, 1]], offsets[pairs[p, 1] + 1]

@@ -54,7 +54,7 @@ _ASCII_LOWER = np.array(
 
 
 @njit(nogil=True, cache=True)
-def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves, word_bit, out, bounds):  # type: ignore[no-untyped-def]
+def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves, word_bit, out, bounds):
     o = 0
     for d in range(len(offsets) - 1):
         start = o

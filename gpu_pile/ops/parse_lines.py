@@ -159,7 +159,34 @@ parse_lines = Op(
         b'{"text": "\xf0\x9f\x98"}',
         b'\xff{"text": "x"}',
         b'\xef\xbb\xbf{"text": "bom"}',
-        *('{"n": %s, "text": "x"}' % n for n in "0 -0 10 -1.5e+10 1E5 1e-2 0.5 01 1. .5 - +1 1e 1e+ 0x1 NaN Infinity -Infinity tru true false null nullx".split()),
+        *(
+            f'{{"n": {n}, "text": "x"}}'
+            for n in [
+                "0",
+                "-0",
+                "10",
+                "-1.5e+10",
+                "1E5",
+                "1e-2",
+                "0.5",
+                "01",
+                "1.",
+                ".5",
+                "-",
+                "+1",
+                "1e",
+                "1e+",
+                "0x1",
+                "NaN",
+                "Infinity",
+                "-Infinity",
+                "tru",
+                "true",
+                "false",
+                "null",
+                "nullx",
+            ]
+        ),
         *('{"text": "%s"}' % ("a" * n + "\\n" + "b" * (40 - n)) for n in range(20, 40)),
         *('{"text": "%s"}' % ("a" * n) for n in (0, 1, 30, 31, 32, 33, 63, 64, 65)),
         '{"text": "%s"}' % ("é" * 40),
@@ -286,7 +313,12 @@ def _reference_line(
     if not isinstance(value, _Object):
         raise _Bad(NOT_OBJECT)
     text = _follow(value, text_path)
-    if isinstance(text, list) and not isinstance(text, _Object) and text_lists and all(isinstance(t, str) for t in text):
+    if (
+        isinstance(text, list)
+        and not isinstance(text, _Object)
+        and text_lists
+        and all(isinstance(t, str) for t in text)
+    ):
         text = TEXT_JOINER.join(text)
     if not isinstance(text, str):
         # null and a missing field are told apart by whether the key was written
@@ -298,7 +330,7 @@ def _reference_line(
 
 
 @njit(nogil=True, cache=True)
-def _hex4(data, i, end):  # type: ignore[no-untyped-def]
+def _hex4(data, i, end):
     """The number of four hexadecimal digits at data[i], or -1."""
     if i + 4 > end:
         return -1
@@ -318,7 +350,7 @@ def _hex4(data, i, end):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _utf8_length(data, i, end):  # type: ignore[no-untyped-def]
+def _utf8_length(data, i, end):
     """Bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7)."""
     b = data[i]
     if b < 0xC2 or b > 0xF4:
@@ -345,7 +377,7 @@ def _utf8_length(data, i, end):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _put_code_point(out, o, c):  # type: ignore[no-untyped-def]
+def _put_code_point(out, o, c):
     """UTF-8 of c at out[o]; the place behind it."""
     if c < 0x80:
         out[o] = c
@@ -362,7 +394,7 @@ def _put_code_point(out, o, c):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _string(data, i, end, out, o):  # type: ignore[no-untyped-def]
+def _string(data, i, end, out, o):
     """Decode the string whose opening quote is at data[i - 1] to out[o:].
 
     Returns (place behind the closing quote, place behind the decoded bytes, 0 or a reason). Reads and writes up to
@@ -435,7 +467,7 @@ def _string(data, i, end, out, o):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _number(data, i, end):  # type: ignore[no-untyped-def]
+def _number(data, i, end):
     """The place behind the number at data[i], and 0 or a reason."""
     if data[i] == 0x2D:
         i += 1
@@ -468,7 +500,7 @@ def _number(data, i, end):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _literal(data, i, end, word):  # type: ignore[no-untyped-def]
+def _literal(data, i, end, word):
     for k in range(len(word)):
         if i + k >= end:
             return end, UNFINISHED
@@ -478,28 +510,28 @@ def _literal(data, i, end, word):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _same(out, start, stop, key):  # type: ignore[no-untyped-def]
+def _same(out, start, stop, key):
     if stop - start != len(key):
         return False
+    equal = True
     for k in range(len(key)):
-        if out[start + k] != key[k]:
-            return False
-    return True
+        equal &= out[start + k] == key[k]
+    return equal
 
 
 @njit(nogil=True, cache=True)
-def _space(data, i, end):  # type: ignore[no-untyped-def]
+def _space(data, i, end):
     while i < end and (data[i] == 0x20 or data[i] == 0x09 or data[i] == 0x0D):
         i += 1
     return i
 
 
-# what a line's text and subset are found to be
+# what a line's text is found to be
 _MISSING, _OTHER, _FOUND = 0, 1, 2
 
 
 @njit(nogil=True, cache=True)
-def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals, stack, out, base, side, state):  # type: ignore[no-untyped-def]
+def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals, stack, out, base, side, state):
     """Parse one line data[i:end].
 
     text_keys, subset_keys: int64[m, 2], where in key_bytes each key of the path is.
@@ -507,7 +539,7 @@ def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals
     state: int64[2], bytes of the text and of the subset. Returns (0 or a reason, place).
     """
     n_text, n_subset = len(text_keys), len(subset_keys)
-    text_found, subset_found = _MISSING, _MISSING
+    text_found = _MISSING
     text_end, subset_end = base, 0
     text_depth = subset_depth = 0  # keys of the path that lead to the container we are in
     depth = 0
@@ -559,7 +591,7 @@ def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals
             if subset_depth == depth - 1 and subset_depth < n_subset:
                 a, z = subset_keys[subset_depth, 0], subset_keys[subset_depth, 1]
                 if _same(out, scratch, o, key_bytes[a:z]):
-                    subset_found, subset_end = _MISSING, 0
+                    subset_end = 0
                     is_subset = True
             i = _space(data, i, end)
             if i >= end:
@@ -591,20 +623,18 @@ def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals
                 scratch = max(text_end, base)
                 i, o, reason = _string(data, i + 1, end, out, scratch)
                 if reason == 0 and whole_subset:
-                    subset_found, subset_end = _FOUND, o - scratch
+                    subset_end = o - scratch
                     for k in range(subset_end):
                         side[k] = out[scratch + k]
             if reason:
                 return reason, i
             if whole_text and whole_subset:
-                subset_found, subset_end = _FOUND, text_end - base
+                subset_end = text_end - base
                 for k in range(subset_end):
                     side[k] = out[base + k]
         else:
             if whole_text:
                 text_found = _OTHER
-            if whole_subset:
-                subset_found = _OTHER
             if in_list:
                 text_found = _OTHER
             if b == 0x7B or b == 0x5B:
@@ -655,7 +685,23 @@ def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals
 
 
 @njit(nogil=True, cache=True)
-def _parse(data, n, text_keys, subset_keys, key_bytes, literals, skip_bom, bare, lists, lines, out, offsets, subsets, subset_offsets, bad):  # type: ignore[no-untyped-def]
+def _parse(
+    data,
+    n,
+    text_keys,
+    subset_keys,
+    key_bytes,
+    literals,
+    skip_bom,
+    bare,
+    lists,
+    lines,
+    out,
+    offsets,
+    subsets,
+    subset_offsets,
+    bad,
+):
     """Returns (documents, bad lines, lines, bytes of subsets)."""
     stack = np.zeros(MAX_DEPTH + 1, np.uint8)  # the last entry: whether the line is an object
     state = np.zeros(2, np.int64)
@@ -749,4 +795,14 @@ def _cpu(
     )  # fmt: skip
     text = TextColumn(out[: offsets[good]], offsets[: good + 1])
     subset = TextColumn(subsets[:s].copy(), subset_offsets[: good + 1])
-    return Parsed(*lines[:, :good], text, subset, *bad[:, :n_bad], n_lines)
+    return Parsed(
+        lines[0, :good],
+        lines[1, :good],
+        lines[2, :good],
+        text,
+        subset,
+        bad[0, :n_bad],
+        bad[1, :n_bad],
+        bad[2, :n_bad],
+        n_lines,
+    )

@@ -123,14 +123,26 @@ def _reference_counts(t: str) -> list[int]:
     ]
 
 
-_STOP_KEYS = np.array([int.from_bytes(w.encode(), "big") for w in STOP_WORDS], np.uint64)
+def _stop_table() -> tuple[Array, np.uint64]:
+    """The stop words' bytes as numbers, each alone in its slot (number * factor >> 60) of 16, and that factor."""
+    numbers = [int.from_bytes(w.encode(), "big") for w in STOP_WORDS]
+    factor = 0x9E3779B97F4A7C15
+    while len({n * factor % 2**64 >> 60 for n in numbers}) < len(numbers):
+        factor = (factor * 5 + 2) % 2**64 | 1
+    table = np.zeros(16, np.uint64)
+    for n in numbers:
+        table[n * factor % 2**64 >> 60] = n
+    return table, np.uint64(factor)
+
+
+_STOP_KEYS, _SLOTS = _stop_table()
 
 _ALPHA, _NUMERIC, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.NUMERIC, unicode.SPACE, unicode.LINE_BREAK
 _UPPER, _PUNCTUATION = unicode.UPPER, unicode.PUNCTUATION
 
 
 @njit(nogil=True, cache=True)
-def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):  # type: ignore[no-untyped-def]
+def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
         chars = words = word_chars = plain_words = plain_word_chars = alpha_words = 0
@@ -152,6 +164,29 @@ def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):  # type: 
             elif data[i] < 0x80:
                 c, n = np.int64(data[i]), 1
                 f = np.int64(ascii_flags[c])
+                if f & _ALPHA:  # a run of ASCII letters: most of most texts
+                    first = i
+                    while True:
+                        upper += c < 0x60
+                        key = (key << np.uint64(8)) | np.uint64(c)
+                        i += 1
+                        if i >= end:
+                            break
+                        c = np.int64(data[i])
+                        if c >= 0x80 or ascii_flags[c] & _ALPHA == 0:
+                            break
+                    n = i - first
+                    chars += n
+                    length += n
+                    key_bytes += n
+                    alpha += n
+                    line_chars += n
+                    word_flags |= _ALPHA
+                    all_punctuation = 0
+                    fresh_line = False
+                    run = dots = 0
+                    before = 0x61  # some letter
+                    continue
             else:
                 c, n = unicode.decode_at(data, i)
                 f = np.int64(unicode.table_value(stage, leaves, c))
@@ -164,14 +199,21 @@ def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):  # type: 
                         plain_word_chars += length
                     alpha_words += word_flags & _ALPHA  # ALPHA is 1
                     if 2 <= key_bytes <= 4:
-                        for k in range(len(stop_keys)):
-                            if key == stop_keys[k]:
-                                seen |= 1 << k
+                        slot = (key * _SLOTS) >> np.uint64(60)
+                        seen |= np.int64(stop_keys[slot] == key) << np.int64(slot)
                     length = word_flags = key_bytes = 0
                     all_punctuation = _PUNCTUATION
                     key = np.uint64(0)
                 if i == end:
                     break
+                if c == 32:
+                    space += 1
+                    chars += 1
+                    line_chars += 1
+                    run = 0
+                    before = 32
+                    i += 1
+                    continue
                 space += 1
                 numeric += (f & _NUMERIC) != 0
                 punctuation += (f & _PUNCTUATION) != 0
@@ -215,20 +257,6 @@ def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):  # type: 
             before = c
             chars += 1
             i += n
-            if f & _ALPHA and c < 0x80:  # more letters of ASCII: most of most texts
-                first = i
-                while i < end and data[i] < 0x80 and ascii_flags[data[i]] & _ALPHA:
-                    upper += data[i] < 0x60
-                    key = (key << np.uint64(8)) | np.uint64(data[i])
-                    i += 1
-                n = i - first
-                if n:
-                    chars += n
-                    length += n
-                    key_bytes += n
-                    alpha += n
-                    line_chars += n
-                    before = 0x61  # some letter
         if line_chars:
             lines += 1
             ellipsis_lines += dots >= 3

@@ -22,7 +22,14 @@ Array = np.ndarray[Any, Any]
 shingle_set = Op(
     "shingle_set",
     version=1,
-    samples=({}, {"width": 1}, {"width": 2}, {"kind": "byte"}, {"kind": "byte", "width": 8}, {"kind": "char", "width": 24}),
+    samples=(
+        {},
+        {"width": 1},
+        {"width": 2},
+        {"kind": "byte"},
+        {"kind": "byte", "width": 8},
+        {"kind": "char", "width": 24},
+    ),
     documents=(*DOCUMENTS, " ".join(str(i * i % 1000) for i in range(1500))),
 )
 
@@ -35,7 +42,7 @@ def _reference(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Ar
 
 
 @njit(nogil=True, cache=True)
-def sort_u64(values, n, spare):  # type: ignore[no-untyped-def]
+def sort_u64(values, n, spare):
     """Sort values[:n]; spare is as long. Radix sort by bytes where that pays, skipping bytes that are all equal."""
     if n < 64:
         for i in range(1, n):
@@ -79,7 +86,7 @@ def sort_u64(values, n, spare):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sets(kind, width, data, offsets, tables, out, bounds):  # type: ignore[no-untyped-def]
+def _sets(kind, width, data, offsets, tables, out, bounds):
     most = longest(offsets) + 1
     units = np.empty(most, np.uint64)
     shingles = np.empty(most, np.uint64)

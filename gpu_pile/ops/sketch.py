@@ -19,7 +19,8 @@ Segments of a long document: round 0 merges by minimum; only if bins stay empty 
 
 affine32: classic minwise hashing with k affine permutations (Broder 1997):
 
-    value[j] = min over h of min((a[j] * (h >> 32) + b[j]) mod 2^32, 2^32 - 2),  a[j] = S[2j] >> 32 | 1,  b[j] = S[2j + 1] >> 32
+    value[j] = min over h of min((a[j] * (h >> 32) + b[j]) mod 2^32, 2^32 - 2)
+    a[j] = S[2j] >> 32 | 1,  b[j] = S[2j + 1] >> 32
 
 Segments merge by minimum.
 """
@@ -113,7 +114,7 @@ _MOST = np.uint32(EMPTY - 1)
 
 
 @njit(nogil=True, cache=True)
-def _fss(shingles, n, bins, s, empty):  # type: ignore[no-untyped-def]
+def _fss(shingles, n, bins, s, empty):
     k = len(bins)
     k64 = np.uint64(k)
     bins[:] = _NONE
@@ -146,7 +147,7 @@ def _fss(shingles, n, bins, s, empty):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _least(a, b, high):  # type: ignore[no-untyped-def]
+def _least(a, b, high):
     m = _MOST
     for i in range(len(high)):
         m = min(m, np.uint32(np.uint32(a * high[i]) + b))
@@ -154,7 +155,7 @@ def _least(a, b, high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _affine(shingles, n, out, a, b, high):  # type: ignore[no-untyped-def]
+def _affine(shingles, n, out, a, b, high):
     out[:] = _NONE
     for start in range(0, n, len(high)):
         size = min(len(high), n - start)
@@ -165,7 +166,7 @@ def _affine(shingles, n, out, a, b, high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sketch(kind, width, method, data, offsets, tables, s, a, b, out, counts):  # type: ignore[no-untyped-def]
+def _sketch(kind, width, method, data, offsets, tables, s, a, b, out, counts):
     most = longest(offsets) + 1
     units = np.empty(most, np.uint64)
     shingles = np.empty(most, np.uint64)

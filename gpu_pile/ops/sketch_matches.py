@@ -37,7 +37,7 @@ def _reference(sketches: Array, pairs: Array) -> Array:
 
 
 @njit(nogil=True, cache=True)
-def _matches(sketches, pairs, out):  # type: ignore[no-untyped-def]
+def _matches(sketches, pairs, out):
     for p in range(len(pairs)):
         a, b = sketches[pairs[p, 0]], sketches[pairs[p, 1]]
         n = 0

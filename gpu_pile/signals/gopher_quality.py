@@ -38,7 +38,9 @@ FAMILY = Family(
         Signal("hash_per_word", "per word", "float64", "# signs / words"),
         Signal("ellipsis_per_word", "per word", "float64", "... and … without overlaps / words"),
         Signal("bullet_line_fraction", "fraction", "float64", "lines that begin with • or - after white space / lines"),
-        Signal("ellipsis_line_fraction", "fraction", "float64", "lines that end in ... or … before white space / lines"),
+        Signal(
+            "ellipsis_line_fraction", "fraction", "float64", "lines that end in ... or … before white space / lines"
+        ),
         Signal("alpha_word_fraction", "fraction", "float64", "words with at least one letter / words"),
         Signal("stop_word_distinct", "words", "int64", f"how many of {', '.join(STOP_WORDS)} occur as a word"),
     ),

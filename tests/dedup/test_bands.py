@@ -1,4 +1,5 @@
 import pytest
+
 from gpu_pile.dedup import bands
 from gpu_pile.errors import ConfigError
 

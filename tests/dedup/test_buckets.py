@@ -2,6 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gpu_pile.dedup.buckets import (
     HASH_RECORD,
     KEY_RECORD,
@@ -12,8 +15,6 @@ from gpu_pile.dedup.buckets import (
     equal_hashes,
     spread,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 ONE, SMALL = 1 << 40, 256  # memory budgets: all in one partition, many partitions in files
 
@@ -43,7 +44,9 @@ def test_partitions_give_back_every_record_in_order(tmp_path_factory, numbers, m
     read = list(partitions)
     assert len(read) == partitions.count
     got = np.concatenate(read)
-    order = np.argsort(numbers >> np.uint64(65 - partitions.count.bit_length()) if partitions.count > 1 else rows, kind="stable")
+    order = np.argsort(
+        numbers >> np.uint64(65 - partitions.count.bit_length()) if partitions.count > 1 else rows, kind="stable"
+    )
     assert np.array_equal(got["row"], rows[order])
     assert np.array_equal(got["key"], numbers[order])
     assert not folder.exists(), "files are removed once read"

@@ -1,13 +1,16 @@
 import numpy as np
-from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
 
 
 @st.composite
 def graphs(draw):
     n = draw(st.integers(1, 12))
-    edges = draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda e: e[0] < e[1]), unique=True))
+    edges = draw(
+        st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda e: e[0] < e[1]), unique=True)
+    )
     similarity = [draw(st.sampled_from([0.8, 0.85, 0.9, 1.0])) for _ in edges]
     order = draw(st.permutations(range(n)))
     eligible = draw(st.lists(st.booleans(), min_size=n, max_size=n))
