@@ -69,7 +69,7 @@ class Parsed:
     n_lines: int
 
     def __iter__(self) -> Any:
-        """As a tuple of arrays, for comparing."""
+        """As a tuple of arrays, to be compared with the reference, to which all that is no JSON is alike."""
         return iter(
             (
                 self.line,
@@ -80,7 +80,7 @@ class Parsed:
                 self.subset.data,
                 self.subset.offsets,
                 self.bad_line,
-                self.bad_reason,
+                np.where(self.bad_reason < NOT_OBJECT, NOT_JSON, self.bad_reason),
                 np.array(self.n_lines),
             )
         )

@@ -1,0 +1,120 @@
+"""Every operation on every backend that is here equals its reference bit for bit. A new operation needs no edit here."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile import backend, op
+from gpu_pile.columns import TextColumn
+from gpu_pile.testing import ALPHABET, arrays, assert_same_bits
+
+OPS = op.load_all()
+BACKENDS = ["cpu", *(["cuda"] if backend.cuda_devices() else [])]
+CASES = [
+    pytest.param(o, name, params, id=f"{o.name}-{name}-{i}")
+    for o in OPS.values()
+    for name in BACKENDS
+    if name in o.implementations
+    for i, params in enumerate(o.samples)
+]
+VECTORS = Path(__file__).parent / "vectors"
+
+texts = st.lists(st.text(st.sampled_from(ALPHABET) | st.characters(exclude_categories=["Cs"]), max_size=40), max_size=6)
+
+
+def test_the_registry_is_complete():
+    assert {"doc_hash", "parse_lines", "quality_counts", "shingle_set", "sketch", "band_keys", "jaccard"} <= OPS.keys()
+    for o in OPS.values():
+        assert {"reference", "cpu"} <= o.implementations.keys(), o
+
+
+@pytest.mark.parametrize(("operation", "name", "params"), CASES)
+def test_declared_documents(operation, name, params):
+    """All at once, and each by itself: a document's result must not depend on its neighbours."""
+    assert_same_bits(operation, name, operation.documents, params)
+    assert_same_bits(operation, name, [], params)
+    for document in operation.documents:
+        assert_same_bits(operation, name, [document], params)
+
+
+@pytest.mark.parametrize(("operation", "name", "params"), CASES)
+@settings(max_examples=40, deadline=None)
+@given(documents=texts, cut=st.integers(0, 3), wide=st.booleans())
+def test_random_documents(operation, name, params, documents, cut, wide):
+    array = pa.array(documents, pa.large_string() if wide else pa.string())[cut:]
+    column = TextColumn.from_arrow(array)
+    assert [d.decode() for d in column.documents()] == documents[cut:]
+    assert_same_bits(operation, name, column, params)
+
+
+def vectors(operation):
+    """Every array of every sample on the declared documents, in hexadecimal."""
+    text = TextColumn.from_documents(operation.documents)
+    rows = []
+    for params in operation.samples:
+        result = arrays(operation.run("cpu", *operation.inputs(text, params), **params))
+        rows.append([[str(a.dtype), list(a.shape), _digest(a)] for a in result])
+    return {"version": operation.version, "samples": rows}
+
+
+def _digest(array):
+    import hashlib
+
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_frozen_vectors(name):
+    """Bits that were once written to disk must not change without a new version: python -m tests.test_conformance"""
+    frozen = json.loads((VECTORS / f"{name}.json").read_text())
+    now = vectors(OPS[name])
+    assert now == frozen, f"{name}: results differ from the frozen ones; if that is meant, raise its version and refreeze"
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_a_wrong_implementation_is_caught(name, monkeypatch):
+    operation = OPS[name]
+    right = operation.implementations["cpu"]
+
+    def wrong(*args, **params):
+        result = right(*args, **params)
+        first = arrays(result)[0]
+        if first.size:
+            first.setflags(write=True)
+            first.reshape(-1)[-1] ^= 1
+        return result
+
+    monkeypatch.setitem(operation.implementations, "cpu", wrong)
+    with pytest.raises(AssertionError):
+        assert_same_bits(operation, "cpu", operation.documents, operation.samples[0])
+
+
+def test_estimates_of_the_sketches_are_as_good_as_theory_says():
+    """Root mean square error over pairs of known similarity, against sqrt(s (1 - s) / K), with a tenth of slack."""
+    from gpu_pile.ops.sketch import sketch
+
+    rng = np.random.default_rng(5)
+    k, n, pairs = 128, 400, 300
+    for method in ("fss", "affine32"):
+        for similarity in (0.3, 0.8):
+            common = round(2 * n * similarity / (1 + similarity))
+            documents = []
+            for _ in range(pairs):
+                w = [f"x{i}" for i in rng.integers(0, 10**9, 2 * n - common)]
+                documents += [" ".join(w[:n]), " ".join(w[n - common :])]
+            sketches, _ = sketch(TextColumn.from_documents(documents), width=1, method=method, k=k)
+            estimate = (sketches[0::2] == sketches[1::2]).mean(axis=1)
+            true = common / (2 * n - common)
+            error = np.sqrt(((estimate - true) ** 2).mean())
+            assert error < 1.1 * np.sqrt(true * (1 - true) / k), (method, similarity, error)
+
+
+if __name__ == "__main__":
+    VECTORS.mkdir(exist_ok=True)
+    for key, value in OPS.items():
+        (VECTORS / f"{key}.json").write_text(json.dumps(vectors(value), indent=1) + "\n")
