@@ -23,7 +23,8 @@ from gpu_pile import files
 from gpu_pile.errors import DataError, UsageError
 
 DOC_ID_LINE_BITS = 40
-SUBSET_UNKNOWN = ""
+CLAIM = ".claim.json"
+"""Written first, so that a run that was killed early is known as ours."""
 
 
 def doc_id(shard_index: Any, line: Any) -> Any:
@@ -89,9 +90,10 @@ class RunDir:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"output {self.path} is a file; name a folder that gpu-pile may make")
-        previous = files.read_json(self.path / "run.json") or files.read_json(self.path / "state" / "claim.json")
+        previous = files.read_json(self.path / "run.json") or files.read_json(self.path / CLAIM)
         if previous is None:
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock") if self.path.is_dir() else []
+            ours = {".lock", CLAIM, CLAIM + files.PARTIAL}
+            strangers = sorted({p.name for p in self.path.iterdir()} - ours) if self.path.is_dir() else []
             if strangers:
                 raise UsageError(
                     f"output {self.path} holds files that are no run of gpu-pile ({', '.join(strangers[:5])}); "
@@ -106,7 +108,7 @@ class RunDir:
                 )
         with files.disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        files.write_json(self.path / "state" / "claim.json", {"shards": [{"name": name} for name in shard_names]})
+        files.write_json(self.path / CLAIM, {"shards": [{"name": name} for name in shard_names]})
 
     def remove_strays(self, shard_names: list[str]) -> list[str]:
         """Remove the files of shards that are no longer among the inputs, and partial files; name the shards."""

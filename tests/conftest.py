@@ -48,7 +48,7 @@ def decisions(folder: Path) -> list[dict]:
 
 def results(folder: Path) -> dict[str, bytes]:
     """Every result of a run by relative path: what must not depend on how the run went."""
-    skip = {"run.json", "timings.json", "report.json", "report.html", ".lock"}
+    skip = {"run.json", "timings.json", "report.json", "report.html", ".lock", ".claim.json"}
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in sorted(folder.rglob("*"))

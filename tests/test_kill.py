@@ -1,0 +1,105 @@
+"""kill -9 at every moment that matters, then the same command: the same bytes as a run that was left alone.
+
+What a run does to the disk are renames and removals. A process that imports everything once forks a child for each of
+them; the child is killed just before or just after it, and another child finishes the run.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import DEMO, HERE, results
+
+KILLER = r"""
+import os, pathlib, shutil, signal, sys, threading
+from gpu_pile import config, pipeline
+
+root, demo, quick = (pathlib.Path(a) for a in sys.argv[1:4])
+run = root / "run"
+settings = config.load(quick, [f"output={run}", f"input.shards=['{demo}']", "batch_bytes=60000", "memory_bytes=200000"])
+
+
+def go():
+    with pipeline.prepared(settings) as context:
+        pipeline.run_until(context, "report")
+
+
+def child(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    return os.waitpid(pid, 0)[1]
+
+
+def killed_at(n, after):
+    seen, lock = 0, threading.Lock()
+
+    def counted(real):
+        def call(self, *args, **kwargs):
+            nonlocal seen
+            with lock:
+                seen += 1
+                mine = seen
+            if mine == n and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = real(self, *args, **kwargs)
+            if mine == n:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+        return call
+
+    for name in ("replace", "unlink", "mkdir"):
+        setattr(pathlib.Path, name, counted(getattr(pathlib.Path, name)))
+    go()
+
+
+n = 0
+while True:
+    n += 1
+    status = child(lambda: killed_at(n, after=n % 2 == 0))
+    if os.WIFSIGNALED(status):
+        for name in ("kept", "decisions", "measured"):  # what has its final name is whole
+            for file in (run / name).glob("*"):
+                if not file.name.endswith(".partial"):
+                    assert file.read_bytes() == (root / "whole" / name / file.name).read_bytes(), (n, file)
+        assert child(go) == 0, n
+        print("killed", n, flush=True)
+        for file in (root / "whole").rglob("*"):
+            if file.is_file() and "state" not in file.parts and file.name not in ("timings.json", "run.json", ".lock", ".claim.json",
+                                                                                "report.json", "report.html"):
+                assert (run / file.relative_to(root / "whole")).read_bytes() == file.read_bytes(), (n, file)
+        assert not list(run.rglob("*.partial")), n
+        shutil.rmtree(run)
+    else:
+        assert status == 0, status
+        break
+print("points", n - 1)
+"""
+
+
+def test_kill_9_anywhere_then_the_same_command(tmp_path, demo_run):
+    import shutil
+
+    shutil.copytree(demo_run, tmp_path / "whole")
+    quick = HERE.parent / "configs" / "quickstart.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path), str(DEMO), str(quick)],
+        capture_output=True,
+        text=True,
+        cwd=HERE.parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
+    points = int(done.stdout.split()[-1])
+    assert points > 30
+    assert done.stdout.count("killed") == points
+
+
+def test_results_name_no_place_outside_the_run(demo_run):
+    assert results(demo_run).keys() >= {"clusters.parquet", "pairs.parquet", "bad_lines.jsonl", "kept/00.jsonl.zst"}
+    assert not (Path(demo_run) / "scratch").exists()
