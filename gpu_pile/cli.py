@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ConfigFile = Annotated[
@@ -186,7 +186,9 @@ def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> Non
     if what not in _LISTS:
         raise UsageError(f"gpu-pile list {what}: there is nothing of that name; there are: {', '.join(_LISTS)}")
     columns, rows = getattr(catalogue, what)()
-    table = Table(*columns, box=None, padding=(0, 2), header_style="bold")
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=i == 0, overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     out.print(table)

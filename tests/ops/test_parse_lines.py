@@ -1,0 +1,100 @@
+"""parse_lines against json.loads: on random objects, and on random damage to them against its own reference."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.ops import parse_lines as module
+from gpu_pile.ops.parse_lines import explain, parse_lines
+from gpu_pile.testing import ALPHABET, assert_same_bits
+
+strings = st.text(st.sampled_from(ALPHABET + "\x01\x1f") | st.characters(exclude_categories=["Cs"]), max_size=70)
+keys = st.sampled_from(["text", "meta", "pile_set_name", "t", "s", "é", "te\\xt", ""]) | strings
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | strings,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=8,
+)
+objects = st.dictionaries(keys, values, max_size=5)
+
+
+def block(lines):
+    return np.frombuffer(b"\n".join(lines), np.uint8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(objects, st.booleans(), st.sampled_from([None, 0, 1])), max_size=5))
+def test_random_objects_as_json_loads_reads_them(rows):
+    lines = [json.dumps(o, ensure_ascii=a).encode() for o, a, _ in rows]
+    got = parse_lines(block(lines))
+    want = [(i, json.loads(x)) for i, x in enumerate(lines)]
+    good = [(i, o) for i, o in want if isinstance(o.get("text"), str)]
+    assert got.line.tolist() == [i for i, _ in good]
+    assert [d.decode() for d in got.text.documents()] == [o["text"] for _, o in good]
+    subsets = [o["meta"].get("pile_set_name") if isinstance(o.get("meta"), dict) else None for _, o in good]
+    assert [s.decode() for s in got.subset.documents()] == [s if isinstance(s, str) else "" for s in subsets]
+    assert sorted([*got.line.tolist(), *got.bad_line.tolist()]) == list(range(len(rows)))
+    for line, start, length in zip(got.line, got.start, got.length, strict=True):
+        assert block(lines)[start : start + length].tobytes() == lines[line]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    objects,
+    st.booleans(),
+    st.integers(0, 200),
+    st.sampled_from([b"", b'"', b"\\", b"{", b"}", b",", b":", b"\xff", b"\xe9", b"0", b"\x00", b" ", b"\\ud800", b"e"]),
+    st.integers(0, 3),
+    st.sampled_from(parse_lines.samples),
+)
+def test_random_damage_is_judged_as_by_the_reference(value, ascii_only, at, insert, drop, params):
+    line = json.dumps({"text": "a text", **value}, ensure_ascii=ascii_only).encode()
+    assert_same_bits(parse_lines, "cpu", [line[:at] + insert + line[at + drop :]], params)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"text": "x",}', "unexpected character at byte 13"),
+        (b'{"text": "x"', "ends in the middle"),
+        (b'{"text": "a\x01"}', "control character inside a string at byte 11"),
+        (b'{"text": "\\q"}', "bad escape at byte 10"),
+        (b'{"text": "\xff"}', "not valid UTF-8 at byte 10"),
+        (b'{"text": "x"} {}', "more than one JSON value on the line, the second at byte 14"),
+        (b"[1]", "not a JSON object"),
+        (b'{"content": "x"}', "no field 'text'"),
+        (b'{"text": 5}', "field 'text' is not a string"),
+        (b"[" * 513 + b"]" * 513, "nested deeper than 512 levels at byte 512"),
+    ],
+)
+def test_reasons_say_what_and_where(line, said):
+    got = parse_lines(block([b'{"text": "good"}', line]))
+    assert got.line.tolist() == [0]
+    assert said in explain(int(got.bad_reason[0]), int(got.bad_position[0]), "text")
+
+
+def test_every_reason_has_a_sentence():
+    codes = [v for k, v in vars(module).items() if k.isupper() and isinstance(v, int) and k not in ("MAX_DEPTH", "SLACK")]
+    for code in codes:
+        if code in range(1, 11):
+            assert explain(code, 3, "text")
+    assert set(module.REASONS) == set(range(1, 11))
+
+
+def test_given_buffers_change_nothing():
+    lines = [json.dumps({"text": "x" * n + "é\n"}).encode() for n in range(100)]
+    data = np.concatenate([block(lines), np.full(64, 0x22, np.uint8)])
+    n = len(block(lines))
+    out = np.zeros(n + 64, np.uint8)
+    for a, b in zip(parse_lines(block(lines)), parse_lines(data[:n], padded=True, out=out), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_a_column_of_documents_goes_through_unchanged():
+    texts = ["", "a", "é" * 33, "\\\"\n", "x" * 31 + "\n" + "y" * 31]
+    got = parse_lines(block([json.dumps({"text": t}).encode() for t in texts]))
+    assert got.text.documents() == TextColumn.from_documents(texts).documents()

@@ -1,0 +1,95 @@
+import numpy as np
+import pandas
+import polars
+import pyarrow as pa
+import pytest
+
+import gpu_pile as gp
+from gpu_pile.errors import ConfigError
+from tests.test_run import jaccard, words
+
+TEXTS = [words(80, 1), words(80, 1) + " tail", words(80, 2), words(80, 1), "", "", "short"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [list, tuple, pa.array, lambda t: pa.chunked_array([t[:3], t[3:]]), pandas.Series, polars.Series, lambda t: iter(t)],
+)
+def test_dedupe_takes_every_kind_of_column(make):
+    found = gp.dedupe(make(TEXTS), threshold=0.8)
+    assert found.keep.tolist() == [False, True, True, False, True, False, True]
+    assert found.witness.tolist() == [1, -1, -1, 1, -1, 4, -1]
+    assert found.cluster.tolist() == [0, 0, 2, 0, 4, 4, 6]
+    assert found.similarity[0] == found.similarity[3] == jaccard(TEXTS[0], TEXTS[1])
+    assert found.similarity[5] == 1
+    assert np.isnan(found.similarity[[1, 2, 4, 6]]).all()
+    assert found.pairs.to_pylist() == [{"a": 0, "b": 1, "similarity": jaccard(TEXTS[0], TEXTS[1])}]
+
+
+def test_dedupe_options_and_errors():
+    assert gp.dedupe(TEXTS, threshold=1.0).keep.sum() == 5
+    assert gp.dedupe(TEXTS, threshold=0.7, verify="sketch", sketch="affine32", workers=1).keep.sum() == 4
+    assert len(gp.dedupe([])) == 0
+    with pytest.raises(ValueError, match="threshold"):
+        gp.dedupe(TEXTS, threshold=0)
+    with pytest.raises(ValueError, match="shingel"):
+        gp.dedupe(TEXTS, shingel="word")
+    with pytest.raises(ValueError, match="nulls"):
+        gp.dedupe(["a", None])
+    with pytest.raises(TypeError, match="strings"):
+        gp.dedupe(pa.array([1, 2]))
+
+
+def test_lone_surrogates_are_replaced():
+    assert gp.measure(["a\ud800b"], ["char_count"]).column("char_count").to_pylist() == [3]
+
+
+def test_dedupe_does_not_depend_on_workers(monkeypatch):
+    from gpu_pile import api
+
+    texts = [words(50, i % 40) + f" {i}" * (i % 7) for i in range(200)]
+    one = gp.dedupe(texts, threshold=0.7, workers=1)
+    monkeypatch.setattr(api, "PIECE_BYTES", 3000)
+    many = gp.dedupe(texts, threshold=0.7, workers=3)
+    for name in ("keep", "witness", "similarity", "cluster"):
+        assert np.array_equal(getattr(one, name), getattr(many, name), equal_nan=name == "similarity")
+    assert one.pairs.equals(many.pairs)
+    assert 0 < one.keep.sum() < 60
+
+
+def test_measure():
+    table = gp.measure(["Hello world.\nBye", "", "# #"], ["lengths", "hash_per_word"])
+    assert table.column("word_count").to_pylist() == [3, 0, 2]
+    assert table.column("mean_word_length").to_pylist() == [14 / 3, None, 1.0]
+    assert table.column("hash_per_word").to_pylist() == [0.0, None, 1.0]
+    assert set(gp.measure(["x"]).column_names) > set(table.column_names)
+    with pytest.raises(ConfigError, match="did you mean 'word_count'"):
+        gp.measure(["x"], ["word_cuont"])
+    assert len(gp.measure([], ["lengths"])) == 0
+
+
+def test_open_run(demo_run):
+    run = gp.open_run(demo_run)
+    assert "3 shards" in repr(run)
+    table = run.signals.to_table(columns=["word_count"])
+    assert len(table) == run.report["documents"] == run.decisions.count_rows()
+    pair = run.pairs.to_pylist()[0]
+    assert {pair["a"], pair["b"]} <= set(run.cluster_of(pair["a"]))
+    single = next(i for i in range(99) if i not in run.clusters.column("doc_id").to_pylist())
+    assert run.cluster_of(single) == [single]
+    story = run.document(pair["a"])
+    assert story["signals"]["word_count"] == len(story["text"].split())
+
+
+def test_import_is_light():
+    import subprocess
+    import sys
+
+    code = "import sys, gpu_pile; print(sorted({'numba', 'cupy', 'cudf', 'pyarrow', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert set(gp.__all__) <= set(dir(gp))
+    for name in gp.__all__:
+        assert getattr(gp, name) is not None
+    with pytest.raises(AttributeError, match="nothing_here"):
+        _ = gp.nothing_here
