@@ -31,7 +31,7 @@ from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.ops.sketch_matches import sketch_matches
-from gpu_pile.parallel import run_tasks, worker_count
+from gpu_pile.parallel import keep_freed_memory, run_tasks, worker_count
 
 Array = np.ndarray[Any, Any]
 
@@ -118,6 +118,7 @@ def dedupe(
             bands, rows, verify, resolve).
     """
     backends.choose(backend)
+    keep_freed_memory()
     fuzzy = Fuzzy(threshold=threshold, **options)
     return _Memory(text_column(texts), fuzzy, worker_count(workers)).run()
 

@@ -13,7 +13,7 @@ from gpu_pile.op import Op
 SEAMS = " \n\r\t\x0b\x1c\x00\x7f\x85\u00a0\u2028\u3000"
 """Characters at which something ends in one definition and not in another."""
 
-MARKS = '.,;:!?#-…•"\\{}[]/_\'`'
+MARKS = ".,;:!?#-…•\"\\{}[]/_'`"
 
 LETTERS = "aAbZz09éÉßİıǅΣς\u212a\u0345e\u0301漢かй한😀²Ⅻ１"
 
@@ -43,7 +43,9 @@ def assert_same_bits(op: Op, backend: str, documents: Iterable[str | bytes], par
     where = f"{op.name}, {backend}, {dict(params)}"
     assert len(got) == len(want), f"{where}: {len(got)} arrays, expected {len(want)}"
     for i, (g, w) in enumerate(zip(got, want, strict=True)):
-        assert (g.dtype, g.shape) == (w.dtype, w.shape), f"{where}, array {i}: {g.dtype}{g.shape}, not {w.dtype}{w.shape}"
+        assert (g.dtype, g.shape) == (w.dtype, w.shape), (
+            f"{where}, array {i}: {g.dtype}{g.shape}, not {w.dtype}{w.shape}"
+        )
         if g.tobytes() != w.tobytes():
             at = tuple(int(x[0]) for x in np.nonzero(np.atleast_1d(g != w)))
             raise AssertionError(f"{where}, array {i} at {at}: {np.atleast_1d(g)[at]}, not {np.atleast_1d(w)[at]}")

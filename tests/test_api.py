@@ -13,7 +13,15 @@ TEXTS = [words(80, 1), words(80, 1) + " tail", words(80, 2), words(80, 1), "", "
 
 @pytest.mark.parametrize(
     "make",
-    [list, tuple, pa.array, lambda t: pa.chunked_array([t[:3], t[3:]]), pandas.Series, polars.Series, lambda t: iter(t)],
+    [
+        list,
+        tuple,
+        pa.array,
+        lambda t: pa.chunked_array([t[:3], t[3:]]),
+        pandas.Series,
+        polars.Series,
+        lambda t: iter(t),
+    ],
 )
 def test_dedupe_takes_every_kind_of_column(make):
     found = gp.dedupe(make(TEXTS), threshold=0.8)

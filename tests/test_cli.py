@@ -155,5 +155,3 @@ def test_two_processes_do_not_share_a_run(demo_copy):
         code, _, error = invoke("run", QUICK, "--set", f"output={demo_copy}", "--set", f"input.shards=['{DEMO}']")
     assert code == 1
     assert "another gpu-pile process" in error
-
-

@@ -44,7 +44,10 @@ def test_all_problems_at_once_each_with_its_path_and_a_suggestion():
         ({"thresholds": {"default": {"word_cont": {"min": 1}}}}, "did you mean 'word_count'"),
         ({"thresholds": {"default": {"word_count": {}}}}, "needs min, max or both"),
         ({"thresholds": {"default": {"word_count": {"min": 5, "max": 4}}}}, "no document could pass"),
-        ({"measure": {"signals": ["lengths"]}, "thresholds": {"use": ["gopher"]}}, "add gopher_quality to measure.signals"),
+        (
+            {"measure": {"signals": ["lengths"]}, "thresholds": {"use": ["gopher"]}},
+            "add gopher_quality to measure.signals",
+        ),
         ({"dedupe": {"fuzzy": {"bands": 16}}}, "give both, or neither"),
         ({"dedupe": {"fuzzy": {"bands": 20, "rows": 13}}}, "needs a sketch of that size"),
         ({"workers": 0}, "workers"),
@@ -113,7 +116,8 @@ def test_the_file_with_every_option_holds_the_defaults():
             assert data[section].keys() == defaults[section].keys(), section
     assert data["input"].keys() == defaults["input"].keys()
     for key in data["input"].keys() - {"shards"}:
-        assert config.parse({**MINIMAL, "input": {**MINIMAL["input"], key: data["input"][key]}}).input.model_dump()[
-            key
-        ] == (defaults["input"][key])
+        assert (
+            config.parse({**MINIMAL, "input": {**MINIMAL["input"], key: data["input"][key]}}).input.model_dump()[key]
+            == (defaults["input"][key])
+        )
     config.load(HERE.parent / "configs" / "pile.yaml")

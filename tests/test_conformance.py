@@ -73,7 +73,9 @@ def test_frozen_vectors(name):
     """Bits that were once written to disk must not change without a new version: python -m tests.test_conformance"""
     frozen = json.loads((VECTORS / f"{name}.json").read_text())
     now = vectors(OPS[name])
-    assert now == frozen, f"{name}: results differ from the frozen ones; if that is meant, raise its version and refreeze"
+    assert now == frozen, (
+        f"{name}: results differ from the frozen ones; if that is meant, raise its version and refreeze"
+    )
 
 
 @pytest.mark.parametrize("name", OPS)

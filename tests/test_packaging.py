@@ -45,19 +45,25 @@ def test_there_is_one_version():
     assert f"## {gpu_pile.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile"]
+)
 def test_documents_are_there(name):
     assert (ROOT / name).stat().st_size > 500
 
 
 @pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benchmarks/README.md"])
 def test_files_that_documents_name_exist(name):
-    for path in re.findall(r"`((?:configs|docs|tests|benchmarks|tools|notebooks|gpu_pile)/[\w./-]+)`", (ROOT / name).read_text()):
+    for path in re.findall(
+        r"`((?:configs|docs|tests|benchmarks|tools|notebooks|gpu_pile)/[\w./-]+)`", (ROOT / name).read_text()
+    ):
         assert (ROOT / path.rstrip("/")).exists(), path
 
 
 def test_the_wheel_holds_what_the_package_reads(tmp_path):
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
+    )
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     for needed in ("gpu_pile/configs/thresholds/gopher.yaml", "gpu_pile/configs/pile.yaml", "gpu_pile/unicode_table.npz",
                    "gpu_pile/templates/report.html.j2"):  # fmt: skip

@@ -189,7 +189,11 @@ def stamps(folder: Path) -> dict[str, int]:
 
 def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
     names = {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
-    return {n.split("/")[0] for n in names if "." not in n.split("/")[0] or n.endswith(".parquet")} - {"state", ".lock", ".claim.json"}
+    return {n.split("/")[0] for n in names if "." not in n.split("/")[0] or n.endswith(".parquet")} - {
+        "state",
+        ".lock",
+        ".claim.json",
+    }
 
 
 def again(folder: Path, *overrides: str):

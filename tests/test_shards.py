@@ -31,7 +31,9 @@ def read(path, block_bytes=1 << 20, limits=None):
         assert block.n_bytes
         assert (block.start, block.first_line) >= (position, line)
         parsed = parse_lines(block.data[: block.n_bytes], padded=True, skip_bom=block.start == 0)
-        rows = zip(parsed.line, parsed.start, parsed.length, parsed.text.documents(), parsed.subset.documents(), strict=True)
+        rows = zip(
+            parsed.line, parsed.start, parsed.length, parsed.text.documents(), parsed.subset.documents(), strict=True
+        )
         for number, start, length, text, subset in rows:
             raw = bytes(block.data[start : start + length])
             good.append((int(number) + block.first_line + 1, int(start) + block.start, raw, text, subset))
@@ -54,7 +56,9 @@ def test_nasty_shards_are_read_as_the_manifest_says(name):
     entry = MANIFEST[name]
     got = read(NASTY / name)
     either = {e["line"] for e in entry["either_lines"]}
-    delivered = [(n, hashlib.sha1(t).hexdigest(), s.decode() or None) for n, _, _, t, s in got["good"] if n not in either]
+    delivered = [
+        (n, hashlib.sha1(t).hexdigest(), s.decode() or None) for n, _, _, t, s in got["good"] if n not in either
+    ]
     must = [(g["line"], g["text_sha1"], g["pile_set_name"]) for g in entry["good"]]
     recoverable = [o["text_sha1"] for o in entry.get("recoverable_good", [])]
     optional = {o["text_sha1"] for o in entry.get("optional_good", [])} | set(recoverable)

@@ -15,7 +15,11 @@ from gpu_pile.testing import ALPHABET, assert_same_bits
 strings = st.text(st.sampled_from(ALPHABET + "\x01\x1f") | st.characters(exclude_categories=["Cs"]), max_size=70)
 keys = st.sampled_from(["text", "meta", "pile_set_name", "t", "s", "é", "te\\xt", ""]) | strings
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | strings,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | strings,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=8,
 )
@@ -47,7 +51,9 @@ def test_random_objects_as_json_loads_reads_them(rows):
     objects,
     st.booleans(),
     st.integers(0, 200),
-    st.sampled_from([b"", b'"', b"\\", b"{", b"}", b",", b":", b"\xff", b"\xe9", b"0", b"\x00", b" ", b"\\ud800", b"e"]),
+    st.sampled_from(
+        [b"", b'"', b"\\", b"{", b"}", b",", b":", b"\xff", b"\xe9", b"0", b"\x00", b" ", b"\\ud800", b"e"]
+    ),
     st.integers(0, 3),
     st.sampled_from(parse_lines.samples),
 )
@@ -78,7 +84,9 @@ def test_reasons_say_what_and_where(line, said):
 
 
 def test_every_reason_has_a_sentence():
-    codes = [v for k, v in vars(module).items() if k.isupper() and isinstance(v, int) and k not in ("MAX_DEPTH", "SLACK")]
+    codes = [
+        v for k, v in vars(module).items() if k.isupper() and isinstance(v, int) and k not in ("MAX_DEPTH", "SLACK")
+    ]
     for code in codes:
         if code in range(1, 11):
             assert explain(code, 3, "text")
@@ -95,6 +103,6 @@ def test_given_buffers_change_nothing():
 
 
 def test_a_column_of_documents_goes_through_unchanged():
-    texts = ["", "a", "é" * 33, "\\\"\n", "x" * 31 + "\n" + "y" * 31]
+    texts = ["", "a", "é" * 33, '\\"\n', "x" * 31 + "\n" + "y" * 31]
     got = parse_lines(block([json.dumps({"text": t}).encode() for t in texts]))
     assert got.text.documents() == TextColumn.from_documents(texts).documents()
