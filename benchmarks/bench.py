@@ -2,7 +2,7 @@
 
     python benchmarks/bench.py FOLDER [--workers 1,2] [--repeat 3] [--out FOLDER]
 
-Each run is a process of its own in a fresh run directory; medians count. Prints tables in Markdown and writes bench.json.
+Each run is a process of its own in a fresh run directory; medians count. Prints tables in Markdown, writes bench.json.
 """
 
 from __future__ import annotations
@@ -91,19 +91,19 @@ def main() -> None:
     whole_run(a.folder, counts[0])  # compiles what is not compiled yet
     runs = {w: [whole_run(a.folder, w) for _ in range(a.repeat)] for w in counts}
     median = statistics.median
-    print(
-        "| workers | measure | dedupe | decide | write | report | file to decisions | file to decisions | whole run | peak |"
-    )
+    names = ["workers", *STAGES, "file to decisions", "file to decisions", "whole run", "peak"]
+    print(f"| {' | '.join(names)} |")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for w, results in runs.items():
         seconds = {s: median(r["stages"][s]["seconds"] for r in results) for s in STAGES}
         text = results[0]["stages"]["measure"]["text_bytes"] / 1e6
         decided = sum(seconds[s] for s in ("measure", "dedupe", "decide"))
         cpu = median(sum(r["stages"][s]["cpu_seconds"] for s in ("measure", "dedupe", "decide")) for r in results)
+        peak = median(r["peak_bytes"] for r in results)
         cells = " | ".join(f"{seconds[s]:.2f} s" for s in STAGES)
         print(
             f"| {w} | {cells} | {text / decided:.0f} MB/s | {text / cpu:.0f} MB a CPU second "
-            f"| {median(r['wall'] for r in results):.2f} s | {median(r['peak_bytes'] for r in results) / 2**20:.0f} MiB |"
+            f"| {median(r['wall'] for r in results):.2f} s | {peak / 2**20:.0f} MiB |"
         )
     speeds = operations(a.folder, a.repeat)
     print("\n| operation, one thread | MB/s of text |\n|---|---:|")

@@ -2,9 +2,9 @@
 
     python benchmarks/quality.py FOLDER --pairs PAIRS.tsv[.zst] [--threshold 0.7] [--out pairs.tsv] [--set KEY=VALUE]
 
-FOLDER holds shards. PAIRS has a head line and then two documents and their exact word-5-gram Jaccard similarity a line,
-separated by tabs; a document is SHARD:LINE or the meta.id of its line. Prints recall of the listed pairs at or above the
-threshold and precision among all that were found, over all equal and near-equal documents. --out writes the pairs found.
+FOLDER holds shards. PAIRS has a head line and then two documents and their exact word-5-gram Jaccard similarity a
+line, separated by tabs; a document is SHARD:LINE or the meta.id of its line. Prints recall of the listed pairs at or
+above the threshold and precision among all that were found. --out writes the pairs found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every operation on every backend that is here equals its reference bit for bit. A new operation needs no edit here."""
+"""Every operation on every backend here equals its reference bit for bit. A new operation needs no edit here."""
 
 import json
 from pathlib import Path
