@@ -24,7 +24,9 @@ def split(requirement):
 
 
 def test_the_conda_environment_is_in_step():
-    conda = dict(split(d) for d in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"])
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    only_pip = next(d for d in listed if isinstance(d, dict))["pip"]  # on no conda channel
+    conda = dict(split(d) for d in [*(d for d in listed if isinstance(d, str)), *only_pip])
     pip = dict(split(d) for d in [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["notebook"], *EXTRAS["cu12"]])
     named = {re.sub(r"-cu12$|-cuda12x$", "", name): specifier for name, specifier in pip.items()}
     assert conda.pop("python") == PROJECT["requires-python"]

@@ -141,6 +141,25 @@ def test_kept_shards_are_read_by_pandas_and_polars(demo_run):
     assert len(polars.read_ndjson(raw)) == n
 
 
+READERS = {
+    "datasets": (
+        "import datasets\nn = len(datasets.load_dataset('json', data_files=paths, split='train', cache_dir=scratch))"
+    ),
+    "lm_dataformat": "import lm_dataformat; n = sum(1 for p in paths for _ in lm_dataformat.Reader(p).stream_data())",
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_kept_shards_are_read_by_the_usual_readers(demo_run, tmp_path, name):
+    """In a process of their own: these packages warn and print as they like."""
+    pytest.importorskip(name)
+    paths = [str(p) for p in sorted((demo_run / "kept").glob("*"))]
+    code = f"paths, scratch = {paths!r}, {str(tmp_path)!r}\n{READERS[name]}\nprint(n)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) == sum(r["keep"] for r in decisions(demo_run))
+
+
 def test_golden_decisions(demo_run):
     """What the demo corpus comes to, down to every reason. Changed knowingly: python -m tests.golden"""
     from tests.golden import EXPECTED, rows
@@ -498,3 +517,17 @@ def test_a_failing_stage_leaves_nothing_half_written(tmp_path, monkeypatch):
     run(configuration)
     run(settings([tmp_path / "in"], tmp_path / "fresh"))
     assert results(tmp_path / "run") == results(tmp_path / "fresh")
+
+
+def test_huge_documents(tmp_path):
+    """Documents of 50 MB, far larger than a batch, among small ones."""
+    sentence = "the quick brown fox number {} jumps over the lazy dog of this very long document. "
+    huge = "".join(sentence.format(i) for i in range(620_000))
+    assert len(huge) > 50_000_000
+    texts = [words(60, 1), huge, words(60, 2), "a beginning of its own. " + huge, "x" * 50_000_000]
+    write_shard(tmp_path / "a.jsonl.zst", [(t, "x") for t in texts])
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
+    rows = decisions(tmp_path / "run")
+    assert [r["reasons"] for r in rows] == [[], ["near_duplicate"], [], [], []]
+    assert rows[1]["witness"] == 3
+    assert rows[1]["similarity"] > 0.99999

@@ -1,11 +1,11 @@
 """Texts to clusters, beside peers, in one run on the same documents.
 
-    python benchmarks/peers/compare.py FOLDER [--megabytes 8] [--repeat 3] [--out FILE.json]
+    python benchmarks/peers/compare.py FOLDER [--megabytes 8] [--repeat 3] [--without datatrove]
 
 FOLDER holds shards (*.jsonl.zst); every k-th document is taken until there are so many megabytes. The peers are
 installed into an environment of their own (~/.cache/gpu_pile/peers), never into the project's. Each measurement is a
-process of its own that reads the documents into a list of strings (timed apart), runs once to warm up, then once to be
-timed; the median counts.
+process of its own that reads the documents into a list of strings (timed apart), runs once to warm up, then CALLS times
+to be timed; medians count.
 
     gpu_pile    gpu_pile.dedupe(texts, threshold=0.8): hash, word-5 sketches, banding, exact verification, witnesses
     rensa       RMinHash(128) over the same word-5 shingles made in Python, RMinHashLSH of 16 bands, estimates verified
@@ -29,6 +29,7 @@ from typing import Any
 ENVIRONMENT = Path.home() / ".cache" / "gpu_pile" / "peers"
 PACKAGES = ["rensa==0.5.*", "datatrove[processing]==0.10.1", "spacy", "numpy"]
 THRESHOLD, K, BANDS = 0.8, 128, 16
+CALLS = 3
 
 
 def ours(texts: list[str], workers: int) -> int:
@@ -81,9 +82,12 @@ def worker(name: str, path: str) -> None:
         texts = [json.loads(line) for line in f]
     read = time.perf_counter() - start
     WORKERS[name](texts)  # compiles, loads and touches what is compiled, loaded and touched once a process
-    start = time.perf_counter()
-    removed = WORKERS[name](texts)
-    print(json.dumps({"read": read, "seconds": time.perf_counter() - start, "removed": removed}))
+    seconds = []
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        removed = WORKERS[name](texts)
+        seconds.append(time.perf_counter() - start)
+    print(json.dumps({"read": read, "seconds": statistics.median(seconds), "removed": removed}))
 
 
 def sample(folder: Path, megabytes: float) -> list[str]:
@@ -102,6 +106,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megabytes", type=float, default=20)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--without", default="", help="peers to leave out, separated by commas")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     python = ENVIRONMENT / "bin" / "python"
@@ -110,12 +115,13 @@ def main() -> None:
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
     texts = sample(a.folder, a.megabytes)
     n_bytes = sum(len(t.encode()) for t in texts)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in WORKERS}
+    names = [name for name in WORKERS if name not in a.without.split(",")]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.jsonl"
         path.write_text("".join(json.dumps(t) + "\n" for t in texts))
         for _ in range(a.repeat):
-            for name in WORKERS:  # in turn, so that a change of the machine's pace meets all
+            for name in names:  # in turn, so that a change of the machine's pace meets all
                 interpreter = sys.executable if name.startswith("gpu_pile") else str(python)
                 command = [interpreter, __file__, "--worker", name, str(path)]
                 environment = {**os.environ, "RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
