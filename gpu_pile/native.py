@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from gpu_pile.compiled import compiled
+
 SLACK = 32
 
 _I8 = ir.IntType(8)
@@ -110,7 +112,7 @@ def mix64(x: np.uint64) -> np.uint64:
     return x
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_newlines(data, n):
     """Line feeds among the first n bytes; SLACK bytes behind them can be read."""
     lines = 0

@@ -26,9 +26,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import zstandard
-from numba import njit
 
 from gpu_pile import files
+from gpu_pile.compiled import compiled
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.native import SLACK, count_newlines
 
@@ -549,7 +549,7 @@ def _find_frame(source: _Hashed, start: int) -> int:
     return source.size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _last_newline(data, start, end):
     """The place behind the last line feed of data[start:end], 0 if there is none."""
     while end > start:
@@ -559,7 +559,7 @@ def _last_newline(data, start, end):
     return 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _first_newline(data, n):
     """The place behind the first line feed of data[:n], -1 if there is none."""
     for i in range(n):
@@ -568,7 +568,7 @@ def _first_newline(data, n):
     return -1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def copy_spans(data, starts, lengths, target):
     """Copy data[starts[i]:starts[i] + lengths[i]] to target, one after the other, a line feed behind each.
 

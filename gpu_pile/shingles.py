@@ -25,9 +25,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile import unicode
+from gpu_pile.compiled import compiled
 from gpu_pile.native import mix64
 from gpu_pile.reference import M64, mix64_int
 
@@ -109,7 +109,7 @@ _ONE = np.uint64(1)
 _WORD = unicode.WORD
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _words(data, start, end, tables, out):
     """Hash the words of data[start:end] into out; how many."""
     fold, flag_stage, flag_leaves, lower_stage, lower_leaves = tables
@@ -160,7 +160,7 @@ def _words(data, start, end, tables, out):
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _units(kind, data, start, end, tables, out):
     """Unit hashes of data[start:end] into out; how many. kind: 0 word, 1 byte, 2 char."""
     if kind == 0:
@@ -179,7 +179,7 @@ def _units(kind, data, start, end, tables, out):
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _five(u0, u1, u2, u3, u4, out):
     """Shingles of width 5 at once: independent multiplications that the compiler turns into vectors."""
     q2 = _Q * _Q
@@ -190,7 +190,7 @@ def _five(u0, u1, u2, u3, u4, out):
         out[i] = mix64(u0[i] * q4 + u1[i] * q3 + u2[i] * q2 + u3[i] * _Q + u4[i] + m)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def shingle_document(kind, width, data, start, end, tables, units, out):
     """Shingle hashes of the document data[start:end], in order, into out; how many.
 
@@ -218,7 +218,7 @@ def shingle_document(kind, width, data, start, end, tables, units, out):
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def longest(offsets):
     """Bytes of the longest document."""
     most = 0

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from gpu_pile.compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -96,7 +97,7 @@ def equal_hashes(partitions: Partitions) -> tuple[Array, Array]:
     return all_rows[order], np.concatenate(representatives)[order] if rows else all_rows
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _pairs_of_runs(keys, rows, neighbours_max, a, b):
     """Fill a and b with the pairs of each run of equal keys; with empty a, only count them."""
     n, i = 0, 0

@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from gpu_pile.compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _find(up, x):
     while up[x] != x:
         up[x] = up[up[x]]
@@ -24,7 +25,7 @@ def _find(up, x):
     return x
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def components(n, a, b):
     """int64[n]: the smallest node of each node's connected component; edges a[i] - b[i]."""
     up = np.arange(n)
@@ -37,7 +38,7 @@ def components(n, a, b):
     return up
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _adjacency(n, a, b):
     """Neighbours of node x: neighbour[start[x]:start[x + 1]], over edge numbers edge[...]."""
     start = np.zeros(n + 1, np.int64)
@@ -57,7 +58,7 @@ def _adjacency(n, a, b):
     return start, neighbour, edge
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def witnesses(order, eligible, rank, a, b, similarity):
     """Which nodes are kept, and the witness of each that is not.
 
@@ -93,7 +94,7 @@ def witnesses(order, eligible, rank, a, b, similarity):
     return kept, witness, at
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def connected_survivors(order, eligible, component, a, b, similarity):
     """As witnesses(), but one kept node a component: similarity is 0 where survivor and node are no verified pair."""
     n = len(order)

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.native import mix64
 from gpu_pile.op import Op
 from gpu_pile.ops.sketch import sketch
@@ -52,7 +52,7 @@ def _reference(sketches: Array, bands: int, rows: int) -> Array:
     return np.array(out, np.uint64).reshape(-1, bands)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _keys(sketches, bands, rows, out):
     for d in range(len(sketches)):
         for j in range(bands):

@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.native import load_u64, mix64
 from gpu_pile.op import Op
 from gpu_pile.reference import M64, mix64_int
@@ -69,7 +69,7 @@ def _reference(text: TextColumn) -> Array:
 _S0, _S1, _K0, _K1, _L0, _L1 = (np.uint64(c) for c in (*STEP, *KEY, *LENGTH))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _hash(data, offsets, out):
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]

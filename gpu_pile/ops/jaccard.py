@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.op import Op
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.shingles import DOCUMENTS
@@ -40,7 +40,7 @@ def _reference(values: Array, offsets: Array, pairs: Array) -> Array:
     return np.array([(len(sets[a] & sets[b]), len(sets[a] | sets[b])) for a, b in pairs], np.int64).reshape(-1, 2)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _count(values, offsets, pairs, out):
     for p in range(len(pairs)):
         x, x_end = offsets[pairs[p, 0]], offsets[pairs[p, 0] + 1]

@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -53,7 +53,7 @@ _ASCII_LOWER = np.array(
 )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves, word_bit, out, bounds):
     o = 0
     for d in range(len(offsets) - 1):

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.native import SLACK, copy_32, count_newlines, count_trailing_zeros, newline_mask, string_mask
 from gpu_pile.op import Op
 
@@ -329,7 +329,7 @@ def _reference_line(
     return _repair(text), _repair(subset) if isinstance(subset, str) else b""
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _hex4(data, i, end):
     """The number of four hexadecimal digits at data[i], or -1."""
     if i + 4 > end:
@@ -349,7 +349,7 @@ def _hex4(data, i, end):
     return v
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _utf8_length(data, i, end):
     """Bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7)."""
     b = data[i]
@@ -376,7 +376,7 @@ def _utf8_length(data, i, end):
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _put_code_point(out, o, c):
     """UTF-8 of c at out[o]; the place behind it."""
     if c < 0x80:
@@ -393,7 +393,7 @@ def _put_code_point(out, o, c):
     return o + 4
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _string(data, i, end, out, o):
     """Decode the string whose opening quote is at data[i - 1] to out[o:].
 
@@ -466,7 +466,7 @@ def _string(data, i, end, out, o):
                 o += n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _number(data, i, end):
     """The place behind the number at data[i], and 0 or a reason."""
     if data[i] == 0x2D:
@@ -499,7 +499,7 @@ def _number(data, i, end):
     return i, 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _literal(data, i, end, word):
     for k in range(len(word)):
         if i + k >= end:
@@ -509,7 +509,7 @@ def _literal(data, i, end, word):
     return i + len(word), 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _same(out, start, stop, key):
     if stop - start != len(key):
         return False
@@ -519,7 +519,7 @@ def _same(out, start, stop, key):
     return equal
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _space(data, i, end):
     while i < end and (data[i] == 0x20 or data[i] == 0x09 or data[i] == 0x0D):
         i += 1
@@ -530,7 +530,7 @@ def _space(data, i, end):
 _MISSING, _OTHER, _FOUND = 0, 1, 2
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals, stack, out, base, side, state):
     """Parse one line data[i:end].
 
@@ -684,7 +684,7 @@ def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals
     return (NOT_STRING if text_found == _OTHER else NO_TEXT), 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _parse(
     data,
     n,

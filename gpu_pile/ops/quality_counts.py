@@ -26,10 +26,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -141,7 +141,7 @@ _ALPHA, _NUMERIC, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.NUMERIC, unicode.
 _UPPER, _PUNCTUATION = unicode.UPPER, unicode.PUNCTUATION
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.op import Op
 from gpu_pile.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
 
@@ -41,7 +41,7 @@ def _reference(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Ar
     return np.array([h for s in sets for h in s], np.uint64), offsets
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sort_u64(values, n, spare):
     """Sort values[:n]; spare is as long. Radix sort by bytes where that pays, skipping bytes that are all equal."""
     if n < 64:
@@ -85,7 +85,7 @@ def sort_u64(values, n, spare):
             values[i] = spare[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sets(kind, width, data, offsets, tables, out, bounds):
     most = longest(offsets) + 1
     units = np.empty(most, np.uint64)

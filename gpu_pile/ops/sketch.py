@@ -31,9 +31,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.native import mix64
 from gpu_pile.op import Op
 from gpu_pile.reference import M32, mix64_int, seed_int
@@ -113,7 +113,7 @@ _NONE = np.uint32(EMPTY)
 _MOST = np.uint32(EMPTY - 1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fss(shingles, n, bins, s, empty):
     k = len(bins)
     k64 = np.uint64(k)
@@ -146,7 +146,7 @@ def _fss(shingles, n, bins, s, empty):
         r += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _least(a, b, high):
     m = _MOST
     for i in range(len(high)):
@@ -154,7 +154,7 @@ def _least(a, b, high):
     return m
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _affine(shingles, n, out, a, b, high):
     out[:] = _NONE
     for start in range(0, n, len(high)):
@@ -165,7 +165,7 @@ def _affine(shingles, n, out, a, b, high):
             out[j] = min(out[j], _least(a[j], b[j], high[:size]))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sketch(kind, width, method, data, offsets, tables, s, a, b, out, counts):
     most = longest(offsets) + 1
     units = np.empty(most, np.uint64)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
 from gpu_pile.op import Op
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.shingles import DOCUMENTS
@@ -36,7 +36,7 @@ def _reference(sketches: Array, pairs: Array) -> Array:
     return np.array([sum(x == y for x, y in zip(rows[a], rows[b], strict=True)) for a, b in pairs.tolist()], np.int64)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _matches(sketches, pairs, out):
     for p in range(len(pairs)):
         a, b = sketches[pairs[p, 0]], sketches[pairs[p, 1]]
