@@ -30,7 +30,8 @@ def test_a_change_in_another_file_is_noticed(tmp_path):
 
     def result(body):
         (tmp_path / "inner.py").write_text(f"import numba\n\n@numba.njit\ndef inner(x):\n    return {body}\n")
-        command = [sys.executable, "-c", CODE, str(tmp_path)]
+        # without -B, Python's own cache would miss a change within one second
+        command = [sys.executable, "-B", "-c", CODE, str(tmp_path)]
         environment = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": "/usr/bin", "HOME": str(tmp_path)}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         return int(done.stdout)
