@@ -15,14 +15,18 @@ from gpu_pile.dedup import bands as banding
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.shards import Shard, find_shards
 from gpu_pile.stages.context import Context
+from gpu_pile.stages.measure import ROW_GROUP
 from gpu_pile.stages.report import human_bytes
 
 SAMPLED_SHARDS = 3
-RESIDENT = 300 << 20
+RESIDENT = 320 << 20
 """What Python, NumPy, Arrow and the compiled kernels take by themselves, measured."""
 
-BLOCK_COPIES = 4
-"""A block under way exists as decompressed bytes, as text, as word or shingle hashes, and as measured columns."""
+BLOCK_COPIES = 8
+"""A block under way exists as decompressed bytes, as text, as word and shingle hashes, and as measured columns."""
+
+LONG_DOCUMENT = 12
+"""Scratch of a document, in times its size: matters for documents larger than a batch."""
 
 MB_PER_CPU_SECOND = 60
 """Text from file to decisions, measured; see benchmarks/README.md."""
@@ -81,11 +85,13 @@ def describe(config: Config) -> str:
     documents = text_bytes / max(1.0, e.document_bytes)
     fuzzy = config.dedupe.fuzzy
     n_signals = len(signals.names(config.measure.signals))
-    measured = documents * (4 * fuzzy.size + 8 * n_signals + 60)
+    row_bytes = 4 * fuzzy.size + 8 * n_signals + 60
+    measured = documents * row_bytes
     bands = fuzzy.bands or banding.choose(fuzzy.threshold, fuzzy.size)[0]
     spill = documents * bands * 16 if documents * bands * 64 > config.memory_bytes else 0
     again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
-    blocks = config.n_workers * config.batch_bytes * BLOCK_COPIES
+    # besides the blocks, a worker collects rows for a row group, and copies them once to write it
+    blocks = config.n_workers * (config.batch_bytes * BLOCK_COPIES + int(min(ROW_GROUP, documents) * row_bytes * 2))
     dedupe = min(config.memory_bytes, documents * bands * 64) + documents
     seconds = text_bytes / 1e6 / MB_PER_CPU_SECOND / config.n_workers
     lines = [
@@ -97,10 +103,11 @@ def describe(config: Config) -> str:
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / config.batch_bytes:,.0f} batches)",
-        f"memory     about {human_bytes(RESIDENT + max(blocks, dedupe))} at most: "
+        f"memory     about {human_bytes(RESIDENT + blocks + dedupe)} at most: "
         f"{human_bytes(RESIDENT)} for the program, "
         f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; "
-        "besides 1 byte a document, 40 bytes a document with a candidate, 32 bytes a verified pair",
+        "besides 1 byte a document, 40 bytes a document with a candidate, 32 bytes a verified pair, "
+        f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
         f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
         "(of documents in candidate pairs only)",
