@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_pile import backend as backends
+from gpu_pile import device, frames
 from gpu_pile import signals as _signals
 from gpu_pile.columns import TextColumn
 from gpu_pile.config import Fuzzy
@@ -35,20 +36,21 @@ from gpu_pile.parallel import keep_freed_memory, run_tasks, worker_count
 
 Array = np.ndarray[Any, Any]
 
-PIECE_BYTES = 4 << 20
-"""Texts are handed to threads in pieces of this size."""
-
 _IN_MEMORY = 1 << 62
 
 
 def text_column(texts: Any) -> TextColumn:
-    """list[str], list[bytes], a pyarrow or pandas column of strings, or a TextColumn -> TextColumn.
+    """list[str], list[bytes], a column of strings of pyarrow, pandas or cuDF, or a TextColumn -> TextColumn.
+
+    cuDF's is viewed where it is, on the GPU.
 
     Raises:
         ValueError: a text is None. TypeError: a text is no string.
     """
     if isinstance(texts, TextColumn):
         return texts
+    if frames.is_cudf(texts):
+        return frames.text_column(texts)
     if hasattr(texts, "__arrow_c_array__") and not isinstance(texts, (pa.Array, pa.ChunkedArray)):
         texts = pa.array(texts)
     if isinstance(texts, (pa.Array, pa.ChunkedArray)):
@@ -66,18 +68,19 @@ def measure(
     """Signals of each text: a row a text, a column a signal (int64, or float64 with nulls where undefined).
 
     Args:
-        texts: list[str], a pyarrow or pandas column, or a TextColumn.
+        texts: list[str], a column of pyarrow, pandas or cuDF, or a TextColumn.
         signals: names of signals or of families; None for all. See `gpu-pile list signals`.
         backend: auto, cpu or cuda.
         workers: threads; None for one a core.
     """
-    backends.choose(backend)
+    here = device.place(backends.choose(backend))
     text = text_column(texts)
-    pieces = list(text.pieces(PIECE_BYTES)) or [text]
+    pieces = list(text.pieces(here.batch_bytes)) or [text]
     parts: list[Any] = [None] * len(pieces)
 
     def one(i: int) -> None:
-        parts[i] = _signals.compute(pieces[i], signals)
+        with here.session():
+            parts[i] = _signals.compute(here.text(pieces[i]), signals)
 
     run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
     return pa.concat_tables(parts).combine_chunks()
@@ -110,30 +113,32 @@ def dedupe(
     """Exact and near duplicates among texts in memory; the longest of each cluster stays, then the first.
 
     Args:
-        texts: list[str], a pyarrow or pandas column, or a TextColumn.
+        texts: list[str], a column of pyarrow, pandas or cuDF, or a TextColumn.
         threshold: Jaccard similarity of shingles at which two texts are near duplicates.
         backend: auto, cpu or cuda.
         workers: threads; None for one a core.
         options: any other setting of the configuration's dedupe.fuzzy section (shingle, width, sketch, size, seed,
             bands, rows, verify, resolve).
     """
-    backends.choose(backend)
+    here = device.place(backends.choose(backend))
     keep_freed_memory()
     fuzzy = Fuzzy(threshold=threshold, **options)
-    return _Memory(text_column(texts), fuzzy, worker_count(workers)).run()
+    return _Memory(text_column(texts), fuzzy, worker_count(workers), here).run()
 
 
 class _Memory:
-    def __init__(self, text: TextColumn, fuzzy: Fuzzy, workers: int) -> None:
-        self.text, self.fuzzy, self.workers = text, fuzzy, workers
+    def __init__(self, text: TextColumn, fuzzy: Fuzzy, workers: int, place: device.Place) -> None:
+        self.text, self.fuzzy, self.workers, self.place = text, fuzzy, workers, place
         self.n = len(text)
 
-    def over_pieces(self, text: TextColumn, function: Any) -> list[Any]:
-        pieces = list(text.pieces(PIECE_BYTES)) or [text]
+    def over_pieces(self, text: TextColumn, function: Any) -> list[tuple[Array, ...]]:
+        """The arrays that the function gives for each piece, in host memory."""
+        pieces = list(text.pieces(self.place.batch_bytes)) or [text]
         results: list[Any] = [None] * len(pieces)
 
         def one(i: int) -> None:
-            results[i] = function(pieces[i])
+            with self.place.session():
+                results[i] = tuple(map(self.place.download, function(self.place.text(pieces[i]))))
 
         run_tasks([lambda i=i: one(i) for i in range(len(pieces))], self.workers)  # type: ignore[misc]
         return results
@@ -155,20 +160,25 @@ class _Memory:
 
         chosen = np.flatnonzero((representative == rows) & (shingles > 0))
         bands, band_rows = (fuzzy.bands, fuzzy.rows) if fuzzy.bands else banding.choose(fuzzy.threshold, fuzzy.size)
-        keys = band_keys(np.ascontiguousarray(sketches[chosen]), bands=bands, rows=band_rows)
+        place = self.place
+        with place.session():
+            distinct = place.upload(np.ascontiguousarray(sketches[chosen]))
+            keys = place.download(band_keys(distinct, bands=bands, rows=band_rows))
         pairs = Partitions(PAIR_RECORD, n, _IN_MEMORY, Path())
         candidate_pairs(
             _filled(KEY_RECORD, key=keys.reshape(-1), row=np.repeat(chosen, bands or 0)),
             fuzzy.bucket_neighbours_max,
             pairs,
             n,
+            place.argsort,
         )
         ((a, b),) = distinct_pairs(pairs)
-        similarity = (
-            self.exact_similarity(a, b)
-            if fuzzy.verify == "exact"
-            else (sketch_matches(sketches, np.stack([a, b], axis=1)) / fuzzy.size)
-        )
+        if fuzzy.verify == "exact":
+            similarity = self.exact_similarity(a, b)
+        else:
+            with place.session():
+                both = place.upload(np.stack([a, b], axis=1))
+                similarity = place.download(sketch_matches(place.upload(sketches), both)) / fuzzy.size
         found = similarity >= fuzzy.threshold
         return self.resolve(representative, a[found], b[found], similarity[found])
 
@@ -176,11 +186,14 @@ class _Memory:
         wanted = np.unique(np.concatenate([a, b]))
         if not len(wanted):
             return np.empty(0)
-        text = TextColumn.from_arrow(self.text.to_arrow().take(pa.array(wanted)))
-        sets = self.over_pieces(text, lambda piece: shingle_set(piece, kind=self.fuzzy.shingle, width=self.fuzzy.width))
+        sets = self.over_pieces(
+            self.text.take(wanted), lambda piece: shingle_set(piece, kind=self.fuzzy.shingle, width=self.fuzzy.width)
+        )
         values = np.concatenate([s[0] for s in sets])
         offsets = np.concatenate(([0], np.cumsum(np.concatenate([np.diff(s[1]) for s in sets]))))
-        counts = jaccard(values, offsets, np.stack([np.searchsorted(wanted, a), np.searchsorted(wanted, b)], axis=1))
+        both = np.stack([np.searchsorted(wanted, a), np.searchsorted(wanted, b)], axis=1)
+        with self.place.session():
+            counts = self.place.download(jaccard(*map(self.place.upload, (values, offsets, both))))
         return counts[:, 0] / counts[:, 1]
 
     def resolve(self, representative: Array, a: Array, b: Array, similarity: Array) -> Deduplicated:
@@ -188,7 +201,7 @@ class _Memory:
         rows = np.arange(n)
         component = components(n, np.concatenate([a, rows]), np.concatenate([b, representative]))
         # a set of equal texts is one node, its representative: equal texts are equally long, the first one stays
-        order = np.lexsort((rows, -np.diff(self.text.offsets)))
+        order = np.lexsort((rows, -np.diff(device.to_host(self.text.offsets))))
         rank = np.empty(n, np.int64)
         rank[order] = rows
         eligible = representative == rows

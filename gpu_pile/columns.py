@@ -94,6 +94,20 @@ class TextColumn:
         offsets = self.offsets[start : stop + 1]
         return TextColumn(self.data[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
 
+    def take(self, rows: Any) -> TextColumn:
+        """The documents of these rows (int64, ascending, in host memory), copied."""
+        if len(rows) == len(self):
+            return self
+        if self.backend == "cpu":
+            return TextColumn.from_arrow(self.to_arrow().take(pa.array(rows)))
+        import cupy
+
+        from gpu_pile.device import gather
+
+        rows = cupy.asarray(rows)
+        starts = self.offsets[rows]
+        return TextColumn(*gather(cupy, self.data, starts, self.offsets[rows + 1] - starts))
+
     def pieces(self, n_bytes: int) -> Iterator[TextColumn]:
         """Consecutive slices of about n_bytes each, at least one document in each."""
         start, n = 0, len(self)

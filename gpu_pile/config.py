@@ -138,7 +138,9 @@ class Config(Section):
     workers: int | None = Field(
         None, ge=1, le=1024, description="threads; null: one for each core this process may use"
     )
-    batch_bytes: Bytes = Field(4 * 2**20, description="decompressed bytes a worker holds at a time")
+    batch_bytes: Bytes | None = Field(
+        None, description="decompressed bytes a worker holds at a time; null: 4 MiB, on a GPU up to 64 MiB"
+    )
     memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to the run directory")
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()

@@ -80,8 +80,10 @@ class Op:
 
         def on_device(*args: Any, **params: Any) -> Result:
             import cupy
+            import nvtx
 
-            return function(cupy, *args, **params)
+            with nvtx.annotate(self.name, domain="gpu_pile"):
+                return function(cupy, *args, **params)
 
         def emulated(*args: Any, **params: Any) -> Result:
             return function(np, *args, **params)

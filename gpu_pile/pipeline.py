@@ -11,8 +11,9 @@ import gpu_pile
 from gpu_pile import backend, files, op, rundir, signals, unicode
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
+from gpu_pile.device import place
 from gpu_pile.parallel import keep_freed_memory
-from gpu_pile.shards import find_shards
+from gpu_pile.shards import find_shards, use_allocator
 from gpu_pile.stages.context import Context, Progress
 from gpu_pile.stages.decide import decide
 from gpu_pile.stages.dedupe import dedupe
@@ -40,7 +41,9 @@ def prepared(config: Config, progress: Progress | None = None) -> Iterator[Conte
     names = [s.name for s in shards]
     run.claim(names)
     with files.locked(run.path):
-        context = Context(config, run, shards, chosen, progress or Progress())
+        here = place(chosen)
+        use_allocator(here.empty)
+        context = Context(config, run, shards, here, progress or Progress())
         gone = run.remove_strays(names)
         if gone:
             context.notes.append(f"no longer among the inputs, removed from the run: {', '.join(gone)}")
@@ -81,7 +84,7 @@ def describe(context: Context) -> dict[str, Any]:
         )
     return {
         "gpu_pile": gpu_pile.__version__,
-        "backend": context.backend,
+        "backend": context.place.backend,
         "config": context.config.model_dump(),
         "versions": {
             "ops": {name: o.version for name, o in op.load_all().items()},

@@ -12,6 +12,7 @@ import yaml
 from gpu_pile import backend, signals
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
+from gpu_pile.device import place
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.shards import Shard, find_shards
 from gpu_pile.stages.context import Context
@@ -77,7 +78,8 @@ def describe(config: Config) -> str:
     shards = find_shards(config.input.shards, Path.cwd())
     from gpu_pile.rundir import RunDir
 
-    context = Context(config, RunDir(Path(config.output)), shards, backend.choose(config.backend))
+    here = place(backend.choose(config.backend))
+    context = Context(config, RunDir(Path(config.output)), shards, here)
     e = estimate(context)
     file_bytes = sum(s.n_bytes for s in shards)
     stream_bytes = file_bytes * e.expansion
@@ -91,7 +93,7 @@ def describe(config: Config) -> str:
     spill = documents * bands * 16 if documents * bands * 64 > config.memory_bytes else 0
     again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
     # besides the blocks, a worker collects rows for a row group, and copies them once to write it
-    blocks = config.n_workers * (config.batch_bytes * BLOCK_COPIES + int(min(ROW_GROUP, documents) * row_bytes * 2))
+    blocks = config.n_workers * (context.batch_bytes * BLOCK_COPIES + int(min(ROW_GROUP, documents) * row_bytes * 2))
     dedupe = min(config.memory_bytes, documents * bands * 64) + documents
     seconds = text_bytes / 1e6 / MB_PER_CPU_SECOND / config.n_workers
     lines = [
@@ -99,10 +101,10 @@ def describe(config: Config) -> str:
         yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         "",
         "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
-        f"backend    {context.backend}, {config.n_workers} worker(s)",
+        f"backend    {context.place.backend}, {config.n_workers} worker(s)",
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
-        f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / config.batch_bytes:,.0f} batches)",
+        f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
         f"memory     about {human_bytes(RESIDENT + blocks + dedupe)} at most: "
         f"{human_bytes(RESIDENT)} for the program, "
         f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; "
@@ -123,7 +125,7 @@ def headline(context: Context) -> list[str]:
     config = context.config
     lines = [
         f"{len(context.shards)} shard(s), {human_bytes(sum(s.n_bytes for s in context.shards))}, "
-        f"backend {context.backend}, {config.n_workers} worker(s), into {config.output}"
+        f"backend {context.place.backend}, {config.n_workers} worker(s), into {config.output}"
     ]
     if config.dedupe.fuzzy.enabled:
         lines.append(_banding(config))

@@ -18,7 +18,7 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -148,13 +148,14 @@ class _Buffers:
         self._free: list[Array] = []
         self._most = most
         self._lock = threading.Lock()
+        self.allocate: Callable[[int], Array] = lambda n: np.empty(n, np.uint8)
 
     def take(self, size: int) -> Array:
         with self._lock:
             for i, buffer in enumerate(self._free):
                 if len(buffer) == size:
                     return self._free.pop(i)
-        return np.empty(size, np.uint8)
+        return self.allocate(size)
 
     def give(self, buffer: Array) -> None:
         with self._lock:
@@ -164,6 +165,11 @@ class _Buffers:
 
 
 _BUFFERS = _Buffers(most=2 * (os.cpu_count() or 1) + 2)
+
+
+def use_allocator(allocate: Callable[[int], Array]) -> None:
+    """Take memory for blocks from here: a GPU is fed from pinned memory."""
+    _BUFFERS.allocate = allocate
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 import gpu_pile as gp
+from gpu_pile import device
 from gpu_pile.errors import ConfigError
 from tests.test_run import jaccard, words
 
@@ -53,11 +54,9 @@ def test_lone_surrogates_are_replaced():
 
 
 def test_dedupe_does_not_depend_on_workers(monkeypatch):
-    from gpu_pile import api
-
     texts = [words(50, i % 40) + f" {i}" * (i % 7) for i in range(200)]
     one = gp.dedupe(texts, threshold=0.7, workers=1)
-    monkeypatch.setattr(api, "PIECE_BYTES", 3000)
+    monkeypatch.setattr(device.Place, "batch_bytes", 3000)
     many = gp.dedupe(texts, threshold=0.7, workers=3)
     for name in ("keep", "witness", "similarity", "cluster"):
         assert np.array_equal(getattr(one, name), getattr(many, name), equal_nan=name == "similarity")

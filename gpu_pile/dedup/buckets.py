@@ -7,7 +7,7 @@ number of partitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,13 @@ def _pairs_of_runs(keys, rows, neighbours_max, a, b):
     return n
 
 
-def candidate_pairs(partitions: Partitions, neighbours_max: int, pairs: Partitions, total_rows: int) -> int:
+def candidate_pairs(
+    partitions: Partitions,
+    neighbours_max: int,
+    pairs: Partitions,
+    total_rows: int,
+    argsort: Callable[[Array], Array] = np.argsort,
+) -> int:
     """Send each pair of rows that share a key to `pairs`, a < b; a pair that shares several keys comes several times.
 
     In a bucket, a row is paired with the `neighbours_max` first rows of the bucket, so that a bucket of n rows gives
@@ -131,7 +137,7 @@ def candidate_pairs(partitions: Partitions, neighbours_max: int, pairs: Partitio
     sent = 0
     nothing = np.empty(0, np.int64)
     for records in partitions:
-        order = np.argsort(records["key"])
+        order = argsort(np.ascontiguousarray(records["key"]))
         keys, rows = records["key"][order], records["row"][order]
         n = _pairs_of_runs(keys, rows, neighbours_max, nothing, nothing)
         found = np.empty(n, PAIR_RECORD)

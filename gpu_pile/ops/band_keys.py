@@ -18,6 +18,7 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.kernel import launch_threads
 from gpu_pile.native import mix64
 from gpu_pile.op import Op
 from gpu_pile.ops.sketch import sketch
@@ -62,12 +63,25 @@ def _keys(sketches, bands, rows, out):
             out[d, j] = key
 
 
-@band_keys.cpu
-def _cpu(sketches: Array, bands: int, rows: int) -> Array:
+def _check(sketches: Array, bands: int, rows: int) -> None:
     if bands * rows > sketches.shape[1]:
         raise ValueError(
             f"{bands} bands x {rows} rows need sketches of that size, these have {sketches.shape[1]} values"
         )
+
+
+@band_keys.cpu
+def _cpu(sketches: Array, bands: int, rows: int) -> Array:
+    _check(sketches, bands, rows)
     out = np.empty((len(sketches), bands), np.uint64)
     _keys(sketches, bands, rows, out)
+    return out
+
+
+@band_keys.cuda
+def _cuda(xp: Any, sketches: Array, bands: int, rows: int) -> Array:
+    _check(sketches, bands, rows)
+    n, k = sketches.shape
+    out = xp.empty((n, bands), np.uint64)
+    launch_threads("band_keys", "band_keys", n * bands, xp.ascontiguousarray(sketches), n, k, bands, rows, out)
     return out

@@ -22,6 +22,8 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import load_u64, mix64
 from gpu_pile.op import Op
 from gpu_pile.reference import M64, mix64_int
@@ -96,4 +98,15 @@ def _hash(data, offsets, out):
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), 2), np.uint64)
     _hash(text.data, text.offsets, out)
+    return out
+
+
+@doc_hash.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    out = xp.zeros((len(text), 2), np.uint64)
+    segments = Segments.of(xp, xp.diff(text.offsets), 32_768)
+    launch_warps(
+        "doc_hash", "doc_hash_segments", segments.count, text.data, text.n_bytes, text.offsets, *segments.args, out
+    )
+    launch_threads("doc_hash", "doc_hash_finish", len(text), text.offsets, len(text), out)
     return out

@@ -17,6 +17,8 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.shingles import DOCUMENTS
@@ -61,3 +63,15 @@ def _cpu(values: Array, offsets: Array, pairs: Array) -> Array:
     out = np.empty((len(pairs), 2), np.int64)
     _count(np.asarray(values), offsets, pairs, out)
     return out
+
+
+@jaccard.cuda
+def _cuda(xp: Any, values: Array, offsets: Array, pairs: Array) -> Array:
+    out = xp.zeros((len(pairs), 2), np.uint64)
+    pairs = xp.ascontiguousarray(pairs)
+    sizes = xp.diff(offsets)
+    smaller = xp.minimum(sizes[pairs[:, 0]], sizes[pairs[:, 1]])
+    segments = Segments.of(xp, smaller, 4096)
+    launch_warps("jaccard", "jaccard_segments", segments.count, values, offsets, pairs, *segments.args, out)
+    launch_threads("jaccard", "jaccard_unions", len(pairs), offsets, pairs, len(pairs), out)
+    return out.view(np.int64)

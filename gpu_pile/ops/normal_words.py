@@ -16,6 +16,8 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, sums_before, word_tables
+from gpu_pile.kernel import launch_warps
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -120,3 +122,19 @@ def _cpu(text: TextColumn) -> tuple[Array, Array]:
         offsets,
     )
     return out[:n].copy(), offsets
+
+
+@normal_words.cuda
+def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    documents = (text.data, text.offsets, *segments.args, *word_tables(xp))
+    n_bytes, n_words = xp.empty(segments.count, np.int64), xp.empty(segments.count, np.int64)
+    launch_warps("normal_words", "normal_words_count", segments.count, *documents, n_bytes, n_words)
+    bytes_before, words_before = sums_before(xp, n_bytes), sums_before(xp, n_words)
+    words = xp.diff(words_before[segments.first])
+    offsets = sums_before(xp, xp.diff(bytes_before[segments.first]) + xp.maximum(words - 1, 0))
+    out = xp.empty(int(offsets[-1]), np.uint8)
+    launch_warps(
+        "normal_words", "normal_words_write", segments.count, *documents, bytes_before, words_before, offsets, out
+    )
+    return out, offsets

@@ -25,6 +25,8 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import gather, sums_before
+from gpu_pile.kernel import launch_warps
 from gpu_pile.native import SLACK, copy_32, count_newlines, count_trailing_zeros, newline_mask, string_mask
 from gpu_pile.op import Op
 
@@ -806,3 +808,54 @@ def _cpu(
         bad[2, :n_bad],
         n_lines,
     )
+
+
+@parse_lines.cuda
+def _cuda(
+    xp: Any,
+    block: Array,
+    text_path: tuple[str, ...] = ("text",),
+    subset_path: tuple[str, ...] = ("meta", "pile_set_name"),
+    skip_bom: bool = False,
+    bare_strings: bool = False,
+    text_lists: bool = False,
+) -> Parsed:
+    n = len(block)
+    ends = _line_ends(xp, block)
+    m = len(ends)
+    text_keys, keys = _path(text_path, b"")
+    subset_keys, keys = _path(subset_path, keys)
+    bounds = xp.asarray(np.concatenate([text_keys, subset_keys]))
+    key_bytes = xp.asarray(np.frombuffer(keys, np.uint8))
+    starts, lengths, reasons, places, text_bytes, subset_bytes = columns = [xp.empty(m, np.int64) for _ in range(6)]
+    texts, subsets = xp.empty(n, np.uint8), xp.empty(n, np.uint8)
+    launch_warps(
+        "parse_lines", "parse_lines", m, block, ends, m, key_bytes, bounds, len(text_keys), len(subset_keys), skip_bom,
+        bare_strings, text_lists, *columns, texts, subsets,
+    )  # fmt: skip
+    good, bad = xp.flatnonzero(reasons == 0), xp.flatnonzero(reasons > 0)
+    return Parsed(
+        good,
+        starts[good],
+        lengths[good],
+        TextColumn(*gather(xp, texts, starts[good], text_bytes[good])),
+        TextColumn(*gather(xp, subsets, starts[good], subset_bytes[good])),
+        bad,
+        reasons[bad],
+        places[bad],
+        m,
+    )
+
+
+def _line_ends(xp: Any, block: Array) -> Array:
+    """int64[n_lines]: where each line ends; the last may end with the block."""
+    n, size = len(block), 4096
+    segments = -(-n // size)
+    counts = xp.empty(segments, np.int64)
+    launch_warps("parse_lines", "count_line_feeds", segments, block, n, segments, size, counts)
+    before = sums_before(xp, counts)
+    feeds = int(before[-1])
+    ends = xp.full(feeds + 1, n, np.int64)
+    launch_warps("parse_lines", "find_line_feeds", segments, block, n, segments, size, before, ends)
+    last = int(ends[feeds - 1]) + 1 if feeds else 0
+    return ends if last < n else ends[:feeds]

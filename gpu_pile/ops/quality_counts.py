@@ -30,6 +30,8 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant, flag_tables
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -277,4 +279,26 @@ def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     u = unicode
     _count(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, _STOP_KEYS, out)
+    return out
+
+
+_STOP_NUMBERS = np.array([int.from_bytes(w.encode(), "big") for w in STOP_WORDS], np.uint32)
+_SUMMARY = len(COLUMNS) + 13
+"""Entries of a segment's summary: SUMMARY in kernels/quality_counts.cu."""
+
+
+@quality_counts.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    stops = constant(xp, _STOP_NUMBERS)
+    summaries = xp.empty((segments.count, _SUMMARY), np.int32)
+    launch_warps(
+        "quality_counts", "quality_counts_segments", segments.count, text.data, text.offsets, *segments.args,
+        *flag_tables(xp), stops, len(stops), summaries,
+    )  # fmt: skip
+    launch_threads(
+        "quality_counts", "quality_counts_join", len(text), text.data, text.offsets, len(text), segments.first,
+        segments.size, *flag_tables(xp), stops, len(stops), summaries, out,
+    )  # fmt: skip
     return out

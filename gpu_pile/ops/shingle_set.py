@@ -14,8 +14,19 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, sums_before
+from gpu_pile.kernel import launch_warps
 from gpu_pile.op import Op
-from gpu_pile.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+from gpu_pile.shingles import (
+    DOCUMENTS,
+    TABLES,
+    device_units,
+    kind_code,
+    longest,
+    reference_shingles,
+    shingle_counts,
+    shingle_document,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -111,3 +122,23 @@ def _cpu(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, A
     offsets = np.zeros(len(text) + 1, np.int64)
     n = _sets(code, width, text.data, text.offsets, TABLES, out, offsets)
     return out[:n].copy(), offsets
+
+
+@shingle_set.cuda
+def _cuda(xp: Any, text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
+    kind_code(kind, width)
+    units, starts, unit = device_units(xp, text, kind)
+    counts = shingle_counts(xp, starts, width)
+    bounds = sums_before(xp, counts)
+    values, owners = (xp.empty(int(bounds[-1]), np.uint64) for _ in range(2))
+    segments = Segments.of(xp, counts, 8192)
+    launch_warps(
+        "shingle_set", "write_shingles", segments.count, units, starts, *segments.args, width, bounds, values, owners,
+        UNIT=unit,
+    )  # fmt: skip
+    order = xp.lexsort(xp.stack([values, owners]))
+    values, owners = values[order], owners[order]
+    first = xp.ones(len(values), bool)
+    first[1:] = (values[1:] != values[:-1]) | (owners[1:] != owners[:-1])
+    kept = sums_before(xp, first.astype(np.int64))
+    return values[first], kept[bounds]

@@ -34,10 +34,21 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant
+from gpu_pile.kernel import launch_warps
 from gpu_pile.native import mix64
 from gpu_pile.op import Op
 from gpu_pile.reference import M32, mix64_int, seed_int
-from gpu_pile.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+from gpu_pile.shingles import (
+    DOCUMENTS,
+    TABLES,
+    device_units,
+    kind_code,
+    longest,
+    reference_shingles,
+    shingle_counts,
+    shingle_document,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -189,4 +200,39 @@ def _cpu(
     counts = np.empty(len(text), np.int64)
     code, how = kind_code(kind, width), METHODS.index(method)
     _sketch(code, width, how, text.data, text.offsets, TABLES, seeds(k, seed), *affine_parameters(k, seed), out, counts)
+    return out, counts
+
+
+@sketch.cuda
+def _cuda(
+    xp: Any, text: TextColumn, kind: str = "word", width: int = 5, method: str = "fss", k: int = 128, seed: int = 0
+) -> tuple[Array, Array]:
+    kind_code(kind, width)
+    how = METHODS[METHODS.index(method)]
+    units, starts, unit = device_units(xp, text, kind)
+    counts = shingle_counts(xp, starts, width)
+    out = xp.full((len(text), k), EMPTY, np.uint32)
+    segments = Segments.of(xp, counts, 8192)
+    documents = (units, starts, *segments.args, width)
+    if how == "affine32":
+        a, b = (constant(xp, x) for x in affine_parameters(k, seed))
+        launch_warps("sketch", "affine32", segments.count, *documents, a, b, k, out, UNIT=unit)
+        return out, counts
+    s = seeds(k, seed)
+    shared = 4 * (k + -(-k // 32))
+    launch_warps("sketch", "fss", segments.count, *documents, constant(xp, s), k, out, shared=shared, UNIT=unit)
+    # Documents of several segments have only had round 0: few are not full after it.
+    left = xp.flatnonzero((xp.diff(segments.first) > 1) & (out == EMPTY).any(axis=1))
+    for r in range(1, 2 * k):
+        if not len(left):
+            break
+        segments = Segments.of(xp, counts[left], 8192)
+        found = xp.full((len(left), k), EMPTY, np.uint32)
+        launch_warps(
+            "sketch", "fss_round", segments.count, units, starts, *segments.args, width, left, r, int(s[r]), k, out,
+            found, shared=shared, UNIT=unit,
+        )  # fmt: skip
+        rows = xp.where(out[left] == EMPTY, found, out[left])
+        out[left] = rows
+        left = left[(rows == EMPTY).any(axis=1)]
     return out, counts

@@ -15,6 +15,7 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.kernel import launch_warps
 from gpu_pile.op import Op
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.shingles import DOCUMENTS
@@ -50,4 +51,12 @@ def _matches(sketches, pairs, out):
 def _cpu(sketches: Array, pairs: Array) -> Array:
     out = np.empty(len(pairs), np.int64)
     _matches(np.asarray(sketches), pairs, out)
+    return out
+
+
+@sketch_matches.cuda
+def _cuda(xp: Any, sketches: Array, pairs: Array) -> Array:
+    out = xp.empty(len(pairs), np.int64)
+    pairs = xp.ascontiguousarray(pairs)
+    launch_warps("sketch_matches", "sketch_matches", len(pairs), sketches, sketches.shape[1], pairs, len(pairs), out)
     return out

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_pile.columns import TextColumn
+from gpu_pile.device import to_host
 from gpu_pile.errors import ConfigError
 from gpu_pile.op import Op
 
@@ -127,7 +128,7 @@ def compute(text: TextColumn, wanted: Sequence[str] | None = None) -> pa.Table:
 
     def counts(op: Op, names_: Sequence[str]) -> dict[str, Array]:
         if op.name not in results:
-            results[op.name] = op(text)
+            results[op.name] = to_host(op(text))
         return {name: results[op.name][:, i] for i, name in enumerate(names_)}
 
     values: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_pile.config import Config
+from gpu_pile.device import Place
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import Block, Limits, Shard, ShardReader
 
@@ -64,11 +65,16 @@ class Context:
     config: Config
     run: RunDir
     shards: Sequence[Shard]
-    backend: str = "cpu"
+    place: Place = field(default_factory=Place)
     progress: Progress = field(default_factory=Progress)
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     notes: list[str] = field(default_factory=list)
     """What a person should know about this run beyond its numbers."""
+
+    @property
+    def batch_bytes(self) -> int:
+        """Decompressed bytes that a worker takes at a time."""
+        return self.config.batch_bytes or self.place.batch_bytes
 
     @contextlib.contextmanager
     def stage(self, name: str, shards: Sequence[Shard] = ()) -> Iterator[dict[str, Any]]:
@@ -83,7 +89,7 @@ class Context:
         limits = Limits(
             window_bytes_max=i.window_bytes_max, line_bytes_max=i.line_bytes_max, expansion_max=i.expansion_max
         )
-        return ShardReader(shard, block_bytes=self.config.batch_bytes, limits=limits)
+        return ShardReader(shard, block_bytes=self.batch_bytes, limits=limits)
 
     def blocks(self, stage: str, reader: ShardReader) -> Iterator[Block]:
         """The reader's blocks, timed as the stage's part "read", with progress."""

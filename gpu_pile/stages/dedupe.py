@@ -37,6 +37,7 @@ from gpu_pile.dedup.buckets import (
     equal_hashes,
 )
 from gpu_pile.dedup.clusters import components
+from gpu_pile.device import Place, to_host
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
@@ -183,7 +184,7 @@ class _Dedupe:
 
     def candidates(self, members: Array, representatives: Array) -> Any:
         """A function that iterates over (a, b) of all candidate pairs, any number of times."""
-        memory, total = self.context.config.memory_bytes, self.rows.total
+        memory, total, place = self.context.config.memory_bytes, self.rows.total, self.context.place
         keys = Partitions(KEY_RECORD, total * self.bands, memory, self.scratch / "bands")
         copies = members[members != representatives]
         for first, table in scan(self.context, ["subset", "shingles", "sketch"]):
@@ -193,13 +194,15 @@ class _Dedupe:
             skipped[copies[lo:hi] - first] = True
             chosen = np.flatnonzero(~skipped)
             sketches = sketch_array(table, self.config.fuzzy.size)[chosen]
-            bucket = band_keys(sketches, bands=self.bands, rows=self.band_rows) ^ scope[chosen, None]
+            with place.session():
+                bucket = place.download(band_keys(place.upload(sketches), bands=self.bands, rows=self.band_rows))
+            bucket = bucket ^ scope[chosen, None]
             found = np.empty(bucket.size, KEY_RECORD)
             found["key"] = bucket.reshape(-1)
             found["row"] = np.repeat(first + chosen, self.bands)
             keys.add(found["key"], found)
         pairs = Partitions(PAIR_RECORD, total, memory, self.scratch / "pairs")
-        candidate_pairs(keys, self.config.fuzzy.bucket_neighbours_max, pairs, total)
+        candidate_pairs(keys, self.config.fuzzy.bucket_neighbours_max, pairs, total, place.argsort)
         target = self.scratch / "candidates"
         target.mkdir(parents=True, exist_ok=True)
         count = 0
@@ -237,14 +240,28 @@ class _Dedupe:
         if not len(a):
             return np.empty(0)
         values, offsets = self.store.open()
+        place = self.context.place
         pairs = np.stack([self.place[np.searchsorted(self.nodes, x)] for x in (a, b)], axis=1)
         counts = np.empty((len(pairs), 2), np.int64)
         step = 1 << 14
 
-        def compare(start: int) -> None:
-            counts[start : start + step] = jaccard(values, offsets, pairs[start : start + step])
+        def compare(start: int, stop: int) -> None:
+            chosen = pairs[start:stop]
+            if place.backend == "cpu":
+                counts[start:stop] = jaccard(values, offsets, chosen)
+                return
+            try:
+                with place.session():
+                    sets = map(place.upload, sets_of(values, offsets, chosen))
+                    counts[start:stop] = place.download(jaccard(*sets))
+            except MemoryError:
+                if stop - start == 1:
+                    raise
+                compare(start, (start + stop) // 2)
+                compare((start + stop) // 2, stop)
 
-        run_tasks([lambda s=s: compare(s) for s in range(0, len(pairs), step)], self.context.config.n_workers)  # type: ignore[misc]
+        tasks = [lambda s=s: compare(s, min(s + step, len(pairs))) for s in range(0, len(pairs), step)]
+        run_tasks(tasks, self.context.config.n_workers)
         return counts[:, 0] / counts[:, 1]
 
     def gather_sketches(self, involved: Array) -> None:
@@ -260,7 +277,12 @@ class _Dedupe:
 
     def sketch_similarity(self, a: Array, b: Array) -> Array:
         pairs = np.stack([np.searchsorted(self.nodes, a), np.searchsorted(self.nodes, b)], axis=1)
-        return sketch_matches(self.sketches, pairs) / self.config.fuzzy.size
+        place = self.context.place
+        used, index = np.unique(pairs, return_inverse=True)
+        with place.session():
+            sketches = place.upload(self.sketches[used])
+            matches = place.download(sketch_matches(sketches, place.upload(index.reshape(pairs.shape))))
+        return matches / self.config.fuzzy.size
 
     # results
 
@@ -355,13 +377,14 @@ class _ReadAgain:
         owner, part = self.owner, self.owner.context.stopwatch.part
         lo, hi = np.searchsorted(self.start, [block.start, block.start + block.n_bytes])
         if hi > lo:
-            with part("dedupe", "parse again"):
-                text = parse_spans(owner.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
             rows = self.first + self.wanted[lo:hi]
-            with part("dedupe", "shingle"):
-                self.keep_shingles(text, rows)
-            with part("dedupe", "digest"):
-                self.keep_digests(text, rows)
+            with owner.context.place.session():
+                with part("dedupe", "parse again"):
+                    text = parse_spans(owner.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
+                with part("dedupe", "shingle"):
+                    self.keep_shingles(text, rows)
+                with part("dedupe", "digest"):
+                    self.keep_digests(text, rows)
         block.release()
 
     def keep_shingles(self, text: TextColumn, rows: Array) -> None:
@@ -369,7 +392,8 @@ class _ReadAgain:
         chosen = np.flatnonzero(self.involved[rows])
         if not len(chosen):
             return
-        values, offsets = shingle_set(take(text, chosen), kind=fuzzy.shingle, width=fuzzy.width)
+        sets = shingle_set(text.take(chosen), kind=fuzzy.shingle, width=fuzzy.width)
+        values, offsets = map(to_host, sets)
         first = owner.store.add(values, offsets)
         owner.place[np.searchsorted(owner.nodes, rows[chosen])] = first + np.arange(len(chosen))
 
@@ -380,12 +404,14 @@ class _ReadAgain:
         chosen = np.flatnonzero(self.members[position] == rows) if len(self.members) else np.empty(0, np.int64)
         if not len(chosen):
             return
+        text = text.take(chosen)
         if owner.config.exact.normalize == "words":
             from gpu_pile.ops.normal_words import normal_words
 
             text = TextColumn(*normal_words(text))
-        for i in chosen:  # only documents that have an equal: one call of a C function each
-            document = text.data[text.offsets[i] : text.offsets[i + 1]]
+        text = Place().text(text)
+        for n, i in enumerate(chosen):  # only documents that have an equal: one call of a C function each
+            document = text.data[text.offsets[n] : text.offsets[n + 1]]
             digest = hashlib.blake2b(document, digest_size=16).digest()
             owner.digests[position[i]] = np.frombuffer(digest, np.uint8)
 
@@ -408,11 +434,13 @@ def sketch_array(table: pa.Table, size: int) -> Array:
     return values.reshape(-1, size)[column.offset : column.offset + len(column)]
 
 
-def take(text: TextColumn, chosen: Array) -> TextColumn:
-    """Some documents of a column, in ascending order."""
-    if len(chosen) == len(text):
-        return text
-    return TextColumn.from_arrow(text.to_arrow().take(pa.array(chosen)))
+def sets_of(values: Array, offsets: Array, pairs: Array) -> tuple[Array, Array, Array]:
+    """The sets that the pairs are of, by themselves: their values and offsets, and the pairs renumbered."""
+    used, index = np.unique(pairs, return_inverse=True)
+    sizes = offsets[used + 1] - offsets[used]
+    bounds = np.concatenate(([0], np.cumsum(sizes)))
+    places = np.repeat(offsets[used] - bounds[:-1], sizes) + np.arange(bounds[-1])
+    return values[places], bounds, index.reshape(pairs.shape)
 
 
 def _mapped(path: Path, dtype: Any) -> Array:

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 
 from gpu_pile import files, op, signals
 from gpu_pile.columns import TextColumn
+from gpu_pile.device import Place, to_host
 from gpu_pile.errors import DataError
 from gpu_pile.native import SLACK
 from gpu_pile.ops.doc_hash import doc_hash
@@ -71,15 +72,16 @@ def measure_text(text: TextColumn, config: Any, part: Any = None) -> dict[str, A
             from gpu_pile.ops.normal_words import normal_words
 
             hashed = TextColumn(*normal_words(text))
-        hashes = doc_hash(hashed)
+        hashes = to_host(doc_hash(hashed))
     with part("sketch"):
-        values, shingles = sketch(
-            text, kind=fuzzy.shingle, width=fuzzy.width, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed
+        values, shingles = map(
+            to_host,
+            sketch(text, kind=fuzzy.shingle, width=fuzzy.width, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed),
         )
     with part("signals"):
         table = signals.compute(text, config.measure.signals)
     return {
-        "text_bytes": np.diff(text.offsets),
+        "text_bytes": np.diff(to_host(text.offsets)),
         "hash_hi": np.ascontiguousarray(hashes[:, 0]),
         "hash_lo": np.ascontiguousarray(hashes[:, 1]),
         "shingles": shingles,
@@ -88,6 +90,11 @@ def measure_text(text: TextColumn, config: Any, part: Any = None) -> dict[str, A
         ),
         **{name: table.column(name) for name in table.column_names},
     }
+
+
+Array = np.ndarray[Any, Any]
+Measured = tuple[pa.Table, list[tuple[int, str]], int]
+"""Rows of the good lines, (line, reason) of the bad ones, and the number of lines up to the last."""
 
 
 class _Shard:
@@ -112,35 +119,56 @@ class _Shard:
         self.reader = self.context.reader(self.shard)
         yield from self.context.blocks("measure", self.reader)
 
-    def process(self, block: Block) -> tuple[pa.Table, list[tuple[int, str]], int]:
-        config, watch = self.context.config, self.context.stopwatch
+    def process(self, block: Block) -> Measured:
+        measured = self._measured(block.data[: block.n_bytes], block.first_line, block.start)
+        block.release()
+        return measured
+
+    def _measured(self, data: Array, first_line: int, start: int) -> Measured:
+        """Measure whole lines; those that do not fit the place's memory together are measured in halves."""
+        try:
+            with self.context.place.session():
+                return self._measured_at_once(data, first_line, start)
+        except MemoryError as error:
+            cut = _middle_line(data)
+            if cut == 0:
+                raise DataError(
+                    f"{self.shard.path}, line {first_line + 1}: its {len(data)} bytes do not fit the memory of backend "
+                    f"{self.context.place.backend}; lower input.line_bytes_max to pass it over, or use --backend cpu"
+                ) from error
+        first = self._measured(data[:cut], first_line, start)
+        second = self._measured(data[cut:], first[2], start + cut)
+        return pa.concat_tables([first[0], second[0]]), [*first[1], *second[1]], second[2]
+
+    def _measured_at_once(self, data: Array, first_line: int, start: int) -> Measured:
+        config, watch, place = self.context.config, self.context.stopwatch, self.context.place
+        reused = {"padded": True, "out": _scratch(len(data))} if place.backend == "cpu" else {}
         with watch.part("measure", "parse"):
             parsed = parse_lines(
-                block.data[: block.n_bytes],
-                padded=True,
-                out=_scratch(len(block.data)),
+                place.upload(data),
                 text_path=tuple(config.input.text_field.split(".")),
                 subset_path=tuple(config.input.subset_field.split(".")),
-                skip_bom=block.start == 0,
+                skip_bom=start == 0,
                 bare_strings=config.input.bare_strings,
                 text_lists=config.input.text_lists,
+                **reused,
             )
+            line, begin, length = (place.download(x) for x in (parsed.line, parsed.start, parsed.length))
+            bad_lines = (place.download(x) for x in (parsed.bad_line, parsed.bad_reason, parsed.bad_position))
         columns = {
-            "line": parsed.line + block.first_line + 1,
-            "start": parsed.start + block.start,
-            "length": parsed.length,
-            "subset": parsed.subset.to_arrow().cast(pa.string()),
+            "line": line + first_line + 1,
+            "start": begin + start,
+            "length": length,
+            "subset": Place().text(parsed.subset).to_arrow().cast(pa.string()),
             **measure_text(parsed.text, config, lambda name: watch.part("measure", name)),
         }
         bad = [
-            (int(line) + block.first_line + 1, explain(int(code), int(at), config.input.text_field))
-            for line, code, at in zip(parsed.bad_line, parsed.bad_reason, parsed.bad_position, strict=True)
+            (int(line) + first_line + 1, explain(int(code), int(at), config.input.text_field))
+            for line, code, at in zip(*bad_lines, strict=True)
         ]
-        last_line = block.first_line + parsed.n_lines
-        block.release()
-        return pa.table(columns), bad, last_line
+        return pa.table(columns), bad, first_line + parsed.n_lines
 
-    def consume(self, result: tuple[pa.Table, list[tuple[int, str]], int]) -> bool:
+    def consume(self, result: Measured) -> bool:
         table, bad, last_line = result
         long_lines = [b for b in self.reader.bad_lines if b[0] <= last_line and b not in self.bad]
         self.bad = sorted([*self.bad, *bad, *long_lines])
@@ -220,6 +248,15 @@ class _Shard:
         if self.writer is not None:
             self.writer.close()
         self.partial.unlink(missing_ok=True)
+
+
+def _middle_line(data: Array) -> int:
+    """Where a line begins near the middle of the data; 0 if it is one line."""
+    middle = len(data) // 2
+    cut = data[middle:].tobytes().find(b"\n") + middle + 1
+    if cut in (middle, len(data)):
+        cut = data[:middle].tobytes().rfind(b"\n") + 1
+    return cut
 
 
 _THREAD = threading.local()

@@ -77,7 +77,7 @@ def parse_spans(context: Context, block: Block, starts: Array, lengths: Array) -
     n = copy_spans(block.data, starts, lengths, packed)
     config = context.config.input
     return parse_lines(
-        packed[:n],
+        context.place.upload(packed[:n]),
         text_path=tuple(config.text_field.split(".")),
         subset_path=tuple(config.subset_field.split(".")),
         skip_bom=True,  # only a stream's first line can be good and begin with one

@@ -1,0 +1,204 @@
+"""Where operations run, and what the cuda functions of several operations share.
+
+A Place is where a backend keeps its arrays: operations run where their arguments are, so a stage uploads what it has,
+calls them, and downloads what it needs.
+
+`xp` is CuPy on a GPU and NumPy where tests execute the kernels on the CPU; only what both have is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpu_pile import unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.errors import BackendError
+from gpu_pile.kernel import launch_warps
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Items of several owners (bytes of documents, say) cut into segments of `size`, at least one an owner.
+
+    first:  int64[n_owners + 1]  owner i has segments first[i] .. first[i + 1]
+    owners: int64[count]         the owner of each segment
+
+    Segment s covers items (s - first[owner]) * size and on, up to size of them.
+    """
+
+    first: Array
+    owners: Array
+    count: int
+    size: int
+
+    @classmethod
+    def of(cls, xp: Any, sizes: Array, size: int) -> Segments:
+        """sizes: int64[n_owners], items of each."""
+        first = xp.zeros(len(sizes) + 1, np.int64)
+        xp.cumsum(xp.maximum((sizes + size - 1) // size, 1), out=first[1:])
+        count = int(first[-1])
+        owners = xp.searchsorted(first[1:], xp.arange(count, dtype=np.int64), side="right").astype(np.int64)
+        return cls(first, owners, count, size)
+
+    @property
+    def args(self) -> tuple[Array, Array, int, int]:
+        """As kernels take them: first, owners, n_segments, size."""
+        return self.first, self.owners, self.count, self.size
+
+
+def sums_before(xp: Any, counts: Array) -> Array:
+    """int64[n + 1]: the sum of the entries before each, and of all."""
+    out = xp.zeros(len(counts) + 1, np.int64)
+    xp.cumsum(counts, out=out[1:])
+    return out
+
+
+_CONSTANTS: dict[tuple[int, int], tuple[np.ndarray[Any, Any], Any]] = {}
+_LOCK = threading.Lock()
+
+
+def constant(xp: Any, array: np.ndarray[Any, Any]) -> Array:
+    """A host array that never changes, on the current device; copied there once."""
+    if xp is np:
+        return array
+    key = (id(array), int(xp.cuda.Device().id))
+    with _LOCK:
+        if key not in _CONSTANTS:
+            _CONSTANTS[key] = (array, xp.asarray(array))  # the host array stays, so that its id does
+            xp.cuda.get_current_stream().synchronize()  # other threads use it on streams of their own
+        return _CONSTANTS[key][1]
+
+
+def flag_tables(xp: Any) -> tuple[Array, Array]:
+    """The tables of character classes."""
+    return constant(xp, unicode.FLAG_STAGE), constant(xp, unicode.FLAG_LEAVES)
+
+
+def word_tables(xp: Any) -> tuple[Array, Array, Array, Array]:
+    """The tables of character classes and of lower case."""
+    return (*flag_tables(xp), constant(xp, unicode.LOWER_STAGE), constant(xp, unicode.LOWER_LEAVES))
+
+
+def gather(xp: Any, source: Array, starts: Array, lengths: Array) -> tuple[Array, Array]:
+    """(data, offsets): the spans source[starts[i]:starts[i] + lengths[i]], one behind the other."""
+    offsets = sums_before(xp, lengths)
+    data = xp.empty(int(offsets[-1]), np.uint8)
+    segments = Segments.of(xp, lengths, 16_384)
+    launch_warps("gather", "gather", segments.count, source, starts, offsets, *segments.args, data)
+    return data, offsets
+
+
+def to_host(array: Any) -> np.ndarray[Any, Any]:
+    """A NumPy array of what may be on a GPU."""
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+class Place:
+    """Where the arrays of a backend are. This one is host memory, of the backend cpu; Gpu is the other.
+
+    batch_bytes: decompressed bytes that a worker best takes at a time.
+    """
+
+    backend = "cpu"
+    batch_bytes = 4 * 2**20
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Around uploads, operations and downloads of a thread.
+
+        Raises:
+            MemoryError: the batch does not fit. BackendError: the device failed.
+        """
+        yield
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Array:
+        """The array in this place."""
+        return array
+
+    def download(self, array: Array) -> np.ndarray[Any, Any]:
+        """The array in host memory."""
+        return to_host(array)
+
+    def text(self, text: TextColumn) -> TextColumn:
+        """The documents in this place."""
+        if text.backend == self.backend:
+            return text
+        move: Callable[[Any], Any] = self.upload if text.backend == "cpu" else self.download
+        return TextColumn(move(text.data), move(text.offsets))
+
+    def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """An order that sorts the keys, in host memory; equal keys in any order."""
+        return np.argsort(keys)
+
+    def empty(self, n: int) -> np.ndarray[Any, Any]:
+        """uint8[n] in host memory, to be filled and uploaded."""
+        return np.empty(n, np.uint8)
+
+
+class Gpu(Place):
+    """The current device's memory, through CuPy and the pool of RAPIDS; a thread has a stream of its own."""
+
+    backend = "cuda"
+
+    def __init__(self) -> None:
+        import cupy
+
+        from gpu_pile import frames
+
+        frames.share_memory()
+        self.cupy = cupy
+        self._threads = threading.local()
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        # A batch takes about 16 times its bytes on the device, and several threads have one at a time.
+        self.batch_bytes = int(min(64 * 2**20, max(2**20, free // 256)))
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        cuda = self.cupy.cuda
+        if not hasattr(self._threads, "stream"):
+            self._threads.stream = cuda.Stream(non_blocking=True)
+        try:
+            with self._threads.stream as stream:
+                yield
+                stream.synchronize()
+        except cuda.runtime.CUDARuntimeError as error:
+            if error.status == _MEMORY_ALLOCATION:
+                raise MemoryError(str(error)) from error
+            raise BackendError(_failed(error)) from error
+        except cuda.driver.CUDADriverError as error:
+            raise BackendError(_failed(error)) from error
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Array:
+        return self.cupy.asarray(array)
+
+    def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        with self.session():
+            return self.download(self.cupy.argsort(self.upload(keys)))
+
+    def empty(self, n: int) -> np.ndarray[Any, Any]:
+        import cupyx
+
+        return cupyx.empty_pinned(n, np.uint8)
+
+
+_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
+
+
+def _failed(error: BaseException) -> str:
+    return (
+        f"the GPU failed: {error}. Nothing that was finished is lost: the same command goes on from there, "
+        "on this machine once the device is well again (nvidia-smi), or anywhere with --backend cpu"
+    )
+
+
+def place(backend: str) -> Place:
+    """The place of a backend that gpu_pile.backend.choose gave."""
+    return Gpu() if backend == "cuda" else Place()

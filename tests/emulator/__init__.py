@@ -1,0 +1,183 @@
+"""Execute kernels/*.cu on the CPU: compiled with g++ against cuda.h, called on NumPy arrays.
+
+    with emulator.installed(order=7):      # gpu_pile.kernel.launch on NumPy arrays comes here
+        op.run("cuda-emulated", text)
+
+Each argument is copied to memory that ends at an inaccessible page, so that reading or writing behind it ends the
+process (behind its last 16 bytes) or is found afterwards (writes into those). Compiled modules are kept under
+~/.cache/gpu_pile/emulator, named by their content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import mmap
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_pile import kernel
+
+HEADER = Path(__file__).parent / "cuda.h"
+FLAGS = ("-std=c++20", "-g", "-fPIC", "-shared", "-fwrapv", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
+ORDERS = (0, 1, 7)
+
+
+class EmulationError(AssertionError):
+    """A kernel did what a GPU does not define."""
+
+
+class _Launch(ctypes.Structure):
+    _fields_ = (
+        ("blocks", ctypes.c_uint),
+        ("threads", ctypes.c_uint),
+        ("shared_bytes", ctypes.c_size_t),
+        ("order", ctypes.c_uint),
+        ("switch_at_atomics", ctypes.c_int),
+    )
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Guarded:
+    """A copy of an array between inaccessible pages, its last byte within 16 bytes of the second."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        n, page = array.nbytes, mmap.PAGESIZE
+        body = max(1, -(-n // page)) * page
+        self.array = array
+        self._memory = mmap.mmap(-1, body + 2 * page)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        for at in (0, body + page):
+            _libc.mprotect(ctypes.c_void_p(base + at), ctypes.c_size_t(page), 0)
+        self.address = base + page + ((body - n) & ~15)
+        self._slack = base + page + body - (self.address + n)
+        ctypes.memmove(self.address, array.ctypes.data, n)
+        ctypes.memset(self.address + n, 0xC9, self._slack)
+
+    def copy_back(self, where: str) -> None:
+        n = self.array.nbytes
+        if ctypes.string_at(self.address + n, self._slack) != b"\xc9" * self._slack:
+            raise EmulationError(f"{where} writes behind the end of an argument of {n} bytes")
+        if self.array.flags.writeable:
+            ctypes.memmove(self.array.ctypes.data, self.address, n)
+
+
+def translated(source: str, names: list[str]) -> str:
+    """C++ of a CUDA source, with an entry for each kernel."""
+    dynamic = r"\1* const \2 = (\1*)::emulator::block->shared;"
+    source = re.sub(r"extern\s+__shared__\s+(\w+)\s+(\w+)\[\];", dynamic, source)
+    entries = [
+        f'extern "C" int emulate_{name}(const emulator::Launch* launch, void** arguments, char* message, size_t size)\n'
+        f"{{ return emulator::start({name}, *launch, arguments, message, size); }}"
+        for name in names
+    ]
+    return "\n".join([f'#include "{HEADER}"', source, *entries, ""])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How kernels run: order of threads and blocks, switching at atomics, sanitizers ("address,undefined")."""
+
+    order: int = 0
+    switch_at_atomics: bool = False
+    sanitize: str = ""
+    guard: bool = True
+
+
+@functools.cache
+def _library(source: str, names: tuple[str, ...], defines: kernel.Defines, sanitize: str) -> ctypes.CDLL:
+    text = translated(source, list(names))
+    flags = [*FLAGS, *(f"-D{name}={value}" for name, value in defines)]
+    flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-O1"] if sanitize else ["-O2"]
+    key = hashlib.sha256(repr((text, flags, HEADER.read_text())).encode()).hexdigest()[:24]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu_pile" / "emulator"
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / f"{key}.so"
+    if not library.exists():
+        cpp, partial = folder / f"{key}.{os.getpid()}.cpp", folder / f"{key}.{os.getpid()}.so"
+        cpp.write_text(text)
+        done = subprocess.run(["g++", *flags, str(cpp), "-o", str(partial)], capture_output=True, text=True)
+        cpp.unlink()
+        if done.returncode:
+            raise EmulationError(f"g++ does not compile it:\n{done.stderr}")
+        partial.replace(library)
+    return ctypes.CDLL(str(library))
+
+
+def execute(
+    source: str,
+    names: list[str],
+    name: str,
+    blocks: int,
+    threads: int,
+    arguments: list[Any],
+    shared: int = 0,
+    defines: kernel.Defines = (),
+    settings: Settings = Settings(),
+) -> None:
+    """Run one kernel of a source; arrays are changed in place.
+
+    Raises:
+        EmulationError: what it does is undefined on a GPU; names the line.
+    """
+    if not 0 < threads <= 1024 or shared > 48 * 1024:
+        raise EmulationError(f"{name}: a block has 1 to 1024 threads and 48 KiB of shared memory at most")
+    library = _library(source, tuple(names), defines, settings.sanitize)
+    guarded: dict[tuple[int, int], _Guarded] = {}
+    values = []
+    for argument in arguments:
+        if not isinstance(argument, np.ndarray):
+            values.append(np.array([argument]))
+            continue
+        address = argument.ctypes.data
+        if settings.guard and argument.nbytes:
+            key = (address, argument.nbytes)
+            if key not in guarded:
+                guarded[key] = _Guarded(argument)
+            address = guarded[key].address
+        values.append(np.array([address], np.uint64))
+    pointers = (ctypes.c_void_p * max(1, len(values)))(*(v.ctypes.data for v in values))
+    message = ctypes.create_string_buffer(1024)
+    launch = _Launch(blocks, threads, shared, settings.order, settings.switch_at_atomics)
+    failed = getattr(library, f"emulate_{name}")(ctypes.byref(launch), pointers, message, ctypes.c_size_t(1024))
+    for g in guarded.values():
+        g.copy_back(f"kernel {name}")
+    if failed:
+        raise EmulationError(f"kernel {name}: {message.value.decode()}")
+
+
+@contextlib.contextmanager
+def installed(change: Any = None, **settings: Any) -> Iterator[None]:
+    """gpu_pile.kernel.launch executes here while the block runs.
+
+    Args:
+        change: source -> source, to plant a bug.
+        settings: of Settings.
+    """
+    chosen = Settings(**settings)
+
+    def on_cpu(
+        file: str, name: str, defines: kernel.Defines, blocks: int, threads: int, arguments: list[Any], shared: int
+    ) -> None:
+        source = kernel.source(file)
+        source = change(source) if change else source
+        names = list(kernel.signatures(file))
+        execute(source, names, name, blocks, threads, arguments, shared, defines, chosen)
+
+    before = kernel.on_cpu
+    kernel.on_cpu = on_cpu
+    try:
+        yield
+    finally:
+        kernel.on_cpu = before
