@@ -30,6 +30,14 @@ def arrays(result: Any) -> list[np.ndarray[Any, Any]]:
     return [array for item in result for array in arrays(item)]
 
 
+def _on_gpu(argument: Any) -> Any:
+    import cupy
+
+    if isinstance(argument, TextColumn):
+        return TextColumn(cupy.asarray(argument.data), cupy.asarray(argument.offsets))
+    return cupy.asarray(argument) if isinstance(argument, np.ndarray) else argument
+
+
 def assert_same_bits(op: Op, backend: str, documents: Iterable[str | bytes], params: Mapping[str, Any]) -> None:
     """One implementation equals the reference on these documents: number, dtype, shape and bytes of all arrays.
 
@@ -39,7 +47,7 @@ def assert_same_bits(op: Op, backend: str, documents: Iterable[str | bytes], par
     text = documents if isinstance(documents, TextColumn) else TextColumn.from_documents(documents)
     inputs = op.inputs(text, params)
     want = arrays(op.run("reference", *inputs, **params))
-    got = arrays(op.run(backend, *inputs, **params))
+    got = arrays(op.run(backend, *(_on_gpu(x) for x in inputs) if backend == "cuda" else inputs, **params))
     where = f"{op.name}, {backend}, {dict(params)}"
     assert len(got) == len(want), f"{where}: {len(got)} arrays, expected {len(want)}"
     for i, (g, w) in enumerate(zip(got, want, strict=True)):

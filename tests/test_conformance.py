@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from gpu_pile import backend, op
 from gpu_pile.columns import TextColumn
 from gpu_pile.testing import ALPHABET, arrays, assert_same_bits
+from tests import emulator
 
 OPS = op.load_all()
-BACKENDS = ["cpu", *(["cuda"] if backend.cuda_devices() else [])]
+BACKENDS = ["cpu", "cuda-emulated", *(["cuda"] if backend.cuda_devices() else [])]
 CASES = [
     pytest.param(o, name, params, id=f"{o.name}-{name}-{i}")
     for o in OPS.values()
@@ -22,6 +23,7 @@ CASES = [
     if name in o.implementations
     for i, params in enumerate(o.samples)
 ]
+SEGMENTS = {0: None, 1: 8, 7: 40}  # by order of threads; documents are cut here, so that kernels must join them
 VECTORS = Path(__file__).parent / "vectors"
 
 texts = st.lists(st.text(st.sampled_from(ALPHABET) | st.characters(exclude_categories=["Cs"]), max_size=40), max_size=6)
@@ -30,26 +32,28 @@ texts = st.lists(st.text(st.sampled_from(ALPHABET) | st.characters(exclude_categ
 def test_the_registry_is_complete():
     assert {"doc_hash", "parse_lines", "quality_counts", "shingle_set", "sketch", "band_keys", "jaccard"} <= OPS.keys()
     for o in OPS.values():
-        assert {"reference", "cpu"} <= o.implementations.keys(), o
+        assert {"reference", "cpu", "cuda"} <= o.implementations.keys(), o
 
 
 @pytest.mark.parametrize(("operation", "name", "params"), CASES)
 def test_declared_documents(operation, name, params):
     """All at once, and each by itself: a document's result must not depend on its neighbours."""
-    assert_same_bits(operation, name, operation.documents, params)
-    assert_same_bits(operation, name, [], params)
-    for document in operation.documents:
-        assert_same_bits(operation, name, [document], params)
+    with emulator.installed():
+        assert_same_bits(operation, name, operation.documents, params)
+        assert_same_bits(operation, name, [], params)
+        for document in operation.documents:
+            assert_same_bits(operation, name, [document], params)
 
 
 @pytest.mark.parametrize(("operation", "name", "params"), CASES)
 @settings(max_examples=40, deadline=None)
-@given(documents=texts, cut=st.integers(0, 3), wide=st.booleans())
-def test_random_documents(operation, name, params, documents, cut, wide):
+@given(documents=texts, cut=st.integers(0, 3), wide=st.booleans(), order=st.sampled_from(emulator.ORDERS))
+def test_random_documents(operation, name, params, documents, cut, wide, order):
     array = pa.array(documents, pa.large_string() if wide else pa.string())[cut:]
     column = TextColumn.from_arrow(array)
     assert [d.decode() for d in column.documents()] == documents[cut:]
-    assert_same_bits(operation, name, column, params)
+    with emulator.installed(order=order, segment=SEGMENTS[order]):
+        assert_same_bits(operation, name, column, params)
 
 
 def vectors(operation):
@@ -76,6 +80,18 @@ def test_frozen_vectors(name):
     assert now == frozen, (
         f"{name}: results differ from the frozen ones; if that is meant, raise its version and refreeze"
     )
+
+
+SEAMS = ("x" * 159 + "İ" + "y", "." * 100 + "a…\r\n" * 30, " the " * 50, "é" * 200, "- a\n" * 40, "b c " * 300)
+"""Longer than a segment, with something to be joined at every seam."""
+
+
+@pytest.mark.parametrize(("operation", "name", "params"), [c for c in CASES if c.values[1] != "cpu"])
+@pytest.mark.parametrize("order", emulator.ORDERS)
+def test_documents_of_several_segments(operation, name, params, order):
+    for segment in (8, 32, 104):
+        with emulator.installed(order=order, segment=segment, switch_at_atomics=True):
+            assert_same_bits(operation, name, [*operation.documents, *SEAMS], params)
 
 
 @pytest.mark.parametrize("name", OPS)

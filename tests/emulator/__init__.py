@@ -3,9 +3,9 @@
     with emulator.installed(order=7):      # gpu_pile.kernel.launch on NumPy arrays comes here
         op.run("cuda-emulated", text)
 
-Each argument is copied to memory that ends at an inaccessible page, so that reading or writing behind it ends the
-process (behind its last 16 bytes) or is found afterwards (writes into those). Compiled modules are kept under
-~/.cache/gpu_pile/emulator, named by their content.
+Each argument is copied to memory that ends at an inaccessible page, so that reading or writing behind it is an error;
+within 16 bytes of its end, writes are found afterwards and reads are left to the address sanitizer. Compiled modules
+are kept under ~/.cache/gpu_pile/emulator, named by their content.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import mmap
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from gpu_pile import kernel
+from gpu_pile import backend, device, kernel, op, pipeline
 
 HEADER = Path(__file__).parent / "cuda.h"
 FLAGS = ("-std=c++20", "-g", "-fPIC", "-shared", "-fwrapv", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
@@ -46,6 +48,7 @@ class _Launch(ctypes.Structure):
     )
 
 
+_ONE_AT_A_TIME = threading.Lock()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -93,13 +96,15 @@ class Settings:
     switch_at_atomics: bool = False
     sanitize: str = ""
     guard: bool = True
+    optimize: str = "-O2"
 
 
 @functools.cache
-def _library(source: str, names: tuple[str, ...], defines: kernel.Defines, sanitize: str) -> ctypes.CDLL:
+def _library(source: str, names: tuple[str, ...], defines: kernel.Defines, sanitize: str, optimize: str) -> ctypes.CDLL:
     text = translated(source, list(names))
     flags = [*FLAGS, *(f"-D{name}={value}" for name, value in defines)]
-    flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-O1"] if sanitize else ["-O2"]
+    flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"] if sanitize else []
+    flags.append(optimize)
     key = hashlib.sha256(repr((text, flags, HEADER.read_text())).encode()).hexdigest()[:24]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu_pile" / "emulator"
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +138,8 @@ def execute(
     """
     if not 0 < threads <= 1024 or shared > 48 * 1024:
         raise EmulationError(f"{name}: a block has 1 to 1024 threads and 48 KiB of shared memory at most")
-    library = _library(source, tuple(names), defines, settings.sanitize)
+    with _ONE_AT_A_TIME:  # a library is built once, and has one block that runs
+        library = _library(source, tuple(names), defines, settings.sanitize, settings.optimize)
     guarded: dict[tuple[int, int], _Guarded] = {}
     values = []
     for argument in arguments:
@@ -150,7 +156,8 @@ def execute(
     pointers = (ctypes.c_void_p * max(1, len(values)))(*(v.ctypes.data for v in values))
     message = ctypes.create_string_buffer(1024)
     launch = _Launch(blocks, threads, shared, settings.order, settings.switch_at_atomics)
-    failed = getattr(library, f"emulate_{name}")(ctypes.byref(launch), pointers, message, ctypes.c_size_t(1024))
+    with _ONE_AT_A_TIME:
+        failed = getattr(library, f"emulate_{name}")(ctypes.byref(launch), pointers, message, ctypes.c_size_t(1024))
     for g in guarded.values():
         g.copy_back(f"kernel {name}")
     if failed:
@@ -158,11 +165,12 @@ def execute(
 
 
 @contextlib.contextmanager
-def installed(change: Any = None, **settings: Any) -> Iterator[None]:
+def installed(change: Any = None, segment: int | None = None, **settings: Any) -> Iterator[None]:
     """gpu_pile.kernel.launch executes here while the block runs.
 
     Args:
         change: source -> source, to plant a bug.
+        segment: cut documents into segments of this size instead of the operations' own; a multiple of 8.
         settings: of Settings.
     """
     chosen = Settings(**settings)
@@ -175,9 +183,35 @@ def installed(change: Any = None, **settings: Any) -> Iterator[None]:
         names = list(kernel.signatures(file))
         execute(source, names, name, blocks, threads, arguments, shared, defines, chosen)
 
-    before = kernel.on_cpu
-    kernel.on_cpu = on_cpu
-    try:
+    def of(cls: type, xp: Any, sizes: Any, size: int) -> Any:
+        return usual.__func__(cls, xp, sizes, segment or size)
+
+    usual = device.Segments.of
+    with mock.patch.object(kernel, "on_cpu", on_cpu), mock.patch.object(device.Segments, "of", classmethod(of)):
         yield
-    finally:
-        kernel.on_cpu = before
+
+
+class Emulated(device.Place):
+    """In place of the GPU, for whole runs: copies in host memory, on which kernels are emulated."""
+
+    backend = "cuda"
+
+    def upload(self, array: np.ndarray) -> np.ndarray:
+        return np.array(array)
+
+
+@contextlib.contextmanager
+def everywhere(**settings: Any) -> Iterator[None]:
+    """Backend cuda exists while the block runs: every operation that a stage or the API calls is emulated."""
+
+    def call(operation: op.Op, *args: Any, **params: Any) -> Any:
+        return operation.run("cuda-emulated", *args, **params)
+
+    with (
+        installed(**settings),
+        mock.patch.object(op.Op, "__call__", call),
+        mock.patch.object(device, "place", lambda name: Emulated() if name == "cuda" else device.Place()),
+        mock.patch.object(pipeline, "place", lambda name: Emulated() if name == "cuda" else device.Place()),
+        mock.patch.object(backend, "cuda_missing", list),
+    ):
+        yield

@@ -8,6 +8,8 @@
 // The order in which threads and blocks run is part of a launch: 0 ascending, 1 descending, else the seed of a random
 // order. A kernel whose result depends on it has a race.
 #pragma once
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -19,6 +21,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define EMULATOR_ASAN 1
 #else
@@ -305,6 +308,10 @@ inline void run_block(Block& b, unsigned index)
     b.warps.assign((n + 31) / 32, {});
     if (b.shared) memset(b.shared, 0xA5, b.launch->shared_bytes);
     std::vector<unsigned> turn;
+#if EMULATOR_ASAN
+    for (unsigned i = 0; i < n; ++i)  // fibers of the block before did not return from their frames
+        __asan_unpoison_memory_region(b.stacks + i * STACK_BYTES + PAGE, STACK_BYTES - PAGE);
+#endif
     for (unsigned i = 0; i < n; ++i) {
         Fiber& f = b.fibers[i];
         f.index = {i, 0, 0};
@@ -339,6 +346,10 @@ inline void run_block(Block& b, unsigned index)
         for (Meeting* m : w.open) b.spare.push_back(m);
 }
 
+// An access to an inaccessible page ends the launch, not the process.
+inline sigjmp_buf outside;
+inline void leave_by_signal(int) { siglongjmp(outside, 1); }
+
 inline int run(const Launch& launch, void (*kernel)(void*), void* arguments, char* message, size_t size)
 {
     Block b;
@@ -358,8 +369,18 @@ inline int run(const Launch& launch, void (*kernel)(void*), void* arguments, cha
     arrange(turn, launch.order);
     std::vector<char> shared(launch.shared_bytes + 16);
     if (launch.shared_bytes) b.shared = (char*)(((uintptr_t)shared.data() + 15) & ~(uintptr_t)15);
-    for (unsigned i : turn)
-        if (b.error.empty()) run_block(b, i);
+    struct sigaction action = {}, segv_before, bus_before;
+    action.sa_handler = leave_by_signal;
+    action.sa_flags = SA_NODEFER;
+    if (!EMULATOR_ASAN) sigaction(SIGSEGV, &action, &segv_before), sigaction(SIGBUS, &action, &bus_before);
+    if (sigsetjmp(outside, 1)) {
+        b.error = "reads or writes far outside its arguments (block " + std::to_string(b.index.x) + ", thread " +
+            std::to_string(fiber->index.x) + ")";
+    } else {
+        for (unsigned i : turn)
+            if (b.error.empty()) run_block(b, i);
+    }
+    if (!EMULATOR_ASAN) sigaction(SIGSEGV, &segv_before, nullptr), sigaction(SIGBUS, &bus_before, nullptr);
     munmap(b.stacks, stacks);
     for (Meeting* m : b.spare) delete m;
     snprintf(message, size, "%s", b.error.c_str());

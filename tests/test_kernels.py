@@ -1,0 +1,262 @@
+"""kernels/*.cu: they compile everywhere without spills, the launcher refuses what does not fit, the emulator is strict,
+a bug planted in any kernel is found, sanitizers find nothing, and a whole run on emulated kernels gives the same bytes.
+"""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from gpu_pile import config, kernel, op
+from gpu_pile.columns import TextColumn
+from gpu_pile.testing import assert_same_bits
+from tests import emulator
+from tests.compile import ARCHITECTURES, CompilationError, compile_source
+from tests.conftest import DEMO, HERE, results, run
+from tests.test_conformance import SEAMS
+
+OPS = op.load_all()
+FILES = kernel.kernel_files()
+KERNELS = [(file, name) for file in FILES for name in kernel.signatures(file)]
+UNITS = ((), (("UNIT", "u8"),))
+
+
+def variants(file):
+    return UNITS if "UNIT" in kernel.source(file) else UNITS[:1]
+
+
+# compilation
+
+
+def test_every_operation_has_a_kernel_file():
+    assert OPS.keys() <= set(FILES)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_kernels_compile_without_spills(file, capsys):
+    def compiled(job):
+        return (*job, compile_source(kernel.source(file), *job))
+
+    jobs = [(architecture, defines) for architecture in ARCHITECTURES for defines in variants(file)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(compiled, jobs))
+    for architecture, defines, kernels in found:
+        assert kernels.keys() == kernel.signatures(file).keys()
+        for name, r in kernels.items():
+            print(f"sm_{architecture} {name} {dict(defines)}: {r.registers} registers, {r.shared} bytes shared")
+            assert r.spills == 0, (name, architecture, r)
+            assert r.registers <= 128, (name, architecture, r)
+
+
+def test_a_mistake_is_reported_with_file_and_line():
+    broken = kernel.source("doc_hash").replace("a = warp_sum(a);", "a = warp_summ(a);")
+    with pytest.raises(CompilationError, match=r"doc_hash\.cu\(\d+\): error: .*warp_summ"):
+        compile_source(broken, 90)
+
+
+# the launcher
+
+
+def test_signatures_are_read_from_the_sources():
+    assert len(KERNELS) >= 20
+    (units, *_, out) = kernel.signatures("sketch")["fss"]
+    assert (units.name, units.type, units.pointer, units.writes) == ("units", "UNIT", True, False)
+    assert (out.name, out.type, out.pointer, out.writes) == ("out", "u32", True, True)
+
+
+TEXT = TextColumn.from_documents(["some text"])
+GOOD = (TEXT.offsets, 1, np.zeros(2, np.uint64))
+
+
+def frozen():
+    out = np.zeros(2, np.uint64)
+    out.setflags(write=False)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((), r"0 arguments given, it takes 3: offsets, n_docs, out"),
+        ((TEXT.offsets, 1), "2 arguments given"),
+        ((TEXT.offsets.astype(np.int32), 1, GOOD[2]), "offsets: expected an array of int64, got int32"),
+        ((np.zeros((4, 2), np.int64)[:, 0], 1, GOOD[2]), "offsets: the array of shape .* is not contiguous"),
+        ((TEXT.offsets, 1.0, GOOD[2]), "n_docs: expected an integer of int64, got 1.0"),
+        ((TEXT.offsets, 2**63, GOOD[2]), "n_docs: expected an integer"),
+        ((TEXT.offsets, 1, [0, 0]), "out: expected an array of uint64, got list"),
+        ((TEXT.offsets, 1, frozen()), "out: the array is read-only and the kernel writes to it"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(given, says):
+    with emulator.installed(), pytest.raises(TypeError, match=f"kernel doc_hash_finish of kernels/doc_hash.cu.*{says}"):
+        kernel.launch("doc_hash", "doc_hash_finish", 1, *given)
+
+
+def test_an_unknown_kernel_is_refused():
+    with pytest.raises(TypeError, match="no such kernel; there are: doc_hash_segments, doc_hash_finish"):
+        kernel.launch("doc_hash", "doc_hash_finnish", 1)
+
+
+def test_host_arrays_are_refused_where_nothing_emulates():
+    with pytest.raises(TypeError, match="host memory"):
+        kernel.launch("doc_hash", "doc_hash_finish", 1, *GOOD)
+
+
+# the emulator itself
+
+STRICT = """
+extern "C" __global__ void behind(int* x, long long n) { if (threadIdx.x == 0) x[n] = 1; }
+extern "C" __global__ void divergent(int* x) { if (threadIdx.x & 1) __syncwarp(); else x[0] = __ballot_sync(~0u, 1); }
+extern "C" __global__ void half(int* x) { if (threadIdx.x < 16) x[0] = __ballot_sync(~0u, 1); }
+extern "C" __global__ void two(int* x) {
+    if (threadIdx.x < 32) {
+        __syncthreads();
+    } else {
+        __syncthreads();
+    }
+}
+extern "C" __global__ void outside(int* x) { if (threadIdx.x < 16) x[threadIdx.x] = __shfl_sync(0xffffu, 1, 20); }
+extern "C" __global__ void race(int* x) { int v = x[0]; atomicAdd(x + 1, 0); x[0] = v + 1; }
+extern "C" __global__ void sums(int* x, long long n)
+{
+    extern __shared__ int shared[];
+    shared[threadIdx.x] = threadIdx.x < n ? x[threadIdx.x] : 0;
+    __syncthreads();
+    for (int d = blockDim.x / 2; d; d >>= 1) {
+        if (threadIdx.x < d) shared[threadIdx.x] += shared[threadIdx.x + d];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) x[blockIdx.x] = shared[0];
+}
+"""
+NAMES = ["behind", "divergent", "half", "two", "outside", "race", "sums"]
+
+
+def execute(name, *arguments, blocks=1, threads=64, **settings):
+    emulator.execute(
+        STRICT, NAMES, name, blocks, threads, list(arguments), 4 * threads, settings=emulator.Settings(**settings)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("behind", (np.int64(61),), "writes behind the end of an argument of 244 bytes"),
+        ("divergent", (), "different collectives"),
+        ("half", (), "returns while|names a lane that has returned"),
+        ("two", (), "__syncthreads of line 10 meets the one of line 8|of line 8 meets the one of line 10"),
+        ("outside", (), "reads a lane outside its mask"),
+    ],
+)
+def test_what_a_gpu_does_not_define_is_an_error(name, arguments, says):
+    with pytest.raises(emulator.EmulationError, match=says):
+        execute(name, np.zeros(61, np.int32), *arguments)
+
+
+def test_a_race_shows_in_some_order():
+    seen = set()
+    for order in emulator.ORDERS:
+        x = np.zeros(2, np.int32)
+        execute("race", x, order=order, switch_at_atomics=True)
+        seen.add(int(x[0]))
+    assert seen != {64}
+
+
+def test_barriers_and_shared_memory():
+    for order in emulator.ORDERS:
+        x = np.arange(50, dtype=np.int32)
+        execute("sums", x, np.int64(50), order=order)
+        assert x[0] == np.arange(50).sum()
+
+
+# planted bugs: the tests of the operations would notice them
+
+BUGS = {
+    ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
+    ("doc_hash", "doc_hash_segments"): ("(u64)i / 8 + 1", "(u64)(i - segment.lo) / 8 + 1"),
+    ("doc_hash", "doc_hash_finish"): ("n * LENGTH1", "n * LENGTH0"),
+    ("gather", "gather"): ("source[starts[d] + i]", "source[starts[d] + i - segment.lo]"),
+    ("jaccard", "jaccard_segments"): ("lo < m && large[lo] == value", "lo < m"),
+    ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
+    ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
+    ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
+    ("parse_lines", "count_line_feeds"): ("found += data[i] == '\\n';", "found += i && data[i] == '\\n';"),
+    ("parse_lines", "find_line_feeds"): ("] = i;\n        out += __popc(all);", "] = i;\n        out += 1;"),
+    ("parse_lines", "parse_lines"): ("row % 2 == 0", "row == 0"),
+    ("quality_counts", "quality_counts_segments"): ("lead && !ink && !after_space", "lead && !ink && space_before"),
+    ("quality_counts", "quality_counts_join"): ("dots += part[HEAD_DOTS];", "dots = part[HEAD_DOTS];"),
+    ("shingle_set", "write_shingles"): ("values[bounds[d] + i + j] = h[j];", "values[bounds[d] + i + j] = h[0];"),
+    ("shingles", "count_words"): ("n += is_lead(data[i]) && word_starts(", "n += word_starts("),
+    ("shingles", "count_characters"): ("n += is_lead(data[i]);", "n += data[i] < 0x80;"),
+    ("shingles", "hash_words"): ("if (ends) return finished(h);", "if (mine != FULL) return finished(h);"),
+    ("shingles", "write_characters"): ("decode(data + p) + 1ull", "data[p] + 1ull"),
+    ("sketch", "fss"): ("r < 2 * k && find_empty", "r < k && find_empty"),
+    ("sketch", "fss_round"): ("find_empty(out + d * k,", "if (r == 2) return; find_empty(out + d * k,"),
+    ("sketch", "affine32"): ("                    atomicMin(&out[segment.owner * k + at], least[j]);", ""),
+    ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
+}  # fmt: skip
+
+
+def test_there_is_a_planted_bug_for_every_kernel():
+    assert set(BUGS) == set(KERNELS)
+
+
+def users(file):
+    """Operations that launch kernels of a file."""
+    return {
+        "gather": [OPS["parse_lines"]],
+        "shingles": [OPS["shingle_set"]],
+    }.get(file) or [OPS[file]]
+
+
+@pytest.mark.parametrize(("file", "name"), BUGS, ids=lambda x: x)
+def test_a_planted_bug_is_found(file, name):
+    old, new = BUGS[file, name]
+
+    def change(source):
+        return source.replace(old, new, 1) if f" {name}(" in source else source
+
+    assert change(kernel.source(file)) != kernel.source(file)
+    with pytest.raises((AssertionError, ValueError, IndexError)):
+        check_all(users(file), change)
+
+
+def check_all(operations, change):
+    for operation in operations:
+        for params in operation.samples:
+            for segment in (None, 32):
+                with emulator.installed(change, segment=segment, optimize="-O0"):
+                    assert_same_bits(operation, "cuda-emulated", [*operation.documents, *SEAMS], params)
+
+
+# sanitizers
+
+
+def test_sanitizers_find_nothing():
+    """In a process of its own, which the address sanitizer must be loaded into before Python."""
+    library = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    environment = {**os.environ, "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.emulator.sanitized"],
+        env=environment,
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[-1] == str(sum(len(o.samples) for o in OPS.values()))
+
+
+# a whole run
+
+
+def test_a_run_on_emulated_kernels_gives_the_same_bytes(demo_run, tmp_path):
+    quick = HERE.parent / "configs" / "quickstart.yaml"
+    wanted = [f"output={tmp_path / 'run'}", f"input.shards=['{DEMO}']", "backend=cuda", "workers=2"]
+    with emulator.everywhere():
+        context = run(config.load(quick, wanted))
+    assert context.place.backend == "cuda"
+    assert results(tmp_path / "run") == results(demo_run)
