@@ -25,13 +25,15 @@ from gpu_pile.dedup.buckets import (
     distinct_pairs,
     equal_hashes,
 )
-from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
+from gpu_pile.dedup.clusters import connected_survivors
 from gpu_pile.ops.band_keys import band_keys
+from gpu_pile.ops.components import components
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.ops.sketch_matches import sketch_matches
+from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.parallel import keep_freed_memory, run_tasks, worker_count
 
 Array = np.ndarray[Any, Any]
@@ -199,14 +201,19 @@ class _Memory:
     def resolve(self, representative: Array, a: Array, b: Array, similarity: Array) -> Deduplicated:
         n = self.n
         rows = np.arange(n)
-        component = components(n, np.concatenate([a, rows]), np.concatenate([b, representative]))
+        place = self.place
+        with place.session():
+            ends = (place.upload(np.concatenate(x)) for x in ((a, rows), (b, representative)))
+            component = place.download(components(*ends, n=n))
         # a set of equal texts is one node, its representative: equal texts are equally long, the first one stays
         order = np.lexsort((rows, -np.diff(device.to_host(self.text.offsets))))
         rank = np.empty(n, np.int64)
         rank[order] = rows
         eligible = representative == rows
         if self.fuzzy.resolve == "witness":
-            kept, witness, at = witnesses(order, eligible, rank, a, b, similarity)
+            with place.session():
+                graph = map(place.upload, (order, eligible, rank, a, b, similarity))
+                kept, witness, at = map(place.download, witnesses(*graph))
         else:
             kept, witness, at = connected_survivors(order, eligible, component, a, b, similarity)
         node_witness = witness[representative]

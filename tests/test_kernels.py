@@ -176,6 +176,8 @@ def test_barriers_and_shared_memory():
 
 BUGS = {
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
+    ("components", "components_link"): ("high = x < y ? y : x, low = x < y ? x : y;", "high = x, low = y;"),
+    ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
     ("doc_hash", "doc_hash_segments"): ("(u64)i / 8 + 1", "(u64)(i - segment.lo) / 8 + 1"),
     ("doc_hash", "doc_hash_finish"): ("n * LENGTH1", "n * LENGTH0"),
     ("gather", "gather"): ("source[starts[d] + i]", "source[starts[d] + i - segment.lo]"),
@@ -197,6 +199,11 @@ BUGS = {
     ("sketch", "fss_round"): ("find_empty(out + d * k,", "if (r == 2) return; find_empty(out + d * k,"),
     ("sketch", "affine32"): ("                    atomicMin(&out[segment.owner * k + at], least[j]);", ""),
     ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
+    ("witnesses", "witnesses_block"): ("place[x] < place[y] ? y : x", "y"),
+    ("witnesses", "witnesses_remove"): ("if (state[y] == KEPT) state[x] = REMOVED;", ""),
+    ("witnesses", "witnesses_best"): ("atomicMax(&best[b[i]]", "atomicMin(&best[b[i]]"),
+    ("witnesses", "witnesses_first"): ("atomicMin(&first[y], (u64)rank[x])", "atomicMin(&first[y], (u64)x)"),
+    ("witnesses", "witnesses_choose"): ("&& first[x] == (u64)rank[y]", ""),
 }  # fmt: skip
 
 

@@ -36,9 +36,9 @@ from gpu_pile.dedup.buckets import (
     distinct_pairs,
     equal_hashes,
 )
-from gpu_pile.dedup.clusters import components
 from gpu_pile.device import Place, to_host
 from gpu_pile.ops.band_keys import band_keys
+from gpu_pile.ops.components import components
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
@@ -291,11 +291,12 @@ class _Dedupe:
         b = np.concatenate([v[1] for v in verified]) if verified else np.empty(0, np.int64)
         similarity = np.concatenate([v[2] for v in verified]) if verified else np.empty(0)
         nodes = np.unique(np.concatenate([a, b, members]))
-        component = components(
-            len(nodes),
-            np.searchsorted(nodes, np.concatenate([a, members])),
-            np.searchsorted(nodes, np.concatenate([b, representatives])),
-        )
+        place = self.context.place
+        with place.session():
+            ends = (
+                place.upload(np.searchsorted(nodes, np.concatenate(x))) for x in ((a, members), (b, representatives))
+            )
+            component = place.download(components(*ends, n=len(nodes)))
         identifiers = doc_ids(self.context, self.rows, nodes)
         representative = np.arange(len(nodes))
         representative[np.searchsorted(nodes, members)] = np.searchsorted(nodes, representatives)
