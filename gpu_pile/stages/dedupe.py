@@ -375,18 +375,28 @@ class _ReadAgain:
                 return  # nothing more is wanted from this shard
 
     def process(self, block: Block) -> None:
-        owner, part = self.owner, self.owner.context.stopwatch.part
         lo, hi = np.searchsorted(self.start, [block.start, block.start + block.n_bytes])
         if hi > lo:
-            rows = self.first + self.wanted[lo:hi]
-            with owner.context.place.session():
+            self.keep(block, int(lo), int(hi))
+        block.release()
+
+    def keep(self, block: Block, lo: int, hi: int) -> None:
+        """What is wanted of documents lo .. hi; those that do not fit the place's memory together go in halves."""
+        context, rows = self.owner.context, self.first + self.wanted[lo:hi]
+        part = context.stopwatch.part
+        try:
+            with context.place.session():
                 with part("dedupe", "parse again"):
-                    text = parse_spans(owner.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
+                    text = parse_spans(context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
                 with part("dedupe", "shingle"):
                     self.keep_shingles(text, rows)
                 with part("dedupe", "digest"):
                     self.keep_digests(text, rows)
-        block.release()
+        except MemoryError:
+            if hi - lo == 1:
+                raise
+            self.keep(block, lo, (lo + hi) // 2)
+            self.keep(block, (lo + hi) // 2, hi)
 
     def keep_shingles(self, text: TextColumn, rows: Array) -> None:
         owner, fuzzy = self.owner, self.owner.config.fuzzy
