@@ -7,7 +7,6 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-import gpu_pile as gp
 from gpu_pile import backend, device, frames
 from gpu_pile.columns import TextColumn
 from gpu_pile.errors import BackendError, DataError
@@ -73,20 +72,6 @@ def test_after_a_device_error_the_same_command_goes_on(shards, expected, tmp_pat
         assert len(list((tmp_path / "run" / "measured").glob("*.parquet"))) == 1
         run(configuration)
     assert results(tmp_path / "run") == results(tmp_path / "cpu2")
-
-
-def test_the_api_on_emulated_kernels():
-    texts = [words(50, i % 40) + f" {i}" * (i % 7) for i in range(120)] + ["", "…"]
-    with emulator.everywhere():
-        table = gp.measure(texts, backend="cuda")
-        found = gp.dedupe(texts, threshold=0.7, backend="cuda")
-        estimated = gp.dedupe(texts, threshold=0.7, backend="cuda", verify="sketch")
-    assert table.equals(gp.measure(texts, backend="cpu"))
-    for how, got in (("exact", found), ("sketch", estimated)):
-        want = gp.dedupe(texts, threshold=0.7, backend="cpu", verify=how)
-        assert got.keep.tolist() == want.keep.tolist()
-        assert got.witness.tolist() == want.witness.tolist()
-        assert got.pairs.equals(want.pairs)
 
 
 class FakeCuda:
