@@ -177,7 +177,10 @@ class Gpu(Place):
             raise BackendError(_failed(error)) from error
 
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
-        return self.cupy.asarray(array)
+        """Asynchronous from pinned memory: the array must stay as it is until the session has waited for something."""
+        out = self.cupy.empty(array.shape, array.dtype)
+        out.set(np.ascontiguousarray(array), stream=self.cupy.cuda.get_current_stream())
+        return out
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with self.session():

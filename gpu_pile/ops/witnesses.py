@@ -132,7 +132,7 @@ def _cuda(
         launch_threads("witnesses", "witnesses_remove", m, a, b, m, state)
     bits = similarity.view(np.uint64)  # of numbers that are not negative these are in their order
     best = xp.zeros(n, np.uint64)
-    first = xp.full(n, 2**64 - 1, np.uint64)
+    first = xp.full(n, np.uint64(2**64 - 1), np.uint64)
     witness = xp.full(n, -1, np.int64)
     launch_threads("witnesses", "witnesses_best", m, a, b, m, state, bits, best)
     launch_threads("witnesses", "witnesses_first", m, a, b, m, state, bits, rank, best, first)
