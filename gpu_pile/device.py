@@ -179,7 +179,7 @@ class Gpu(Place):
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
         """Asynchronous from pinned memory: the array must stay as it is until the session has waited for something."""
         out = self.cupy.empty(array.shape, array.dtype)
-        out.set(np.ascontiguousarray(array), stream=self.cupy.cuda.get_current_stream())
+        out.set(np.ascontiguousarray(array))
         return out
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
