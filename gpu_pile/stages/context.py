@@ -78,12 +78,12 @@ class Context:
             yield entry
         self.progress.end(name)
 
-    def reader(self, shard: Shard) -> ShardReader:
+    def reader(self, shard: Shard, start: tuple[int, int] = (0, 0)) -> ShardReader:
         i = self.config.input
         limits = Limits(
             window_bytes_max=i.window_bytes_max, line_bytes_max=i.line_bytes_max, expansion_max=i.expansion_max
         )
-        return ShardReader(shard, block_bytes=self.config.batch_bytes, limits=limits)
+        return ShardReader(shard, block_bytes=self.config.batch_bytes, limits=limits, start=start)
 
     def blocks(self, stage: str, reader: ShardReader) -> Iterator[Block]:
         """The reader's blocks, timed as the stage's part "read", with progress."""

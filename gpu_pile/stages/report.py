@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gpu_pile import files, subsets
+from gpu_pile import files, subsets, tally
 from gpu_pile.dedup.bands import candidate_probability
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import Shard
@@ -38,9 +38,9 @@ def report(context: Context) -> None:
 
 def build(context: Context) -> dict[str, Any]:
     """The content of report.json."""
-    tally = _Tally()
-    for shard in context.shards:
-        tally.add_shard(context, shard)
+    combinations = pq.read_table(context.run.reasons)
+    by_subset = tally.by_subset(combinations)
+    total = {key: sum(s[key] for s in by_subset.values()) for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")}
     run = files.read_json(context.run.path / "run.json")
     dedupe = {k: v for k, v in context.run.state("dedupe").items() if k != "key"}
     if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:
@@ -57,13 +57,10 @@ def build(context: Context) -> dict[str, Any]:
         for b in context.run.state("measure", s["name"])["bad_lines"]
     ]
     return {
-        "documents": tally.total("documents"),
-        "text_bytes": tally.total("text_bytes"),
-        "kept_documents": tally.total("kept_documents"),
-        "kept_text_bytes": tally.total("kept_text_bytes"),
+        **total,
         "kept_file_bytes": sum(context.run.state("write", s.name)["bytes"] for s in context.shards),
-        "subsets": tally.by_subset(),
-        "reasons": tally.by_reason(),
+        "subsets": [_subset(name, counts) for name, counts in by_subset.items()],
+        "reasons": tally.by_reason(combinations),
         "dedupe": dedupe,
         "clusters": cluster_sizes(context.run),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
@@ -76,87 +73,14 @@ def build(context: Context) -> dict[str, Any]:
     }
 
 
-class _Tally:
-    """Counts by subset and reason, added up row group by row group."""
-
-    def __init__(self) -> None:
-        self.subset: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        self.reason: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-
-    def add_shard(self, context: Context, shard: Shard) -> None:
-        with pq.ParquetFile(context.run.decisions(shard.name)) as decided:
-            for i, measured in enumerate(row_groups(context, shard, ["text_bytes"])):
-                table = decided.read_row_group(i, columns=["subset", "keep", "reasons"])
-                self.add(table, measured.column("text_bytes").to_numpy())
-
-    def add(self, table: pa.Table, text_bytes: np.ndarray[Any, Any]) -> None:
-        keep = table.column("keep").to_numpy()
-        subset = table.column("subset").combine_chunks().dictionary_encode()
-        names = subset.dictionary.to_pylist()
-        code = subset.indices.to_numpy(zero_copy_only=False)
-        columns = {
-            "documents": np.ones(len(keep), np.int64),
-            "text_bytes": text_bytes,
-            "kept_documents": keep.astype(np.int64),
-            "kept_text_bytes": text_bytes * keep,
-        }
-        for key, values in columns.items():
-            for name, count in zip(names, _sums(code, values, len(names)), strict=True):
-                self.subset[name or UNKNOWN][key] += count
-        reasons = table.column("reasons").combine_chunks()
-        rule = pc.list_flatten(reasons).dictionary_encode()
-        rules = rule.dictionary.to_pylist()
-        row = pc.list_parent_indices(reasons).to_numpy()
-        alone = (pc.list_value_length(reasons).to_numpy() == 1)[row]
-        pair = code[row] * max(1, len(rules)) + rule.indices.to_numpy(zero_copy_only=False)
-        n = len(names) * max(1, len(rules))
-        counted = {
-            "documents": np.ones(len(row), np.int64),
-            "text_bytes": text_bytes[row],
-            "documents_only_this": alone.astype(np.int64),
-        }
-        for key, values in counted.items():
-            for p, count in enumerate(_sums(pair, values, n)):
-                if rules:
-                    self.reason[rules[p % len(rules)], names[p // len(rules)] or UNKNOWN][key] += count
-
-    def total(self, key: str) -> int:
-        return sum(s[key] for s in self.subset.values())
-
-    def by_subset(self) -> list[dict[str, Any]]:
-        rows = []
-        for name, counts in sorted(self.subset.items(), key=lambda item: (-item[1]["text_bytes"], item[0])):
-            published = subsets.find(name)
-            rows.append(
-                {
-                    "subset": name,
-                    **counts,
-                    "pile_epochs": published.epochs if published else None,
-                    "pile_weight": published.weight if published else None,
-                }
-            )
-        return rows
-
-    def by_reason(self) -> list[dict[str, Any]]:
-        totals: dict[str, dict[str, Any]] = {}
-        for (rule, subset), counts in self.reason.items():
-            if counts["documents"]:
-                entry = totals.setdefault(
-                    rule, {"reason": rule, "documents": 0, "text_bytes": 0, "documents_only_this": 0, "by_subset": {}}
-                )
-                for key, count in counts.items():
-                    entry[key] += count
-                entry["by_subset"][subset] = counts["documents"]
-        for entry in totals.values():
-            entry["by_subset"] = dict(sorted(entry["by_subset"].items(), key=lambda item: (-item[1], item[0])))
-        return sorted(totals.values(), key=lambda e: (-e["documents"], e["reason"]))
-
-
-def _sums(code: np.ndarray[Any, Any], values: np.ndarray[Any, Any], n: int) -> list[int]:
-    """Sum of int64 values by code, exact: float64 weights would round past 2^53."""
-    out = np.zeros(n, np.int64)
-    np.add.at(out, code, values)
-    return [int(x) for x in out]
+def _subset(name: str, counts: dict[str, int]) -> dict[str, Any]:
+    published = subsets.find(name)
+    return {
+        "subset": name or UNKNOWN,
+        **counts,
+        "pile_epochs": published.epochs if published else None,
+        "pile_weight": published.weight if published else None,
+    }
 
 
 def cluster_sizes(run: RunDir) -> dict[str, Any]:
