@@ -71,7 +71,7 @@ def generate(folder: Path, documents: int) -> None:
         item["bad_lines"] = 0
     content = {"gpu_pile": gp.__version__, "backend": "cpu", "config": settings.model_dump(), "shards": listed}
     files.write_json(folder / "run.json", content)
-    context = gp.open_run(folder)._context
+    context = gp.open_run(folder).context
     for name in names:
         run.set_state({**run.state("measure", name), "definition": definition_key(context)}, "measure", name)
 
@@ -118,7 +118,11 @@ def _measure(run: rundir.RunDir, name: str, n: int, rng: np.random.Generator, se
             plain = ("sketch", "hash_hi", "hash_lo")
             compression = {c: "none" if c in plain else "zstd" for c in table.column_names}
             writer = pq.ParquetWriter(
-                run.measured(name), table.schema, compression=compression, use_dictionary=["subset"], write_statistics=False
+                run.measured(name),
+                table.schema,
+                compression=compression,
+                use_dictionary=["subset"],
+                write_statistics=False,
             )
         writer.write_table(table, row_group_size=ROW_GROUP)
     assert writer is not None
@@ -149,14 +153,16 @@ def _clusters(run: rundir.RunDir, documents: int, rng: np.random.Generator) -> N
     follower = np.flatnonzero(leader != np.arange(len(members)))
     similarity = rng.uniform(0.8, 1.0, len(follower))
     pq.write_table(
-        pa.table({"a": cluster[follower], "b": doc_id[follower], "similarity": similarity}), run.pairs, compression="zstd"
+        pa.table({"a": cluster[follower], "b": doc_id[follower], "similarity": similarity}),
+        run.pairs,
+        compression="zstd",
     )
 
 
 def opened(folder: Path, workers: int) -> gp.Run:
     run = gp.open_run(folder)
     run.config = run.config.model_copy(update={"workers": workers})
-    run._context.config = run.config
+    run.context.config = run.config
     return run
 
 
@@ -172,14 +178,14 @@ def time_decide(folder: Path, workers: int) -> dict[str, Any]:
     run = opened(folder, workers)
     run.directory.forget("decide")
     start = time.perf_counter()
-    decide.decide(run._context)
+    decide.decide(run.context)
     return {"seconds": time.perf_counter() - start}
 
 
 def time_report(folder: Path, workers: int) -> dict[str, Any]:
     run = opened(folder, workers)
     start = time.perf_counter()
-    report.report(run._context)
+    report.report(run.context)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "html_bytes": (folder / "report.html").stat().st_size}
 

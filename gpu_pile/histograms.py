@@ -165,3 +165,42 @@ def is_edge(value: float) -> bool:
     """Whether counts for this bound are exact."""
     i = int(np.searchsorted(EDGES, value))
     return i < len(EDGES) and float(EDGES[i]) == value
+
+
+def midpoints() -> Array:
+    """float64[CELLS]: a value inside each cell, which compares with every edge as all values of the cell do."""
+    inner = np.concatenate([[-np.inf], (EDGES[:-1] + EDGES[1:]) / 2, [np.inf]])
+    out = np.empty(CELLS)
+    out[::2], out[1::2] = inner, EDGES
+    return out
+
+
+def drawn(cell: Array, documents: Array, bounds: Sequence[float] = (), bins: int = 48) -> tuple[Array, Array, bool]:
+    """Bars to draw: all but the outermost thousandth of the documents, and the bounds, inside the picture.
+
+    Args:
+        cell: int64[k], cells that hold documents (not those where the signal is undefined). documents: int64[k].
+        bounds: values that must be in the picture.
+
+    Returns:
+        (float64[bins + 1] their limits, float64[bins] documents in each, whether the axis is logarithmic). Documents
+        outside are counted in the first and last bar; within a cell they are taken to be spread evenly.
+    """
+    counts = np.bincount(cell, documents, minlength=CELLS).astype(np.float64)
+    total = np.cumsum(counts)
+    low, high = (int(np.searchsorted(total, total[-1] * share)) for share in (0.001, 0.999))
+    inside = [x for x in (*bounds, bounds_of(low)[0], bounds_of(high)[1]) if np.isfinite(x)] or [0.0]
+    start, end = min(inside), max(inside)
+    logarithmic = start >= 0 and end >= 50
+    if logarithmic:
+        limits = np.geomspace(max(start, 1.0), end * 1.05, bins + 1)
+    else:
+        margin = (end - start) * 0.02 or 0.5
+        limits = np.linspace(start if start == 0 else start - margin, end + margin, bins + 1)
+    at_edges, between = counts[1::2], counts[2:-2:2]
+    up_to = np.interp(limits, EDGES, np.concatenate([[0.0], np.cumsum(between)]))
+    place = np.clip(np.searchsorted(limits, EDGES, "right") - 1, 0, bins - 1)
+    bars = np.diff(up_to) + np.bincount(place, at_edges, minlength=bins)
+    bars[0] += up_to[0] + counts[0]
+    bars[-1] += between.sum() - up_to[-1] + counts[-1]
+    return limits, bars, logarithmic

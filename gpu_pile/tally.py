@@ -53,7 +53,7 @@ class Tally:
         # float64 sums of whole numbers are exact below 2^53, more than any one table holds
         weights = np.bincount(key, text_bytes, minlength=len(found) * n_subsets)
         for k in np.flatnonzero(documents):
-            failed = tuple(rules[i] for i in np.flatnonzero(found[k // n_subsets]))
+            failed = tuple(rules[int(i)] for i in np.flatnonzero(found[k // n_subsets]))
             _add(self._counts, (self._names.name(int(k % n_subsets)), failed), int(documents[k]), int(weights[k]))
 
     def table(self) -> pa.Table:
@@ -65,11 +65,13 @@ def _patterns(marks: Array) -> tuple[Array, Array]:
     number = np.zeros(len(marks), np.int64)
     failing = np.flatnonzero(marks.any(axis=1))
     packed = np.packbits(marks[failing], axis=1)
-    distinct, inverse = np.unique(packed, axis=0, return_inverse=True)
-    number[failing] = inverse.reshape(-1) + 1
-    nothing = np.zeros((1, marks.shape[1]), bool)
-    found = np.unpackbits(distinct, axis=1, count=marks.shape[1]).astype(bool) if len(distinct) else nothing[:0]
-    return number, np.concatenate([nothing, found])
+    code = np.zeros(len(failing), np.int64)
+    for byte in packed.T:  # numbers stay small: there are at most as many patterns as documents
+        _, code = np.unique(code * 256 + byte, return_inverse=True)
+    number[failing] = code + 1
+    first = np.zeros(int(code.max(initial=-1)) + 1, np.int64)
+    first[code] = failing
+    return number, np.concatenate([np.zeros((1, marks.shape[1]), bool), marks[first]])
 
 
 def _add(counts: Counts, key: tuple[str, tuple[str, ...]], documents: int, text_bytes: int) -> None:

@@ -148,7 +148,7 @@ class Verdicts:
     @property
     def keep(self) -> Array:
         """bool[n]"""
-        return ~self.marks.any(axis=1)
+        return np.asarray(~self.marks.any(axis=1))
 
 
 def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> Iterator[Verdicts]:
@@ -182,7 +182,7 @@ def _decide_shard(
     kept_lines = hashlib.blake2b(digest_size=16)
     target = context.run.decisions(shard.name)
     kept = 0
-    with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+    with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer:
         for found in verdicts(context, shard, clustered):
             keep = found.keep
             kept_lines.update(found.table.column("line").to_numpy()[keep].tobytes())
@@ -211,6 +211,15 @@ SCHEMA = pa.schema(
         ("cluster", pa.uint64()),
     ]
 )
+
+
+STORAGE: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["shard", "subset", "reasons.list.element"],
+    "column_encoding": {"doc_id": "DELTA_BINARY_PACKED", "line": "DELTA_BINARY_PACKED"},
+    "write_statistics": ["doc_id"],
+}
+"""Half the size and time of pyarrow's defaults, which build dictionaries of ids that never repeat."""
 
 
 def decided_table(found: Verdicts) -> pa.Table:

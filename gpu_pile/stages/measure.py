@@ -175,7 +175,7 @@ class _Shard:
         self.documents += len(table)
         self.text_bytes += int(np.sum(table.column("text_bytes").to_numpy()))
         with self.context.stopwatch.part("measure", "summarize"):
-            self.sample.offer(table, cells)
+            self.sample.offer(table, list(cells))
         with self.context.stopwatch.part("measure", "store"):
             self._store(table.drop_columns(["excerpt"]), cells)
         return self.stopped is None
@@ -200,7 +200,9 @@ class _Shard:
             self.n_rows = len(self.rows[0])
 
     def _write(self, table: pa.Table, cells: np.ndarray[Any, Any]) -> None:
-        self.histogram = [histograms.merged([*self.histogram, histograms.count(self.signals, table, cells, self.subsets)])]
+        self.histogram = [
+            histograms.merged([*self.histogram, histograms.count(self.signals, table, list(cells), self.subsets)])
+        ]
         if self.writer is None:
             self.writer = pq.ParquetWriter(
                 self.partial,

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import jinja2
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpu_pile import files, subsets, tally
 from gpu_pile.dedup.bands import candidate_probability
 from gpu_pile.rundir import RunDir
-from gpu_pile.shards import Shard
 from gpu_pile.stages.context import Context
-from gpu_pile.stages.tables import row_groups
 
 UNKNOWN = "(unknown)"
 """How a document's missing subset is called in the report."""
@@ -40,7 +35,10 @@ def build(context: Context) -> dict[str, Any]:
     """The content of report.json."""
     combinations = pq.read_table(context.run.reasons)
     by_subset = tally.by_subset(combinations)
-    total = {key: sum(s[key] for s in by_subset.values()) for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")}
+    total = {
+        key: sum(s[key] for s in by_subset.values())
+        for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
+    }
     run = files.read_json(context.run.path / "run.json")
     dedupe = {k: v for k, v in context.run.state("dedupe").items() if k != "key"}
     if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:

@@ -179,7 +179,9 @@ def read_texts(context: Context, wanted: Sequence[Place]) -> dict[int, str]:
         for block in context.reader(shard, seek):
             here = [p for p in waiting if block.start <= p.start < block.start + block.n_bytes]
             if here:
-                starts, lengths = (np.array(x) for x in zip(*((p.start - block.start, p.length) for p in here), strict=True))
+                starts, lengths = (
+                    np.array(x) for x in zip(*((p.start - block.start, p.length) for p in here), strict=True)
+                )
                 inside = starts[-1] + lengths[-1] <= block.n_bytes
                 text = parse_spans(context, block, starts, lengths).documents() if inside else []
                 if len(text) != len(here):
