@@ -71,7 +71,9 @@ def _baseline(axis: _Axis, y: float) -> list[str]:
     parts = [f'<path d="M{axis.left:.1f} {y:.1f}H{right:.1f}" stroke="currentColor" opacity=".4"/>']
     for tick in axis.ticks():
         parts.append(f'<path d="M{axis(tick):.1f} {y:.1f}v3" stroke="currentColor" opacity=".4"/>')
-        parts.append(_text(axis(tick), y + 13, number(tick), more=' opacity=".7"'))
+        share = (axis(tick) - axis.left) / axis.width
+        anchor = "end" if share > 0.95 else "start" if share < 0.02 else "middle"
+        parts.append(_text(axis(tick), y + 13, number(tick), anchor, ' opacity=".7"'))
     return parts
 
 

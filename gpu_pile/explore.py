@@ -23,13 +23,13 @@ from gpu_pile import config as configuration
 from gpu_pile import decisions as deciding
 from gpu_pile import difference, files, histograms, rundir, signals, tally
 from gpu_pile.display import Result
-from gpu_pile.errors import DataError, UsageError
+from gpu_pile.errors import UsageError
 from gpu_pile.parallel import run_tasks
 from gpu_pile.shards import Shard
 from gpu_pile.stages.context import Context
 from gpu_pile.stages.decide import count, survivors, verdicts
 from gpu_pile.stages.measure import FIXED
-from gpu_pile.stages.tables import Place, places, read_texts, row_groups, subset_codes
+from gpu_pile.stages.tables import Place, beginning, largest_clusters, places, read_texts, row_groups, subset_codes
 from gpu_pile.sweeps import Axis, Histogram, interval, rule_bounds, swept
 from gpu_pile.thresholds import Policy
 from gpu_pile.trials import Comparison, Decided, Decisions, Lazy, Trial, policy_data
@@ -258,7 +258,7 @@ class Run:
         texts = read_texts(self.context, list(where.values()))
         read = sum(p.distance for p in where.values()) / 1e6
         note = f"Read {read:,.1f} MB of decompressed shards at most, in {time.perf_counter() - start:.2f} s."
-        excerpts = pa.array([_beginning(texts[i]) for i in ids], pa.string())
+        excerpts = pa.array([beginning(texts[i]) for i in ids], pa.string())
         return _examples(
             table.append_column("excerpt", excerpts), signal, value, f"Around {signal} = {value:g}, the nearest", note
         )
@@ -337,35 +337,9 @@ class Run:
         """The clusters with most documents, each with the beginning of the member that is quickest to read.
 
         Args:
-            read_bytes: decompressed bytes of shards to read at most for the texts; None is shown for what is beyond.
+            read_bytes: decompressed bytes of shards to read at most for the texts; null is shown for what is beyond.
         """
-        cluster = self.clusters.column("cluster").to_numpy()
-        doc_id = self.clusters.column("doc_id").to_numpy()
-        names, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
-        chosen = np.lexsort((names, -sizes))[:n]
-        first_line = np.uint64((1 << rundir.DOC_ID_LINE_BITS) - 1)
-        easiest = []
-        for c in chosen:
-            members = doc_id[inverse == c]
-            easiest.append(int(members[np.argmin(members & first_line)]))
-        where = places(self.context, easiest)
-        readable, budget = [], read_bytes
-        for place in where.values():
-            if place is not None and place.distance <= budget and place.shard.path.is_file():
-                budget -= place.distance
-                readable.append(place)
-        try:
-            texts = read_texts(self.context, readable)
-        except DataError:  # the shards have changed or gone: the sizes are still worth showing
-            texts = {}
-        table = pa.table(
-            {
-                "cluster": pa.array(names[chosen], pa.uint64()),
-                "documents": pa.array(sizes[chosen], pa.int64()),
-                "doc_id": pa.array(easiest, pa.uint64()),
-                "excerpt": pa.array([_beginning(texts[i]) if i in texts else None for i in easiest], pa.string()),
-            }
-        )
+        table = largest_clusters(self.context, n, read_bytes)
         return Result(table, "The largest clusters of duplicates")
 
     def difference(self, a: int, b: int) -> Difference:
@@ -428,6 +402,19 @@ class Run:
             "text": read_texts(self.context, [place])[doc_id],
         }
 
+    def story(self, doc_id: int) -> dict[str, Any]:
+        """As document(), and for a near duplicate `difference`: what its text and its witness's have in common or not.
+
+        Returns:
+            "difference" lists {"kind": equal, removed (only in this text) or added (only in the witness), "text"}.
+        """
+        story = self.document(doc_id)
+        if any(r["rule"] == deciding.NEAR for r in story["reasons"]):
+            witness = read_texts(self.context, list(self.places([story["witness"]]).values()))[story["witness"]]
+            segments = difference.difference(story["text"], witness)
+            story["difference"] = [{"kind": kind, "text": text} for kind, text in segments]
+        return story
+
     def _explain(self, rule: str, value: float, row: dict[str, Any]) -> str:
         if rule in (deciding.EXACT, deciding.NEAR):
             return f"of {row['witness']}"
@@ -449,13 +436,6 @@ class Difference:
 
     def _repr_html_(self) -> str:
         return difference.side_by_side(difference.shortened(self.segments), (str(self.a), str(self.b)))
-
-
-EXCERPT = 1000
-
-
-def _beginning(text: str) -> str:
-    return text if len(text) <= EXCERPT else text[:EXCERPT] + "…"
 
 
 def _nearest(values: Array, value: float, n: int) -> Array:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpu_pile import files
 from gpu_pile.config import Config
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import Block, Limits, Shard, ShardReader
@@ -77,6 +78,12 @@ class Context:
         with self.stopwatch.stage(name) as entry:
             yield entry
         self.progress.end(name)
+
+    def timings(self) -> dict[str, Any]:
+        """What the stages took, the last time that they did something."""
+        before = files.read_json(self.run.path / "timings.json") or {}
+        now = {name: entry for name, entry in self.stopwatch.stages.items() if entry.get("text_bytes")}
+        return {**before, **now}
 
     def reader(self, shard: Shard, start: tuple[int, int] = (0, 0)) -> ShardReader:
         i = self.config.input

@@ -197,3 +197,45 @@ def read_texts(context: Context, wanted: Sequence[Place]) -> dict[int, str]:
                 "run the same gpu-pile command again to measure it anew"
             )
     return texts
+
+
+EXCERPT = 1000
+
+
+def beginning(text: str) -> str:
+    """The first EXCERPT characters."""
+    return text if len(text) <= EXCERPT else text[:EXCERPT] + "…"
+
+
+def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
+    """The clusters with most documents: cluster, documents, the doc_id and excerpt of one member.
+
+    The member is one near the beginning of a shard, because a shard of one zstd frame must be read up to it.
+
+    Args:
+        read_bytes: decompressed bytes to read at most; an excerpt is null where that, or the shard, is not enough.
+    """
+    table = pq.read_table(context.run.clusters, columns=["doc_id", "cluster"])
+    cluster, doc_id = table.column("cluster").to_numpy(), table.column("doc_id").to_numpy()
+    names, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
+    chosen = np.lexsort((names, -sizes))[:n]
+    line_bits = np.uint64((1 << rundir.DOC_ID_LINE_BITS) - 1)
+    members = (doc_id[inverse == c] for c in chosen)
+    easiest = [int(m[np.argmin(m & line_bits)]) for m in members]
+    readable, left = [], read_bytes
+    for place in places(context, easiest).values():
+        if place is not None and place.distance <= left and place.shard.path.is_file():
+            left -= place.distance
+            readable.append(place)
+    try:
+        texts = read_texts(context, readable)
+    except DataError:  # the shards have changed since: the sizes are worth showing all the same
+        texts = {}
+    return pa.table(
+        {
+            "cluster": pa.array(names[chosen], pa.uint64()),
+            "documents": pa.array(sizes[chosen], pa.int64()),
+            "doc_id": pa.array(easiest, pa.uint64()),
+            "excerpt": pa.array([beginning(texts[i]) if i in texts else None for i in easiest], pa.string()),
+        }
+    )
