@@ -14,8 +14,8 @@ from html import escape
 Segment = tuple[str, str]
 """(kind, text): "equal", "removed" (in the first text only) or "added" (in the second only)."""
 
-WORDS_MAX = 4_000_000
-"""Two runs of differing lines are compared word by word where words x words is at most this."""
+WORDS_MAX = 25_000_000
+"""What differs is compared word by word where words x words is at most this: difflib's time can grow with it."""
 
 
 def difference(first: str, second: str) -> list[Segment]:
@@ -25,15 +25,10 @@ def difference(first: str, second: str) -> list[Segment]:
         if kind == "equal":
             _append(out, "equal", "".join(a))
             continue
-        old, new = _words("".join(a)), _words("".join(b))
-        if old and new and len(old) * len(new) <= WORDS_MAX:
-            for inner, x, y in _compared(old, new):
-                _append(out, "equal" if inner == "equal" else "removed", "".join(x))
-                if inner != "equal":
-                    _append(out, "added", "".join(y))
-        else:
-            _append(out, "removed", "".join(old))
-            _append(out, "added", "".join(new))
+        for inner, x, y in _compared(_words("".join(a)), _words("".join(b)), WORDS_MAX):
+            _append(out, "equal" if inner == "equal" else "removed", "".join(x))
+            if inner != "equal":
+                _append(out, "added", "".join(y))
     return out
 
 
@@ -41,15 +36,22 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\s+|\w+|[^\w\s]", text)
 
 
-def _compared(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
-    """difflib's blocks; what both begin and end with is taken off first, which is most of a near duplicate."""
+def _compared(
+    a: Sequence[str], b: Sequence[str], most: float = float("inf")
+) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """difflib's blocks; what both begin and end with is taken off first, which is most of a near duplicate.
+
+    Where the rests are larger than `most`, as a product of their lengths, they are one block that differs.
+    """
     short = min(len(a), len(b))
     head = next((i for i in range(short) if a[i] != b[i]), short)
     tail = next((i for i in range(short - head) if a[-1 - i] != b[-1 - i]), short - head)
     if head:
         yield "equal", a[:head], b[:head]
     x, y = a[head : len(a) - tail], b[head : len(b) - tail]
-    if x or y:
+    if len(x) * len(y) > most:
+        yield "replace", x, y
+    elif x or y:
         for kind, i, j, k, m in difflib.SequenceMatcher(None, x, y).get_opcodes():
             yield kind, x[i:j], y[k:m]
     if tail:

@@ -9,6 +9,8 @@ clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
 kept/<shard>.jsonl.zst       the kept lines, byte for byte
+removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
+removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
@@ -32,6 +34,8 @@ OUTPUTS = (
     ("samples", ".parquet"),
     ("decisions", ".parquet"),
     ("kept", ".jsonl.zst"),
+    ("removed", ".jsonl.zst"),
+    ("removed", ".parquet"),
 )
 """Folders with a file a shard, and how the files' names end."""
 
@@ -69,6 +73,12 @@ class RunDir:
 
     def kept(self, shard: str) -> Path:
         return self.path / "kept" / f"{shard}.jsonl.zst"
+
+    def removed(self, shard: str) -> Path:
+        return self.path / "removed" / f"{shard}.jsonl.zst"
+
+    def removed_reasons(self, shard: str) -> Path:
+        return self.path / "removed" / f"{shard}.parquet"
 
     @property
     def pairs(self) -> Path:

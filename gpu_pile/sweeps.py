@@ -92,7 +92,7 @@ def interval(value: Array, axis: Axis) -> Array:
 
 def swept(axes: Sequence[Axis], names: Sequence[str], cube: Array) -> Result:
     """The table of a sweep from counts by intervals."""
-    whole = cube.reshape(2, len(cube[0]), -1).sum(axis=2)
+    whole = cube.sum(axis=tuple(range(2, cube.ndim)))
     passing = cube
     for i, (_, kind, bounds) in enumerate(axes, 2):
         if kind == "min":
@@ -122,4 +122,15 @@ def swept(axes: Sequence[Axis], names: Sequence[str], cube: Array) -> Result:
         series = [(s, [(r[key], r["share_of_text"]) for r in rows if r["subset"] == s]) for s in names]
         drawn = [charts.lines(series, title=f"share of text kept by {key}, a line a subset")]
     said = " and ".join(f"{name}.{kind}" for name, kind, _ in axes)
-    return Result(pa.Table.from_pylist(rows), f"What passes {said}", shares=["share_of_text"], charts=drawn)
+    COUNTS = ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
+    schema = pa.schema(
+        [
+            *((f"{name}.{kind}", pa.float64()) for name, kind, _ in axes),
+            ("subset", pa.string()),
+            *((c, pa.int64()) for c in COUNTS),
+            ("share_of_text", pa.float64()),
+        ]
+    )
+    return Result(
+        pa.Table.from_pylist(rows, schema=schema), f"What passes {said}", shares=["share_of_text"], charts=drawn
+    )
