@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
+
+from gpu_pile.display import html_text
 
 Point = tuple[float, float]
 
@@ -31,14 +32,14 @@ def number(value: float) -> str:
 def _svg(width: float, height: float, described: str, parts: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-label="{escape(described)}" font-family="inherit" font-size="10" '
+        f'height="{height:g}" role="img" aria-label="{html_text(described)}" font-family="inherit" font-size="10" '
         f'fill="currentColor" style="max-width:100%;height:auto">'
-        f"<title>{escape(described)}</title>{''.join(parts)}</svg>"
+        f"<title>{html_text(described)}</title>{''.join(parts)}</svg>"
     )
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{html_text(text)}</text>'
 
 
 class _Axis:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from html import escape
+
+from gpu_pile.display import html_text
 
 Segment = tuple[str, str]
 """(kind, text): "equal", "removed" (in the first text only) or "added" (in the second only)."""
@@ -96,13 +97,12 @@ def side_by_side(segments: Sequence[Segment], titles: tuple[str, str]) -> str:
         parts = []
         for kind, text in segments:
             if kind == "equal":
-                parts.append(escape(text))
+                parts.append(html_text(text))
             elif kind == "left_out":
-                parts.append(f'<span style="opacity:.6">{escape(text)}</span>')
+                parts.append(f'<span style="opacity:.6">{html_text(text)}</span>')
             elif kind == own:
-                parts.append(f'<{tag} style="background:{colour};text-decoration:none">{escape(text)}</{tag}>')
-        sides.append(
-            f'<div style="flex:1 1 20rem;min-width:0"><strong>{escape(title)}</strong><pre style="white-space:pre-wrap;'
-            f'overflow-wrap:anywhere;margin:.3em 0">{"".join(parts)}</pre></div>'
-        )
+                parts.append(f'<{tag} style="background:{colour};text-decoration:none">{html_text(text)}</{tag}>')
+        style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.3em 0"
+        text = f'<strong>{html_text(title)}</strong><pre style="{style}">{"".join(parts)}</pre>'
+        sides.append(f'<div style="flex:1 1 20rem;min-width:0">{text}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:1.5em;text-align:left">{"".join(sides)}</div>'

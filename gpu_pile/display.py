@@ -11,12 +11,19 @@ import pyarrow as pa
 ROWS_SHOWN = 60
 
 
+_PICTURES = {c: chr(0x2400 + c) for c in range(0x20) if chr(c) not in "\n\t"}
+_PICTURES |= dict.fromkeys([0x7F], "\u2421")
+_PICTURES |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+
+
 def visible(text: str) -> str:
-    """Control characters (but line feed and tab) as their pictures: no text can steer a terminal."""
-    return "".join(
-        c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else chr(0x2400 + ord(c)) if c < " " else "\u2421"
-        for c in text
-    )
+    """Control characters (but line feed and tab) and changes of direction as pictures: no text steers a terminal."""
+    return text.translate(_PICTURES)
+
+
+def html_text(text: str) -> str:
+    """A text as it stands in HTML, inside an element or a quoted attribute."""
+    return escape(visible(text))
 
 
 def _line(text: str) -> str:
@@ -60,19 +67,24 @@ class Result:
         rows = [list(row.items()) for row in self.table.slice(0, ROWS_SHOWN).to_pylist()]
         texts = {f.name for f in self.table.schema if pa.types.is_string(f.type)}
         side = {name: "left" if name in texts else "right" for name in self.table.column_names}
-        head = "".join(f'<th style="text-align:{side[n]}">{escape(n)}</th>' for n in self.table.column_names)
+        head = "".join(f'<th style="text-align:{side[n]}">{html_text(n)}</th>' for n in self.table.column_names)
         body = "".join(f"<tr>{''.join(self._html_cell(k, v, side[k]) for k, v in row)}</tr>" for row in rows)
         more = f"<p>{len(self.table) - ROWS_SHOWN:,} more rows in .table</p>" if len(self.table) > ROWS_SHOWN else ""
         charts = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(self.charts)}</div>' if self.charts else ""
-        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        note = f"<p>{html_text(self.note)}</p>" if self.note else ""
         return (
-            f"<div><p><strong>{escape(self.title)}</strong></p>{charts}<table><thead><tr>{head}</tr></thead>"
+            f"<div><p><strong>{html_text(self.title)}</strong></p>{charts}<table><thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table>{more}{note}</div>"
         )
 
     def _html_cell(self, name: str, value: Any, side: str) -> str:
-        style = f"text-align:{side}" + (";white-space:pre-wrap;overflow-wrap:anywhere" if side == "left" else "")
-        return f'<td style="{style}">{escape(self._cell(name, value))}</td>'
+        shown = html_text(self._cell(name, value))
+        if len(shown) > 200:
+            shown = f'<div style="max-height:9em;overflow:auto">{shown}</div>'
+        style = f"vertical-align:top;text-align:{side}" + (
+            ";white-space:pre-wrap;overflow-wrap:anywhere" if side == "left" else ""
+        )
+        return f'<td style="{style}">{shown}</td>'
 
     def _cell(self, name: str, value: Any) -> str:
         if value is None:

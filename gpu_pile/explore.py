@@ -7,7 +7,6 @@ a zstd frame begins.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -254,10 +253,9 @@ class Run:
         table = table.take(pa.array(_nearest(histograms.numbers(table.column(signal)), value, n)))
         ids = table.column("doc_id").to_pylist()
         where = self.places(ids)
-        start = time.perf_counter()
         texts = read_texts(self.context, list(where.values()))
         read = sum(p.distance for p in where.values()) / 1e6
-        note = f"Read {read:,.1f} MB of decompressed shards at most, in {time.perf_counter() - start:.2f} s."
+        note = f"For these, at most {read:,.1f} MB of decompressed shards were read."
         excerpts = pa.array([beginning(texts[i]) for i in ids], pa.string())
         return _examples(
             table.append_column("excerpt", excerpts), signal, value, f"Around {signal} = {value:g}, the nearest", note

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_pile import charts, histograms
-from gpu_pile.display import Result
+from gpu_pile.display import Result, html_text
 from gpu_pile.thresholds import Policy, Rule
 
 Array = np.ndarray[Any, Any]
@@ -57,7 +56,7 @@ class Histogram(Result):
 
     def _repr_html_(self) -> str:
         drawn = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(self.charts)}</div>'
-        return f"<div><p><strong>{escape(self.title)}</strong></p>{drawn}<p>{escape(self.note)}</p></div>"
+        return f"<div><p><strong>{html_text(self.title)}</strong></p>{drawn}<p>{html_text(self.note)}</p></div>"
 
 
 def _total(cells: pa.Table) -> int:
@@ -78,7 +77,7 @@ def figure(rows: pa.Table, title: str, bounds: Sequence[tuple[str, float]] = (),
     chart = charts.histogram(
         limits.tolist(), bars.tolist(), logarithmic=logarithmic, title=title, bounds=bounds, **size
     )
-    caption = f"<figcaption>{escape(title)} <small>{_total(rows):,}</small></figcaption>"
+    caption = f"<figcaption>{html_text(title)} <small>{_total(rows):,}</small></figcaption>"
     return f'<figure style="margin:0">{caption}{chart}</figure>'
 
 

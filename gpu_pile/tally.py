@@ -43,10 +43,10 @@ class Tally:
         self._names = Names()
         self._counts: Counts = {}
 
-    def add(self, subset: pa.ChunkedArray, rules: Sequence[str], marks: Array, text_bytes: Array) -> None:
-        """n more documents: their subsets, bool[n, m] which of m rules each fails, int64[n]."""
+    def add(self, subset: pa.ChunkedArray, rules: Sequence[str], marks: Array, keep: Array, text_bytes: Array) -> None:
+        """n more documents: their subsets, bool[n, m] which of m rules each fails, bool[n] whether none, int64[n]."""
         codes = self._names.of(subset)
-        pattern, found = _patterns(marks)
+        pattern, found = _patterns(marks, np.flatnonzero(~keep))
         n_subsets = int(codes.max(initial=-1)) + 1
         key = pattern * n_subsets + codes
         documents = np.bincount(key, minlength=len(found) * n_subsets)
@@ -60,10 +60,9 @@ class Tally:
         return _table(self._counts)
 
 
-def _patterns(marks: Array) -> tuple[Array, Array]:
-    """(int64[n] number of each row's pattern, bool[patterns, m] the distinct rows)."""
+def _patterns(marks: Array, failing: Array) -> tuple[Array, Array]:
+    """(int64[n] number of each row's pattern, bool[patterns, m] the distinct rows); failing: rows with any mark."""
     number = np.zeros(len(marks), np.int64)
-    failing = np.flatnonzero(marks.any(axis=1))
     packed = np.packbits(marks[failing], axis=1)
     code = np.zeros(len(failing), np.int64)
     for byte in packed.T:  # numbers stay small: there are at most as many patterns as documents

@@ -54,7 +54,10 @@ class Lazy:
         return self.dataset.to_table(columns=columns, filter=filter)
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Any = None) -> Any:
-        return self.to_table(columns, filter).to_pandas()
+        """A pandas table; ids keep all their digits, also where some are missing."""
+        import pandas
+
+        return self.to_table(columns, filter).to_pandas(types_mapper={pa.uint64(): pandas.UInt64Dtype()}.get)
 
     def to_polars(self, columns: Sequence[str] | None = None, filter: Any = None) -> Any:
         import polars

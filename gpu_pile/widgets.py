@@ -6,7 +6,6 @@ Needs ipywidgets: pip install 'gpu-pile[notebook]'. Without a running kernel a v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_pile import histograms
+from gpu_pile.display import html_text
 from gpu_pile.errors import UsageError
 from gpu_pile.stages.tables import read_texts, row_groups
 from gpu_pile.sweeps import figure, rule_bounds
@@ -150,8 +150,8 @@ class Explorer(_View):
                 for row in self._sample.take(pa.array(rows)).to_pylist():
                     text = row["excerpt"][:EXCERPT]
                     about = f"{row['subset']}, {name} {row[name]:g}, doc_id {row['doc_id']}"
-                    style = "white-space:pre-wrap;overflow-wrap:anywhere"
-                    parts.append(f'<p>{escape(about)}</p><pre style="{style}">{escape(text)}</pre>')
+                    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:9em;overflow-y:auto"
+                    parts.append(f'<p>{html_text(about)}</p><pre style="{style}">{html_text(text)}</pre>')
         return "".join(parts)
 
     def html(self) -> str:
@@ -159,7 +159,7 @@ class Explorer(_View):
         for r in self.counts():
             shares = [r[f"kept_{k}"] / max(1, r[k]) for k in ("documents", "text_bytes")]
             body += (
-                f'<tr><td style="text-align:left">{escape(r["subset"] or "(no subset)")}</td>'
+                f'<tr><td style="text-align:left">{html_text(r["subset"] or "(no subset)")}</td>'
                 f"<td>{r['kept_documents']:,}</td><td>{shares[0]:.1%}</td>"
                 f"<td>{r['kept_text_bytes'] / 1e6:,.1f} MB</td><td>{shares[1]:.1%}</td></tr>"
             )

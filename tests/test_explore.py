@@ -48,6 +48,7 @@ def test_edges_are_the_decimals_people_write():
     assert (-histograms.EDGES[::-1] == histograms.EDGES).all()
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.one_of(st.floats(), st.sampled_from([*histograms.EDGES[::97].tolist(), 0.0, -0.0, 0.1, 0.3]))))
 def test_cells(values):
     cells = histograms.cells_of(np.array(values, np.float64))
@@ -173,13 +174,15 @@ def test_samples_reach_everywhere_and_depend_on_the_texts_alone(tmp_path):
     rows = tables[0].to_pylist()
     counts = [r["word_count"] for r in rows]
     for low, high in [(1, 1), (2, 2), (10, 19), (100, 199), (800, 899)]:
-        assert sum(low <= c <= high for c in counts) >= samples.PER_RANGE, (low, high)
+        there = sum(low <= len(t.split()) <= high for t in texts)
+        assert sum(low <= c <= high for c in counts) >= min(samples.PER_RANGE, there) > 0, (low, high)
     assert len(rows) < len(texts)
     for r in rows:
         assert texts[r["doc_id"]].startswith(r["excerpt"])
         assert len(r["excerpt"]) == min(len(texts[r["doc_id"]]), samples.EXCERPT_BYTES)
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.text(alphabet="aé漢😀", max_size=700), max_size=5))
 def test_excerpts_are_cut_between_characters(texts):
     from gpu_pile.columns import TextColumn
@@ -201,10 +204,11 @@ def test_around(opened, frame, subset):
     rows = found.to_pylist()
     own = frame if subset is None else frame[frame.subset == subset]
     below, above = own[own.plain_word_count < 50], own[own.plain_word_count >= 50]
-    assert [r["side"] for r in rows] == ["below"] * 4 + ["from here"] * 4
+    n = min(4, len(below))
+    assert [r["side"] for r in rows] == ["below"] * n + ["from here"] * 4
     values = [r["plain_word_count"] for r in rows]
-    assert values[:4] == sorted(below.plain_word_count)[-4:]
-    assert values[4:] == sorted(above.plain_word_count)[:4]
+    assert values[:n] == sorted(below.plain_word_count)[-n:]
+    assert values[n:] == sorted(above.plain_word_count)[:4]
     for r in rows:
         assert r["excerpt"].split()[:20] == opened.document(r["doc_id"])["text"].split()[:20]
     first = opened.around("plain_word_count", 50, n=4, subset=subset)
@@ -350,7 +354,7 @@ def test_tallies_add_up(rows, cut):
         tallied = tally.Tally()
         marks = np.array([m for _, m, _ in part], bool).reshape(-1, 11)
         names = pa.chunked_array([pa.array([s for s, _, _ in part], pa.string())])
-        tallied.add(names, rules, marks, np.array([b for _, _, b in part], np.int64))
+        tallied.add(names, rules, marks, ~marks.any(axis=1), np.array([b for _, _, b in part], np.int64))
         halves.append(tallied.table())
     expected: dict = {}
     for subset, marks, text_bytes in rows:
@@ -416,6 +420,8 @@ def test_differences_of_long_texts_are_short_to_look_at():
     segments = difference.difference(a, a.replace("w1x15000 ", "changed "))
     assert [k for k, _ in segments] == ["equal", "removed", "added", "equal"]
     assert sum(len(t) for _, t in difference.shortened(segments)) < 1000
+    both = difference.difference("x " + a, a + "y " * 20_000)  # too much to compare: no less true
+    assert "".join(t for k, t in both if k != "added") == "x " + a
     assert (
         difference.side_by_side([("equal", "<b>"), ("removed", "<i>"), ("added", "<u>")], ("<1>", "<2>")).count("&lt;")
         == 6

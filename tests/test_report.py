@@ -139,6 +139,7 @@ def test_hostile_texts_stay_texts(hostile):
     assert "{{ 7 * 191 }}" in parsed.text
     assert "\x1b" not in page
     assert "\x00" not in page
+    assert "\u202e" not in page
     assert len(page.encode()) < MOST_BYTES
     assert "more" in parsed.text
 

@@ -130,6 +130,7 @@ class Verdicts:
     table:      the rows: line, subset, text_bytes, signals
     rules:      names of m rules; the last two are those of duplicates
     marks:      bool[n, m], which rule each document fails
+    keep:       bool[n], whether it fails none
     values:     float64[n, m], the value that the rule is about
     at:         int64[d], the rows that are in a cluster; the others of its length are about them:
     witness, cluster: uint64[d]; similarity: float64[d], 0 where unknown
@@ -144,11 +145,7 @@ class Verdicts:
     witness: Array
     cluster: Array
     similarity: Array
-
-    @property
-    def keep(self) -> Array:
-        """bool[n]"""
-        return np.asarray(~self.marks.any(axis=1))
+    keep: Array
 
 
 def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> Iterator[Verdicts]:
@@ -163,16 +160,18 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> 
         duplicate[at, 0], duplicate[at, 1] = clustered.exact[lo:hi], clustered.near[lo:hi]
         similarity = np.zeros((n, 2))
         similarity[at] = clustered.similarity[lo:hi, None]
+        marks = np.concatenate([marks, duplicate], axis=1)
         yield Verdicts(
             shard,
             table,
             [*rules, decisions.EXACT, decisions.NEAR],
-            np.concatenate([marks, duplicate], axis=1),
+            marks,
             np.concatenate([values, similarity], axis=1),
             at,
             clustered.witness[lo:hi],
             clustered.cluster[lo:hi],
             clustered.similarity[lo:hi],
+            np.logical_not(marks.any(axis=1)),
         )
 
 
@@ -184,9 +183,8 @@ def _decide_shard(
     kept = 0
     with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer:
         for found in verdicts(context, shard, clustered):
-            keep = found.keep
-            kept_lines.update(found.table.column("line").to_numpy()[keep].tobytes())
-            kept += int(keep.sum())
+            kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
+            kept += int(found.keep.sum())
             count(found, counted)
             writer.write_table(decided_table(found), row_group_size=ROW_GROUP)
     return {"kept": kept, "kept_lines": kept_lines.hexdigest()}
@@ -194,7 +192,8 @@ def _decide_shard(
 
 def count(found: Verdicts, counted: tally.Tally) -> None:
     """Add verdicts to a tally."""
-    counted.add(found.table.column("subset"), found.rules, found.marks, found.table.column("text_bytes").to_numpy())
+    text_bytes = found.table.column("text_bytes").to_numpy()
+    counted.add(found.table.column("subset"), found.rules, found.marks, found.keep, text_bytes)
 
 
 SCHEMA = pa.schema(
@@ -226,7 +225,7 @@ def decided_table(found: Verdicts) -> pa.Table:
     """The rows of decisions/<shard>.parquet (see the module)."""
     table, at = found.table, found.at
     n = len(table)
-    has_witness = found.marks[:, -2:].any(axis=1)
+    has_witness = found.marks[:, -2] | found.marks[:, -1]
     similarity = np.zeros(n)
     similarity[at] = found.similarity
     witness, cluster = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
