@@ -80,17 +80,17 @@ class Run:
     @cached_property
     def clusters(self) -> pa.Table:
         """doc_id, cluster, representative of every document that has a duplicate."""
-        return pq.read_table(self.directory.clusters)
+        return pq.read_table(rundir.need(self.directory.clusters))
 
     @cached_property
     def pairs(self) -> pa.Table:
         """a, b, similarity: verified pairs between representatives of equal texts."""
-        return pq.read_table(self.directory.pairs)
+        return pq.read_table(rundir.need(self.directory.pairs))
 
     @property
     def report(self) -> dict[str, Any]:
         """report.json."""
-        report: dict[str, Any] = files.read_json(self.directory.path / "report.json")
+        report: dict[str, Any] = files.read_json(rundir.need(self.directory.path / "report.json"))
         return report
 
     # signals
@@ -98,14 +98,14 @@ class Run:
     @cached_property
     def cells(self) -> pa.Table:
         """Histograms of all signals by subset; see gpu_pile.histograms."""
-        return histograms.merged([pq.read_table(self.directory.histogram(s.name)) for s in self.shards])
+        return histograms.merged([pq.read_table(rundir.need(self.directory.histogram(s.name))) for s in self.shards])
 
     @cached_property
     def sample(self) -> pa.Table:
         """The texts kept while measuring: doc_id, subset, text_bytes, signals, excerpt; see gpu_pile.samples."""
         tables = []
         for shard in self.shards:
-            table = pq.read_table(self.directory.sample(shard.name))
+            table = pq.read_table(rundir.need(self.directory.sample(shard.name)))
             ids = rundir.doc_id(np.uint64(shard.index), table.column("line").to_numpy().astype(np.uint64))
             tables.append(table.set_column(0, "doc_id", pa.array(ids, pa.uint64())))
         return pa.concat_tables(tables)
@@ -281,6 +281,8 @@ class Run:
             ConfigError: it is not valid; names every problem.
         """
         given = policy_data(thresholds) if isinstance(thresholds, Policy) else dict(thresholds)
+        for path in (self.directory.clusters, self.directory.pairs):
+            rundir.need(path)
         config = configuration.parse({**self.config.model_dump(), "thresholds": given}, "thresholds")
         context = replace(self.context, config=config)
         clustered = survivors(context)
@@ -381,7 +383,7 @@ class Run:
         """
         place = self.places([doc_id])[doc_id]
         shard = place.shard
-        with pq.ParquetFile(self.directory.decisions(shard.name)) as file:
+        with pq.ParquetFile(rundir.need(self.directory.decisions(shard.name))) as file:
             row = file.read_row_group(place.group).slice(place.row, 1).to_pylist()[0]
         names = [n for n in self.signals.schema.names if n not in FIXED]
         with pq.ParquetFile(self.directory.measured(shard.name)) as file:

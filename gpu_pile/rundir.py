@@ -179,3 +179,14 @@ def open_dir(path: str | Path) -> RunDir:
     if not isinstance(run, dict) or "shards" not in run:
         raise DataError(f"{folder / 'run.json'} is damaged: run the same gpu-pile command again")
     return RunDir(folder)
+
+
+def need(path: Path) -> Path:
+    """A file of a finished run.
+
+    Raises:
+        UsageError: it is not there: the run stopped before, or was made by a version that did not write it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: this run is not finished; go on with: gpu-pile run CONFIG")
+    return path

@@ -51,9 +51,8 @@ def excerpts(data, offsets, limit, out, bounds):
             end = start + limit
             while end > start and data[end] & 0xC0 == 0x80:  # not the first byte of a character
                 end -= 1
-        for j in range(start, end):
-            out[n] = data[j]
-            n += 1
+        out[n : n + end - start] = data[start:end]
+        n += end - start
         bounds[i + 1] = n
     return n
 

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-from gpu_pile import files, tally
+from gpu_pile import files, rundir, tally
 from gpu_pile.config import Config
 from gpu_pile.display import Result
 from gpu_pile.errors import UsageError
@@ -37,7 +37,7 @@ class Lazy:
 
     @cached_property
     def dataset(self) -> ds.Dataset:
-        return ds.dataset(self.paths)
+        return ds.dataset([str(rundir.need(Path(p))) for p in self.paths])
 
     @property
     def schema(self) -> pa.Schema:
@@ -167,12 +167,12 @@ class Decisions(Decided, Lazy):
 
     @cached_property
     def keep(self) -> Array:  # type: ignore[override]
-        tables = [pq.read_table(p, columns=["keep"]).column("keep").to_numpy() for p in self.paths]
+        tables = [pq.read_table(rundir.need(Path(p)), columns=["keep"]).column("keep").to_numpy() for p in self.paths]
         return np.concatenate([np.empty(0, bool), *tables])
 
     @cached_property
     def combinations(self) -> pa.Table:
-        return pq.read_table(self.run.directory.reasons)
+        return pq.read_table(rundir.need(self.run.directory.reasons))
 
 
 class Trial(Decided):

@@ -98,7 +98,10 @@ class _Verification:
         self.signals = Check("signals", "documents whose signals, hashes and reasons are recomputed")
 
     def run(self) -> list[Check]:
-        shards = self.opened.shards
+        shards, directory = self.opened.shards, self.opened.directory
+        for shard in shards:
+            for path in (directory.measured(shard.name), directory.decisions(shard.name), directory.kept(shard.name)):
+                rundir.need(path)
         self.choose()
         with tempfile.TemporaryFile() as store:
             self.store: Any = store

@@ -603,3 +603,22 @@ def test_a_run_of_nothing_can_be_looked_at(tmp_path):
         assert len(result) == 0
         assert result._repr_html_()
     assert pipeline.damages(opened.context) == []
+
+
+def test_an_unfinished_run_says_so(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [(words(30, i), "x") for i in range(3)])
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"), "measure")
+    opened = gp.open_run(tmp_path / "run")
+    assert opened.histogram("word_count").table.num_rows == 1
+    for ask in (
+        lambda: opened.reasons(),
+        lambda: opened.decisions.keep,
+        lambda: opened.decisions.count_rows(),
+        lambda: opened.clusters,
+        lambda: opened.report,
+        lambda: opened.decide({}),
+        lambda: opened.document(0),
+    ):
+        with pytest.raises(UsageError, match="not finished; go on with: gpu-pile run"):
+            ask()
+    assert "not finished" in invoke("verify", tmp_path / "run")[2]
