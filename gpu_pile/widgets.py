@@ -57,6 +57,7 @@ class Explorer(_View):
     view is made. Counted is what passes these bounds, whatever other rules and deduplication do: .trial() decides all.
 
     .sliders: by signal, ipywidgets.SelectionRangeSlider. .bounds: by signal, (min or None, max or None).
+    .subset: an ipywidgets.Dropdown, whose texts to show.
     """
 
     def __init__(self, run: Run, names: Sequence[str]) -> None:
@@ -64,15 +65,18 @@ class Explorer(_View):
             raise UsageError("explore needs the name of a signal, such as run.explore('word_count')")
         widgets = _widgets()
         self.run, self.names = run, list(names)
+        self._moved = self.names[0]
         self.subsets, self._code, self._cells, self._documents, self._bytes = _joint_cells(run, self.names)
         self._sample = run.sample
         self._values = {name: histograms.numbers(self._sample.column(name)) for name in self.names}
         self.sliders = {name: self._slider(widgets, name, self._cells[:, i]) for i, name in enumerate(self.names)}
+        chosen = [("all subsets", None), *((row["subset"] or "(no subset)", row["subset"]) for row in self.counts())]
+        self.subset = widgets.Dropdown(options=chosen, description="texts of", style={"description_width": "14em"})
+        self.subset.observe(lambda _: self._update(self._moved), "value")
         self._output = widgets.HTML()
-        self._moved = self.names[0]
         for name, slider in self.sliders.items():
             slider.observe(lambda _, name=name: self._update(name), "value")
-        self.widget = widgets.VBox([*self.sliders.values(), self._output])
+        self.widget = widgets.VBox([*self.sliders.values(), self.subset, self._output])
         self._update(self._moved)
 
     def __repr__(self) -> str:
@@ -137,13 +141,16 @@ class Explorer(_View):
     def examples(self) -> str:
         """HTML: texts of the sample just outside and inside the bounds that were moved last."""
         name = self._moved
+        own = np.ones(len(self._sample), bool)
+        if self.subset.value is not None:
+            own = pc.equal(self._sample.column("subset"), self.subset.value).to_numpy()
         parts = []
         for kind, bound in zip(("min", "max"), self.bounds[name], strict=True):
             if bound is None:
                 continue
             values = self._values[name]
             out = values < bound if kind == "min" else values > bound
-            for title, side in (("removed", out), ("kept", ~out & ~np.isnan(values))):
+            for title, side in (("removed", out & own), ("kept", ~out & ~np.isnan(values) & own)):
                 rows = np.flatnonzero(side)
                 rows = rows[np.argsort(np.abs(values[rows] - bound), kind="stable")[:EXAMPLES]]
                 parts.append(f"<p><strong>{name} {kind} {bound:g}: just {title}</strong></p>")

@@ -560,6 +560,16 @@ def test_sliders_count_exactly(opened, frame, names):
             assert (row["kept_documents"], row["kept_text_bytes"]) == (want["size"], want["sum"])
         html = explorer.widget.children[-1].value
         assert explorer.text() in html
+    slider = explorer.sliders[names[0]]
+    slider.index = (len(slider.options) // 2, len(slider.options) - 1)
+    shown = {
+        row["subset"] for row in opened.sample.to_pylist() if f"{row['subset']}, {names[0]}" in explorer.examples()
+    }
+    assert shown
+    explorer.subset.value = "Pile-CC"
+    assert "<p>Pile-CC, " in explorer.examples()
+    assert not [s for s in shown - {"Pile-CC"} if f"<p>{s}, " in explorer.examples()]
+    assert explorer.examples() in explorer.widget.children[-1].value
     trial = explorer.trial()
     assert set(trial.config.thresholds.default) >= {k.rpartition(".")[0] for k in bounds}
     bundle = explorer._repr_mimebundle_()
