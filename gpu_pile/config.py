@@ -127,6 +127,9 @@ class Write(Section):
     level: int = Field(3, ge=-7, le=22, description="zstd level")
     threads: int = Field(0, ge=0, description="zstd threads for one shard; shards are written side by side anyway")
     checksum: bool = Field(True, description="add zstd's content checksum")
+    removed: bool = Field(
+        False, description="write the removed documents too, with their reasons, beside the kept ones"
+    )
 
 
 class Config(Section):

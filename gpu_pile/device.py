@@ -96,6 +96,16 @@ def gather(xp: Any, source: Array, starts: Array, lengths: Array) -> tuple[Array
     return data, offsets
 
 
+def heads(text: TextColumn, n_bytes: int) -> TextColumn:
+    """In host memory, the first n_bytes of each document on a GPU; documents that are in host memory as they are."""
+    if text.backend == "cpu":
+        return text
+    import cupy
+
+    data, offsets = gather(cupy, text.data, text.offsets[:-1], cupy.minimum(cupy.diff(text.offsets), n_bytes))
+    return TextColumn(to_host(data), to_host(offsets))
+
+
 def to_host(array: Any) -> np.ndarray[Any, Any]:
     """A NumPy array of what may be on a GPU."""
     return array if isinstance(array, np.ndarray) else array.get()

@@ -228,7 +228,7 @@ def test_the_same_command_again_does_nothing(demo_copy):
 def test_a_changed_threshold_redoes_only_decide_and_write(demo_copy):
     before = stamps(demo_copy)
     again(demo_copy, "thresholds.default={word_count: {min: 300}}")
-    assert changed(before, stamps(demo_copy)) == {"decisions", "kept"}
+    assert changed(before, stamps(demo_copy)) == {"decisions", "kept", "reasons.parquet"}
 
 
 def test_a_changed_similarity_redoes_dedupe_but_not_measure(demo_copy):

@@ -113,12 +113,13 @@ def definition_versions(wanted: Sequence[str]) -> dict[str, Any]:
     return {"columns": columns, "families": {f.name: f.version for f in chosen}}
 
 
-def compute(text: TextColumn, wanted: Sequence[str] | None = None) -> pa.Table:
+def compute(text: TextColumn, wanted: Sequence[str] | None = None, backend: str | None = None) -> pa.Table:
     """A row a document, a column a signal: int64, or float64 with nulls.
 
     Args:
         text: n documents.
         wanted: names of families or signals; None for all.
+        backend: an implementation by name, such as reference; None for where the text is.
 
     Raises:
         ConfigError: an unknown name.
@@ -128,7 +129,7 @@ def compute(text: TextColumn, wanted: Sequence[str] | None = None) -> pa.Table:
 
     def counts(op: Op, names_: Sequence[str]) -> dict[str, Array]:
         if op.name not in results:
-            results[op.name] = to_host(op(text))
+            results[op.name] = to_host(op(text) if backend is None else op.run(backend, text))
         return {name: results[op.name][:, i] for i, name in enumerate(names_)}
 
     values: dict[str, Any] = {}

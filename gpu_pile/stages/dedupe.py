@@ -47,7 +47,10 @@ from gpu_pile.shards import Block, Shard
 from gpu_pile.stages.context import Context
 from gpu_pile.stages.tables import Rows, doc_ids, parse_spans, scan, subset_codes
 
-VERSION = 1
+VERSION = 2
+
+SIMILARITY_BINS = 20
+"""Candidate pairs are counted by similarity in this many equal bins from 0 to 1."""
 
 Array = np.ndarray[Any, Any]
 
@@ -104,14 +107,12 @@ class _Dedupe:
                 self.read_again(np.zeros(total, bool), members, representatives)
                 members, representatives = self.checked(members, representatives)
             self.write([], members, representatives)
-            return self.facts(members, representatives, 0, 0)
+            return self.facts(members, representatives, np.zeros((2, SIMILARITY_BINS), np.int64))
         with part("dedupe", "buckets"):
             candidates = self.candidates(members, representatives)
         involved = np.zeros(total, bool)
-        n_candidates = 0
         for a, b in candidates():
             involved[a] = involved[b] = True
-            n_candidates += len(a)
         exact = self.config.fuzzy.verify == "exact"
         if exact:
             self.read_again(involved, members, representatives)
@@ -119,16 +120,20 @@ class _Dedupe:
         else:
             self.gather_sketches(involved)
         verified = []
+        counts = np.zeros((2, SIMILARITY_BINS), np.int64)
         for a, b in candidates():
             with part("dedupe", "compare"):
                 similarity = self.exact_similarity(a, b) if exact else self.sketch_similarity(a, b)
             found = similarity >= self.config.fuzzy.threshold
             verified.append((a[found], b[found], similarity[found]))
+            bins = np.minimum((similarity * SIMILARITY_BINS).astype(np.int64), SIMILARITY_BINS - 1)
+            counts += [np.bincount(x, minlength=SIMILARITY_BINS) for x in (bins, bins[found])]
         with part("dedupe", "clusters"):
             self.write(verified, members, representatives)
-        return self.facts(members, representatives, n_candidates, sum(len(v[0]) for v in verified))
+        return self.facts(members, representatives, counts)
 
-    def facts(self, members: Array, representatives: Array, candidates: int, verified: int) -> dict[str, Any]:
+    def facts(self, members: Array, representatives: Array, counts: Array) -> dict[str, Any]:
+        """What the report says; counts: int64[2, SIMILARITY_BINS], candidate and verified pairs by similarity."""
         fuzzy = self.config.fuzzy
         return {
             "documents": self.rows.total,
@@ -137,8 +142,12 @@ class _Dedupe:
             "rows": self.band_rows,
             "threshold": fuzzy.threshold,
             "verify": fuzzy.verify,
-            "candidate_pairs": candidates,
-            "verified_pairs": verified,
+            "candidate_pairs": int(counts[0].sum()),
+            "verified_pairs": int(counts[1].sum()),
+            "pairs_by_similarity": [
+                {"from": i / SIMILARITY_BINS, "to": (i + 1) / SIMILARITY_BINS, "candidates": int(c), "verified": int(v)}
+                for i, (c, v) in enumerate(counts.T)
+            ],
         }
 
     # exact
