@@ -112,9 +112,7 @@ def _library(source: str, names: tuple[str, ...], defines: kernel.Defines, sanit
     library = folder / f"{key}.so"
     if not library.exists():
         if shutil.which("g++") is None:
-            raise EmulationError(
-                "kernels are executed on the CPU by way of g++, which is not here; install it (Debian: g++)"
-            )
+            raise EmulationError("kernels are compiled for the CPU by g++, which is not here; install it (Debian: g++)")
         cpp, partial = folder / f"{key}.{os.getpid()}.cpp", folder / f"{key}.{os.getpid()}.so"
         cpp.write_text(text)
         done = subprocess.run(["g++", *flags, str(cpp), "-o", str(partial)], capture_output=True, text=True)
