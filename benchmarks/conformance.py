@@ -81,6 +81,42 @@ GOPHER_REPETITION_REASONS = {
     **{f"dup_{n}gram_char_fraction.max": f"duplicated_{n}_n_grams" for n in LONG},
 }
 
+FINEWEB = {
+    "n_nonblank_lines": "nonblank_line_count",
+    "n_words": "word_count",
+    "n_newlines": "newline_count",
+    "n_lines_end_punct": "terminal_line_count",
+    "n_short_lines": "short_line_count",
+    "dup_line_chars": "dup_nonblank_line_chars",
+    "chars_without_newline": "chars_without_newlines",
+    "line_punct_ratio": "terminal_line_fraction",
+    "short_line_ratio": "short_line_fraction",
+    "char_dup_ratio": "dup_nonblank_line_char_fraction",
+    "list_ratio": "newline_per_word",
+}
+FINEWEB_REASONS = {
+    "nonblank_line_count.min": "empty",
+    "terminal_line_fraction.min": "line_punct_ratio",
+    "short_line_fraction.max": "short_line_ratio",
+    "dup_nonblank_line_char_fraction.max": "char_dup_ratio",
+    "newline_per_word.max": "list_ratio",
+}
+C4_LINES = {
+    "line-total": "c4_line_count",
+    "line-filter-too_long_word": "c4_too_long_word_lines",
+    "line-filter-no_terminal_punc": "c4_no_terminal_lines",
+    "line-filter-too_few_words": "c4_too_few_words_lines",
+    "line-filter-javascript": "c4_javascript_lines",
+    "line-filter-policy": "c4_policy_lines",
+    "line-kept": "c4_kept_lines",
+}
+C4_REASONS = {
+    "c4_lorem_ipsum.max": "lorem_ipsum",
+    "c4_curly_bracket.max": "curly_bracket",
+    "c4_sentence_count.min": "too_few_sentences",
+}
+SENTENCES_MIN = 5
+
 
 def reasons(table: pa.Table, thresholds: str) -> list[str | None]:
     """The first rule of a named set that each document fails; None where it fails none."""
@@ -100,12 +136,41 @@ def repetition_values(r: Row) -> Row:
     return values
 
 
+def fineweb_values(r: Row) -> Row:
+    known = ("n_nonblank_lines", "n_words", "n_newlines")  # all that datatrove has for a text without lines
+    return {theirs: r[ours] for theirs, ours in FINEWEB.items() if r["nonblank_line_count"] or theirs in known}
+
+
+def c4(r: Row, text: str, kept: str, reason: str | None, long_paragraphs: bool) -> Row:
+    """datatrove counts sentences with a tokenizer of the language, this project by a rule of its own: the number, and a
+    verdict that hangs on it, are left out. A kept line has a sentence at least."""
+    values: Row = {
+        "line_stats": {theirs: r[ours] for theirs, ours in C4_LINES.items() if r[ours]},
+        "c4_paragraph_filter": {
+            "pass": long_paragraphs,
+            "reason": None if long_paragraphs else "< 3 paragraphs",
+        },
+    }
+    row: Row = {"values": values}
+    if r["c4_lorem_ipsum"] or r["c4_curly_bracket"]:
+        return {**verdict(reason, C4_REASONS, values)}
+    values["kept_text"] = True if kept == text else kept
+    values["kept_text_if_no_sentence_min"] = kept
+    if r["c4_kept_lines"] == 0:
+        values["num_sentences"] = 0
+    if r["c4_kept_lines"] == 0 or r["c4_kept_lines"] >= SENTENCES_MIN:
+        row = verdict(reason, C4_REASONS, values)
+    return row
+
+
 def rows(documents: Iterable[Row], backend: str = "auto") -> Iterator[Row]:
     """One row a document of {"id", "text"}."""
     documents = list(documents)
     texts = [d["text"] for d in documents]
     table = gp.measure(texts, backend=backend)
     quality, repetition = reasons(table, "gopher"), reasons(table, "gopher_repetition")
+    fineweb, c4_reasons, short = (reasons(table, name) for name in ("fineweb", "c4", "c4_paragraphs"))
+    kept = gp.keep_c4_lines(texts, backend=backend).to_pylist()
     for i, (document, r) in enumerate(zip(documents, table.to_pylist(), strict=True)):
         yield {
             "id": document["id"],
@@ -113,6 +178,8 @@ def rows(documents: Iterable[Row], backend: str = "auto") -> Iterator[Row]:
                 quality[i], GOPHER_QUALITY_REASONS, {theirs: r[ours] for theirs, ours in GOPHER_QUALITY.items()}
             ),
             "gopher_repetition": verdict(repetition[i], GOPHER_REPETITION_REASONS, repetition_values(r)),
+            "fineweb": verdict(fineweb[i], FINEWEB_REASONS, fineweb_values(r)),
+            "c4": c4(r, document["text"], kept[i], c4_reasons[i], short[i] is None),
         }
 
 

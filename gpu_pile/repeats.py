@@ -284,7 +284,7 @@ def repeated_words(words, ids, counts, places, grams):
 
 
 @compiled
-def repeated_grams(n, ids, grams, places, m, marks, counts, table, clock):
+def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock):
     """Find the n-grams that occur more than once, and the most frequent one.
 
     An n-gram that occurs twice is made of (n - 1)-grams that do, so only these are looked at.
@@ -298,10 +298,11 @@ def repeated_grams(n, ids, grams, places, m, marks, counts, table, clock):
 
     Returns:
         (how many places; the first position of the most frequent n-gram, the first seen of those that are equally
-        frequent; how often it occurs, 1 where all are different, and then the position is 0; table)
+        frequent; how often it occurs, 1 where all are different, and then the position is 0; characters of the longest
+        one of those that are equally frequent, where they occur more than once; table)
     """
     mask = clear(table, clock, m)
-    best, most, distinct = 0, 1, 0
+    best, most, longest, distinct = 0, 1, 0, 0
     for j in range(m):
         i = places[j]
         marks[i] = 0
@@ -314,8 +315,11 @@ def repeated_grams(n, ids, grams, places, m, marks, counts, table, clock):
             grams[i] = first
             marks[first] = marks[i] = 1
             counts[first] += 1
-            if counts[first] > most or (counts[first] == most and first < best):
-                best, most = first, counts[first]
+            length = chars[i + n] - chars[i]
+            if counts[first] > most:
+                best, most, longest = first, counts[first], length
+            elif counts[first] == most:
+                best, longest = min(best, first), max(longest, length)
         else:
             grams[i] = i
             counts[i] = 1
@@ -327,7 +331,7 @@ def repeated_grams(n, ids, grams, places, m, marks, counts, table, clock):
     for j in range(m):
         places[found] = places[j]
         found += marks[places[j]]
-    return found, best, most, table
+    return found, best, most, longest, table
 
 
 @compiled
@@ -431,6 +435,20 @@ def gram_chars(n, places, m, chars):
     total = 0
     for j in range(m):
         total += chars[places[j] + n] - chars[places[j]]
+    return total
+
+
+@compiled
+def uncounted_chars(n, places, m, grams, chars):
+    """Characters of words that lie in an n-gram that has occurred before, each word once, and of spaces: for each such
+    n-gram as many as it has words that were not counted yet, n - 1 at most."""
+    total = until = 0
+    for j in range(m):
+        i = places[j]
+        if grams[i] != i:
+            counted = max(until - i, 0)
+            total += chars[i + n] - chars[i + counted] + min(n - counted, n - 1)
+            until = i + n
     return total
 
 
