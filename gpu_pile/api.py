@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.jaccard import jaccard
+from gpu_pile.ops.rps_lines import COLUMNS as LINE_COLUMNS
+from gpu_pile.ops.rps_lines import rps_lines
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.ops.sketch_matches import sketch_matches
@@ -73,15 +75,38 @@ def measure(
         workers: threads; None for one a core.
     """
     backends.choose(backend)
-    text = text_column(texts)
-    pieces = list(text.pieces(PIECE_BYTES)) or [text]
-    parts: list[Any] = [None] * len(pieces)
-
-    def one(i: int) -> None:
-        parts[i] = _signals.compute(pieces[i], signals)
-
-    run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
+    parts = _over_pieces(text_column(texts), workers, lambda piece: _signals.compute(piece, signals))
     return pa.concat_tables(parts).combine_chunks()
+
+
+def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Table:
+    """RedPajama-Data v2's signals of single lines (gpu_pile.ops.rps_lines): a row a line, in the order of the texts.
+
+    Args: as of measure().
+
+    Returns:
+        text (int64, the row of its text), start and end (in code points, line feed included), then by their published
+        names without rps_lines_: ending_with_terminal_punctution_mark, start_with_bulletpoint (0 or 1), num_words,
+        javascript_counts (int64), uppercase_letter_fraction, numerical_chars_fraction (float64, 0 for an empty line).
+    """
+    backends.choose(backend)
+    parts = _over_pieces(text_column(texts), workers, rps_lines)
+    lengths = np.concatenate([np.diff(offsets) for _, offsets in parts])
+    rows = np.concatenate([counts for counts, _ in parts])
+    c = dict(zip(LINE_COLUMNS, rows.T, strict=True))
+    return pa.table(
+        {
+            "text": np.repeat(np.arange(len(lengths)), lengths),
+            "start": c["start"],
+            "end": c["end"],
+            "ending_with_terminal_punctution_mark": c["terminal"],
+            "start_with_bulletpoint": c["bullet"],
+            "num_words": c["words"],
+            "javascript_counts": c["javascript"],
+            "uppercase_letter_fraction": c["upper"] / (c["end"] - c["start"]),
+            "numerical_chars_fraction": c["numeric"] / np.maximum(c["normal_chars"], 1),
+        }
+    )
 
 
 def keep_c4_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Array:
@@ -93,16 +118,24 @@ def keep_c4_lines(texts: Any, *, backend: str = "auto", workers: int | None = No
         large_string[n]; of a text that the rules reject, the lines kept until then.
     """
     backends.choose(backend)
-    text = text_column(texts)
+
+    def kept(piece: TextColumn) -> pa.Array:
+        _, data, offsets = c4_lines(piece, kept_text=True)
+        return TextColumn(data, offsets).to_arrow()
+
+    return pa.concat_arrays(_over_pieces(text_column(texts), workers, kept))
+
+
+def _over_pieces(text: TextColumn, workers: int | None, function: Callable[[TextColumn], Any]) -> list[Any]:
+    """function's results for consecutive pieces of the text, in their order, one at least."""
     pieces = list(text.pieces(PIECE_BYTES)) or [text]
-    parts: list[Any] = [None] * len(pieces)
+    results: list[Any] = [None] * len(pieces)
 
     def one(i: int) -> None:
-        _, data, offsets = c4_lines(pieces[i], kept_text=True)
-        parts[i] = TextColumn(data, offsets).to_arrow()
+        results[i] = function(pieces[i])
 
     run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
-    return pa.concat_arrays(parts)
+    return results
 
 
 @dataclass(frozen=True)
@@ -150,16 +183,6 @@ class _Memory:
         self.text, self.fuzzy, self.workers = text, fuzzy, workers
         self.n = len(text)
 
-    def over_pieces(self, text: TextColumn, function: Any) -> list[Any]:
-        pieces = list(text.pieces(PIECE_BYTES)) or [text]
-        results: list[Any] = [None] * len(pieces)
-
-        def one(i: int) -> None:
-            results[i] = function(pieces[i])
-
-        run_tasks([lambda i=i: one(i) for i in range(len(pieces))], self.workers)  # type: ignore[misc]
-        return results
-
     def run(self) -> Deduplicated:
         fuzzy, n = self.fuzzy, self.n
         options = {"kind": fuzzy.shingle, "width": fuzzy.width}
@@ -168,7 +191,7 @@ class _Memory:
             return (doc_hash(piece), *sketch(piece, **options, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed))
 
         hashes, sketches, shingles = (
-            np.concatenate(x) for x in zip(*self.over_pieces(self.text, sketched), strict=True)
+            np.concatenate(x) for x in zip(*_over_pieces(self.text, self.workers, sketched), strict=True)
         )
         rows = np.arange(n)
         representative = rows.copy()
@@ -199,7 +222,9 @@ class _Memory:
         if not len(wanted):
             return np.empty(0)
         text = TextColumn.from_arrow(self.text.to_arrow().take(pa.array(wanted)))
-        sets = self.over_pieces(text, lambda piece: shingle_set(piece, kind=self.fuzzy.shingle, width=self.fuzzy.width))
+        sets = _over_pieces(
+            text, self.workers, lambda piece: shingle_set(piece, kind=self.fuzzy.shingle, width=self.fuzzy.width)
+        )
         values = np.concatenate([s[0] for s in sets])
         offsets = np.concatenate(([0], np.cumsum(np.concatenate([np.diff(s[1]) for s in sets]))))
         counts = jaccard(values, offsets, np.stack([np.searchsorted(wanted, a), np.searchsorted(wanted, b)], axis=1))

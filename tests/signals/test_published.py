@@ -59,3 +59,12 @@ def test_c4(got):
     for row, count in zip(ROWS, table.column(0).to_pylist(), strict=True):
         if "num_sentences" in row["c4"]["values"]:
             assert row["c4"]["values"]["num_sentences"] == count, (row["id"], row["tag"])
+
+
+def test_redpajama2(got):
+    """Values there are rounded to eight digits."""
+    for row in ROWS:
+        have = got[row["id"]]["rps"]
+        assert row["rps"].keys() <= have.keys()
+        for name, value in row["rps"].items():
+            assert same(value, have[name], 1.0000001e-8), (row["id"], row["tag"], name, value, have[name])
