@@ -12,6 +12,7 @@ Columns, a row a good document:
     witness     uint64        the kept document that this one duplicates, else null
     similarity  float64       to the witness, else null (null also where resolve: connected knows none)
     cluster     uint64        smallest doc_id of its cluster of duplicates, else null
+    edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile import decisions, files, rundir
-from gpu_pile.config import Config
+from gpu_pile.config import EDIT_SIGNALS, Config
 from gpu_pile.parallel import run_tasks
 from gpu_pile.shards import Shard
 from gpu_pile.stages.context import Context
 from gpu_pile.stages.measure import ROW_GROUP
 from gpu_pile.stages.tables import row_groups, subset_codes
 
-VERSION = 1
+VERSION = 2
 
 Array = np.ndarray[Any, Any]
 
@@ -43,6 +44,7 @@ def decide_key(context: Context) -> str:
             "version": VERSION,
             "dedupe": context.run.state("dedupe")["key"],
             "thresholds": c.thresholds.key(),
+            "edit": c.edit.model_dump(),
             "survivor": c.dedupe.survivor.model_dump(),
             "resolve": c.dedupe.fuzzy.resolve,
         }
@@ -95,7 +97,23 @@ def survivors(context: Context) -> decisions.Clustered:
 
 def measured_columns(config: Config, *more: str) -> list[str]:
     """What deciding needs of a measured table."""
-    return sorted({"line", "subset", *config.thresholds.signals(), *more})
+    edit = ("text_bytes", *EDIT_SIGNALS) if config.edit.c4_lines else ()
+    return sorted({"line", "subset", *config.thresholds.signals(), *edit, *more})
+
+
+def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:
+    """int64[n]: what editing takes away from each document of a measured table; 0 where it is not edited.
+
+    A document that C4 rejects altogether is not edited, should the thresholds keep it: there is no text of it that C4
+    would keep.
+    """
+    if not config.edit.c4_lines:
+        return np.zeros(len(table), np.int64)
+    subsets, codes = subset_codes(table)
+    chosen = np.array([config.edit.applies_to(name) for name in subsets], bool)[codes]
+    kept, lorem, curly = (table.column(name).to_numpy() for name in EDIT_SIGNALS)
+    gone = table.column("text_bytes").to_numpy() - kept
+    return np.where(keep & chosen & (lorem == 0) & (curly == 0), gone, 0)
 
 
 def identifiers(shard: Shard, table: pa.Table) -> Array:
@@ -118,6 +136,7 @@ def _decide_shard(context: Context, shard: Shard, clustered: decisions.Clustered
             decided = decide_table(shard, table, context.config, clustered)
             keep = decided.column("keep").to_numpy()
             kept_lines.update(table.column("line").to_numpy()[keep].tobytes())
+            kept_lines.update(decided.column("edited_bytes").to_numpy()[keep].tobytes())
             kept += int(keep.sum())
             writer.write_table(decided, row_group_size=ROW_GROUP)
     return {"kept": kept, "kept_lines": kept_lines.hexdigest()}
@@ -135,6 +154,7 @@ SCHEMA = pa.schema(
         ("witness", pa.uint64()),
         ("similarity", pa.float64()),
         ("cluster", pa.uint64()),
+        ("edited_bytes", pa.int64()),
     ]
 )
 
@@ -160,18 +180,20 @@ def decide_table(shard: Shard, table: pa.Table, config: Config, clustered: decis
         np.concatenate([marks, duplicate], axis=1),
         np.concatenate([values, similarity[:, None], similarity[:, None]], axis=1),
     )
+    keep = np.asarray(~(marks.any(axis=1) | has_witness))
     return pa.table(
         [
             pa.array(ids),
             pa.array([shard.name], pa.string()).take(pa.array(np.zeros(n, np.int64))),
             table.column("line"),
             table.column("subset"),
-            pa.array(~(marks.any(axis=1) | has_witness)),
+            pa.array(keep),
             reasons,
             reason_values,
             pa.array(witness, mask=~has_witness),
             pa.array(similarity, mask=~has_witness | (similarity == 0)),
             pa.array(cluster, mask=~in_cluster),
+            pa.array(edited_bytes(table, keep, config)),
         ],
         schema=SCHEMA,
     )

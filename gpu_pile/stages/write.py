@@ -1,4 +1,7 @@
-"""write: the kept lines of each shard, byte for byte as they came, into kept/<shard>.jsonl.zst, one zstd frame each."""
+"""write: the kept lines of each shard, byte for byte as they came, into kept/<shard>.jsonl.zst, one zstd frame each.
+
+Documents that decisions mark as edited leave with another text, and everything else in their lines as it came.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from gpu_pile import files
+from gpu_pile import files, op
+from gpu_pile.edit import edited_lines
 from gpu_pile.errors import DataError
 from gpu_pile.parallel import run_jobs
 from gpu_pile.shards import Block, Shard, ShardWriter, copy_spans
 from gpu_pile.stages.context import Context
 
-VERSION = 1
+VERSION = 2
 
 Array = np.ndarray[Any, Any]
 
@@ -28,6 +32,7 @@ def write_key(context: Context, shard: Shard) -> str:
             "definition": measured["definition"],
             "kept": context.run.state("decide")["shards"][shard.name]["kept_lines"],
             "write": context.config.write.model_dump(),
+            "edit": [context.config.edit.model_dump(), op.load_all()["c4_lines"].version],
         }
     )
 
@@ -55,7 +60,9 @@ class _Shard:
     def open(self) -> Iterator[Block]:
         context, name = self.context, self.shard.name
         context.run.forget("write", name)
-        keep = pq.read_table(context.run.decisions(name), columns=["keep"]).column("keep").to_numpy()
+        decided = pq.read_table(context.run.decisions(name), columns=["keep", "edited_bytes"])
+        keep = decided.column("keep").to_numpy()
+        self.edited_bytes = decided.column("edited_bytes").to_numpy()[keep]
         spans = pq.read_table(context.run.measured(name), columns=["start", "length"])
         self.start = spans.column("start").to_numpy()[keep]
         self.length = spans.column("length").to_numpy()[keep]
@@ -69,10 +76,28 @@ class _Shard:
 
     def process(self, block: Block) -> Array:
         lo, hi = np.searchsorted(self.start, [block.start, block.start + block.n_bytes])
-        packed = np.empty(int(self.length[lo:hi].sum()) + int(hi - lo) + 64, np.uint8)
-        with self.context.stopwatch.part("write", "copy"):
-            n = copy_spans(block.data, self.start[lo:hi] - block.start, self.length[lo:hi], packed)
+        edited = lo + np.flatnonzero(self.edited_bytes[lo:hi])
+        parts = []
+        for first, last in zip([lo, *(edited + 1)], [*edited, hi], strict=True):  # the runs between edited ones
+            with self.context.stopwatch.part("write", "copy"):
+                parts.append(self._copied(block, first, last))
+        if len(edited):
+            with self.context.stopwatch.part("write", "edit"):
+                starts = (self.start[edited] - block.start).tolist()
+                lines = [
+                    block.data[s : s + n].tobytes() for s, n in zip(starts, self.length[edited].tolist(), strict=True)
+                ]
+                path = self.context.config.input.text_field.split(".")
+                changed = edited_lines(lines, path, self.edited_bytes[edited])
+                both = [b"".join((run.tobytes(), line, b"\n")) for run, line in zip(parts, changed, strict=False)]
+                parts = [np.frombuffer(b"".join((*both, parts[-1].tobytes())), np.uint8)]
         block.release()
+        return parts[0]
+
+    def _copied(self, block: Block, first: int, last: int) -> Array:
+        start, length = self.start[first:last], self.length[first:last]
+        packed = np.empty(int(length.sum()) + (last - first) + 64, np.uint8)
+        n = copy_spans(block.data, start - block.start, length, packed)
         return packed[:n]
 
     def consume(self, lines: Array) -> bool:
