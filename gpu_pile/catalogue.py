@@ -23,8 +23,8 @@ Listing = tuple[list[str], list[list[Any]]]
 
 def signals() -> Listing:
     rows = [
-        [s.name, family.name, s.unit, s.dtype, "cpu", s.definition, s.source or family.source]
-        for family in _signals.families()
+        [s.name, family.name, s.unit, s.dtype, ", ".join(on), s.definition, s.source or family.source]
+        for family, on in ((f, _signals.backends(f)) for f in _signals.families())
         for s in family.signals
     ]
     return ["signal", "family", "unit", "type", "backends", "definition", "source"], rows

@@ -12,6 +12,7 @@ Columns, a row a good document:
     witness     uint64        the kept document that this one duplicates, else null
     similarity  float64       to the witness, else null (null also where resolve: connected knows none)
     cluster     uint64        smallest doc_id of its cluster of duplicates, else null
+    edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
 
 reasons.parquet counts documents by all that they fail together (see gpu_pile.tally).
 
@@ -30,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile import decisions, files, rundir, tally
-from gpu_pile.config import Config
+from gpu_pile.config import EDIT_SIGNALS, Config
 from gpu_pile.parallel import run_tasks
 from gpu_pile.shards import Shard
 from gpu_pile.stages.context import Context
@@ -49,6 +50,7 @@ def decide_key(context: Context) -> str:
             "version": VERSION,
             "dedupe": context.run.state("dedupe")["key"],
             "thresholds": c.thresholds.key(),
+            "edit": c.edit.model_dump(),
             "survivor": c.dedupe.survivor.model_dump(),
             "resolve": c.dedupe.fuzzy.resolve,
         }
@@ -109,7 +111,23 @@ def survivors(context: Context) -> decisions.Clustered:
 
 def measured_columns(config: Config) -> list[str]:
     """What deciding needs of a measured table."""
-    return sorted({"line", "subset", "text_bytes", *config.thresholds.signals()})
+    edit = EDIT_SIGNALS if config.edit.c4_lines else ()
+    return sorted({"line", "subset", "text_bytes", *config.thresholds.signals(), *edit})
+
+
+def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:
+    """int64[n]: what editing takes away from each document of a measured table; 0 where it is not edited.
+
+    A document that C4 rejects altogether is not edited, should the thresholds keep it: there is no text of it that C4
+    would keep.
+    """
+    if not config.edit.c4_lines:
+        return np.zeros(len(table), np.int64)
+    subsets, codes = subset_codes(table)
+    chosen = np.array([config.edit.applies_to(name) for name in subsets], bool)[codes]
+    kept, lorem, curly = (table.column(name).to_numpy() for name in EDIT_SIGNALS)
+    gone = table.column("text_bytes").to_numpy() - kept
+    return np.where(keep & chosen & (lorem == 0) & (curly == 0), gone, 0)
 
 
 def identifiers(shard: Shard, table: pa.Table) -> Array:
@@ -183,10 +201,12 @@ def _decide_shard(
     kept = 0
     with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer:
         for found in verdicts(context, shard, clustered):
+            decided = decided_table(found, context.config)
             kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
+            kept_lines.update(decided.column("edited_bytes").to_numpy()[found.keep].tobytes())
             kept += int(found.keep.sum())
             count(found, counted)
-            writer.write_table(decided_table(found), row_group_size=ROW_GROUP)
+            writer.write_table(decided, row_group_size=ROW_GROUP)
     return {"kept": kept, "kept_lines": kept_lines.hexdigest()}
 
 
@@ -208,6 +228,7 @@ SCHEMA = pa.schema(
         ("witness", pa.uint64()),
         ("similarity", pa.float64()),
         ("cluster", pa.uint64()),
+        ("edited_bytes", pa.int64()),
     ]
 )
 
@@ -221,7 +242,7 @@ STORAGE: dict[str, Any] = {
 """Half the size and time of pyarrow's defaults, which build dictionaries of ids that never repeat."""
 
 
-def decided_table(found: Verdicts) -> pa.Table:
+def decided_table(found: Verdicts, config: Config) -> pa.Table:
     """The rows of decisions/<shard>.parquet (see the module)."""
     table, at = found.table, found.at
     n = len(table)
@@ -245,6 +266,7 @@ def decided_table(found: Verdicts) -> pa.Table:
             pa.array(witness, mask=~has_witness),
             pa.array(similarity, mask=~has_witness | (similarity == 0)),
             pa.array(cluster, mask=~in_cluster),
+            pa.array(edited_bytes(table, found.keep, config)),
         ],
         schema=SCHEMA,
     )
