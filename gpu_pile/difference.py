@@ -1,62 +1,111 @@
 """What two texts have in common and where they differ, as segments for people to look at.
 
-Lines are compared first (difflib), then words inside the lines that differ, so that long documents stay quick. Nothing
-is decided by this: similarity is counted on shingles (gpu_pile.ops.jaccard).
+Words are compared by difflib, and the white space behind them where words are equal. Where that would take long, lines
+are compared first, and words only inside the lines that differ. Nothing is decided by this: similarity is counted on
+shingles (gpu_pile.ops.jaccard).
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 from gpu_pile.display import html_text
 
 Segment = tuple[str, str]
 """(kind, text): "equal", "removed" (in the first text only) or "added" (in the second only)."""
 
+MATCHES_MAX = 200_000
+"""Pairs of equal words, one of each text, up to which difflib is exact; beyond, it leaves frequent words aside."""
+
 WORDS_MAX = 25_000_000
-"""What differs is compared word by word where words x words is at most this: difflib's time can grow with it."""
+"""Where words x words is more than this, what lies between the first and the last difference is not compared."""
+
+Token = tuple[str, str]
+"""A word or sign, and the white space behind it."""
 
 
 def difference(first: str, second: str) -> list[Segment]:
     """Segments whose equal and removed ones give the first text, whose equal and added ones give the second."""
     out: list[Segment] = []
-    for kind, a, b in _compared(first.splitlines(keepends=True), second.splitlines(keepends=True)):
+    a, b = _tokens(first), _tokens(second)
+    if _matches(a, b) <= MATCHES_MAX:
+        _compare_words(out, a, b)
+        return out
+    x, y = first.splitlines(keepends=True), second.splitlines(keepends=True)
+    for kind, i, j, k, m in _opcodes(x, y, junk=lambda line: not line.strip()):
         if kind == "equal":
-            _append(out, "equal", "".join(a))
-            continue
-        for inner, x, y in _compared(_words("".join(a)), _words("".join(b)), WORDS_MAX):
-            _append(out, "equal" if inner == "equal" else "removed", "".join(x))
-            if inner != "equal":
-                _append(out, "added", "".join(y))
+            _append(out, "equal", "".join(x[i:j]))
+        else:
+            _compare_words(out, _tokens("".join(x[i:j])), _tokens("".join(y[k:m])))
     return out
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\s+|\w+|[^\w\s]", text)
+def _tokens(text: str) -> list[Token]:
+    found = re.findall(r"(\w+|[^\w\s]|^)(\s*)", text)
+    return [token for token in found if token != ("", "")]
 
 
-def _compared(
-    a: Sequence[str], b: Sequence[str], most: float = float("inf")
-) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
-    """difflib's blocks; what both begin and end with is taken off first, which is most of a near duplicate.
+def _matches(a: Sequence[Token], b: Sequence[Token]) -> int:
+    """How many pairs of equal words difflib would look at, between the first and the last difference."""
+    head, tail = _common(a, b)
+    mine, theirs = (Counter(word for word, _ in x[head : len(x) - tail]) for x in (a, b))
+    return sum(n * theirs[word] for word, n in mine.items())
 
-    Where the rests are larger than `most`, as a product of their lengths, they are one block that differs.
-    """
+
+def _compare_words(out: list[Segment], a: Sequence[Token], b: Sequence[Token]) -> None:
+    words = [word for word, _ in a], [word for word, _ in b]
+    exact = _matches(a, b) <= MATCHES_MAX
+    for kind, i, j, k, m in _opcodes(*words, autojunk=not exact, most=WORDS_MAX):
+        if kind != "equal":
+            mine, theirs = _joined(a[i:j]), _joined(b[k:m])
+            behind = a[j - 1][1] if mine and theirs and a[j - 1][1] == b[m - 1][1] else ""
+            _append(out, "removed", mine.removesuffix(behind))
+            _append(out, "added", theirs.removesuffix(behind))
+            _append(out, "equal", behind)
+            continue
+        for (word, mine), (_, theirs) in zip(a[i:j], b[k:m], strict=True):
+            _append(out, "equal", word)
+            if mine == theirs:
+                _append(out, "equal", mine)
+            else:
+                _append(out, "removed", mine)
+                _append(out, "added", theirs)
+
+
+def _joined(tokens: Sequence[Token]) -> str:
+    return "".join(part for token in tokens for part in token)
+
+
+def _common(a: Sequence[object], b: Sequence[object]) -> tuple[int, int]:
+    """How many items both begin with, and how many of the others both end with."""
     short = min(len(a), len(b))
     head = next((i for i in range(short) if a[i] != b[i]), short)
     tail = next((i for i in range(short - head) if a[-1 - i] != b[-1 - i]), short - head)
-    if head:
-        yield "equal", a[:head], b[:head]
+    return head, tail
+
+
+def _opcodes(
+    a: Sequence[str],
+    b: Sequence[str],
+    junk: Callable[[str], bool] | None = None,
+    autojunk: bool = True,
+    most: float = float("inf"),
+) -> Iterator[tuple[str, int, int, int, int]]:
+    """difflib's opcodes; what both begin and end with is taken off first, which is most of a near duplicate."""
+    head, tail = _common(a, b)
     x, y = a[head : len(a) - tail], b[head : len(b) - tail]
+    if head:
+        yield "equal", 0, head, 0, head
     if len(x) * len(y) > most:
-        yield "replace", x, y
+        yield "replace", head, head + len(x), head, head + len(y)
     elif x or y:
-        for kind, i, j, k, m in difflib.SequenceMatcher(None, x, y).get_opcodes():
-            yield kind, x[i:j], y[k:m]
+        for kind, i, j, k, m in difflib.SequenceMatcher(junk, x, y, autojunk).get_opcodes():
+            yield kind, head + i, head + j, head + k, head + m
     if tail:
-        yield "equal", a[len(a) - tail :], b[len(b) - tail :]
+        yield "equal", len(a) - tail, len(a), len(b) - tail, len(b)
 
 
 def _append(out: list[Segment], kind: str, text: str) -> None:

@@ -81,7 +81,7 @@ class Result:
         shown = html_text(self._cell(name, value))
         if len(shown) > 200:
             shown = f'<div style="max-height:9em;overflow:auto">{shown}</div>'
-        style = f"vertical-align:top;text-align:{side}" + (
+        style = f"vertical-align:top;padding:.1em .6em;text-align:{side}" + (
             ";white-space:pre-wrap;overflow-wrap:anywhere" if side == "left" else ""
         )
         return f'<td style="{style}">{shown}</td>'

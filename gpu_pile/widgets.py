@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_pile import histograms
-from gpu_pile.display import html_text
+from gpu_pile.display import Result, html_text
 from gpu_pile.errors import UsageError
 from gpu_pile.stages.tables import read_texts, row_groups
 from gpu_pile.sweeps import figure, rule_bounds
@@ -70,8 +70,13 @@ class Explorer(_View):
         self._sample = run.sample
         self._values = {name: histograms.numbers(self._sample.column(name)) for name in self.names}
         self.sliders = {name: self._slider(widgets, name, self._cells[:, i]) for i, name in enumerate(self.names)}
-        chosen = [("all subsets", None), *((row["subset"] or "(no subset)", row["subset"]) for row in self.counts())]
-        self.subset = widgets.Dropdown(options=chosen, description="texts of", style={"description_width": "14em"})
+        # None as a value means to a Dropdown that nothing is chosen
+        self._choices = [None, *(row["subset"] for row in self.counts())]
+        labels = ["all subsets", *(name or "(no subset)" for name in self._choices[1:])]
+        options = [(label, i) for i, label in enumerate(labels)]
+        self.subset = widgets.Dropdown(
+            options=options, value=0, description="texts of", style={"description_width": "14em"}
+        )
         self.subset.observe(lambda _: self._update(self._moved), "value")
         self._output = widgets.HTML()
         for name, slider in self.sliders.items():
@@ -91,7 +96,7 @@ class Explorer(_View):
             edges = edges[edges == np.floor(edges)]
         bounds = dict(rule_bounds(self.run.config.thresholds.rules_of("").get(name)))
         edges = np.unique(np.concatenate([edges, [b for b in bounds.values() if histograms.is_edge(b)]]))
-        options = [("no min", None), *((f"{e:g}", float(e)) for e in edges), ("no max", None)]
+        options = [("no min", -np.inf), *((f"{e:g}", float(e)) for e in edges), ("no max", np.inf)]
         places = {float(e): i + 1 for i, e in enumerate(edges)}
         index = (places.get(bounds.get("min", np.nan), 0), places.get(bounds.get("max", np.nan), len(edges) + 1))
         return widgets.SelectionRangeSlider(
@@ -105,7 +110,11 @@ class Explorer(_View):
 
     @property
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
-        return {name: slider.value for name, slider in self.sliders.items()}
+        values = {name: slider.value for name, slider in self.sliders.items()}
+        return {
+            name: (low if np.isfinite(low) else None, high if np.isfinite(high) else None)
+            for name, (low, high) in values.items()
+        }
 
     def counts(self) -> list[dict[str, Any]]:
         """documents, text_bytes, kept_documents, kept_text_bytes by subset, most text first."""
@@ -142,8 +151,9 @@ class Explorer(_View):
         """HTML: texts of the sample just outside and inside the bounds that were moved last."""
         name = self._moved
         own = np.ones(len(self._sample), bool)
-        if self.subset.value is not None:
-            own = pc.equal(self._sample.column("subset"), self.subset.value).to_numpy()
+        subset = self._choices[self.subset.value]
+        if subset is not None:
+            own = pc.equal(self._sample.column("subset"), subset).to_numpy()
         parts = []
         for kind, bound in zip(("min", "max"), self.bounds[name], strict=True):
             if bound is None:
@@ -162,20 +172,16 @@ class Explorer(_View):
         return "".join(parts)
 
     def html(self) -> str:
-        body = ""
+        rows = []
         for r in self.counts():
-            shares = [r[f"kept_{k}"] / max(1, r[k]) for k in ("documents", "text_bytes")]
-            body += (
-                f'<tr><td style="text-align:left">{html_text(r["subset"] or "(no subset)")}</td>'
-                f"<td>{r['kept_documents']:,}</td><td>{shares[0]:.1%}</td>"
-                f"<td>{r['kept_text_bytes'] / 1e6:,.1f} MB</td><td>{shares[1]:.1%}</td></tr>"
-            )
+            shares = {f"share_of_{k}": r[f"kept_{k}"] / max(1, r[k]) for k in ("documents", "text_bytes")}
+            rows.append({**r, "subset": r["subset"] or "(no subset)", **shares})
         charts = "".join(self._figure(i, name) for i, name in enumerate(self.names))
-        return (
-            f'<div><p>{self.text()}</p><div style="display:flex;flex-wrap:wrap;gap:1em">{charts}</div>'
-            '<table><thead><tr><th style="text-align:left">subset</th><th>documents that pass</th><th>share</th>'
-            f"<th>text that passes</th><th>share</th></tr></thead><tbody>{body}</tbody></table>{self.examples()}</div>"
+        title = self.text()
+        shown = Result(
+            pa.Table.from_pylist(rows), title, shares=["share_of_documents", "share_of_text_bytes"], charts=[charts]
         )
+        return f"{shown._repr_html_()}{self.examples()}"
 
     def _figure(self, i: int, name: str) -> str:
         cell = self._cells[:, i]

@@ -402,9 +402,16 @@ def test_largest_clusters(opened):
     assert [r["excerpt"] for r in opened.largest_clusters(4, read_bytes=0).to_pylist()] == [None] * 4
 
 
-@given(st.text(alphabet="ab \n.", max_size=60), st.text(alphabet="ab \n.", max_size=60))
+@given(*[st.one_of(st.text(alphabet="ab \n.", max_size=60), st.text(max_size=30))] * 2)
 @hypothesis_settings(deadline=None)
-def test_differences_give_both_texts(a, b):
+@pytest.mark.parametrize("most", [difference.MATCHES_MAX, 3])
+def test_differences_give_both_texts(most, a, b):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(difference, "MATCHES_MAX", most)
+        check_difference(a, b)
+
+
+def check_difference(a, b):
     segments = difference.difference(a, b)
     assert "".join(t for k, t in segments if k != "added") == a
     assert "".join(t for k, t in segments if k != "removed") == b
@@ -543,6 +550,9 @@ def test_lazy_tables(opened):
 def test_sliders_count_exactly(opened, frame, names):
     pytest.importorskip("ipywidgets")
     explorer = opened.explore(*names)
+    begin = {"plain_word_count": (50, 100_000), "alpha_word_fraction": (0.8, None)}
+    assert explorer.bounds == {name: begin[name] for name in names}, "they begin with the run's rules"
+    assert all(slider.index[0] < slider.index[1] for slider in explorer.sliders.values())
     rng = np.random.default_rng(1)
     for _ in range(10):
         for slider in explorer.sliders.values():
@@ -566,7 +576,7 @@ def test_sliders_count_exactly(opened, frame, names):
         row["subset"] for row in opened.sample.to_pylist() if f"{row['subset']}, {names[0]}" in explorer.examples()
     }
     assert shown
-    explorer.subset.value = "Pile-CC"
+    explorer.subset.label = "Pile-CC"
     assert "<p>Pile-CC, " in explorer.examples()
     assert not [s for s in shown - {"Pile-CC"} if f"<p>{s}, " in explorer.examples()]
     assert explorer.examples() in explorer.widget.children[-1].value

@@ -144,6 +144,31 @@ def test_hostile_texts_stay_texts(hostile):
     assert "more" in parsed.text
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dedupe": {"fuzzy": {"enabled": False}}},
+        {"dedupe": {"fuzzy": {"enabled": False}, "exact": {"enabled": False}}},
+        {"dedupe": {"fuzzy": {"resolve": "connected", "verify": "sketch"}}},
+        {"measure": {"signals": []}},
+        {"write": {"removed": True}},
+    ],
+)
+def test_reports_of_other_settings(tmp_path, options):
+    write_shard(tmp_path / "a.jsonl.zst", [(words(60, i % 4) + " tail" * (i % 2), "") for i in range(9)])
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", **options))
+    parsed = Page((tmp_path / "run" / "report.html").read_text())
+    assert "(unknown)" in parsed.text
+    assert ("What the banding finds" in parsed.text) == options.get("dedupe", {}).get("fuzzy", {}).get("enabled", True)
+    assert ("char_count" in parsed.text) == ("measure" not in options)
+
+
+def test_an_empty_corpus(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [])
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
+    assert "Nothing was removed" in Page((tmp_path / "run" / "report.html").read_text()).text
+
+
 def test_the_size_is_bounded(demo_copy, monkeypatch):
     """As many of everything as a large corpus may bring."""
     context = run(settings_of(demo_copy), "write")

@@ -246,6 +246,13 @@ def test_a_lost_file_is_made_again(demo_copy, demo_run):
     assert results(demo_copy) == results(demo_run)
 
 
+@pytest.mark.parametrize("name", ["histograms/01.parquet", "samples/02.parquet", "reasons.parquet"])
+def test_a_lost_summary_is_made_again(demo_copy, demo_run, name):
+    (demo_copy / name).unlink()
+    again(demo_copy)
+    assert results(demo_copy) == results(demo_run)
+
+
 def test_changed_inputs_are_noticed(tmp_path):
     shard = tmp_path / "in" / "a.jsonl.zst"
     write_shard(shard, [(words(60, i), "Pile-CC") for i in range(5)])
