@@ -2,6 +2,7 @@
 
 import gpu_pile as gp
 gp.measure(texts)                  signals of each text
+gp.keep_c4_lines(texts)            each text as the line rules of C4 leave it
 gp.dedupe(texts, threshold=0.8)    duplicates, each with its witness
 gp.open_run("runs/pile")           a finished run
 """
@@ -12,13 +13,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Deduplicated", "Run", "TextColumn", "dedupe", "measure", "open_run"]
+__all__ = ["Deduplicated", "Run", "TextColumn", "dedupe", "keep_c4_lines", "measure", "open_run"]
 
 _WHERE = {
     "Deduplicated": "api",
     "Run": "explore",
     "TextColumn": "columns",
     "dedupe": "api",
+    "keep_c4_lines": "api",
     "measure": "api",
     "open_run": "explore",
 }

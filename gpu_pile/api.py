@@ -27,6 +27,7 @@ from gpu_pile.dedup.buckets import (
 )
 from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
 from gpu_pile.ops.band_keys import band_keys
+from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
@@ -84,6 +85,27 @@ def measure(
 
     run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
     return pa.concat_tables(parts).combine_chunks()
+
+
+def keep_c4_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Array:
+    """Each text with the lines that the rules of C4 keep, citation marks removed (gpu_pile.ops.c4_lines).
+
+    Args: as of measure().
+
+    Returns:
+        large_string[n]; of a text that the rules reject, the lines kept until then.
+    """
+    backends.choose(backend)
+    text = text_column(texts)
+    pieces = list(text.pieces(PIECE_BYTES)) or [text]
+    parts: list[Any] = [None] * len(pieces)
+
+    def one(i: int) -> None:
+        _, data, offsets = c4_lines(pieces[i], kept_text=True)
+        parts[i] = TextColumn(data, offsets).to_arrow()
+
+    run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
+    return pa.concat_arrays(parts)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,15 @@ The table is Unicode 14.0.0, that of Python 3.11. Class bits of a code point c:
     UPPER       c.isupper()
     PUNCTUATION, TERMINAL   the sets PUNCTUATION_SET and TERMINAL_PUNCTUATION of datatrove 0.10.1, which the published
                 rules of Gopher and FineWeb are computed with
+    CASED       c.isupper() or c.islower() or c.istitle()
+    IGNORABLE   str.lower() looks past c to find out whether a capital sigma ends a word
+    DECIMAL     c.isdecimal(), which is \\d of Python's re
 
 Lower case is that of each code point by itself: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
 in one thing: a capital sigma at a word's end becomes the ordinary small sigma. U+0130 alone becomes two code points,
 "i" and U+0307, which is not a word character.
+
+Canonical decompositions (of NFD) and combining classes are in the table too; `decomposed` puts them together.
 
 Code points are looked up in two stages, so that the tables stay in the first-level cache:
 value(c) = leaves[stage[c >> 7] * 128 + (c & 127)].
@@ -27,7 +32,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL = (1 << i for i in range(8))
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL = (
+    1 << i for i in range(11)
+)
 
 DOTTED_CAPITAL_I = 0x130
 
@@ -38,6 +45,11 @@ with (files("gpu_pile") / "unicode_table.npz").open("rb") as _file:
     FLAG_LEAVES: np.ndarray[Any, Any] = _table["flag_leaves"]
     LOWER_STAGE: np.ndarray[Any, Any] = _table["lower_stage"]
     LOWER_LEAVES: np.ndarray[Any, Any] = _table["lower_leaves"]
+    DECOMPOSITION_STAGE: np.ndarray[Any, Any] = _table["decomposition_stage"]
+    DECOMPOSITION_LEAVES: np.ndarray[Any, Any] = _table["decomposition_leaves"]
+    DECOMPOSITION_PARTS: np.ndarray[Any, Any] = _table["decomposition_parts"]
+    COMBINING_STAGE: np.ndarray[Any, Any] = _table["combining_stage"]
+    COMBINING_LEAVES: np.ndarray[Any, Any] = _table["combining_leaves"]
 
 ASCII_FLAGS: np.ndarray[Any, Any] = FLAG_LEAVES[FLAG_STAGE[0] * 128 :][:128].copy()
 
@@ -55,6 +67,57 @@ def lower(text: str) -> str:
         out.append(chr(n + int(LOWER_LEAVES[int(LOWER_STAGE[n >> 7]) * 128 + (n & 127)])))
         if n == DOTTED_CAPITAL_I:
             out.append("\u0307")
+    return "".join(out)
+
+
+CAPITAL_SIGMA, SMALL_SIGMA, FINAL_SIGMA = 0x3A3, 0x3C3, 0x3C2
+HANGUL, HANGUL_END = 0xAC00, 0xD7A4
+
+
+def lower_in_context(text: str) -> str:
+    """str.lower(), final sigmas included: for references and tests."""
+
+    def cased(neighbours: str) -> bool:
+        for c in neighbours:
+            if not flags(c) & IGNORABLE:
+                return bool(flags(c) & CASED)
+        return False
+
+    out = []
+    for i, c in enumerate(text):
+        if ord(c) == CAPITAL_SIGMA and cased(text[:i][::-1]) and not cased(text[i + 1 :]):
+            out.append(chr(FINAL_SIGMA))
+        else:
+            out.append(lower(c))
+    return "".join(out)
+
+
+def combining(c: str) -> int:
+    """The canonical combining class: for references and tests."""
+    return int(COMBINING_LEAVES[int(COMBINING_STAGE[ord(c) >> 7]) * 128 + (ord(c) & 127)])
+
+
+def decomposed(text: str) -> str:
+    """unicodedata.normalize("NFD", text): for references and tests."""
+    out: list[str] = []
+    for c in text:
+        n = ord(c)
+        at = int(DECOMPOSITION_LEAVES[int(DECOMPOSITION_STAGE[n >> 7]) * 128 + (n & 127)])
+        if HANGUL <= n < HANGUL_END:
+            s = n - HANGUL
+            out += [chr(0x1100 + s // 588), chr(0x1161 + s % 588 // 28), *([chr(0x11A7 + s % 28)] if s % 28 else [])]
+        elif at:
+            out += [chr(x) for x in DECOMPOSITION_PARTS[at + 1 : at + 1 + DECOMPOSITION_PARTS[at]]]
+        else:
+            out.append(c)
+    start = 0
+    while start < len(out):  # marks behind a letter go in the order of their classes
+        end = start + 1
+        while end < len(out) and combining(out[end]):
+            end += 1
+        first = start if combining(out[start]) else start + 1
+        out[first:end] = sorted(out[first:end], key=combining)
+        start = end
     return "".join(out)
 
 

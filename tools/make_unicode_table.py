@@ -11,7 +11,9 @@ import unicodedata
 import numpy as np
 
 # Bits of a code point's class; gpu_pile/unicode.py gives them their names and definitions.
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL = (1 << i for i in range(8))
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL = (
+    1 << i for i in range(11)
+)
 
 # The two sets that datatrove 0.10.1 (utils/text.py) calls TERMINAL_PUNCTUATION and PUNCTUATION_SET.
 TERMINAL_CODES = """
@@ -39,7 +41,15 @@ def classes(c: str) -> int:
         | UPPER * c.isupper()
         | PUNCTUATION * (c in MARKS)
         | TERMINAL * (c in TERMINAL_MARKS)
+        | CASED * (c.isupper() or c.islower() or c.istitle())
+        | IGNORABLE * is_case_ignorable(c)
+        | DECIMAL * c.isdecimal()
     )
+
+
+def is_case_ignorable(c: str) -> bool:
+    """Whether str.lower() looks past c to find out if a capital sigma ends a word."""
+    return ("A" + c + "\u03a3").lower()[-1] == "\u03c2" and (c + "\u03a3").lower()[-1] != "\u03c2"
 
 
 def two_stage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,10 +60,24 @@ def two_stage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     flags = np.array([classes(chr(c)) for c in range(0x110000)], np.uint16)
+    for c in map(chr, range(0x110000)):  # what str.lower() takes for cased where a capital sigma follows
+        assert flags[ord(c)] & IGNORABLE or bool(flags[ord(c)] & CASED) == ((c + "\u03a3").lower()[-1] == "\u03c2")
     lower = np.arange(0x110000, dtype=np.int32)
     for c in range(0x110000):
         small = chr(c).lower()
         lower[c] = ord(small[0])  # U+0130 alone becomes two; the second, U+0307, is named in gpu_pile/unicode.py
+    hangul = range(0xAC00, 0xD7A4)  # decomposed by arithmetic
+    whole = {c: unicodedata.normalize("NFD", chr(c)) for c in range(0x110000) if c not in hangul}
+    parts = [0]  # of a decomposition: how many code points, then these; 0 is none
+    decomposition = np.zeros(0x110000, np.int32)
+    for c, d in whole.items():
+        if d != chr(c):
+            decomposition[c] = len(parts)
+            parts += [len(d), *map(ord, d)]
+    decomposition_stage, decomposition_leaves = two_stage(decomposition)
+    combining_stage, combining_leaves = two_stage(
+        np.array([unicodedata.combining(chr(c)) for c in range(0x110000)], np.uint8)
+    )
     stage, leaves = two_stage(flags)
     lower_stage, lower_leaves = two_stage(lower - np.arange(0x110000, dtype=np.int32))
     target = pathlib.Path(__file__).parents[1] / "gpu_pile" / "unicode_table.npz"
@@ -64,6 +88,11 @@ def main() -> None:
         flag_leaves=leaves,
         lower_stage=lower_stage,
         lower_leaves=lower_leaves.astype(np.int32),
+        decomposition_stage=decomposition_stage,
+        decomposition_leaves=decomposition_leaves,
+        decomposition_parts=np.array(parts, np.int32),
+        combining_stage=combining_stage,
+        combining_leaves=combining_leaves,
     )
 
 

@@ -18,6 +18,12 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     c = counts(quality_counts, COLUMNS)
     return {
         "plain_word_count": c["plain_words"],
+        "plain_word_chars": c["plain_word_chars"],
+        "hash_count": c["hashes"],
+        "ellipsis_count": c["ellipses"],
+        "bullet_line_count": c["bullet_lines"],
+        "ellipsis_line_count": c["ellipsis_lines"],
+        "alpha_word_count": c["alpha_words"],
         "mean_plain_word_length": ratio(c["plain_word_chars"], c["plain_words"]),
         "hash_per_word": ratio(c["hashes"], c["words"]),
         "ellipsis_per_word": ratio(c["ellipses"], c["words"]),
@@ -30,10 +36,16 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
 
 FAMILY = Family(
     "gopher_quality",
-    1,
+    2,
     "Rae et al. 2021, appendix A1; datatrove 0.10.1, GopherQualityFilter",
     (
         Signal("plain_word_count", "words", "int64", "words with at least one character that is no punctuation"),
+        Signal("plain_word_chars", "characters", "int64", "characters of these"),
+        Signal("hash_count", "signs", "int64", "# signs"),
+        Signal("ellipsis_count", "signs", "int64", "... and … without overlaps"),
+        Signal("bullet_line_count", "lines", "int64", "lines that begin with • or - after white space"),
+        Signal("ellipsis_line_count", "lines", "int64", "lines that end in ... or … before white space"),
+        Signal("alpha_word_count", "words", "int64", "words with at least one letter"),
         Signal("mean_plain_word_length", "characters", "float64", "characters of plain words / plain words"),
         Signal("hash_per_word", "per word", "float64", "# signs / words"),
         Signal("ellipsis_per_word", "per word", "float64", "... and … without overlaps / words"),

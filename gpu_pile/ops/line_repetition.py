@@ -1,0 +1,236 @@
+"""line_repetition: paragraphs and lines that a document has more than once, and their characters.
+
+    line_repetition(text) = int64[n_docs, len(COLUMNS)]
+
+A piece is *duplicate* where it has occurred before (the first occurrence is not counted), *repeated* where it occurs
+elsewhere at all (every occurrence is counted). Lengths are in code points. For a document t:
+
+    paragraphs   re.split(r"\\n{2,}", t.strip());  blocks   t.split("\\n\\n")
+    lines        re.split(r"\\n+", t), not stripped: a line feed at the beginning or the end makes an empty line there
+    filled_lines the lines that are not empty;  nonblank_lines   those that are more than white space
+    dup_X, dup_X_chars                    duplicate ones among X, and their characters
+    X_chars                               characters of all blocks, of all nonblank lines
+    repeated_lines, repeated_line_chars   repeated ones among filled_lines
+
+Everything is counted exactly: equal hashes are compared (gpu_pile.repeats).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpu_pile import unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
+from gpu_pile.op import Op
+from gpu_pile.repeats import (
+    clear,
+    code_points,
+    find_span,
+    grown,
+    hash_bytes,
+    is_filled,
+    item_at,
+    new_table,
+    next_newline,
+    put,
+)
+
+Array = np.ndarray[Any, Any]
+
+COLUMNS = (
+    *("paragraphs", "dup_paragraphs", "dup_paragraph_chars"),
+    *("blocks", "dup_blocks", "dup_block_chars"),
+    *("lines", "dup_lines", "dup_line_chars"),
+    *("filled_lines", "repeated_lines", "repeated_line_chars"),
+    *("nonblank_lines", "dup_nonblank_lines", "dup_nonblank_line_chars", "nonblank_line_chars"),
+)
+
+line_repetition = Op(
+    "line_repetition",
+    version=1,
+    documents=(
+        " ",
+        "\n",
+        "\n\n",
+        "\n\n\n\n\n",
+        "\na",
+        "a\n",
+        "\na\n",
+        "a\na\n\na\n\n\na\n",
+        " \n\t\n \n\n\n\n \n",
+        "\u3000a\n\n\u2028b\n\n\na\x1c\n\n",
+        "x\r\n\r\nx\r\n\r\n\r\nx",
+        "hello world",
+        "one two one two three one two three four",
+        "a b c d e a b c d e a b c d e a b c d e",
+        "ab c d e f a bc d e f abc d e f g",  # equal when joined, not word by word
+        "a b c d ef g a b c de f g",
+        "b a b a b a",
+        "a b b a a b b a",  # ties: the first seen
+        "é è é è ü 漢字 é è é è ü 漢字 😀",
+        "word " * 70,
+        "the same line\nanother\nthe same line\n the same line\nthe same line",
+        "p q\n\np q\n\n\np q\n\n\n\np q",
+        " ".join(f"w{i % 37}" for i in range(400)),
+        " ".join(f"x{i}" for i in range(300)) + " " + " ".join(f"x{i}" for i in range(100, 130)),
+        "x" * 300 + " " + "x" * 300 + "\n" + "y" * 2000,
+        "e\u0301 é",
+        "a\x00b a\x00b",
+    ),
+)
+
+
+@line_repetition.reference
+def _reference(text: TextColumn) -> Array:
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+
+
+def _duplicates(pieces: Sequence[str]) -> tuple[int, int]:
+    seen: set[str] = set()
+    count = chars = 0
+    for p in pieces:
+        if p in seen:
+            count += 1
+            chars += len(p)
+        seen.add(p)
+    return count, chars
+
+
+def _reference_counts(t: str) -> list[int]:
+    lines = re.split("\n+", t)
+    filled = [x for x in lines if x]
+    nonblank = [x for x in lines if unicode.strip(x)]
+    again = Counter(filled)
+    repeated = [x for x in filled if again[x] > 1]
+    out = []
+    for pieces in (re.split("\n{2,}", unicode.strip(t)), t.split("\n\n"), lines):
+        out += [len(pieces), *_duplicates(pieces)]
+    out += [len(filled), len(repeated), sum(map(len, repeated))]
+    return [*out, len(nonblank), *_duplicates(nonblank), sum(map(len, nonblank))]
+
+
+_SPACE = unicode.SPACE
+
+
+@compiled
+def _stripped(data, start, end, stage, leaves):
+    """(start, end) of str.strip()."""
+    while start < end:
+        c, n = unicode.decode_at(data, start)
+        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+            break
+        start += n
+    while end > start:
+        i = end - 1
+        while data[i] & 0xC0 == 0x80:
+            i -= 1
+        c, n = unicode.decode_at(data, i)
+        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+            break
+        end = i
+    return start, end
+
+
+@compiled
+def _blank(data, start, end, stage, leaves):
+    """Whether there is nothing but white space."""
+    while start < end:
+        c, n = unicode.decode_at(data, start)
+        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+            return False
+        start += n
+    return True
+
+
+_PARAGRAPHS, _BLOCKS, _LINES = 0, 1, 2
+
+
+@compiled
+def _next_piece(data, i, end, how):
+    """(end of the piece that begins at i, beginning of the next one or -1)."""
+    while True:
+        i = next_newline(data, i, end)
+        if i == end:
+            return end, -1
+        j = i + 1
+        while j < end and data[j] == 10 and (how != _BLOCKS or j < i + 2):
+            j += 1
+        if how == _LINES or j >= i + 2:
+            return i, j
+        i = j
+
+
+@compiled
+def _pieces(data, start, end, how, stage, leaves, bounds, counts, table, clock, row, at):
+    """Count pieces and duplicate ones; of lines also filled, repeated and nonblank ones."""
+    mask = clear(table, clock, (end - start) // 32)
+    n = distinct = dup = dup_chars = 0
+    filled = repeated = repeated_chars = nonblank = dup_nonblank = dup_nonblank_chars = nonblank_chars = 0
+    i = start
+    while i >= 0:
+        stop, following = _next_piece(data, i, end, how)
+        if 2 * n + 2 > len(bounds):
+            bounds = np.concatenate((bounds, np.empty_like(bounds)))
+            counts = np.concatenate((counts, np.empty_like(counts)))
+        bounds[2 * n] = i
+        bounds[2 * n + 1] = stop
+        key = hash_bytes(data, i, stop)
+        s = find_span(table, clock, mask, key, data, bounds, 2, 1, n)
+        again = is_filled(table, clock, s)
+        chars = 0
+        if again:
+            first = item_at(table, s)
+            chars = code_points(data, i, stop)
+            dup += 1
+            dup_chars += chars
+            if stop > i:
+                repeated += 1 + (counts[first] == 1)
+                repeated_chars += chars * (1 + (counts[first] == 1))
+            counts[first] = 2
+        else:
+            put(table, clock, s, key, n)
+            counts[n] = 1
+            distinct += 1
+            if 2 * distinct >= mask:
+                table, mask = grown(table, clock, mask)
+        if how == _LINES:
+            filled += stop > i
+            if not _blank(data, i, stop, stage, leaves):
+                nonblank += 1
+                nonblank_chars += chars if again else code_points(data, i, stop)
+                if again:
+                    dup_nonblank += 1
+                    dup_nonblank_chars += chars
+        n += 1
+        i = following
+    row[at], row[at + 1], row[at + 2] = n, dup, dup_chars
+    if how == _LINES:
+        row[at + 3], row[at + 4], row[at + 5] = filled, repeated, repeated_chars
+        row[at + 6], row[at + 7], row[at + 8] = nonblank, dup_nonblank, dup_nonblank_chars
+        row[at + 9] = nonblank_chars
+    return bounds, counts, table
+
+
+@compiled
+def _count(data, offsets, stage, leaves, table, clock, out):
+    bounds, counts = np.empty(2048, np.int64), np.empty(1024, np.int32)
+    for d in range(len(offsets) - 1):
+        start, end = offsets[d], offsets[d + 1]
+        row = out[d]
+        a, b = _stripped(data, start, end, stage, leaves)
+        bounds, counts, table = _pieces(data, a, b, _PARAGRAPHS, stage, leaves, bounds, counts, table, clock, row, 0)
+        bounds, counts, table = _pieces(data, start, end, _BLOCKS, stage, leaves, bounds, counts, table, clock, row, 3)
+        bounds, counts, table = _pieces(data, start, end, _LINES, stage, leaves, bounds, counts, table, clock, row, 6)
+
+
+@line_repetition.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    _count(text.data, text.offsets, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, *new_table(), out)
+    return out

@@ -1,0 +1,213 @@
+"""word_repetition: word n-grams that a document has more than once, and their characters.
+
+    word_repetition(text) = int64[n_docs, len(COLUMNS)]
+
+Words are str.split(); lengths are in code points, of the words alone. For a document t:
+
+    words, word_chars    len(t.split()) and the sum of the words' lengths
+    top_N_count, top_N_chars       (N = 2, 3, 4) how often the most frequent n-gram of N words occurs, overlaps
+                                   included, and the length of its words; of equally frequent ones the first seen; 0
+                                   and 0 where t has fewer than N words
+    top_N_longest_chars            the length of the longest one of equally frequent ones
+    dup_N_chars                    (N = 5 to 10) going through t word by word: if the next N words, joined without
+                                   anything between them, have been seen on this walk, their characters count and the
+                                   walk goes on behind them, else one word further
+    again_N_chars                  (N = 5 to 10) words that lie in an n-gram that has occurred before, each word once,
+                                   and for each such n-gram as many spaces as it has words that were not counted yet,
+                                   N - 1 at most
+    repeated_N_chars, gram_N_chars (N = 5 to 10) all n-grams that occur more than once, and all n-grams, overlaps
+                                   counted as often as they occur
+
+Everything is counted exactly: equal hashes are compared (gpu_pile.repeats). A document may have 4 GiB at most.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpu_pile import unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
+from gpu_pile.op import Op
+from gpu_pile.repeats import (
+    all_gram_chars,
+    count_words,
+    gram_chars,
+    joined_duplicate_chars,
+    joined_places,
+    new_table,
+    number_words,
+    repeated_grams,
+    repeated_words,
+    split_words,
+    uncounted_chars,
+)
+
+Array = np.ndarray[Any, Any]
+
+TOP = (2, 3, 4)
+LONG = (5, 6, 7, 8, 9, 10)
+
+COLUMNS = (
+    *("words", "word_chars"),
+    *(f"top_{n}_{what}" for n in TOP for what in ("count", "chars", "longest_chars")),
+    *(f"{what}_{n}_chars" for n in LONG for what in ("dup", "again", "repeated", "gram")),
+)
+
+BYTES_MAX = 2**32
+
+word_repetition = Op(
+    "word_repetition",
+    version=1,
+    documents=(
+        " ",
+        "\n",
+        "\n\n",
+        "\n\n\n\n\n",
+        "\na",
+        "a\n",
+        "\na\n",
+        "a\na\n\na\n\n\na\n",
+        " \n\t\n \n\n\n\n \n",
+        "\u3000a\n\n\u2028b\n\n\na\x1c\n\n",
+        "x\r\n\r\nx\r\n\r\n\r\nx",
+        "hello world",
+        "one two one two three one two three four",
+        "a b c d e a b c d e a b c d e a b c d e",
+        "ab c d e f a bc d e f abc d e f g",  # equal when joined, not word by word
+        "a b c d ef g a b c de f g",
+        "b a b a b a",
+        "a b b a a b b a",  # ties: the first seen
+        "é è é è ü 漢字 é è é è ü 漢字 😀",
+        "word " * 70,
+        "the same line\nanother\nthe same line\n the same line\nthe same line",
+        "p q\n\np q\n\n\np q\n\n\n\np q",
+        " ".join(f"w{i % 37}" for i in range(400)),
+        " ".join(f"x{i}" for i in range(300)) + " " + " ".join(f"x{i}" for i in range(100, 130)),
+        "x" * 300 + " " + "x" * 300 + "\n" + "y" * 2000,
+        "e\u0301 é",
+        "a\x00b a\x00b",
+    ),
+)
+
+
+@word_repetition.reference
+def _reference(text: TextColumn) -> Array:
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+
+
+def _walk(words: Sequence[str], n: int) -> int:
+    seen: set[str] = set()
+    chars = i = 0
+    while i + n <= len(words):
+        joined = "".join(words[i : i + n])
+        if joined in seen:
+            chars += len(joined)
+            i += n
+        else:
+            seen.add(joined)
+            i += 1
+    return chars
+
+
+def _again(grams: Sequence[tuple[str, ...]], n: int) -> int:
+    seen: set[tuple[str, ...]] = set()
+    chars = counted = 0  # words of the next n-gram that were counted
+    for gram in grams:
+        if gram in seen:
+            chars += len("".join(gram[counted:])) + min(n - counted, n - 1)
+            counted = n
+        seen.add(gram)
+        counted = max(counted - 1, 0)
+    return chars
+
+
+def _reference_counts(t: str) -> list[int]:
+    words = unicode.split(t)
+    out = [len(words), sum(map(len, words))]
+    for n in (*TOP, *LONG):
+        grams = list(zip(*(words[k:] for k in range(n)), strict=False))
+        count = Counter(grams)
+        if n in TOP:
+            top, most = count.most_common(1)[0] if grams else ((), 0)
+            out += [most, len("".join(top)), max((len("".join(g)) for g in count if count[g] == most), default=0)]
+        else:
+            out += [_walk(words, n), _again(grams, n)]
+            out += [sum(len("".join(g)) for g in grams if count[g] > 1), sum(len("".join(g)) for g in grams)]
+    return out
+
+
+@compiled
+def _longest_gram(words, n, chars):
+    longest = 0
+    for i in range(words - n + 1):
+        longest = max(longest, chars[i + n] - chars[i])
+    return longest
+
+
+@compiled
+def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
+    room, words_room = 0, 0
+    packed = np.empty(0, np.uint8)
+    bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
+    ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
+    places, marks = np.empty(1, np.int32), np.empty(1, np.uint8)
+    for d in range(len(offsets) - 1):
+        start, end = offsets[d], offsets[d + 1]
+        row = out[d]
+        n_bytes = end - start
+        if n_bytes > room:
+            room = n_bytes
+            packed = np.empty(room + 16, np.uint8)
+        if n_bytes // 2 + 1 > words_room:
+            words = count_words(data, start, end, ascii_flags, stage, leaves)
+            if words > words_room:
+                words_room = words
+                bounds, chars = np.empty(words + 1, np.int64), np.empty(words + 1, np.int64)
+                ids, grams = np.empty(words, np.int32), np.empty(words, np.int32)
+                counts = np.empty(words, np.int32)
+                places, marks = np.empty(words, np.int32), np.empty(words, np.uint8)
+        words = split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, chars)
+        row[0], row[1] = words, chars[words]
+
+        _, table = number_words(words, packed, bounds, ids, counts, table, clock)
+        m = repeated_words(words, ids, counts, places, grams)
+        for n in range(2, 11):
+            m, best, most, longest, table = repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
+            if n <= 4:
+                at = 3 * n - 4
+                if n > words:
+                    row[at], row[at + 1], row[at + 2] = 0, 0, 0
+                else:
+                    if most == 1:
+                        longest = _longest_gram(words, n, chars)
+                    row[at], row[at + 1], row[at + 2] = most, chars[best + n] - chars[best], longest
+            else:
+                at = 4 * n - 9
+                row[at + 1] = uncounted_chars(n, places, m, grams, chars)
+                row[at + 2] = gram_chars(n, places, m, chars)
+                row[at + 3] = all_gram_chars(words, n, chars)
+
+        m, table = joined_places(words, packed, bounds, places, marks, table, clock)
+        for n in range(5, 11):
+            row[4 * n - 9], table = joined_duplicate_chars(
+                words, n, packed, bounds, chars, places, marks, m, table, clock
+            )
+
+
+@word_repetition.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    longest = int(np.diff(text.offsets).max(initial=0))
+    if longest > BYTES_MAX:
+        raise ValueError(
+            f"word_repetition counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
+            "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
+        )
+    u = unicode
+    _count(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, *new_table(), out)
+    return out

@@ -1,0 +1,101 @@
+"""Texts that repeat themselves in ways that random ones do not."""
+
+import random
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile import repeats
+from gpu_pile.ops.line_repetition import COLUMNS, line_repetition
+from gpu_pile.ops.word_repetition import COLUMNS as WORD_COLUMNS
+from gpu_pile.ops.word_repetition import word_repetition
+from gpu_pile.testing import assert_same_bits
+
+# words that are equal when joined, though they are not one by one, and words that differ late
+WORDS = [
+    "a",
+    "b",
+    "ab",
+    "ba",
+    "aab",
+    "aba",
+    "漢",
+    "漢字",
+    "seven77",
+    "eight888",
+    "x" * 15 + "1",
+    "x" * 15 + "2",
+    "x" * 50,
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), max_size=80), st.sampled_from([" ", "\n", "\n\n"]))
+def test_few_words(words, separator):
+    assert_same_bits(word_repetition, "cpu", [separator.join(words)], {})
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=20, max_size=60))
+def test_one_run_of_letters_cut_in_all_ways(lengths):
+    """Every n-gram is a run of the same letter: nearly all joined ones are equal, nearly no tuples of words are."""
+    assert_same_bits(word_repetition, "cpu", [" ".join("a" * n for n in lengths)], {})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(["", " ", "\t", "x", "y", " x", "\u2028"]), max_size=30))
+def test_lines(lines):
+    assert_same_bits(line_repetition, "cpu", ["\n".join(lines), "\n\n".join(lines), "\n\n\n".join(lines)], {})
+
+
+def test_tables_grow_and_are_used_again():
+    rng = random.Random(3)
+    many = [f"w{rng.randrange(30_000)}" for _ in range(40_000)]
+    text = " ".join(many) + "\n" + "\n".join(many[:9000]) + "\n" + " ".join(many[5000:9000])
+    for operation in (line_repetition, word_repetition):
+        assert_same_bits(operation, "cpu", ["a b a b", text, "a b a b", "", text[::-1]], {})
+
+
+def test_one_word_over_and_over_needs_little_memory():
+    table, clock = repeats.new_table()
+    n = 200_000
+    packed = np.frombuffer(b"word" * n + bytes(16), np.uint8)
+    bounds = np.arange(n + 1) * 4
+    ids, counts = np.empty(n, np.int32), np.empty(n, np.int32)
+    distinct, after = repeats.number_words(n, packed, bounds, ids, counts, table, clock)
+    assert distinct == 1
+    assert counts[0] == n
+    assert len(after) == len(table)
+
+
+def test_pieces_of_equal_hash_are_compared():
+    """find_span with one key for everything, as if all hashes collided."""
+    table, clock = repeats.new_table()
+    data = np.frombuffer(b"onetwoonetwo2", np.uint8)
+    bounds = np.array([0, 3, 6, 9, 13])
+    mask = repeats.clear(table, clock, 4)
+    slots = []
+    for item in range(4):
+        s = repeats.find_span(table, clock, mask, np.uint64(7), data, bounds, 1, 1, item)
+        slots.append(s)
+        if not repeats.is_filled(table, clock, s):
+            repeats.put(table, clock, s, np.uint64(7), item)
+    assert slots[2] == slots[0]
+    assert len(set(slots)) == 3
+
+
+def test_what_the_columns_say_of_one_text():
+    text = "p q\n\np q\n\n\nr\nr"
+    row = dict(zip(COLUMNS, line_repetition.run("reference", _column(text))[0].tolist(), strict=True))
+    row |= dict(zip(WORD_COLUMNS, word_repetition.run("reference", _column(text))[0].tolist(), strict=True))
+    assert (row["paragraphs"], row["dup_paragraphs"], row["dup_paragraph_chars"]) == (3, 1, 3)
+    assert (row["lines"], row["dup_lines"], row["dup_line_chars"]) == (4, 2, 4)
+    assert (row["repeated_lines"], row["repeated_line_chars"]) == (4, 8)
+    assert (row["top_2_count"], row["top_2_chars"]) == (2, 2)
+
+
+def _column(text):
+    from gpu_pile.columns import TextColumn
+
+    return TextColumn.from_documents([text])
