@@ -181,6 +181,8 @@ BUGS = {
     ("gather", "gather"): ("source[starts[d] + i]", "source[starts[d] + i - segment.lo]"),
     ("jaccard", "jaccard_segments"): ("lo < m && large[lo] == value", "lo < m"),
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
+    ("line_counts", "line_counts_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
+    ("line_counts", "line_counts_judge"): ("byte(3) == '-'", "byte(2) == '-'"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
     ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
     ("parse_lines", "count_line_feeds"): ("found += data[i] == '\\n';", "found += i && data[i] == '\\n';"),
