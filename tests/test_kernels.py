@@ -190,6 +190,10 @@ BUGS = {
     ("parse_lines", "parse_lines"): ("row % 2 == 0", "row == 0"),
     ("quality_counts", "quality_counts_segments"): ("lead && !ink && !after_space", "lead && !ink && space_before"),
     ("quality_counts", "quality_counts_join"): ("dots += part[HEAD_DOTS];", "dots = part[HEAD_DOTS];"),
+    ("repeats", "hash_spans"): ("atomicAdd((u64*)&chars[k], (u64)n);", "chars[k] = n;"),
+    ("repeats", "join_hashes"): ("* power(P, bounds[k + 1] - bounds[k])", "* power(P, 1)"),
+    ("repeats", "match_spans"): ("== lane) same = equal;", "== lane) same = !equal;"),
+    ("repeats", "number_items"): ("atomicAdd(&counts[numbers[i]], 1u);", "counts[numbers[i]] = 1;"),
     ("shingle_set", "write_shingles"): ("values[bounds[d] + i + j] = h[j];", "values[bounds[d] + i + j] = h[0];"),
     ("shingles", "count_words"): ("n += is_lead(data[i]) && word_starts(", "n += word_starts("),
     ("shingles", "count_characters"): ("n += is_lead(data[i]);", "n += data[i] < 0x80;"),
@@ -199,6 +203,13 @@ BUGS = {
     ("sketch", "fss_round"): ("find_empty(out + d * k,", "if (r == 2) return; find_empty(out + d * k,"),
     ("sketch", "affine32"): ("                    atomicMin(&out[segment.owner * k + at], least[j]);", ""),
     ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
+    ("word_repetition", "count_split_words"): ("n += is_lead(data[i])", "n += data[i] < 0x80"),
+    ("word_repetition", "find_split_words"): ("starts[word] = i;", "starts[word] = base;"),
+    ("word_repetition", "match_grams"): ("words[other + width - 1] == tail", "words[other + width - 2] == tail"),
+    ("word_repetition", "top_grams"): ("(NONE - (u32)i)", "(u32)i"),
+    ("word_repetition", "longest_top_grams"): ("|| counts[i] != best[d] >> 32", ""),
+    ("word_repetition", "measure_grams"): ("counted = width - back;", "counted = back;"),
+    ("word_repetition", "walk_grams"): ("known || (equals & (visited | open))", "known"),
 }  # fmt: skip
 
 
@@ -210,6 +221,7 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
+        "repeats": [OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],
     }.get(file) or [OPS[file]]
 
@@ -232,6 +244,29 @@ def check_all(operations, change):
             for segment in (None, 32):
                 with emulator.installed(change, segment=segment, optimize="-O0"):
                     assert_same_bits(operation, "cuda-emulated", [*operation.documents, *SEAMS], params)
+
+
+COLLISIONS = (
+    ("mix64(hash + (u64)owner * P) & (u64)mask", "3"),
+    ("hashes[other] == hash", "true"),
+    ("mix64((u64)head << 32 | tail) & (u64)mask", "3"),
+)
+
+
+@pytest.mark.parametrize("name", ["word_repetition"])
+def test_repetition_is_exact_when_all_hashes_are_equal(name):
+    used = set()
+
+    def change(source):
+        for old, new in COLLISIONS:
+            if old in source:
+                used.add(old)
+                source = source.replace(old, new)
+        return source
+
+    with emulator.installed(change):
+        assert_same_bits(OPS[name], "cuda-emulated", OPS[name].documents, {})
+    assert used
 
 
 # sanitizers
