@@ -183,6 +183,8 @@ BUGS = {
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
     ("line_counts", "line_counts_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
     ("line_counts", "line_counts_judge"): ("byte(3) == '-'", "byte(2) == '-'"),
+    ("line_repetition", "strip_documents"): ("atomicMin(&spans[2 * d], base + lowest(found))", "spans[2 * d] = base"),
+    ("line_repetition", "mark_inked"): ("(FULL, i < hi && is_lead(data[i])", "(FULL, i < hi && data[i] < 0x80"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
     ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
     ("parse_lines", "count_line_feeds"): ("found += data[i] == '\\n';", "found += i && data[i] == '\\n';"),
@@ -221,7 +223,7 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
-        "repeats": [OPS["word_repetition"]],
+        "repeats": [OPS["line_repetition"], OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],
     }.get(file) or [OPS[file]]
 
@@ -253,7 +255,7 @@ COLLISIONS = (
 )
 
 
-@pytest.mark.parametrize("name", ["word_repetition"])
+@pytest.mark.parametrize("name", ["line_repetition", "word_repetition"])
 def test_repetition_is_exact_when_all_hashes_are_equal(name):
     used = set()
 
