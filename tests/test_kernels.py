@@ -178,11 +178,18 @@ BUGS = {
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
     ("components", "components_link"): ("high = x < y ? y : x, low = x < y ? x : y;", "high = x, low = y;"),
     ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
+    ("c4_lines", "count_breaks"): ("n += is_lead(data[i])", "n += data[i] < 0x80"),
+    ("c4_lines", "find_breaks"): ("i + 1 < end && data[i + 1] == '\\n'", "i + 1 < hi && data[i + 1] == '\\n'"),
+    ("c4_lines", "c4_lines"): ("if (close > open) skip = close;", ""),
     ("doc_hash", "doc_hash_segments"): ("(u64)i / 8 + 1", "(u64)(i - segment.lo) / 8 + 1"),
     ("doc_hash", "doc_hash_finish"): ("n * LENGTH1", "n * LENGTH0"),
     ("gather", "gather"): ("source[starts[d] + i]", "source[starts[d] + i - segment.lo]"),
     ("jaccard", "jaccard_segments"): ("lo < m && large[lo] == value", "lo < m"),
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
+    ("line_counts", "line_counts_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
+    ("line_counts", "line_counts_judge"): ("byte(3) == '-'", "byte(2) == '-'"),
+    ("line_repetition", "strip_documents"): ("atomicMin(&spans[2 * d], base + lowest(found))", "spans[2 * d] = base"),
+    ("line_repetition", "mark_inked"): ("(FULL, i < hi && is_lead(data[i])", "(FULL, i < hi && data[i] < 0x80"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
     ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
     ("parse_lines", "count_line_feeds"): ("found += data[i] == '\\n';", "found += i && data[i] == '\\n';"),
@@ -190,6 +197,10 @@ BUGS = {
     ("parse_lines", "parse_lines"): ("row % 2 == 0", "row == 0"),
     ("quality_counts", "quality_counts_segments"): ("lead && !ink && !after_space", "lead && !ink && space_before"),
     ("quality_counts", "quality_counts_join"): ("dots += part[HEAD_DOTS];", "dots = part[HEAD_DOTS];"),
+    ("repeats", "hash_spans"): ("atomicAdd((u64*)&chars[k], (u64)n);", "chars[k] = n;"),
+    ("repeats", "join_hashes"): ("* power(P, bounds[k + 1] - bounds[k])", "* power(P, 1)"),
+    ("repeats", "match_spans"): ("== lane) same = equal;", "== lane) same = !equal;"),
+    ("repeats", "number_items"): ("atomicAdd(&counts[numbers[i]], 1u);", "counts[numbers[i]] = 1;"),
     ("shingle_set", "write_shingles"): ("values[bounds[d] + i + j] = h[j];", "values[bounds[d] + i + j] = h[0];"),
     ("shingles", "count_words"): ("n += is_lead(data[i]) && word_starts(", "n += word_starts("),
     ("shingles", "count_characters"): ("n += is_lead(data[i]);", "n += data[i] < 0x80;"),
@@ -204,6 +215,13 @@ BUGS = {
     ("witnesses", "witnesses_best"): ("atomicMax(&best[b[i]]", "atomicMin(&best[b[i]]"),
     ("witnesses", "witnesses_first"): ("atomicMin(&first[y], (u64)rank[x])", "atomicMin(&first[y], (u64)x)"),
     ("witnesses", "witnesses_choose"): ("&& first[x] == (u64)rank[y]", ""),
+    ("word_repetition", "count_split_words"): ("n += is_lead(data[i])", "n += data[i] < 0x80"),
+    ("word_repetition", "find_split_words"): ("starts[word] = i;", "starts[word] = base;"),
+    ("word_repetition", "match_grams"): ("words[other + width - 1] == tail", "words[other + width - 2] == tail"),
+    ("word_repetition", "top_grams"): ("(NONE - (u32)i)", "(u32)i"),
+    ("word_repetition", "longest_top_grams"): ("|| counts[i] != best[d] >> 32", ""),
+    ("word_repetition", "measure_grams"): ("counted = width - back;", "counted = back;"),
+    ("word_repetition", "walk_grams"): ("known || (equals & (visited | open))", "known"),
 }  # fmt: skip
 
 
@@ -215,6 +233,7 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
+        "repeats": [OPS["line_repetition"], OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],
     }.get(file) or [OPS[file]]
 
@@ -237,6 +256,29 @@ def check_all(operations, change):
             for segment in (None, 32):
                 with emulator.installed(change, segment=segment, optimize="-O0"):
                     assert_same_bits(operation, "cuda-emulated", [*operation.documents, *SEAMS], params)
+
+
+COLLISIONS = (
+    ("mix64(hash + (u64)owner * P) & (u64)mask", "3"),
+    ("hashes[other] == hash", "true"),
+    ("mix64((u64)head << 32 | tail) & (u64)mask", "3"),
+)
+
+
+@pytest.mark.parametrize("name", ["line_repetition", "word_repetition"])
+def test_repetition_is_exact_when_all_hashes_are_equal(name):
+    used = set()
+
+    def change(source):
+        for old, new in COLLISIONS:
+            if old in source:
+                used.add(old)
+                source = source.replace(old, new)
+        return source
+
+    with emulator.installed(change):
+        assert_same_bits(OPS[name], "cuda-emulated", OPS[name].documents, {})
+    assert used
 
 
 # sanitizers

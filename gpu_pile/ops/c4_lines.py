@@ -39,7 +39,10 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant, flag_tables, gather, sums_before
+from gpu_pile.kernel import launch_warps
 from gpu_pile.op import Op
+from gpu_pile.ops.line_counts import cut
 
 Array = np.ndarray[Any, Any]
 
@@ -101,6 +104,11 @@ c4_lines = Op(
         "'",
         "a b \"'.",
         "A b c.\n[1][2]\n[3] [4] [5] .",
+        "\n".join(f"a b {'c' * n}[citation needed][12] java[1]scr[edit]ipt{'.' * (n % 3)}" for n in range(32)),
+        "\n".join(f'a {"c" * n}. Mr. Lee: {"é" * n} "no.") - Then e.g. A. this! terms[7] of usage.' for n in range(32)),
+        "\n".join(f"a b {'c' * n} - - ! {'- ' * n} d? {'?' * n}. Or so.)'" for n in range(32)),
+        "a b c d e f g h i j k l m n op.\r\n",  # a line break that is cut in two where segments have 32 bytes
+        "a b c. [" + "1" * 70 + "] d.\na b c. [" + "1" * 70 + " d.\n" + "e " * 40 + "[2",
     ),
 )
 
@@ -473,3 +481,53 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
         *(kept_text, counts, out, bounds),
     )
     return (counts, out[:n].copy(), bounds) if kept_text else counts
+
+
+def _device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
+    """(bounds, first, owners) of str.splitlines() of each document, as line_counts.cut gives them."""
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
+    counts = xp.empty(segments.count, np.int64)
+    launch_warps("c4_lines", "count_breaks", segments.count, *documents, counts)
+    before = sums_before(xp, counts)
+    ends, begins, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
+    launch_warps("c4_lines", "find_breaks", segments.count, *documents, before, ends, begins, owners)
+    bounds, _, owners = cut(xp, text.offsets[:-1], text.offsets[1:], owners, ends, begins)
+    lines = bounds[:, 0] < text.offsets[1:][owners]  # nothing behind the last line break is no line
+    owners = owners[lines]
+    return bounds[lines], xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64)), owners
+
+
+@c4_lines.cuda
+def _cuda(xp: Any, text: TextColumn, kept_text: bool = False) -> Any:
+    bounds, first, owners = _device_lines(xp, text)
+    n = len(owners)
+    keys = constant(xp, _KEYS)
+    cleaned, verdicts = xp.empty(text.n_bytes, np.uint8), xp.empty(n, np.uint8)
+    lengths, spaces, sentences = (xp.empty(n, np.int64) for _ in range(3))
+    launch_warps(
+        "c4_lines", "c4_lines", n, text.data, text.offsets, bounds, owners, n, *flag_tables(xp), keys, len(keys),
+        cleaned, verdicts, lengths, spaces, sentences,
+    )  # fmt: skip
+
+    def sums(values: Array) -> Array:
+        return xp.diff(sums_before(xp, values.astype(np.int64))[first])
+
+    rejecting = (verdicts == COLUMNS.index("lorem")) | (verdicts == COLUMNS.index("curly"))
+    rejections = sums_before(xp, rejecting.astype(np.int64))
+    looked_at = rejections[:-1] == rejections[first[owners]]  # no line of the document before it
+    counts = xp.empty((len(text), len(COLUMNS)), np.int64)
+    counts[:, 0] = sums(looked_at)
+    for column in range(1, 9):
+        counts[:, column] = sums(looked_at & (verdicts == column))
+    kept = xp.flatnonzero(looked_at & (verdicts == COLUMNS.index("kept")))
+    counts[:, 9] = sums(looked_at * sentences)
+    if not kept_text:
+        return counts
+    owners = owners[kept]
+    first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
+    places = xp.arange(len(kept), dtype=np.int64)
+    skipped = xp.where(places == first[owners], spaces[kept], 0)  # the joined text is stripped
+    line_feeds = (places + 1 < first[owners + 1]).astype(np.int64)
+    data, offsets = gather(xp, cleaned, bounds[kept, 0] + skipped, lengths[kept] - skipped + line_feeds)
+    return counts, data, offsets[first]

@@ -36,6 +36,8 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant, flag_tables, sums_before
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -87,6 +89,7 @@ line_counts = Op(
         "read more",
         "\x85\n\u2028a.\x0b",
         " \n \n a. \n",
+        " " * 70 + "• " + "x" * 70 + " (...)" + " " * 70 + "\n* " + "é" * 70 + " read more" + "\t" * 70,
     ),
 )
 
@@ -233,4 +236,77 @@ def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     u = unicode
     _count(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, out)
+    return out
+
+
+def line_feeds(xp: Any, data: Array) -> Array:
+    """int64[n]: where the line feeds of device text are."""
+    n, size = len(data), 4096
+    segments = -(-n // size)
+    counts = xp.empty(segments, np.int64)
+    launch_warps("parse_lines", "count_line_feeds", segments, data, n, segments, size, counts)
+    before = sums_before(xp, counts)
+    feeds = xp.empty(int(before[-1]), np.int64)
+    launch_warps("parse_lines", "find_line_feeds", segments, data, n, segments, size, before, feeds)
+    return feeds
+
+
+def cut(xp: Any, starts: Array, stops: Array, owners: Array, ends: Array, begins: Array) -> tuple[Array, Array, Array]:
+    """Pieces of documents between separators, on the device.
+
+    Args:
+        starts, stops: int64[n_docs], where each document begins and ends.
+        owners, ends, begins: int64[n], of each separator, in order: its document, where the piece before it ends and
+            the one behind it begins.
+
+    Returns:
+        (bounds, first, owners): piece k goes from bounds[k, 0] to bounds[k, 1] and is of document owners[k]; document d
+        has the pieces first[d] .. first[d + 1], one more than separators.
+    """
+    n = len(starts)
+    first = xp.arange(n + 1, dtype=np.int64) + xp.searchsorted(owners, xp.arange(n + 1, dtype=np.int64))
+    bounds = xp.empty((len(owners) + n, 2), np.int64)
+    bounds[first[:-1], 0] = starts
+    bounds[first[1:] - 1, 1] = stops
+    before = xp.arange(len(owners), dtype=np.int64) + owners
+    bounds[before, 1] = ends
+    bounds[before + 1, 0] = begins
+    pieces = xp.arange(len(bounds), dtype=np.int64)
+    return bounds, first, xp.searchsorted(first[1:], pieces, side="right").astype(np.int64)
+
+
+def _marks() -> Array:
+    """uint32: a code point that is a bullet, and from bit 24 on a bit for each of RPS_, DCLM_ and NEMO_BULLETS."""
+    bits: dict[str, int] = {}
+    for i, bullets in enumerate((RPS_BULLETS, DCLM_BULLETS, NEMO_BULLETS)):
+        for c in bullets:
+            bits[c] = bits.get(c, 0) | 1 << (24 + i)
+    return np.array([ord(c) | b for c, b in bits.items()], np.uint32)
+
+
+_MARKS = _marks()
+
+
+@line_counts.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    feeds = line_feeds(xp, text.data)
+    documents = xp.searchsorted(text.offsets[1:], feeds, side="right").astype(np.int64)
+    bounds, first, owners = cut(xp, text.offsets[:-1], text.offsets[1:], documents, feeds, feeds + 1)
+    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
+    n = len(bounds)
+    chars = xp.zeros(n, np.int64)
+    inks = xp.empty((n, 2), np.int64)
+    inks[:, 0], inks[:, 1] = text.n_bytes, -1
+    flags, marks = flag_tables(xp), constant(xp, _MARKS)
+    launch_warps(
+        "line_counts", "line_counts_lines", segments.count, text.data, bounds, *segments.args, *flags, chars, inks
+    )
+    out = xp.zeros((len(text), len(COLUMNS)), np.int64)
+    launch_threads(
+        "line_counts", "line_counts_judge", n, text.data, bounds, owners, n, *flags, marks, len(marks), chars, inks, out
+    )
+    ascending = chars[xp.lexsort(xp.stack([chars, owners]))]  # within each document
+    third = first[1:] - 3
+    out[:, 3] = xp.where(third >= first[:-1], ascending[xp.maximum(third, 0)], 0)
+    out[:, 4] = ascending[first[1:] - 1]
     return out

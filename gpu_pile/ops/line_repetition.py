@@ -27,7 +27,11 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, flag_tables, sums_before
+from gpu_pile.kernel import launch_warps
 from gpu_pile.op import Op
+from gpu_pile.ops.line_counts import cut, line_feeds
+from gpu_pile.ops.word_repetition import hash_spans, number_spans
 from gpu_pile.repeats import (
     clear,
     code_points,
@@ -233,4 +237,74 @@ def _count(data, offsets, stage, leaves, table, clock, out):
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     _count(text.data, text.offsets, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, *new_table(), out)
+    return out
+
+
+def _device_stripped(xp: Any, text: TextColumn) -> tuple[Array, Array]:
+    """(starts, stops), int64[n_docs] both: what str.strip() leaves of each document."""
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    spans = xp.empty((len(text), 2), np.int64)
+    spans[:, 0], spans[:, 1] = text.n_bytes, -1
+    launch_warps(
+        "line_repetition", "strip_documents", segments.count, text.data, text.offsets, *segments.args,
+        *flag_tables(xp), spans,
+    )  # fmt: skip
+    empty = spans[:, 1] < 0
+    starts = text.offsets[:-1]
+    return xp.where(empty, starts, spans[:, 0]), xp.where(empty, starts, spans[:, 1])
+
+
+@line_repetition.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    starts, stops = text.offsets[:-1], text.offsets[1:]
+    feeds = line_feeds(xp, text.data)
+    n = len(feeds)
+    owners = xp.searchsorted(stops, feeds, side="right").astype(np.int64)
+    # runs of line feeds, each in one document
+    begins = xp.ones(n, bool)
+    begins[1:] = (feeds[1:] != feeds[:-1] + 1) | (owners[1:] != owners[:-1])
+    first_feeds = xp.flatnonzero(begins)
+    lengths = xp.diff(xp.concatenate((first_feeds, xp.full(1, n, np.int64))))
+    runs, run_owners = feeds[first_feeds], owners[first_feeds]
+
+    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+
+    def count(at: int, separators: tuple[Array, Array, Array, Array, Array]) -> tuple[Any, ...]:
+        """Fill three columns; returns (bounds, sums by document, characters, whether duplicate, whether repeated)."""
+        bounds, first, piece_owners = cut(xp, *separators)
+        hashes, chars = hash_spans(xp, text.data, bounds, 2, bounds[:, 1] - bounds[:, 0])
+        numbers, counts = number_spans(xp, text.data, bounds, 2, 1, piece_owners, hashes)
+        again = numbers != xp.arange(len(bounds), dtype=np.uint32)
+
+        def sums(values: Array) -> Array:
+            return xp.diff(sums_before(xp, values.astype(np.int64))[first])
+
+        out[:, at], out[:, at + 1], out[:, at + 2] = xp.diff(first), sums(again), sums(again * chars)
+        return bounds, sums, chars, again, counts[numbers] > 1
+
+    stripped_starts, stripped_stops = _device_stripped(xp, text)
+    inside = (lengths >= 2) & (runs >= stripped_starts[run_owners]) & (runs < stripped_stops[run_owners])
+    ends = runs + lengths
+    count(0, (stripped_starts, stripped_stops, run_owners[inside], runs[inside], ends[inside]))
+
+    run_of = sums_before(xp, begins.astype(np.int64))[1:] - 1
+    place = xp.arange(n, dtype=np.int64) - first_feeds[run_of]
+    pairs = (place % 2 == 0) & (place + 1 < lengths[run_of])
+    count(3, (starts, stops, owners[pairs], feeds[pairs], feeds[pairs] + 2))
+
+    bounds, sums, chars, again, repeated = count(6, (starts, stops, run_owners, runs, ends))
+    lengths = bounds[:, 1] - bounds[:, 0]
+    filled = lengths > 0
+    segments = Segments.of(xp, lengths, 16_384)
+    inked = xp.zeros(len(bounds), np.uint8)
+    launch_warps(
+        "line_repetition", "mark_inked", segments.count, text.data, bounds, *segments.args, *flag_tables(xp), inked
+    )
+    inked = inked > 0
+    columns = (
+        *(filled, filled & repeated, (filled & repeated) * chars),
+        *(inked, inked & again, (inked & again) * chars, inked * chars),
+    )
+    for at, values in enumerate(columns, 9):
+        out[:, at] = sums(values)
     return out

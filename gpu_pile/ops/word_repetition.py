@@ -18,7 +18,8 @@ Words are str.split(); lengths are in code points, of the words alone. For a doc
     repeated_N_chars, gram_N_chars (N = 5 to 10) all n-grams that occur more than once, and all n-grams, overlaps
                                    counted as often as they occur
 
-Everything is counted exactly: equal hashes are compared (gpu_pile.repeats). A document may have 4 GiB at most.
+Everything is counted exactly: equal hashes are compared (gpu_pile.repeats). A document may have 4 GiB at most, and on a
+GPU one call 2^30 words.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, flag_tables, gather, sums_before
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
 from gpu_pile.repeats import (
     all_gram_chars,
@@ -91,6 +94,7 @@ word_repetition = Op(
         "x" * 300 + " " + "x" * 300 + "\n" + "y" * 2000,
         "e\u0301 é",
         "a\x00b a\x00b",
+        "x" * 140 + " b c d e " + "x" * 139 + " xb c d e " + "x" * 140 + " b c d f",  # equal and nearly so, long
     ),
 )
 
@@ -199,15 +203,155 @@ def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
             )
 
 
-@word_repetition.cpu
-def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
-    longest = int(np.diff(text.offsets).max(initial=0))
+def _check_size(longest: int) -> None:
     if longest > BYTES_MAX:
         raise ValueError(
             f"word_repetition counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
             "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
         )
+
+
+@word_repetition.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    _check_size(int(np.diff(text.offsets).max(initial=0)))
     u = unicode
     _count(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, *new_table(), out)
+    return out
+
+
+NONE = 2**32 - 1
+"""On the device, the number of what is no item; NONE of kernels/repeats.cuh."""
+
+ITEMS_MAX = 2**30
+"""Items of one device table: slots and items are numbered in 32 bits."""
+
+
+def device_table(xp: Any, items: int) -> tuple[int, Array]:
+    """(mask, table): an empty table of kernels/repeats.cuh with room for this many items.
+
+    Raises:
+        ValueError: more than ITEMS_MAX.
+    """
+    if items > ITEMS_MAX:
+        raise ValueError(
+            f"one call on a GPU compares up to {ITEMS_MAX} words or lines, these texts have {items}; "
+            "call it on fewer documents at a time"
+        )
+    size = 1 << max(4, (2 * items - 1).bit_length())
+    return size - 1, xp.full(size, NONE, np.uint32)
+
+
+def device_numbers(xp: Any, slots: Array, table: Array) -> tuple[Array, Array]:
+    """(numbers, counts), uint32[n] both: the first item that equals each, and at that how many do; NONE of no item."""
+    n = len(slots)
+    counts = xp.zeros(n, np.uint32)
+    launch_threads("repeats", "number_items", n, table, n, slots, counts)
+    return slots, counts
+
+
+def hash_spans(xp: Any, data: Array, bounds: Array, step: int, lengths: Array) -> tuple[Array, Array]:
+    """(hashes uint64[n], characters int64[n]) of device spans data[bounds[k * step]:bounds[k * step + 1]]."""
+    n = len(lengths)
+    segments = Segments.of(xp, lengths, 16_384)
+    hashes, chars = xp.zeros(n, np.uint64), xp.zeros(n, np.int64)
+    launch_warps("repeats", "hash_spans", segments.count, data, bounds, step, *segments.args, hashes, chars)
+    return hashes, chars
+
+
+def number_spans(
+    xp: Any, data: Array, bounds: Array, step: int, width: int, owners: Array, hashes: Array
+) -> tuple[Array, Array]:
+    """device_numbers of the spans data[bounds[k * step]:bounds[k * step + width]], each among those of its document."""
+    n = len(owners)
+    mask, table = device_table(xp, n)
+    slots = xp.empty(n, np.uint32)
+    launch_threads("repeats", "match_spans", n, data, bounds, step, width, owners, hashes, n, mask, table, slots)
+    return device_numbers(xp, slots, table)
+
+
+def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array]:
+    """The words of all documents: (data, bounds, owners, first).
+
+    Word k is data[bounds[k]:bounds[k + 1]] and of document owners[k]; document d has first[d] .. first[d + 1].
+    """
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
+    counts = xp.empty(segments.count, np.int64)
+    launch_warps("word_repetition", "count_split_words", segments.count, *documents, counts)
+    before = sums_before(xp, counts)
+    starts, stops, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
+    launch_warps("word_repetition", "find_split_words", segments.count, *documents, before, starts, stops, owners)
+    data, bounds = gather(xp, text.data, starts, stops - starts)
+    return data, bounds, owners, before[segments.first]
+
+
+@word_repetition.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    docs = len(text)
+    if docs:
+        _check_size(int(xp.diff(text.offsets).max()))
+    data, bounds, owners, first = _device_words(xp, text)
+    n = len(owners)
+    hashes, word_chars = hash_spans(xp, data, bounds, 1, xp.diff(bounds))
+    chars = sums_before(xp, word_chars)
+    chars_sums = sums_before(xp, chars)
+    begin, end = first[:-1], first[1:]
+    out = xp.zeros((docs, len(COLUMNS)), np.int64)
+    out[:, 0], out[:, 1] = end - begin, chars[end] - chars[begin]
+
+    def sums(values: Array) -> Array:
+        return xp.diff(sums_before(xp, values)[first])
+
+    words, counts = number_spans(xp, data, bounds, 1, 1, owners, hashes)
+    grams = words
+    for width in range(2, 11):
+        mask, table = device_table(xp, n)
+        slots = xp.empty(n, np.uint32)
+        launch_threads("word_repetition", "match_grams", n, words, grams, counts, n, width, mask, table, slots)
+        grams, counts = device_numbers(xp, slots, table)
+        enough = end - begin >= width
+        if width in TOP:
+            best, longest = xp.zeros(docs, np.uint64), xp.zeros(docs, np.uint64)
+            launch_threads("word_repetition", "top_grams", n, owners, grams, counts, n, best)
+            launch_threads(
+                "word_repetition", "longest_top_grams", n, owners, grams, counts, chars, n, width, best, longest
+            )
+            most = (best >> np.uint64(32)).astype(np.int64)
+            place = xp.where(most > 0, NONE - (best & np.uint64(NONE)).astype(np.int64), begin)
+            place = xp.where(enough, place, 0)
+            out[:, 3 * width - 4] = xp.where(enough, xp.maximum(most, 1), 0)
+            out[:, 3 * width - 3] = xp.where(enough, chars[xp.minimum(place + width, n)] - chars[place], 0)
+            out[:, 3 * width - 2] = longest.astype(np.int64)
+        else:
+            repeated, again = xp.empty(n, np.int64), xp.empty(n, np.int64)
+            launch_threads("word_repetition", "measure_grams", n, grams, counts, chars, n, width, repeated, again)
+            out[:, 4 * width - 8] = sums(again)
+            out[:, 4 * width - 7] = sums(repeated)
+            # the sum of chars[i + width] - chars[i] over the n-grams
+            ends = chars_sums[end + 1] - chars_sums[xp.minimum(begin + width, n + 1)]
+            begins = chars_sums[xp.maximum(end - width + 1, 0)] - chars_sums[begin]
+            out[:, 4 * width - 6] = xp.where(enough, ends - begins, 0)
+
+    joined, joined_words = hashes.copy(), 1
+    for width in LONG:
+        launch_threads("repeats", "join_hashes", n, bounds, hashes, n, joined_words, width, joined)
+        joined_words = width
+        leaders, counts = number_spans(xp, data, bounds, 1, width, owners, joined)
+        places = xp.flatnonzero((leaders != NONE) & (counts[xp.minimum(leaders, max(n, 1) - 1)] > 1))
+        found = xp.empty(docs, np.int64)
+        launch_warps(
+            "word_repetition",
+            "walk_grams",
+            docs,
+            places,
+            leaders[places],
+            xp.searchsorted(places, first),
+            docs,
+            chars,
+            width,
+            xp.zeros(n, np.uint8),
+            found,
+        )
+        out[:, 4 * width - 9] = found
     return out
