@@ -4,7 +4,7 @@ Pieces are found again in an open table by a 64-bit key. The key of a word of up
 n-gram is (number of the (n - 1)-gram before, number of the last word): these are equal only for equal pieces. Other
 keys are hashes, and pieces of equal hash are compared, so a collision, by accident or by intent, changes nothing.
 Tables grow with the number of distinct pieces: a document of one word repeated needs a small one, and every step is
-linear in the text. Scratch memory of a document is at most 37 bytes a word and 32 to 96 bytes a distinct piece.
+linear in the text. Scratch memory of a document is at most 41 bytes a word and 32 to 96 bytes a distinct piece.
 
 A table is uint64[2 * slots]: a key, and clock | item. What another clock wrote counts as empty, so nothing is cleared
 between documents; `clock` is a uint64[1] whose upper half counts the uses of the table.
