@@ -4,7 +4,7 @@ Pieces are found again in an open table by a 64-bit key. The key of a word of up
 n-gram is (number of the (n - 1)-gram before, number of the last word): these are equal only for equal pieces. Other
 keys are hashes, and pieces of equal hash are compared, so a collision, by accident or by intent, changes nothing.
 Tables grow with the number of distinct pieces: a document of one word repeated needs a small one, and every step is
-linear in the text. Scratch memory of a document is at most 37 bytes a word and 32 to 96 bytes a distinct piece.
+linear in the text. Scratch memory of a document is at most 41 bytes a word and 32 to 96 bytes a distinct piece.
 
 A table is uint64[2 * slots]: a key, and clock | item. What another clock wrote counts as empty, so nothing is cleared
 between documents; `clock` is a uint64[1] whose upper half counts the uses of the table.
@@ -335,38 +335,34 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
 
 
 @compiled
-def joined_places(words, packed, bounds, places, marks, table, clock):
+def joined_places(words, packed, bounds, places, marks, slots, once, twice):
     """Where an n-gram of five words or more may begin that equals another when its words are joined.
 
     marks[i] is how many of the prefixes of 16, 32 and 48 bytes of what begins at word i also begin at another word;
     those that are longer than the rest of the text count too. Places are where marks[i] is not 0 or the next five words
-    are shorter than 16 bytes. packed is readable 16 bytes beyond its last word. Returns (how many places, table).
+    are shorter than 16 bytes. A prefix that no other word has may be taken for one that another has, never the other
+    way round: prefixes are looked up as single bits by their hashes.
+
+    Args:
+        packed: readable 16 bytes beyond its last word.
+        slots: scratch, an int32 a word. once, twice: scratch, uint64[n], n a power of two, two bits a word or more.
+
+    Returns:
+        how many places.
     """
-    mask = clear(table, clock, words)
-    distinct = found = 0
     for i in range(words):
-        start = bounds[i]
+        places[i] = i
         marks[i] = 0
-        if bounds[words] - start < 16:
-            marks[i] = _PREFIXES
-            continue
-        key = mix64((load_u64(packed, start) * _Q) ^ (load_u64(packed, start + 8) * _P))
-        s = find_key(table, clock, mask, key)
-        if is_filled(table, clock, s):
-            marks[i] = marks[item_at(table, s)] = 1
-        else:
-            put(table, clock, s, key, i)
-            distinct += 1
-            if 2 * distinct >= mask:
-                table, mask = grown(table, clock, mask)
-    for i in range(words):
-        places[found] = i
-        found += marks[i] > 0 or bounds[min(i + 5, words)] - bounds[i] < 16
-    for level in range(2, _PREFIXES + 1):
-        mask = clear(table, clock, found)
-        distinct = 0
+    found = words
+    for level in range(1, _PREFIXES + 1):
+        bits = 64
+        while bits < 16 * found and bits < 64 * len(once):
+            bits *= 2
+        once[: bits >> 6] = 0
+        twice[: bits >> 6] = 0
         for j in range(found):
             i = places[j]
+            slots[j] = -1
             if marks[i] != level - 1:
                 continue
             start = bounds[i]
@@ -374,18 +370,24 @@ def joined_places(words, packed, bounds, places, marks, table, clock):
                 marks[i] = _PREFIXES
                 continue
             key = np.uint64(0)
-            for k in range(start, start + 16 * level, 8):
+            for k in range(start, start + 16 * level, 16):
                 key = (key ^ load_u64(packed, k)) * _P
-                key ^= key >> np.uint64(29)
-            s = find_key(table, clock, mask, key)
-            if is_filled(table, clock, s):
-                marks[i] = marks[item_at(table, s)] = level
-            else:
-                put(table, clock, s, key, i)
-                distinct += 1
-                if 2 * distinct >= mask:
-                    table, mask = grown(table, clock, mask)
-    return found, table
+                key = (key ^ (key >> np.uint64(29)) ^ load_u64(packed, k + 8)) * _Q
+            s = home(key, bits - 1)
+            slots[j] = s
+            bit = np.uint64(1) << np.uint64(s & 63)
+            twice[s >> 6] |= once[s >> 6] & bit
+            once[s >> 6] |= bit
+        kept = 0
+        for j in range(found):
+            i = places[j]
+            s = slots[j]
+            if s >= 0:
+                marks[i] += (twice[s >> 6] >> np.uint64(s & 63)) & np.uint64(1)
+            places[kept] = i
+            kept += level > 1 or marks[i] > 0 or bounds[min(i + 5, words)] - bounds[i] < 16
+        found = kept
+    return found
 
 
 @compiled

@@ -67,7 +67,7 @@ ABBREVIATIONS = (
     *("adm", "bros", "co", "corp", "dr", "etc", "gen", "gov", "inc", "jr", "ltd", "messrs", "mr", "mrs", "ms", "no"),
     *("prof", "rep", "rev", "sen", "sr", "st", "vs", "jan", "feb", "apr", "aug", "sep", "sept", "oct", "nov", "dec"),
 )
-"""In lower case, without the full stop; eight bytes at most."""
+"""In lower case, without the full stop; seven bytes at most."""
 
 _ENDS = ".!?。！？"
 _CLOSING = "\"'”’)]}»」』"
@@ -100,6 +100,7 @@ c4_lines = Op(
         "Съешь ещё этих. Мягких французских булок! Да.\n你好。 世界！ 再见？ 好 好.",
         "One two three. \u3000- -- .\nOne two three. x",
         "A B C D. E. F. G h i.",
+        "I met \x00mr. Lee \x00. And \x00I. So\x00 it {\x00 is.\nI met \x00mr. Lee.",
         "etc. etc. Inc. abcdefghij. k l.",
         "'",
         "a b \"'.",
@@ -208,7 +209,7 @@ _CURLY, _J, _P, _V, _F, _K, _KELVIN = range(1, 8)
 
 
 def _abbreviation_keys() -> Array:
-    return np.array(sorted(int.from_bytes(a.encode(), "big") for a in ABBREVIATIONS), np.uint64)
+    return np.array([int.from_bytes(a.encode(), "big") | len(a) << 56 for a in ABBREVIATIONS], np.uint64)
 
 
 _KEYS = _abbreviation_keys()
@@ -361,7 +362,8 @@ def _ends_sentence(line, start, end, stage, leaves, keys):
         c, _ = unicode.decode_at(line, start)
         if unicode.table_value(stage, leaves, c) & _UPPER:
             return False
-    if ascii and end - start <= 8:
+    if ascii and end - start < 8:
+        key |= np.uint64(end - start) << np.uint64(56)
         for k in keys:
             if k == key:
                 return False

@@ -87,6 +87,7 @@ line_counts = Op(
         "a ... \nb. . .\nc . . . \t\nd…\ne…\u00a0\nf. ..\ng....\n. . .\n..\n...",
         "a [...]\nb (...)\nc […]\nd -»\ne read more..\nf READ MORE\ng Read more \nh read  more\nread more.\n»\n-»",
         "read more",
+        "\x00\n\x00• x\n\x00...\n...\x00\n\x00 read more\n*\x00",
         "\x85\n\u2028a.\x0b",
         " \n \n a. \n",
         " " * 70 + "• " + "x" * 70 + " (...)" + " " * 70 + "\n* " + "é" * 70 + " read more" + "\t" * 70,

@@ -62,7 +62,7 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 quality_counts = Op(
     "quality_counts",
-    version=1,
+    version=2,
     documents=(
         " ",
         "\n",
@@ -73,6 +73,7 @@ quality_counts = Op(
         "a\u00a0b\u3000c\u200bd",
         "the be to of and that have with the The thee",
         "the\x00 the, the",
+        "\x00be \x00\x00of",
         "# ## a#b",
         "....",
         "......",
@@ -200,7 +201,8 @@ def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):
                         plain_words += 1
                         plain_word_chars += length
                     alpha_words += word_flags & _ALPHA  # ALPHA is 1
-                    if 2 <= key_bytes <= 4:
+                    # a word that begins with NUL has the key of the rest of it
+                    if 2 <= key_bytes <= 4 and key >> np.uint64(8 * key_bytes - 8):
                         slot = (key * _SLOTS) >> np.uint64(60)
                         seen |= np.int64(stop_keys[slot] == key) << np.int64(slot)
                     length = word_flags = key_bytes = 0

@@ -50,6 +50,7 @@ DOCUMENTS = (
     "a" + "\u0323\u0302\u0345\u0315\u0301" * 30 + " b",
     "\u0301 x\u0301 .\u0301 \u0315\u0300",
     "x_y a-b it's U.S.A. e.g. (c)",
+    "\x00 \x00• x\n\x00\n\x00a\x00 \x00javascript",
     "ﬁ ǅ ǆ Ǆ ß ẞ Ⓐ ⓐ",
 )
 
@@ -86,6 +87,7 @@ def _reference(text: TextColumn) -> tuple[Array, Array]:
 
 
 _SPACE, _UPPER, _NUMERIC = unicode.SPACE, unicode.UPPER, unicode.NUMERIC
+_DROPPED = rps.DROPPED
 _BULLETS = np.array(sorted(map(ord, RPS_BULLETS)), np.int64)
 _JAVASCRIPT = np.frombuffer(b"javascript", np.uint8).copy()
 
@@ -103,7 +105,7 @@ def _count(data, offsets, ascii_flags, ascii_normal, tables, bullets, javascript
             row[:] = 0
             row[0] = chars
             upper = words = normal_chars = numeric = 0
-            first_c = last_c = 0
+            first_c, last_c = -1, 0
             ended = False
             while i < end and not ended:
                 start = i  # of a word, if one begins here
@@ -119,7 +121,7 @@ def _count(data, offsets, ascii_flags, ascii_normal, tables, bullets, javascript
                         digits += (f & _NUMERIC) != 0
                         last_c = np.int64(b)
                         word[o] = ascii_normal[b]
-                        o += word[o] != 0
+                        o += word[o] != _DROPPED
                         i += 1
                     else:
                         c, n = unicode.decode_at(data, i)
@@ -133,7 +135,7 @@ def _count(data, offsets, ascii_flags, ascii_normal, tables, bullets, javascript
                     letters += 1
                 chars += letters
                 if i > start:
-                    if first_c == 0:
+                    if first_c < 0:
                         first_c, n = unicode.decode_at(data, start)
                     n = o
                     if not ascii:

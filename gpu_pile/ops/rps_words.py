@@ -79,6 +79,7 @@ rps_words = Op(
         "an ass a cock and two girls one cup, two girls one cup! Asses ass-ass A.S.S. \U0001f595 \u00e9 ass",
         "one guy one jar one guy one",
         "x y x y x y z x y",
+        "\x00 \x00the \x00a a\x00 \x00ass \x00 \x00",
         "a b c d e f a b c d e f a b c d e",
         "A, b. C! a B c; a b - c",
         " ".join(f"w{i % 7}" for i in range(60)),
@@ -175,7 +176,9 @@ class _Phrases:
 
     def __init__(self, phrases: tuple[str, ...]) -> None:
         possible = [
-            p for p in phrases if not any(c in p for c in map(chr, range(33, 127)) if rps.ASCII_NORMAL[ord(c)] == 0)
+            p
+            for p in phrases
+            if not any(c in p for c in map(chr, range(33, 127)) if rps.ASCII_NORMAL[ord(c)] == rps.DROPPED)
         ]
         entries = [p.split(" ") for p in possible]
         words = sorted({w for e in entries for w in e})
@@ -321,7 +324,7 @@ def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, cha
                     break
                 digits += ascii[b] & _A_DIGIT != 0
                 packed[o] = ascii_normal[b]
-                o += packed[o] != 0
+                o += packed[o] != _DROPPED
                 i += 1
             else:
                 c, n = unicode.decode_at(data, i)
@@ -350,6 +353,7 @@ def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, cha
 
 
 _normal_word = rps.normal_word
+_DROPPED = rps.DROPPED
 
 
 @njit

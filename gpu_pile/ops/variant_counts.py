@@ -65,6 +65,7 @@ variant_counts = Op(
         "<?xml  version=",
         "漢字 かな 😀",
         "http://x",
+        "\x00... \x00the \x00\x00be \x00# a\x00 \x00",
         "https://",
         " ".join("a" * (i % 9 + 1) for i in range(100)),
     ),
@@ -117,7 +118,8 @@ _ASCII = np.array(
 
 
 def _keys(words: tuple[str, ...]) -> Array:
-    return np.array([int.from_bytes(w.encode(), "big") for w in words], np.uint64)
+    raw = [w.encode() for w in words]
+    return np.array([int.from_bytes(w, "big") | len(w) << 56 for w in raw], np.uint64)
 
 
 _STOP_KEYS, _SLOTS = _stop_table()
@@ -214,7 +216,9 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
                     if n_bytes <= 5:
                         first = data[i - n_bytes]
                         if first == 0x5B or first == 0x28 or first < 0x30 or first == 0xE2:
-                            row[5] += _has(symbol_keys, _key(data, i - n_bytes, i))
+                            row[5] += _has(
+                                symbol_keys, _key(data, i - n_bytes, i) | np.uint64(n_bytes) << np.uint64(56)
+                            )
                         elif 2 <= n_bytes <= 4 and first < 0x80:
                             same, lower = _is_stop(data, i - n_bytes, i, stop_keys)
                             row[1] += same

@@ -160,6 +160,7 @@ def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
     ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
     places, marks = np.empty(1, np.int32), np.empty(1, np.uint8)
+    once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
@@ -175,6 +176,10 @@ def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
                 ids, grams = np.empty(words, np.int32), np.empty(words, np.int32)
                 counts = np.empty(words, np.int32)
                 places, marks = np.empty(words, np.int32), np.empty(words, np.uint8)
+                bits = 1
+                while 64 * bits < 16 * words:
+                    bits *= 2
+                once, twice = np.empty(bits, np.uint64), np.empty(bits, np.uint64)
         words = split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, chars)
         row[0], row[1] = words, chars[words]
 
@@ -196,7 +201,7 @@ def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
                 row[at + 2] = gram_chars(n, places, m, chars)
                 row[at + 3] = all_gram_chars(words, n, chars)
 
-        m, table = joined_places(words, packed, bounds, places, marks, table, clock)
+        m = joined_places(words, packed, bounds, places, marks, counts, once, twice)
         for n in range(5, 11):
             row[4 * n - 9], table = joined_duplicate_chars(
                 words, n, packed, bounds, chars, places, marks, m, table, clock
