@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types format check clean
+.PHONY: help demo test lint types format check check-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -38,6 +38,9 @@ format: $(VENV)/.developing  ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 
 check: lint types test  ## what a change must pass
+
+check-gpu:  ## on a machine with a GPU: conformance, whole runs, compute-sanitizer, benchmarks; PYTHON=... CORPUS=folder
+	PYTHON=$(if $(filter-out python3,$(PYTHON)),$(PYTHON),$(if $(wildcard $(BIN)/python),$(BIN)/python,python3)) bash tools/check_gpu.sh
 
 clean:  ## remove the environment and the demo's run
 	rm -rf $(VENV) demo build dist

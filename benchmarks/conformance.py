@@ -3,7 +3,8 @@
     python benchmarks/conformance.py DOCS.jsonl OUT.jsonl [--backend cpu|cuda]
 
 DOCS has one JSON object a line with "id" and "text". A row of OUT is {"id", "gopher_quality": {"pass", "reason",
-"values"}, "gopher_repetition": ...}: what datatrove 0.10.1 gives when words are split at white space.
+"values"}, "gopher_repetition", "c4", "fineweb": likewise, "rps": {signal: value}}: what datatrove 0.10.1 gives when
+words are split at white space, and what RedPajama-Data v2 gives.
 """
 
 from __future__ import annotations
@@ -163,6 +164,29 @@ def c4(r: Row, text: str, kept: str, reason: str | None, long_paragraphs: bool) 
     return row
 
 
+RPS_ROUND = 8
+RPS_LINES = (
+    "ending_with_terminal_punctution_mark",
+    "javascript_counts",
+    "num_words",
+    "numerical_chars_fraction",
+    "start_with_bulletpoint",
+    "uppercase_letter_fraction",
+)
+
+
+def rps(r: Row, lines: list[Row]) -> Row:
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, RPS_ROUND)
+
+    row: Row = {name: rounded(value) for name, value in r.items() if name.startswith("rps_doc_")}
+    for name in RPS_LINES:
+        row[f"rps_lines_{name}"] = [[x["start"], x["end"], rounded(x[name])] for x in lines]
+    if not lines:
+        row["rps_lines_start_with_bulletpoint"] = [[0, 0, None]]
+    return row
+
+
 def rows(documents: Iterable[Row], backend: str = "auto") -> Iterator[Row]:
     """One row a document of {"id", "text"}."""
     documents = list(documents)
@@ -170,6 +194,9 @@ def rows(documents: Iterable[Row], backend: str = "auto") -> Iterator[Row]:
     table = gp.measure(texts, backend=backend)
     quality, repetition = reasons(table, "gopher"), reasons(table, "gopher_repetition")
     fineweb, c4_reasons, short = (reasons(table, name) for name in ("fineweb", "c4", "c4_paragraphs"))
+    lines: list[list[Row]] = [[] for _ in texts]
+    for line in gp.measure_lines(texts, backend=backend).to_pylist():
+        lines[line["text"]].append(line)
     kept = gp.keep_c4_lines(texts, backend=backend).to_pylist()
     for i, (document, r) in enumerate(zip(documents, table.to_pylist(), strict=True)):
         yield {
@@ -180,6 +207,7 @@ def rows(documents: Iterable[Row], backend: str = "auto") -> Iterator[Row]:
             "gopher_repetition": verdict(repetition[i], GOPHER_REPETITION_REASONS, repetition_values(r)),
             "fineweb": verdict(fineweb[i], FINEWEB_REASONS, fineweb_values(r)),
             "c4": c4(r, document["text"], kept[i], c4_reasons[i], short[i] is None),
+            "rps": rps(r, lines[i]),
         }
 
 

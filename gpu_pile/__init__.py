@@ -13,7 +13,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Deduplicated", "Run", "TextColumn", "dedupe", "keep_c4_lines", "measure", "open_run"]
+__all__ = ["Deduplicated", "Run", "TextColumn", "dedupe", "keep_c4_lines", "measure", "measure_lines", "open_run"]
 
 _WHERE = {
     "Deduplicated": "api",
@@ -22,6 +22,7 @@ _WHERE = {
     "dedupe": "api",
     "keep_c4_lines": "api",
     "measure": "api",
+    "measure_lines": "api",
     "open_run": "explore",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,18 @@ from gpu_pile.dedup.buckets import (
     distinct_pairs,
     equal_hashes,
 )
-from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
+from gpu_pile.dedup.clusters import connected_survivors
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.ops.c4_lines import c4_lines
+from gpu_pile.ops.components import components
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.jaccard import jaccard
+from gpu_pile.ops.rps_lines import COLUMNS as LINE_COLUMNS
+from gpu_pile.ops.rps_lines import rps_lines
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.ops.sketch_matches import sketch_matches
+from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.parallel import keep_freed_memory, run_tasks, worker_count
 
 Array = np.ndarray[Any, Any]
@@ -76,15 +80,38 @@ def measure(
     """
     here = device.place(backends.choose(backend))
     text = text_column(texts)
-    pieces = list(text.pieces(here.batch_bytes)) or [text]
-    parts: list[Any] = [None] * len(pieces)
-
-    def one(i: int) -> None:
-        with here.session():
-            parts[i] = _signals.compute(here.text(pieces[i]), signals)
-
-    run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
+    parts = _over_pieces(text, workers, here, lambda piece: _signals.compute(piece, signals))
     return pa.concat_tables(parts).combine_chunks()
+
+
+def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Table:
+    """RedPajama-Data v2's signals of single lines (gpu_pile.ops.rps_lines): a row a line, in the order of the texts.
+
+    Args: as of measure().
+
+    Returns:
+        text (int64, the row of its text), start and end (in code points, line feed included), then by their published
+        names without rps_lines_: ending_with_terminal_punctution_mark, start_with_bulletpoint (0 or 1), num_words,
+        javascript_counts (int64), uppercase_letter_fraction, numerical_chars_fraction (float64, 0 for an empty line).
+    """
+    here = device.place(backends.choose(backend))
+    parts = _over_pieces(text_column(texts), workers, here, lambda piece: tuple(map(device.to_host, rps_lines(piece))))
+    lengths = np.concatenate([np.diff(offsets) for _, offsets in parts])
+    rows = np.concatenate([counts for counts, _ in parts])
+    c = dict(zip(LINE_COLUMNS, rows.T, strict=True))
+    return pa.table(
+        {
+            "text": np.repeat(np.arange(len(lengths)), lengths),
+            "start": c["start"],
+            "end": c["end"],
+            "ending_with_terminal_punctution_mark": c["terminal"],
+            "start_with_bulletpoint": c["bullet"],
+            "num_words": c["words"],
+            "javascript_counts": c["javascript"],
+            "uppercase_letter_fraction": c["upper"] / (c["end"] - c["start"]),
+            "numerical_chars_fraction": c["numeric"] / np.maximum(c["normal_chars"], 1),
+        }
+    )
 
 
 def keep_c4_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Array:
@@ -95,17 +122,28 @@ def keep_c4_lines(texts: Any, *, backend: str = "auto", workers: int | None = No
     Returns:
         large_string[n]; of a text that the rules reject, the lines kept until then.
     """
-    backends.choose(backend)
-    text = text_column(texts)
-    pieces = list(text.pieces(PIECE_BYTES)) or [text]
-    parts: list[Any] = [None] * len(pieces)
+    here = device.place(backends.choose(backend))
+
+    def kept(piece: TextColumn) -> pa.Array:
+        _, data, offsets = c4_lines(piece, kept_text=True)
+        return TextColumn(device.to_host(data), device.to_host(offsets)).to_arrow()
+
+    return pa.concat_arrays(_over_pieces(text_column(texts), workers, here, kept))
+
+
+def _over_pieces(
+    text: TextColumn, workers: int | None, place: device.Place, function: Callable[[TextColumn], Any]
+) -> list[Any]:
+    """function's results for consecutive pieces of the text, each in the place, in their order, one at least."""
+    pieces = list(text.pieces(place.batch_bytes)) or [text]
+    results: list[Any] = [None] * len(pieces)
 
     def one(i: int) -> None:
-        _, data, offsets = c4_lines(pieces[i], kept_text=True)
-        parts[i] = TextColumn(data, offsets).to_arrow()
+        with place.session():
+            results[i] = function(place.text(pieces[i]))
 
     run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
-    return pa.concat_arrays(parts)
+    return results
 
 
 @dataclass(frozen=True)
@@ -155,15 +193,7 @@ class _Memory:
 
     def over_pieces(self, text: TextColumn, function: Any) -> list[tuple[Array, ...]]:
         """The arrays that the function gives for each piece, in host memory."""
-        pieces = list(text.pieces(self.place.batch_bytes)) or [text]
-        results: list[Any] = [None] * len(pieces)
-
-        def one(i: int) -> None:
-            with self.place.session():
-                results[i] = tuple(map(self.place.download, function(self.place.text(pieces[i]))))
-
-        run_tasks([lambda i=i: one(i) for i in range(len(pieces))], self.workers)  # type: ignore[misc]
-        return results
+        return _over_pieces(text, self.workers, self.place, lambda piece: tuple(map(device.to_host, function(piece))))
 
     def run(self) -> Deduplicated:
         fuzzy, n = self.fuzzy, self.n
@@ -221,14 +251,19 @@ class _Memory:
     def resolve(self, representative: Array, a: Array, b: Array, similarity: Array) -> Deduplicated:
         n = self.n
         rows = np.arange(n)
-        component = components(n, np.concatenate([a, rows]), np.concatenate([b, representative]))
+        place = self.place
+        with place.session():
+            ends = (place.upload(np.concatenate(x)) for x in ((a, rows), (b, representative)))
+            component = place.download(components(*ends, n=n))
         # a set of equal texts is one node, its representative: equal texts are equally long, the first one stays
         order = np.lexsort((rows, -np.diff(device.to_host(self.text.offsets))))
         rank = np.empty(n, np.int64)
         rank[order] = rows
         eligible = representative == rows
         if self.fuzzy.resolve == "witness":
-            kept, witness, at = witnesses(order, eligible, rank, a, b, similarity)
+            with place.session():
+                graph = map(place.upload, (order, eligible, rank, a, b, similarity))
+                kept, witness, at = map(place.download, witnesses(*graph))
         else:
             kept, witness, at = connected_survivors(order, eligible, component, a, b, similarity)
         node_witness = witness[representative]

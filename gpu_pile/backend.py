@@ -71,15 +71,10 @@ def choose(wanted: str = "auto") -> str:
 
 def cuda_missing() -> list[str]:
     """What the cuda backend lacks here, as sentences; [] where it is ready."""
-    from gpu_pile import op
-
     missing = []
     if not cuda_devices():
         missing.append("the CUDA driver reports no device")
-    for library in ("cupy", "cudf"):
+    for library in ("cupy", "cudf", "nvtx"):
         if importlib.util.find_spec(library) is None:
             missing.append(f"{library} is not installed (pip install 'gpu-pile[cu12]' or 'gpu-pile[cu13]')")
-    without = [name for name, o in op.load_all().items() if "cuda" not in o.implementations]
-    if without:
-        missing.append(f"these operations have no cuda implementation yet: {', '.join(without)}")
     return missing

@@ -23,8 +23,8 @@ Listing = tuple[list[str], list[list[Any]]]
 
 def signals() -> Listing:
     rows = [
-        [s.name, family.name, s.unit, s.dtype, "cpu", s.definition, s.source or family.source]
-        for family in _signals.families()
+        [s.name, family.name, s.unit, s.dtype, ", ".join(on), s.definition, s.source or family.source]
+        for family, on in ((f, _signals.backends(f)) for f in _signals.families())
         for s in family.signals
     ]
     return ["signal", "family", "unit", "type", "backends", "definition", "source"], rows
@@ -91,6 +91,6 @@ def doctor() -> Iterator[tuple[str, str]]:
     without = [name for name, o in op.load_all().items() if "cuda" not in o.implementations]
     if without:
         yield "no", f"operations without a cuda implementation in this version: {', '.join(without)}"
-    for library, use in (("altair", "charts"), ("pandas", "tables in notebooks")):
+    for library, use in (("ipywidgets", "sliders in notebooks"), ("pandas", "tables in notebooks")):
         if importlib.util.find_spec(library) is None:
             yield "no", f"{library} is not installed ({use}): pip install 'gpu-pile[notebook]'"

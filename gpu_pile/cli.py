@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
 import gpu_pile
 from gpu_pile import config as configuration
@@ -143,32 +144,115 @@ def show(
     doc_id: Annotated[list[int], typer.Argument(metavar="DOC_ID...", help="ids as in decisions/*.parquet")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a document")] = False,
 ) -> None:
-    """Text, signals, cluster, witness and every reason with its value, of some documents."""
+    """Text, signals with thresholds, cluster, every reason, and what differs from the witness, of some documents."""
     from gpu_pile.explore import open_run
 
     opened = open_run(run)
     for identifier in doc_id:
-        story = opened.document(identifier)
+        story = opened.story(identifier)
         if as_json:
-            out.print_json(json.dumps(story, ensure_ascii=False))
+            out.print(_json(story), markup=False)
+        else:
+            _show(identifier, story)
+
+
+def _show(identifier: int, story: dict[str, Any]) -> None:
+    verdict = "[green]kept[/]" if story["keep"] else "[red]removed[/]"
+    place = _safe(f"{story['shard']} line {story['line']}  {story['subset'] or '(no subset)'}")
+    out.print(f"[bold]{identifier}[/]  {place}  {verdict}")
+    for reason in story["reasons"]:
+        out.print(f"  [red]{_safe(reason['rule'])}[/] {_safe(reason['explanation'])}")
+    if story["witness"] is not None:
+        out.print(
+            f"  witness {story['witness']}, similarity {_number(story['similarity'])}, cluster {story['cluster']}"
+        )
+    elif story["cluster"] is not None:
+        out.print(f"  stays for cluster {story['cluster']}")
+    table = Table("signal", "value", "min", "max", "", box=None, padding=(0, 2))
+    failed = {reason["rule"] for reason in story["reasons"]}
+    for name, value in story["signals"].items():
+        rule = story["thresholds"].get(name, {})
+        bad = bool({f"{name}.min", f"{name}.max"} & failed)
+        mark = "[red]fails[/]" if bad else "passes" if rule else ""
+        bounds = (_number(rule[kind]) if kind in rule else "" for kind in ("min", "max"))
+        table.add_row(name, _number(value), *bounds, mark)
+    out.print(table)
+    if "difference" in story:
+        out.print(_marked([(s["kind"], s["text"]) for s in story["difference"]]))
+    else:
+        out.print(_safe(story["text"]), style="dim" if not story["keep"] else None)
+    out.print()
+
+
+def _marked(segments: list[tuple[str, str]]) -> Text:
+    """One text with marks: [-only in this document-] {+only in its witness+}, in colour on a terminal."""
+    from gpu_pile import difference
+    from gpu_pile.display import visible
+
+    around = {"removed": ("[-", "-]", "red"), "added": ("{+", "+}", "green")}
+    text = Text()
+    for kind, part in difference.shortened(segments):
+        before, after, style = around.get(kind, ("", "", "dim"))
+        text.append(f"{before}{visible(part)}{after}", style=style)
+    return text
+
+
+def _safe(text: str) -> str:
+    """Text from the corpus: no markup of rich, no control character that a terminal obeys."""
+    from gpu_pile.display import visible
+
+    return escape(visible(text))
+
+
+def _json(value: Any) -> str:
+    """JSON on one line; ASCII, so that nothing in a text can steer a terminal."""
+    return json.dumps(value)
+
+
+@app.command()
+def verify(
+    run: RunFolder,
+    everything: Annotated[bool, typer.Option("--all", help="every near duplicate, not a sample of 1,000")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="of the samples")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a check")] = False,
+) -> None:
+    """Check a finished run from its files alone, by other code: bytes, counts, witnesses, signals. Writes nothing."""
+    from gpu_pile.explore import open_run
+    from gpu_pile.verify import verify as check_run
+
+    bars = _Bars()
+    bars.begin("verify", sum(s.n_bytes for s in open_run(run).shards))
+    try:
+        checks = check_run(run, everything=everything, seed=seed, progress=lambda n: bars.advance("verify", n))
+    finally:
+        bars.close()
+    for check in checks:
+        if as_json:
+            out.print(_json(check.__dict__), markup=False)
             continue
-        verdict = "[green]kept[/]" if story["keep"] else "[red]removed[/]"
-        place = escape(f"{story['shard']} line {story['line']}  {story['subset'] or '(no subset)'}")
-        out.print(f"[bold]{identifier}[/]  {place}  {verdict}")
-        for reason in story["reasons"]:
-            out.print(f"  [red]{escape(reason['rule'])}[/] {escape(reason['explanation'])}")
-        if story["witness"] is not None:
-            out.print(
-                f"  witness {story['witness']}, similarity {_number(story['similarity'])}, cluster {story['cluster']}"
-            )
-        elif story["cluster"] is not None:
-            out.print(f"  stays for cluster {story['cluster']}")
-        table = Table("signal", "value", box=None, padding=(0, 2))
-        for name, value in story["signals"].items():
-            table.add_row(name, _number(value))
-        out.print(table)
-        out.print(escape(story["text"]), style="dim" if not story["keep"] else None)
-        out.print()
+        said = f"[red]{check.failed:,} wrong[/] of" if check.failed else "[green]ok[/],"
+        out.print(f"{check.name:<11} {said} {check.checked:,} checked: {escape(check.what)}")
+        for note in check.notes:
+            out.print(f"            [dim]{_safe(note)}[/]")
+        for example in check.examples:
+            out.print(f"            [red]{_safe(example)}[/]")
+    if any(check.failed for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="*.parquet, *.txt or *.tsv; anything there is replaced")
+    ],
+    what: Annotated[str, typer.Option("--what", metavar="keep|drop", help="which documents' ids")] = "keep",
+) -> None:
+    """Ids of the documents to keep or to drop: doc_id, shard and line, as Parquet or as text with tabs."""
+    from gpu_pile import exports
+
+    n = exports.export_ids(run, target, what)
+    out.print(f"{n:,} ids: {escape(str(target))}")
 
 
 def _number(value: float | int | None) -> str:

@@ -123,10 +123,29 @@ class Dedupe(Section):
     survivor: Survivor = Survivor()
 
 
+class Edit(Section):
+    """Changes of kept texts. Off by default: then every kept line leaves byte for byte as it came."""
+
+    c4_lines: list[str] = Field(
+        [],
+        description="subsets whose kept documents lose the lines that C4 drops, and citation marks; [all] for all",
+    )
+
+    def applies_to(self, subset: str) -> bool:
+        return "all" in self.c4_lines or subset in self.c4_lines
+
+
+EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
+"""What deciding needs to know about a document that is edited."""
+
+
 class Write(Section):
     level: int = Field(3, ge=-7, le=22, description="zstd level")
     threads: int = Field(0, ge=0, description="zstd threads for one shard; shards are written side by side anyway")
     checksum: bool = Field(True, description="add zstd's content checksum")
+    removed: bool = Field(
+        False, description="write the removed documents too, with their reasons, beside the kept ones"
+    )
 
 
 class Config(Section):
@@ -145,6 +164,7 @@ class Config(Section):
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()
     thresholds: Policy = Policy()
+    edit: Edit = Edit()
     write: Write = Write()
 
     @pydantic.model_validator(mode="after")
@@ -156,6 +176,9 @@ class Config(Section):
                 f"thresholds use {', '.join(sorted(missing))}, which measure.signals does not list; "
                 f"add {', '.join(needed)} to measure.signals"
             )
+        missing = set(EDIT_SIGNALS) - set(signals.names(self.measure.signals))
+        if self.edit.c4_lines and missing:
+            raise ValueError("edit.c4_lines needs the signals of c4; add c4 to measure.signals")
         return self
 
     @property

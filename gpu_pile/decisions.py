@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile.dedup.clusters import connected_survivors, witnesses
+from gpu_pile.dedup.clusters import connected_survivors
+from gpu_pile.ops.witnesses import witnesses
 
 Array = np.ndarray[Any, Any]
 

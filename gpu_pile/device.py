@@ -96,6 +96,16 @@ def gather(xp: Any, source: Array, starts: Array, lengths: Array) -> tuple[Array
     return data, offsets
 
 
+def heads(text: TextColumn, n_bytes: int) -> TextColumn:
+    """In host memory, the first n_bytes of each document on a GPU; documents that are in host memory as they are."""
+    if text.backend == "cpu":
+        return text
+    import cupy
+
+    data, offsets = gather(cupy, text.data, text.offsets[:-1], cupy.minimum(cupy.diff(text.offsets), n_bytes))
+    return TextColumn(to_host(data), to_host(offsets))
+
+
 def to_host(array: Any) -> np.ndarray[Any, Any]:
     """A NumPy array of what may be on a GPU."""
     return array if isinstance(array, np.ndarray) else array.get()
@@ -177,7 +187,10 @@ class Gpu(Place):
             raise BackendError(_failed(error)) from error
 
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
-        return self.cupy.asarray(array)
+        """Asynchronous from pinned memory: the array must stay as it is until the session has waited for something."""
+        out = self.cupy.empty(array.shape, array.dtype)
+        out.set(np.ascontiguousarray(array))
+        return out
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with self.session():

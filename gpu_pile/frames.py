@@ -64,7 +64,7 @@ def text_column(series: Any) -> TextColumn:
     width = np.int64 if child.type().id() == pylibcudf.TypeId.INT64 else np.int32
     start, n = column.offset(), column.size()
     offsets = _view(cupy, child.data(), start + n + 1, width, series)[start:]
-    first, last = (int(x) for x in offsets[[0, n]].get())
+    first, last = int(offsets[0]), int(offsets[n])
     data = _view(cupy, column.data(), last, np.uint8, series)[first:]
     return TextColumn(data, offsets if width is np.int64 and first == 0 else offsets.astype(np.int64) - first)
 

@@ -58,7 +58,7 @@ def run_until(context: Context, last: str) -> None:
             files.write_json(context.run.path / "run.json", describe(context))
         if name == last:
             break
-    files.write_json(context.run.path / "timings.json", context.stopwatch.stages)
+    files.write_json(context.run.path / "timings.json", {**context.timings(), **context.stopwatch.stages})
 
 
 def describe(context: Context) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 run.json                     resolved configuration, versions, every shard with its documents, bad lines, damage
 measured/<shard>.parquet     a row a document: position, subset, exact hash, sketch, signals
+histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a fixed grid
+samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
 pairs.parquet                verified pairs of near duplicates (doc_ids, similarity)
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
+reasons.parquet              documents and bytes by subset and by all reasons that they fail together
 kept/<shard>.jsonl.zst       the kept lines, byte for byte
+removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
+removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
@@ -23,6 +28,17 @@ from gpu_pile import files
 from gpu_pile.errors import DataError, UsageError
 
 DOC_ID_LINE_BITS = 40
+OUTPUTS = (
+    ("measured", ".parquet"),
+    ("histograms", ".parquet"),
+    ("samples", ".parquet"),
+    ("decisions", ".parquet"),
+    ("kept", ".jsonl.zst"),
+    ("removed", ".jsonl.zst"),
+    ("removed", ".parquet"),
+)
+"""Folders with a file a shard, and how the files' names end."""
+
 CLAIM = ".claim.json"
 """Written first, so that a run that was killed early is known as ours."""
 
@@ -46,11 +62,23 @@ class RunDir:
     def measured(self, shard: str) -> Path:
         return self.path / "measured" / f"{shard}.parquet"
 
+    def histogram(self, shard: str) -> Path:
+        return self.path / "histograms" / f"{shard}.parquet"
+
+    def sample(self, shard: str) -> Path:
+        return self.path / "samples" / f"{shard}.parquet"
+
     def decisions(self, shard: str) -> Path:
         return self.path / "decisions" / f"{shard}.parquet"
 
     def kept(self, shard: str) -> Path:
         return self.path / "kept" / f"{shard}.jsonl.zst"
+
+    def removed(self, shard: str) -> Path:
+        return self.path / "removed" / f"{shard}.jsonl.zst"
+
+    def removed_reasons(self, shard: str) -> Path:
+        return self.path / "removed" / f"{shard}.parquet"
 
     @property
     def pairs(self) -> Path:
@@ -59,6 +87,10 @@ class RunDir:
     @property
     def clusters(self) -> Path:
         return self.path / "clusters.parquet"
+
+    @property
+    def reasons(self) -> Path:
+        return self.path / "reasons.parquet"
 
     @property
     def scratch(self) -> Path:
@@ -114,7 +146,7 @@ class RunDir:
         """Remove the files of shards that are no longer among the inputs, and partial files; name the shards."""
         gone: set[str] = set()
         known = set(shard_names)
-        for folder, suffix in (("measured", ".parquet"), ("decisions", ".parquet"), ("kept", ".jsonl.zst")):
+        for folder, suffix in OUTPUTS:
             for file in sorted((self.path / folder).glob("*")):
                 if file.name.endswith(files.PARTIAL):
                     file.unlink()
@@ -147,3 +179,14 @@ def open_dir(path: str | Path) -> RunDir:
     if not isinstance(run, dict) or "shards" not in run:
         raise DataError(f"{folder / 'run.json'} is damaged: run the same gpu-pile command again")
     return RunDir(folder)
+
+
+def need(path: Path) -> Path:
+    """A file of a finished run.
+
+    Raises:
+        UsageError: it is not there: the run stopped before, or was made by a version that did not write it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: this run is not finished; go on with: gpu-pile run CONFIG")
+    return path

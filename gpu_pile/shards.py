@@ -37,6 +37,11 @@ Array = np.ndarray[Any, Any]
 SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.zstd", ".jsonl.gz")
 _NAME = re.compile(r"(.+?)\.jsonl(\.zst|\.zstd|\.gz)?")
 
+SEEK_SPACING = 4 * 2**20
+"""Places where reading can begin are remembered this many decompressed bytes apart, at least."""
+
+SEEK_POINTS_MAX = 20_000
+
 CHUNK = 128 * 1024
 """Bytes asked of a decoder at a time, always: so what comes before an error does not depend on the block size."""
 
@@ -191,10 +196,22 @@ class ShardReader:
     bad_lines:    (1-based line, reason) of lines over line_bytes_max
     identity:     BLAKE2b-256 of the file's bytes
     n_lines, stream_bytes: lines and bytes delivered
+    seek_points:  (byte of the file, byte of the decompressed stream) where a zstd frame begins, SEEK_SPACING apart
     compressed_bytes_read: of the file, also valid while reading
+
+    Args:
+        start: one of the seek points of the same file: reading begins there. Block.start counts as if from the
+            beginning; lines are numbered from there, the first one may be a part of a line, and there is no identity.
     """
 
-    def __init__(self, shard: Shard | Path, *, block_bytes: int = 16 * 2**20, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        shard: Shard | Path,
+        *,
+        block_bytes: int = 16 * 2**20,
+        limits: Limits | None = None,
+        start: tuple[int, int] = (0, 0),
+    ) -> None:
         self.path = shard.path if isinstance(shard, Shard) else Path(shard)
         self.limits = limits or Limits()
         self.block_bytes = block_bytes
@@ -207,17 +224,20 @@ class ShardReader:
         self.bad_lines: list[tuple[int, str]] = []
         self.identity = ""
         self.n_lines = 0
-        self.stream_bytes = 0
+        self.start, self.stream_bytes = start
+        self.seek_points: list[tuple[int, int]] = []
+        self._frame: int | None = None
         self.compressed_bytes_read = 0
 
     def __iter__(self) -> Iterator[Block]:
         try:
             with self.path.open("rb") as f:
-                self._file = _Hashed(f)
+                self._file = _Hashed(f, self.start)
                 yield from self._blocks()
-                self._file.hash_to(self._file.size)
                 self.compressed_bytes_read = self._file.size
-                self.identity = self._file.digest.hexdigest()
+                if not self.start:
+                    self._file.hash_to(self._file.size)
+                    self.identity = self._file.digest.hexdigest()
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
 
@@ -245,6 +265,12 @@ class ShardReader:
             except StopIteration:
                 got, ended = 0, True
             self.compressed_bytes_read = self._file.position
+            if self._frame is not None and not isinstance(got, _Problem):
+                place = (self._frame, self.stream_bytes + used)
+                far = not self.seek_points or place[1] - self.seek_points[-1][1] >= SEEK_SPACING
+                if far and len(self.seek_points) < SEEK_POINTS_MAX:
+                    self.seek_points.append(place)
+                self._frame = None
             if isinstance(got, _Problem):
                 skipping = False
                 if whole:  # the cut line behind them is lost
@@ -314,7 +340,9 @@ class ShardReader:
 
     def _decoder(self) -> _Decoder:
         head = self._file.peek(0, 64)
-        if head[:4] == _MAGIC or _is_skippable(head):
+        if self.start:
+            yield from self._zstd(self.start)
+        elif head[:4] == _MAGIC or _is_skippable(head):
             yield from self._zstd()
         elif head[:2] == b"\x1f\x8b":
             yield from self._gzip()
@@ -388,6 +416,7 @@ class ShardReader:
                     # an error loses what its call had decoded: go there again in smaller steps
                     reader = self._frame_reader(position, end)
                     _skip(reader, delivered)
+                    self._frame = None if delivered else position
                     try:
                         while n := reader.readinto(view[:step]):
                             delivered += n
@@ -415,13 +444,13 @@ def _skip(reader: Any, n: int) -> None:
 
 
 class _Hashed:
-    """A file whose bytes are hashed in order as they are read, each once."""
+    """A file whose bytes are hashed in order as they are read, each once; not at all when reading begins later."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, start: int = 0) -> None:
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
-        self.position = 0
-        self.hashed = 0
+        self.position = start
+        self.hashed = self.size if start else 0
         self.digest = hashlib.blake2b(digest_size=32)
 
     def peek(self, start: int, n: int) -> bytes:

@@ -129,18 +129,21 @@ class Policy(_Model):
             subsets, codes: names, and for each row the position of its subset among them.
 
         Returns:
-            (names of m rules such as "word_count.min", bool[n, m], float64[n, m] the signals' values)
+            (names of m rules such as "word_count.min", bool[n, m], float64[n, m] the signals' values); the rules are
+            those that some of these subsets have
         """
         by_subset = [self.rules_of(name) for name in subsets]
         names, marks, values = [], [], []
         for signal in self.signals():
-            value = table.column(signal).to_numpy(zero_copy_only=False).astype(np.float64)
+            value = table.column(signal).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
             for bound in ("min", "max"):
                 limits = np.array([_limit(rules.get(signal), bound) for rules in by_subset], np.float64)
+                required = np.array([bound == "min" and signal in r and r[signal].required for r in by_subset], bool)
+                if np.isnan(limits).all() and not required.any():
+                    continue
                 with np.errstate(invalid="ignore"):  # NaN, of a limit or of a value, compares as false: no failure
                     fails = value < limits[codes] if bound == "min" else value > limits[codes]
-                if bound == "min":
-                    required = np.array([signal in r and r[signal].required for r in by_subset], bool)
+                if required.any():
                     fails |= required[codes] & np.isnan(value)
                 names.append(f"{signal}.{bound}")
                 marks.append(fails)

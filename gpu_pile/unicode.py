@@ -13,6 +13,8 @@ The table is Unicode 14.0.0, that of Python 3.11. Class bits of a code point c:
     CASED       c.isupper() or c.islower() or c.istitle()
     IGNORABLE   str.lower() looks past c to find out whether a capital sigma ends a word
     DECIMAL     c.isdecimal(), which is \\d of Python's re
+    UTS18_WORD  \\w of the regex module: WORD without superscripts, fractions and the like, with combining marks,
+                joiners and circled letters
 
 Lower case is that of each code point by itself: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
 in one thing: a capital sigma at a word's end becomes the ordinary small sigma. U+0130 alone becomes two code points,
@@ -32,8 +34,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL = (
-    1 << i for i in range(11)
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD = (
+    1 << i for i in range(12)
 )
 
 DOTTED_CAPITAL_I = 0x130

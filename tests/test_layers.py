@@ -30,6 +30,27 @@ def test_operations_and_signals_know_no_files_and_no_thresholds(name):
     assert not [m for m in imports(SOURCES[name]) if m.startswith("gpu_pile.") and m.split(".")[1] in IO]
 
 
+SUMMARIES = below("histograms.py", "samples.py", "tally.py", "charts.py", "display.py", "difference.py")
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_summaries_and_pictures_know_no_files_and_no_thresholds(name):
+    assert not [m for m in imports(SOURCES[name]) if m.startswith("gpu_pile.") and m.split(".")[1] in IO]
+
+
+@pytest.mark.parametrize("name", below("verify.py"))
+def test_verification_uses_no_compiled_code(name):
+    """What it checks was made by compiled kernels: it names none, and runs operations by their references."""
+    seen = {m for m in imports(SOURCES[name]) if m.startswith("gpu_pile.")}
+    assert not [m for m in seen if m.split(".")[1] in {"native", "compiled", "samples", "histograms", "tally", "dedup"}]
+    runs = [n for n in ast.walk(SOURCES[name]) if isinstance(n, ast.Attribute) and n.attr == "run"]
+    assert all(
+        "reference" in ast.unparse(call)
+        for call in ast.walk(SOURCES[name])
+        if isinstance(call, ast.Call) and call.func in runs and call.args
+    )
+
+
 @pytest.mark.parametrize("name", below("dedup/", "decisions.py", "thresholds.py"))
 def test_decisions_never_see_text(name):
     seen = set(imports(SOURCES[name]))

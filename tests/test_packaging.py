@@ -68,4 +68,5 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
     )
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     needed = ["configs/thresholds/gopher.yaml", "configs/pile.yaml", "unicode_table.npz", "templates/report.html.j2"]
+    needed += ["word_lists/stop_words_en.txt", "word_lists/ldnoobw_en.txt", "word_lists/SOURCES.md"]
     assert {f"gpu_pile/{name}" for name in needed} <= set(names)

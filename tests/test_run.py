@@ -228,7 +228,7 @@ def test_the_same_command_again_does_nothing(demo_copy):
 def test_a_changed_threshold_redoes_only_decide_and_write(demo_copy):
     before = stamps(demo_copy)
     again(demo_copy, "thresholds.default={word_count: {min: 300}}")
-    assert changed(before, stamps(demo_copy)) == {"decisions", "kept"}
+    assert changed(before, stamps(demo_copy)) == {"decisions", "kept", "reasons.parquet"}
 
 
 def test_a_changed_similarity_redoes_dedupe_but_not_measure(demo_copy):
@@ -242,6 +242,13 @@ def test_a_lost_file_is_made_again(demo_copy, demo_run):
     (demo_copy / "kept" / "00.jsonl.zst").unlink(missing_ok=True)
     next((demo_copy / "measured").iterdir()).unlink()
     next((demo_copy / "decisions").iterdir()).unlink()
+    again(demo_copy)
+    assert results(demo_copy) == results(demo_run)
+
+
+@pytest.mark.parametrize("name", ["histograms/01.parquet", "samples/02.parquet", "reasons.parquet"])
+def test_a_lost_summary_is_made_again(demo_copy, demo_run, name):
+    (demo_copy / name).unlink()
     again(demo_copy)
     assert results(demo_copy) == results(demo_run)
 

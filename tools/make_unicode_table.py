@@ -11,8 +11,8 @@ import unicodedata
 import numpy as np
 
 # Bits of a code point's class; gpu_pile/unicode.py gives them their names and definitions.
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL = (
-    1 << i for i in range(11)
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD = (
+    1 << i for i in range(12)
 )
 
 # The two sets that datatrove 0.10.1 (utils/text.py) calls TERMINAL_PUNCTUATION and PUNCTUATION_SET.
@@ -44,6 +44,21 @@ def classes(c: str) -> int:
         | CASED * (c.isupper() or c.islower() or c.istitle())
         | IGNORABLE * is_case_ignorable(c)
         | DECIMAL * c.isdecimal()
+        | UTS18_WORD * is_uts18_word(c)
+    )
+
+
+OTHER_ALPHABETIC = [(0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189)]  # circled letters
+
+
+def is_uts18_word(c: str) -> bool:
+    """\\w of Unicode's UTS #18: alphabetic, marks, decimal digits, connectors, joiners."""
+    category = unicodedata.category(c)
+    return (
+        (c.isalnum() and category != "No")
+        or category in ("Mn", "Mc", "Me", "Pc")
+        or c in "\u200c\u200d"
+        or any(first <= ord(c) <= last for first, last in OTHER_ALPHABETIC)
     )
 
 

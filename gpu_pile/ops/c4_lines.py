@@ -15,8 +15,9 @@ Lines are str.splitlines(). For each line, in this order; the first test that ap
     policy          contains one of POLICY in lower case
     kept            otherwise
 
-Columns: lines (looked at), one of each of these, and `sentences`, those of the kept lines together. The kept text is
-"\\n".join(kept lines without citations).strip(); of a rejected document, what was kept until then.
+Columns: lines (looked at), one of each of these, `sentences`, those of the kept lines together, and `kept_bytes`, the
+UTF-8 bytes of the kept text. That is "\\n".join(kept lines without citations).strip(); of a rejected document, what was
+kept until then.
 
 Sentences: a line has one, and one more for every word that a further sentence follows. A word ends a sentence if,
 without the closing marks behind it, it ends with . ! or ? (or 。 ！ ？), and is neither one capital letter and a full
@@ -56,6 +57,7 @@ COLUMNS = (
     "policy",
     "kept",
     "sentences",
+    "kept_bytes",
 )
 
 WORD_CHARS_MAX = 1000
@@ -116,8 +118,8 @@ def _reference(text: TextColumn, kept_text: bool = False) -> Any:
     counts, kept = [], []
     for d in text.documents():
         row, lines = _reference_lines(d.decode())
-        counts.append(row)
         kept.append(unicode.strip("\n".join(lines)))
+        counts.append([*row[:-1], len(kept[-1].encode())])
     out = np.array(counts, np.int64).reshape(-1, len(COLUMNS))
     if not kept_text:
         return out
@@ -447,15 +449,17 @@ def _lines(data, offsets, ascii_flags, stage, leaves, anchors, keys, keep, count
             row[verdict] += 1
             if verdict == 8:
                 row[9] += _sentences(out, start, o, ascii_flags, stage, leaves, keys)
+                skip = start
+                if row[8] == 1:  # the joined text is stripped: a citation may have stood before a space
+                    while True:
+                        c, n = unicode.decode_at(out, skip)
+                        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+                            break
+                        skip += n
+                row[10] += o - skip + (row[8] > 1)
                 if keep:
                     total = o
-                    if start == first_kept:  # the joined text is stripped: a citation may have stood before a space
-                        skip = start
-                        while True:
-                            c, n = unicode.decode_at(out, skip)
-                            if unicode.table_value(stage, leaves, c) & _SPACE == 0:
-                                break
-                            skip += n
+                    if skip > start:
                         for k in range(start, total - (skip - start)):
                             out[k] = out[k + skip - start]
                         total -= skip - start
@@ -516,14 +520,16 @@ def _cuda(xp: Any, text: TextColumn, kept_text: bool = False) -> Any:
     counts[:, 0] = sums(looked_at)
     for column in range(1, 9):
         counts[:, column] = sums(looked_at & (verdicts == column))
-    kept = xp.flatnonzero(looked_at & (verdicts == COLUMNS.index("kept")))
     counts[:, 9] = sums(looked_at * sentences)
-    if not kept_text:
-        return counts
+    kept = xp.flatnonzero(looked_at & (verdicts == COLUMNS.index("kept")))
     owners = owners[kept]
     first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
     places = xp.arange(len(kept), dtype=np.int64)
     skipped = xp.where(places == first[owners], spaces[kept], 0)  # the joined text is stripped
     line_feeds = (places + 1 < first[owners + 1]).astype(np.int64)
-    data, offsets = gather(xp, cleaned, bounds[kept, 0] + skipped, lengths[kept] - skipped + line_feeds)
+    lengths = lengths[kept] - skipped + line_feeds
+    counts[:, 10] = xp.diff(sums_before(xp, lengths)[first])
+    if not kept_text:
+        return counts
+    data, offsets = gather(xp, cleaned, bounds[kept, 0] + skipped, lengths)
     return counts, data, offsets[first]

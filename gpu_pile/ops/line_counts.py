@@ -11,7 +11,8 @@ Lines are text.split("\\n"); a blank line is white space alone or empty; lengths
     longest_line_chars   length of the longest line
     ellipsis_lines       lines that end with ... or … when white space at the end is left out
 
-    rps_terminal_lines   likewise, with . ! ? or ”
+    rps_lines            lines, without an empty one at the end
+    rps_terminal_lines   as ellipsis_lines, with . ! ? or ”
     rps_bullet_lines     lines whose first character that is no white space is one of • ‣ ▶ ◀ ◦ ■ □ ▪ ▫ –
 
     dolma_bullet_lines   lines that begin with * or -
@@ -48,6 +49,7 @@ COLUMNS = (
     "third_line_chars",
     "longest_line_chars",
     "ellipsis_lines",
+    "rps_lines",
     "rps_terminal_lines",
     "rps_bullet_lines",
     "dolma_bullet_lines",
@@ -109,6 +111,7 @@ def _reference_counts(t: str) -> list[int]:
         lengths[2] if len(lengths) > 2 else 0,
         lengths[0],
         sum(s.endswith(("...", "…")) for s in stripped),
+        len(lines) - (lines[-1] == ""),
         sum(s.endswith((".", "!", "?", "”")) for s in stripped),
         sum(s.startswith(tuple(RPS_BULLETS)) for s in stripped),
         sum(x.startswith(("*", "-")) for x in lines),
@@ -191,21 +194,21 @@ def _count(data, offsets, ascii_flags, stage, leaves, out):
                 dots = after - first >= 3 and last_c == 0x2E and data[after - 2] == 0x2E and data[after - 3] == 0x2E
                 ellipsis = dots or last_c == 0x2026
                 row[5] += ellipsis
-                row[6] += last_c == 0x2E or last_c == 0x21 or last_c == 0x3F or last_c == 0x201D
+                row[7] += last_c == 0x2E or last_c == 0x21 or last_c == 0x3F or last_c == 0x201D
                 if first == start:
-                    row[8] += first_c == 0x2A or first_c == 0x2D
-                row[9] += last_c == 0x2026 and after == i
+                    row[9] += first_c == 0x2A or first_c == 0x2D
+                row[10] += last_c == 0x2026 and after == i
                 spaced = (
                     after - first >= 5
                     and (last_c == 0x2E and data[after - 2] == 0x20 and data[after - 3] == 0x2E)
                     and (data[after - 4] == 0x20 and data[after - 5] == 0x2E)
                 )
-                row[11] += ellipsis or spaced
+                row[12] += ellipsis or spaced
                 if first_c >= 0x2000 or first_c == 0x2A or first_c == 0x2D:
-                    row[7] += _is_one_of(first_c, _RPS)
-                    row[10] += _is_one_of(first_c, _DCLM)
-                    row[12] += _is_one_of(first_c, _NEMO)
-                row[13] += last_c == 0x2E or last_c == 0x3F or last_c == 0x21 or last_c == 0x22 or last_c == 0x27
+                    row[8] += _is_one_of(first_c, _RPS)
+                    row[11] += _is_one_of(first_c, _DCLM)
+                    row[13] += _is_one_of(first_c, _NEMO)
+                row[14] += last_c == 0x2E or last_c == 0x3F or last_c == 0x21 or last_c == 0x22 or last_c == 0x27
                 ends = ellipsis
                 if not ends and (last_c == 0x5D or last_c == 0x29):  # [...] […] (...)
                     n = after - first
@@ -221,10 +224,11 @@ def _count(data, offsets, ascii_flags, stage, leaves, out):
                     ends = after - first >= 3 and data[after - 2] == 0x2E and _reads_more(data, first, after - 2)
                 elif not ends and (last_c == 0x65 or last_c == 0x45):
                     ends = _reads_more(data, first, after)
-                row[14] += ends
+                row[15] += ends
             i += 1
         row[3] = third if lines > 2 else 0
         row[4] = longest
+        row[6] = lines - (end == offsets[d] or data[end - 1] == 10)
 
 
 @line_counts.cpu
@@ -305,4 +309,5 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     third = first[1:] - 3
     out[:, 3] = xp.where(third >= first[:-1], ascending[xp.maximum(third, 0)], 0)
     out[:, 4] = ascending[first[1:] - 1]
+    out[:, 6] = xp.diff(first) - (bounds[first[1:] - 1, 0] == text.offsets[1:])
     return out

@@ -136,8 +136,9 @@ def _cuda(xp: Any, text: TextColumn, kind: str = "word", width: int = 5) -> tupl
         "shingle_set", "write_shingles", segments.count, units, starts, *segments.args, width, bounds, values, owners,
         UNIT=unit,
     )  # fmt: skip
-    order = xp.lexsort(xp.stack([values, owners]))
-    values, owners = values[order], owners[order]
+    if len(values):
+        order = xp.lexsort(xp.stack([values, owners]))
+        values, owners = values[order], owners[order]
     first = xp.ones(len(values), bool)
     first[1:] = (values[1:] != values[:-1]) | (owners[1:] != owners[:-1])
     kept = sums_before(xp, first.astype(np.int64))

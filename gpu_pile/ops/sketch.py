@@ -211,7 +211,7 @@ def _cuda(
     how = METHODS[METHODS.index(method)]
     units, starts, unit = device_units(xp, text, kind)
     counts = shingle_counts(xp, starts, width)
-    out = xp.full((len(text), k), EMPTY, np.uint32)
+    out = xp.full((len(text), k), _NONE, np.uint32)
     segments = Segments.of(xp, counts, 8192)
     documents = (units, starts, *segments.args, width)
     if how == "affine32":
@@ -222,17 +222,17 @@ def _cuda(
     shared = 4 * (k + -(-k // 32))
     launch_warps("sketch", "fss", segments.count, *documents, constant(xp, s), k, out, shared=shared, UNIT=unit)
     # Documents of several segments have only had round 0: few are not full after it.
-    left = xp.flatnonzero((xp.diff(segments.first) > 1) & (out == EMPTY).any(axis=1))
+    left = xp.flatnonzero((xp.diff(segments.first) > 1) & (out == _NONE).any(axis=1))
     for r in range(1, 2 * k):
         if not len(left):
             break
         segments = Segments.of(xp, counts[left], 8192)
-        found = xp.full((len(left), k), EMPTY, np.uint32)
+        found = xp.full((len(left), k), _NONE, np.uint32)
         launch_warps(
             "sketch", "fss_round", segments.count, units, starts, *segments.args, width, left, r, int(s[r]), k, out,
             found, shared=shared, UNIT=unit,
         )  # fmt: skip
-        rows = xp.where(out[left] == EMPTY, found, out[left])
+        rows = xp.where(out[left] == _NONE, found, out[left])
         out[left] = rows
-        left = left[(rows == EMPTY).any(axis=1)]
+        left = left[(rows == _NONE).any(axis=1)]
     return out, counts

@@ -9,12 +9,16 @@ A family is declared as
     FAMILY = Family(name, version, source, signals=[Signal(...), ...], compute=function)
 
 where compute(counts) gets a function that runs an operation once per batch, and returns a dict of arrays by signal.
+
+Other packages add families: an installed package names one in the entry point group `gpu_pile.signals`, usually made by
+`from_function`. docs/plugins.md shows one.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.metadata
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +28,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gpu_pile.backend import BACKENDS
 from gpu_pile.columns import TextColumn
-from gpu_pile.device import to_host
+from gpu_pile.device import Place, to_host
 from gpu_pile.errors import ConfigError
-from gpu_pile.op import Op
+from gpu_pile.op import OPS, Op
 
 Array = np.ndarray[Any, Any]
-Counts = Callable[[Op, Sequence[str]], Mapping[str, Array]]
-"""counts(op, columns) -> the op's result by column name: int64[n_docs] each."""
+PLUGINS = "gpu_pile.signals"
+"""The group of entry points by which installed packages add families."""
+
+
+class Counts:
+    """What a family computes from: the text of a batch, and the operations' results for it, each computed once.
+
+    backend: an implementation by name, such as reference; None for where the text is.
+    """
+
+    def __init__(self, text: TextColumn, backend: str | None = None) -> None:
+        self.text, self.backend = text, backend
+        self.results: dict[str, Array] = {}
+
+    def __call__(self, op: Op, columns: Sequence[str]) -> dict[str, Array]:
+        """The result of an operation by column name: int64[n_docs] each."""
+        if op.name not in self.results:
+            self.results[op.name] = to_host(op(self.text) if self.backend is None else op.run(self.backend, self.text))
+        return {name: self.results[op.name][:, i] for i, name in enumerate(columns)}
 
 
 @dataclass(frozen=True)
@@ -62,7 +84,72 @@ def _registry() -> dict[str, Family]:
     for module in pkgutil.iter_modules(__path__):
         family = importlib.import_module(f"{__name__}.{module.name}").FAMILY
         found[family.name] = family
+    for entry in sorted(importlib.metadata.entry_points(group=PLUGINS), key=lambda e: (e.name, e.value)):
+        family = _plugin(entry)
+        taken = {s.name for f in found.values() for s in f.signals} | found.keys()
+        both = taken & {family.name, *(s.name for s in family.signals)}
+        if both:
+            raise ConfigError(
+                f"{_named(entry)} adds {', '.join(sorted(both))}, which there is already; "
+                "uninstall one of the packages, or rename the signal in it"
+            )
+        found[family.name] = family
     return found
+
+
+def _named(entry: importlib.metadata.EntryPoint) -> str:
+    package = f"package {entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
+    return f"{package}, entry point {PLUGINS}: {entry.name} = {entry.value},"
+
+
+def _plugin(entry: importlib.metadata.EntryPoint) -> Family:
+    try:
+        family = entry.load()
+    except Exception as error:  # whatever a foreign module raises when it is imported
+        raise ConfigError(
+            f"{_named(entry)} cannot be loaded ({type(error).__name__}: {error}); mend or uninstall it"
+        ) from error
+    if not isinstance(family, Family):
+        raise ConfigError(
+            f"{_named(entry)} is a {type(family).__name__}, expected a gpu_pile.signals.Family, "
+            "such as gpu_pile.signals.from_function gives"
+        )
+    return family
+
+
+def from_function(
+    name: str,
+    *,
+    unit: str,
+    definition: str,
+    source: str,
+    version: int,
+    function: Callable[[TextColumn], Any],
+    dtype: str = "float64",
+) -> Family:
+    """A family of one signal of this name that is a function of the text: language, a model's score, ...
+
+    Args:
+        name, unit, definition, source: what the signal is; shown by `gpu-pile list signals`.
+        version: raise it whenever a value may change; stored values of another version are then made again.
+        function: TextColumn of n documents -> n values, a NumPy or Arrow array; nulls where undefined. Called with
+            batches from several threads at once; a value must not depend on the other documents of the batch.
+        dtype: int64 or float64.
+    """
+    if dtype not in ("int64", "float64"):
+        raise ValueError(f"signal {name!r}: dtype is {dtype!r}, expected int64 or float64")
+
+    def compute(counts: Counts) -> Mapping[str, Any]:
+        values = function(Place().text(counts.text))
+        if isinstance(values, pa.ChunkedArray):
+            values = values.combine_chunks()
+        if not isinstance(values, pa.Array):
+            values = pa.array(np.asarray(values))
+        if len(values) != len(counts.text):
+            raise ValueError(f"signal {name!r} gave {len(values)} values for {len(counts.text)} documents")
+        return {name: values.cast(pa.int64() if dtype == "int64" else pa.float64())}
+
+    return Family(name, version, source, (Signal(name, unit, dtype, definition),), compute)
 
 
 def families() -> list[Family]:
@@ -97,6 +184,19 @@ def _chosen(wanted: Sequence[str] | None) -> tuple[list[Family], list[str]]:
     return list(chosen.values()), list(columns)
 
 
+def operations(family: Family) -> list[Op]:
+    """The operations that a family's values come from, by name; none for one that is a function of the text."""
+    counts = Counts(TextColumn.empty())
+    family.compute(counts)
+    return [OPS[name] for name in sorted(counts.results)]
+
+
+def backends(family: Family) -> list[str]:
+    """The backends that compute a family: those which all its operations have."""
+    having = [set(op.implementations) for op in operations(family)]
+    return [name for name in BACKENDS if all(name in h for h in having)] if having else ["cpu"]
+
+
 def check(wanted: Sequence[str]) -> None:
     """Raises ConfigError, with a suggestion, if a name is neither a family nor a signal."""
     _chosen(wanted)
@@ -113,24 +213,19 @@ def definition_versions(wanted: Sequence[str]) -> dict[str, Any]:
     return {"columns": columns, "families": {f.name: f.version for f in chosen}}
 
 
-def compute(text: TextColumn, wanted: Sequence[str] | None = None) -> pa.Table:
+def compute(text: TextColumn, wanted: Sequence[str] | None = None, backend: str | None = None) -> pa.Table:
     """A row a document, a column a signal: int64, or float64 with nulls.
 
     Args:
         text: n documents.
         wanted: names of families or signals; None for all.
+        backend: an implementation by name, such as reference; None for where the text is.
 
     Raises:
         ConfigError: an unknown name.
     """
     chosen, columns = _chosen(wanted)
-    results: dict[str, Array] = {}
-
-    def counts(op: Op, names_: Sequence[str]) -> dict[str, Array]:
-        if op.name not in results:
-            results[op.name] = to_host(op(text))
-        return {name: results[op.name][:, i] for i, name in enumerate(names_)}
-
+    counts = Counts(text, backend)
     values: dict[str, Any] = {}
     for family in chosen:
         values.update(family.compute(counts))

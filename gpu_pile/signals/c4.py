@@ -34,6 +34,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "c4_lorem_ipsum": c["lorem"],
         "c4_curly_bracket": c["curly"],
         "c4_sentence_count": c["sentences"],
+        "c4_kept_bytes": c["kept_bytes"],
         "third_longest_line_chars": counts(line_counts, LINE_COLUMNS)["third_line_chars"],
     }
 
@@ -49,6 +50,7 @@ FAMILY = Family(
         Signal("c4_lorem_ipsum", "0 or 1", "int64", '"lorem ipsum" in a line that no earlier test drops'),
         Signal("c4_curly_bracket", "0 or 1", "int64", "{ in a line that no earlier test drops"),
         Signal("c4_sentence_count", "sentences", "int64", "sentences of the kept lines"),
+        Signal("c4_kept_bytes", "bytes", "int64", "UTF-8 bytes of the kept lines, one line feed between them"),
         Signal("third_longest_line_chars", "characters", "int64", r'third-longest of text.split("\n"); 0 if fewer'),
     ),
     _compute,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpu_pile import files
 from gpu_pile.config import Config
 from gpu_pile.device import Place
 from gpu_pile.rundir import RunDir
@@ -84,12 +85,18 @@ class Context:
             yield entry
         self.progress.end(name)
 
-    def reader(self, shard: Shard) -> ShardReader:
+    def timings(self) -> dict[str, Any]:
+        """What the stages took, the last time that they did something."""
+        before = files.read_json(self.run.path / "timings.json") or {}
+        now = {name: entry for name, entry in self.stopwatch.stages.items() if entry.get("text_bytes")}
+        return {**before, **now}
+
+    def reader(self, shard: Shard, start: tuple[int, int] = (0, 0)) -> ShardReader:
         i = self.config.input
         limits = Limits(
             window_bytes_max=i.window_bytes_max, line_bytes_max=i.line_bytes_max, expansion_max=i.expansion_max
         )
-        return ShardReader(shard, block_bytes=self.batch_bytes, limits=limits)
+        return ShardReader(shard, block_bytes=self.batch_bytes, limits=limits, start=start)
 
     def blocks(self, stage: str, reader: ShardReader) -> Iterator[Block]:
         """The reader's blocks, timed as the stage's part "read", with progress."""

@@ -12,26 +12,33 @@ Columns, a row a good document:
     witness     uint64        the kept document that this one duplicates, else null
     similarity  float64       to the witness, else null (null also where resolve: connected knows none)
     cluster     uint64        smallest doc_id of its cluster of duplicates, else null
+    edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
+
+reasons.parquet counts documents by all that they fail together (see gpu_pile.tally).
+
+The same functions decide a trial of other thresholds (gpu_pile.explore), which writes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpu_pile import decisions, files, rundir
-from gpu_pile.config import Config
+from gpu_pile import decisions, files, rundir, tally
+from gpu_pile.config import EDIT_SIGNALS, Config
 from gpu_pile.parallel import run_tasks
 from gpu_pile.shards import Shard
 from gpu_pile.stages.context import Context
 from gpu_pile.stages.measure import ROW_GROUP
 from gpu_pile.stages.tables import row_groups, subset_codes
 
-VERSION = 1
+VERSION = 2
 
 Array = np.ndarray[Any, Any]
 
@@ -43,6 +50,7 @@ def decide_key(context: Context) -> str:
             "version": VERSION,
             "dedupe": context.run.state("dedupe")["key"],
             "thresholds": c.thresholds.key(),
+            "edit": c.edit.model_dump(),
             "survivor": c.dedupe.survivor.model_dump(),
             "resolve": c.dedupe.fuzzy.resolve,
         }
@@ -51,18 +59,22 @@ def decide_key(context: Context) -> str:
 
 def decide(context: Context) -> None:
     run, key = context.run, decide_key(context)
-    state = run.state("decide")
-    if state.get("key") == key and all(run.decisions(s.name).is_file() for s in context.shards):
+    outputs = [run.reasons, *(run.decisions(s.name) for s in context.shards)]
+    if run.state("decide").get("key") == key and all(p.is_file() for p in outputs):
         return
     run.forget("decide")
     with context.stage("decide") as entry:
         clustered = survivors(context)
         facts: dict[str, Any] = {}
+        tallies: dict[str, tally.Tally] = {}
 
         def one(shard: Shard) -> None:
-            facts[shard.name] = _decide_shard(context, shard, clustered)
+            tallies[shard.name] = tally.Tally()
+            facts[shard.name] = _decide_shard(context, shard, clustered, tallies[shard.name])
 
         run_tasks([lambda s=s: one(s) for s in context.shards], context.config.n_workers)  # type: ignore[misc]
+        with files.atomic(run.reasons) as partial:
+            pq.write_table(tally.merged(tallies[s.name].table() for s in context.shards), partial)
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
     run.set_state({"key": key, "shards": {s.name: facts[s.name] for s in context.shards}}, "decide")
 
@@ -75,8 +87,10 @@ def survivors(context: Context) -> decisions.Clustered:
     length = np.zeros(len(doc_id), np.int64)
     preferred = np.zeros(len(doc_id), np.int64)
     survivor = context.config.dedupe.survivor
-    columns = measured_columns(context.config, "text_bytes")
-    for shard in context.shards:
+    columns = measured_columns(context.config)
+    order = {name: i for i, name in enumerate(survivor.subsets)}
+
+    def one(shard: Shard) -> None:
         for table in row_groups(context, shard, columns):
             ids = identifiers(shard, table)
             lo, hi = np.searchsorted(doc_id, [ids[0], ids[-1] + np.uint64(1)]) if len(ids) else (0, 0)
@@ -87,15 +101,33 @@ def survivors(context: Context) -> decisions.Clustered:
             passing[lo:hi] = ~marks.any(axis=1)
             length[lo:hi] = chosen.column("text_bytes").to_numpy()
             names, codes = subset_codes(chosen)
-            order = {name: i for i, name in enumerate(survivor.subsets)}
             preferred[lo:hi] = np.array([order.get(n, len(order)) for n in names], np.int64)[codes]
+
+    if len(doc_id):
+        run_tasks([lambda s=s: one(s) for s in context.shards], context.config.n_workers)  # type: ignore[misc]
     preference = [preferred, -length] if survivor.prefer == "longest" else [preferred]
     return decisions.resolve(clusters, pairs, passing, preference, context.config.dedupe.fuzzy.resolve)
 
 
-def measured_columns(config: Config, *more: str) -> list[str]:
+def measured_columns(config: Config) -> list[str]:
     """What deciding needs of a measured table."""
-    return sorted({"line", "subset", *config.thresholds.signals(), *more})
+    edit = EDIT_SIGNALS if config.edit.c4_lines else ()
+    return sorted({"line", "subset", "text_bytes", *config.thresholds.signals(), *edit})
+
+
+def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:
+    """int64[n]: what editing takes away from each document of a measured table; 0 where it is not edited.
+
+    A document that C4 rejects altogether is not edited, should the thresholds keep it: there is no text of it that C4
+    would keep.
+    """
+    if not config.edit.c4_lines:
+        return np.zeros(len(table), np.int64)
+    subsets, codes = subset_codes(table)
+    chosen = np.array([config.edit.applies_to(name) for name in subsets], bool)[codes]
+    kept, lorem, curly = (table.column(name).to_numpy() for name in EDIT_SIGNALS)
+    gone = table.column("text_bytes").to_numpy() - kept
+    return np.where(keep & chosen & (lorem == 0) & (curly == 0), gone, 0)
 
 
 def identifiers(shard: Shard, table: pa.Table) -> Array:
@@ -109,18 +141,79 @@ def failures(table: pa.Table, config: Config) -> tuple[list[str], Array, Array]:
     return config.thresholds.evaluate(table, subsets, codes)
 
 
-def _decide_shard(context: Context, shard: Shard, clustered: decisions.Clustered) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Verdicts:
+    """What was decided about the n rows of a measured table.
+
+    table:      the rows: line, subset, text_bytes, signals
+    rules:      names of m rules; the last two are those of duplicates
+    marks:      bool[n, m], which rule each document fails
+    keep:       bool[n], whether it fails none
+    values:     float64[n, m], the value that the rule is about
+    at:         int64[d], the rows that are in a cluster; the others of its length are about them:
+    witness, cluster: uint64[d]; similarity: float64[d], 0 where unknown
+    """
+
+    shard: Shard
+    table: pa.Table
+    rules: list[str]
+    marks: Array
+    values: Array
+    at: Array
+    witness: Array
+    cluster: Array
+    similarity: Array
+    keep: Array
+
+
+def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> Iterator[Verdicts]:
+    """The verdicts of a shard, a row group at a time."""
+    for table in row_groups(context, shard, measured_columns(context.config)):
+        ids = identifiers(shard, table)
+        n = len(ids)
+        rules, marks, values = failures(table, context.config)
+        lo, hi = np.searchsorted(clustered.doc_id, [ids[0], ids[-1] + np.uint64(1)]) if n else (0, 0)
+        at = np.searchsorted(ids, clustered.doc_id[lo:hi])
+        duplicate = np.zeros((n, 2), bool)
+        duplicate[at, 0], duplicate[at, 1] = clustered.exact[lo:hi], clustered.near[lo:hi]
+        similarity = np.zeros((n, 2))
+        similarity[at] = clustered.similarity[lo:hi, None]
+        marks = np.concatenate([marks, duplicate], axis=1)
+        yield Verdicts(
+            shard,
+            table,
+            [*rules, decisions.EXACT, decisions.NEAR],
+            marks,
+            np.concatenate([values, similarity], axis=1),
+            at,
+            clustered.witness[lo:hi],
+            clustered.cluster[lo:hi],
+            clustered.similarity[lo:hi],
+            np.logical_not(marks.any(axis=1)),
+        )
+
+
+def _decide_shard(
+    context: Context, shard: Shard, clustered: decisions.Clustered, counted: tally.Tally
+) -> dict[str, Any]:
     kept_lines = hashlib.blake2b(digest_size=16)
     target = context.run.decisions(shard.name)
     kept = 0
-    with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
-        for table in row_groups(context, shard, measured_columns(context.config)):
-            decided = decide_table(shard, table, context.config, clustered)
-            keep = decided.column("keep").to_numpy()
-            kept_lines.update(table.column("line").to_numpy()[keep].tobytes())
-            kept += int(keep.sum())
+    with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer:
+        for found in verdicts(context, shard, clustered):
+            decided = decided_table(found, context.config)
+            kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
+            kept_lines.update(decided.column("edited_bytes").to_numpy()[found.keep].tobytes())
+            kept += int(found.keep.sum())
+            count(found, counted)
             writer.write_table(decided, row_group_size=ROW_GROUP)
     return {"kept": kept, "kept_lines": kept_lines.hexdigest()}
+
+
+def count(found: Verdicts, counted: tally.Tally) -> None:
+    """Add verdicts to a tally."""
+    text_bytes = found.table.column("text_bytes").to_numpy()
+    counted.add(found.table.column("subset"), found.rules, found.marks, found.keep, text_bytes)
 
 
 SCHEMA = pa.schema(
@@ -135,43 +228,45 @@ SCHEMA = pa.schema(
         ("witness", pa.uint64()),
         ("similarity", pa.float64()),
         ("cluster", pa.uint64()),
+        ("edited_bytes", pa.int64()),
     ]
 )
 
 
-def decide_table(shard: Shard, table: pa.Table, config: Config, clustered: decisions.Clustered) -> pa.Table:
-    """Decisions for the rows of one measured table (see the module)."""
-    ids = identifiers(shard, table)
-    n = len(ids)
-    rules, marks, values = failures(table, config)
-    lo, hi = np.searchsorted(clustered.doc_id, [ids[0], ids[-1] + np.uint64(1)]) if n else (0, 0)
-    at = np.searchsorted(ids, clustered.doc_id[lo:hi])
-    duplicate = np.zeros((n, 2), bool)
-    duplicate[at, 0], duplicate[at, 1] = clustered.exact[lo:hi], clustered.near[lo:hi]
+STORAGE: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["shard", "subset", "reasons.list.element"],
+    "column_encoding": {"doc_id": "DELTA_BINARY_PACKED", "line": "DELTA_BINARY_PACKED"},
+    "write_statistics": ["doc_id"],
+}
+"""Half the size and time of pyarrow's defaults, which build dictionaries of ids that never repeat."""
+
+
+def decided_table(found: Verdicts, config: Config) -> pa.Table:
+    """The rows of decisions/<shard>.parquet (see the module)."""
+    table, at = found.table, found.at
+    n = len(table)
+    has_witness = found.marks[:, -2] | found.marks[:, -1]
     similarity = np.zeros(n)
-    similarity[at] = clustered.similarity[lo:hi]
+    similarity[at] = found.similarity
     witness, cluster = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
-    witness[at], cluster[at] = clustered.witness[lo:hi], clustered.cluster[lo:hi]
+    witness[at], cluster[at] = found.witness, found.cluster
     in_cluster = np.zeros(n, bool)
     in_cluster[at] = True
-    has_witness = duplicate.any(axis=1)
-    reasons, reason_values = decisions.lists(
-        [*rules, decisions.EXACT, decisions.NEAR],
-        np.concatenate([marks, duplicate], axis=1),
-        np.concatenate([values, similarity[:, None], similarity[:, None]], axis=1),
-    )
+    reasons, reason_values = decisions.lists(found.rules, found.marks, found.values)
     return pa.table(
         [
-            pa.array(ids),
-            pa.array([shard.name], pa.string()).take(pa.array(np.zeros(n, np.int64))),
+            pa.array(identifiers(found.shard, table)),
+            pa.array([found.shard.name], pa.string()).take(pa.array(np.zeros(n, np.int64))),
             table.column("line"),
             table.column("subset"),
-            pa.array(~(marks.any(axis=1) | has_witness)),
+            pa.array(found.keep),
             reasons,
             reason_values,
             pa.array(witness, mask=~has_witness),
             pa.array(similarity, mask=~has_witness | (similarity == 0)),
             pa.array(cluster, mask=~in_cluster),
+            pa.array(edited_bytes(table, found.keep, config)),
         ],
         schema=SCHEMA,
     )

@@ -36,9 +36,9 @@ from gpu_pile.dedup.buckets import (
     distinct_pairs,
     equal_hashes,
 )
-from gpu_pile.dedup.clusters import components
 from gpu_pile.device import Place, to_host
 from gpu_pile.ops.band_keys import band_keys
+from gpu_pile.ops.components import components
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
@@ -47,7 +47,10 @@ from gpu_pile.shards import Block, Shard
 from gpu_pile.stages.context import Context
 from gpu_pile.stages.tables import Rows, doc_ids, parse_spans, scan, subset_codes
 
-VERSION = 1
+VERSION = 2
+
+SIMILARITY_BINS = 20
+"""Candidate pairs are counted by similarity in this many equal bins from 0 to 1."""
 
 Array = np.ndarray[Any, Any]
 
@@ -104,14 +107,12 @@ class _Dedupe:
                 self.read_again(np.zeros(total, bool), members, representatives)
                 members, representatives = self.checked(members, representatives)
             self.write([], members, representatives)
-            return self.facts(members, representatives, 0, 0)
+            return self.facts(members, representatives, np.zeros((2, SIMILARITY_BINS), np.int64))
         with part("dedupe", "buckets"):
             candidates = self.candidates(members, representatives)
         involved = np.zeros(total, bool)
-        n_candidates = 0
         for a, b in candidates():
             involved[a] = involved[b] = True
-            n_candidates += len(a)
         exact = self.config.fuzzy.verify == "exact"
         if exact:
             self.read_again(involved, members, representatives)
@@ -119,16 +120,20 @@ class _Dedupe:
         else:
             self.gather_sketches(involved)
         verified = []
+        counts = np.zeros((2, SIMILARITY_BINS), np.int64)
         for a, b in candidates():
             with part("dedupe", "compare"):
                 similarity = self.exact_similarity(a, b) if exact else self.sketch_similarity(a, b)
             found = similarity >= self.config.fuzzy.threshold
             verified.append((a[found], b[found], similarity[found]))
+            bins = np.minimum((similarity * SIMILARITY_BINS).astype(np.int64), SIMILARITY_BINS - 1)
+            counts += [np.bincount(x, minlength=SIMILARITY_BINS) for x in (bins, bins[found])]
         with part("dedupe", "clusters"):
             self.write(verified, members, representatives)
-        return self.facts(members, representatives, n_candidates, sum(len(v[0]) for v in verified))
+        return self.facts(members, representatives, counts)
 
-    def facts(self, members: Array, representatives: Array, candidates: int, verified: int) -> dict[str, Any]:
+    def facts(self, members: Array, representatives: Array, counts: Array) -> dict[str, Any]:
+        """What the report says; counts: int64[2, SIMILARITY_BINS], candidate and verified pairs by similarity."""
         fuzzy = self.config.fuzzy
         return {
             "documents": self.rows.total,
@@ -137,8 +142,12 @@ class _Dedupe:
             "rows": self.band_rows,
             "threshold": fuzzy.threshold,
             "verify": fuzzy.verify,
-            "candidate_pairs": candidates,
-            "verified_pairs": verified,
+            "candidate_pairs": int(counts[0].sum()),
+            "verified_pairs": int(counts[1].sum()),
+            "pairs_by_similarity": [
+                {"from": i / SIMILARITY_BINS, "to": (i + 1) / SIMILARITY_BINS, "candidates": int(c), "verified": int(v)}
+                for i, (c, v) in enumerate(counts.T)
+            ],
         }
 
     # exact
@@ -291,11 +300,12 @@ class _Dedupe:
         b = np.concatenate([v[1] for v in verified]) if verified else np.empty(0, np.int64)
         similarity = np.concatenate([v[2] for v in verified]) if verified else np.empty(0)
         nodes = np.unique(np.concatenate([a, b, members]))
-        component = components(
-            len(nodes),
-            np.searchsorted(nodes, np.concatenate([a, members])),
-            np.searchsorted(nodes, np.concatenate([b, representatives])),
-        )
+        place = self.context.place
+        with place.session():
+            ends = (
+                place.upload(np.searchsorted(nodes, np.concatenate(x))) for x in ((a, members), (b, representatives))
+            )
+            component = place.download(components(*ends, n=len(nodes)))
         identifiers = doc_ids(self.context, self.rows, nodes)
         representative = np.arange(len(nodes))
         representative[np.searchsorted(nodes, members)] = np.searchsorted(nodes, representatives)
@@ -374,18 +384,28 @@ class _ReadAgain:
                 return  # nothing more is wanted from this shard
 
     def process(self, block: Block) -> None:
-        owner, part = self.owner, self.owner.context.stopwatch.part
         lo, hi = np.searchsorted(self.start, [block.start, block.start + block.n_bytes])
         if hi > lo:
-            rows = self.first + self.wanted[lo:hi]
-            with owner.context.place.session():
+            self.keep(block, int(lo), int(hi))
+        block.release()
+
+    def keep(self, block: Block, lo: int, hi: int) -> None:
+        """What is wanted of documents lo .. hi; those that do not fit the place's memory together go in halves."""
+        context, rows = self.owner.context, self.first + self.wanted[lo:hi]
+        part = context.stopwatch.part
+        try:
+            with context.place.session():
                 with part("dedupe", "parse again"):
-                    text = parse_spans(owner.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
+                    text = parse_spans(context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
                 with part("dedupe", "shingle"):
                     self.keep_shingles(text, rows)
                 with part("dedupe", "digest"):
                     self.keep_digests(text, rows)
-        block.release()
+        except MemoryError:
+            if hi - lo == 1:
+                raise
+            self.keep(block, lo, (lo + hi) // 2)
+            self.keep(block, (lo + hi) // 2, hi)
 
     def keep_shingles(self, text: TextColumn, rows: Array) -> None:
         owner, fuzzy = self.owner, self.owner.config.fuzzy

@@ -12,6 +12,9 @@ Columns, a row a good document in the order of the lines:
     ...           int64 or float64, a column a signal
 
 A file's bytes do not depend on workers or batch_bytes: row groups have a fixed number of rows.
+
+On the way, two small files a shard are made for whoever looks at the run later: histograms/<shard>.parquet (see
+gpu_pile.histograms) and samples/<shard>.parquet (see gpu_pile.samples).
 """
 
 from __future__ import annotations
@@ -20,14 +23,14 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpu_pile import files, op, signals
+from gpu_pile import files, histograms, op, samples, signals
 from gpu_pile.columns import TextColumn
 from gpu_pile.device import Place, to_host
 from gpu_pile.errors import DataError
@@ -40,8 +43,8 @@ from gpu_pile.shards import Block, Shard
 from gpu_pile.stages.context import Context
 
 ROW_GROUP = 65_536
-FORMAT = 1
-"""Raised when the meaning of a measured file changes."""
+FORMAT = 2
+"""Raised when the meaning of a measured file, a histogram or a sample changes."""
 
 FIXED = ("line", "start", "length", "subset", "text_bytes", "hash_hi", "hash_lo", "shingles", "sketch")
 
@@ -93,8 +96,16 @@ def measure_text(text: TextColumn, config: Any, part: Any = None) -> dict[str, A
 
 
 Array = np.ndarray[Any, Any]
-Measured = tuple[pa.Table, list[tuple[int, str]], int]
-"""Rows of the good lines, (line, reason) of the bad ones, and the number of lines up to the last."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What came from whole lines: their documents with excerpts, cells int16[signals, documents], bad lines."""
+
+    table: pa.Table
+    cells: Array
+    bad: list[tuple[int, str]]
+    last_line: int
 
 
 class _Shard:
@@ -107,7 +118,12 @@ class _Shard:
         self.bad: list[tuple[int, str]] = []
         self.stopped: str | None = None
         self.rows: list[pa.Table] = []
+        self.cells: list[np.ndarray[Any, Any]] = []
         self.n_rows = 0
+        self.signals = signals.names(context.config.measure.signals)
+        self.subsets = histograms.Names()
+        self.histogram: list[pa.Table] = []
+        self.sample = samples.Sample(self.signals)
         self.writer: pq.ParquetWriter | None = None
 
     def open(self) -> Iterator[Block]:
@@ -119,12 +135,12 @@ class _Shard:
         self.reader = self.context.reader(self.shard)
         yield from self.context.blocks("measure", self.reader)
 
-    def process(self, block: Block) -> Measured:
+    def process(self, block: Block) -> _Measured:
         measured = self._measured(block.data[: block.n_bytes], block.first_line, block.start)
         block.release()
         return measured
 
-    def _measured(self, data: Array, first_line: int, start: int) -> Measured:
+    def _measured(self, data: Array, first_line: int, start: int) -> _Measured:
         """Measure whole lines; those that do not fit the place's memory together are measured in halves."""
         try:
             with self.context.place.session():
@@ -137,10 +153,15 @@ class _Shard:
                     f"{self.context.place.backend}; lower input.line_bytes_max to pass it over, or use --backend cpu"
                 ) from error
         first = self._measured(data[:cut], first_line, start)
-        second = self._measured(data[cut:], first[2], start + cut)
-        return pa.concat_tables([first[0], second[0]]), [*first[1], *second[1]], second[2]
+        second = self._measured(data[cut:], first.last_line, start + cut)
+        return _Measured(
+            pa.concat_tables([first.table, second.table]),
+            np.concatenate([first.cells, second.cells], axis=1),
+            [*first.bad, *second.bad],
+            second.last_line,
+        )
 
-    def _measured_at_once(self, data: Array, first_line: int, start: int) -> Measured:
+    def _measured_at_once(self, data: Array, first_line: int, start: int) -> _Measured:
         config, watch, place = self.context.config, self.context.stopwatch, self.context.place
         reused = {"padded": True, "out": _scratch(len(data))} if place.backend == "cpu" else {}
         with watch.part("measure", "parse"):
@@ -162,25 +183,33 @@ class _Shard:
             "subset": Place().text(parsed.subset).to_arrow().cast(pa.string()),
             **measure_text(parsed.text, config, lambda name: watch.part("measure", name)),
         }
+        table = pa.table(columns)
+        with watch.part("measure", "summarize"):
+            table = table.append_column("excerpt", samples.excerpts_of(parsed.text))
+            cells = [histograms.cells_of(histograms.numbers(table.column(name))) for name in self.signals]
         bad = [
             (int(line) + first_line + 1, explain(int(code), int(at), config.input.text_field))
             for line, code, at in zip(*bad_lines, strict=True)
         ]
-        return pa.table(columns), bad, first_line + parsed.n_lines
+        last_line = first_line + parsed.n_lines
+        return _Measured(table, np.array(cells, np.int16).reshape(len(cells), len(table)), bad, last_line)
 
-    def consume(self, result: Measured) -> bool:
-        table, bad, last_line = result
-        long_lines = [b for b in self.reader.bad_lines if b[0] <= last_line and b not in self.bad]
-        self.bad = sorted([*self.bad, *bad, *long_lines])
+    def consume(self, result: _Measured) -> bool:
+        table, cells = result.table, result.cells
+        long_lines = [b for b in self.reader.bad_lines if b[0] <= result.last_line and b not in self.bad]
+        self.bad = sorted([*self.bad, *result.bad, *long_lines])
         most = self.context.config.input.bad_lines_max
         if len(self.bad) > most:
             self._stop()
             line = self.bad[-1][0]
-            table = table.filter(pa.array(table.column("line").to_numpy() < line))
+            table = table.slice(0, int(np.searchsorted(table.column("line").to_numpy(), line)))
+            cells = cells[:, : len(table)]
         self.documents += len(table)
         self.text_bytes += int(np.sum(table.column("text_bytes").to_numpy()))
+        with self.context.stopwatch.part("measure", "summarize"):
+            self.sample.offer(table, list(cells))
         with self.context.stopwatch.part("measure", "store"):
-            self._store(table)
+            self._store(table.drop_columns(["excerpt"]), cells)
         return self.stopped is None
 
     def _stop(self) -> None:
@@ -192,16 +221,20 @@ class _Shard:
             f"documents from line {line} on were not read"
         )
 
-    def _store(self, table: pa.Table) -> None:
+    def _store(self, table: pa.Table, cells: np.ndarray[Any, Any]) -> None:
         self.rows.append(table)
+        self.cells.append(cells)
         self.n_rows += len(table)
         while self.n_rows >= ROW_GROUP:
-            whole = pa.concat_tables(self.rows)
-            self._write(whole.slice(0, ROW_GROUP))
-            self.rows = [whole.slice(ROW_GROUP)]
+            whole, all_cells = pa.concat_tables(self.rows), np.concatenate(self.cells, axis=1)
+            self._write(whole.slice(0, ROW_GROUP), all_cells[:, :ROW_GROUP])
+            self.rows, self.cells = [whole.slice(ROW_GROUP)], [all_cells[:, ROW_GROUP:]]
             self.n_rows = len(self.rows[0])
 
-    def _write(self, table: pa.Table) -> None:
+    def _write(self, table: pa.Table, cells: np.ndarray[Any, Any]) -> None:
+        self.histogram = [
+            histograms.merged([*self.histogram, histograms.count(self.signals, table, list(cells), self.subsets)])
+        ]
         if self.writer is None:
             self.writer = pq.ParquetWriter(
                 self.partial,
@@ -222,9 +255,18 @@ class _Shard:
                 self._stop()
         identity = self.reader.identity if self.stopped is None else file_identity(self.shard)
         if self.n_rows or self.writer is None:
-            self._write(pa.concat_tables(self.rows) if self.rows else empty_table(context))
+            nothing = np.empty((len(self.signals), 0), np.int16)
+            rows = pa.concat_tables(self.rows) if self.rows else empty_table(context)
+            self._write(rows, np.concatenate([nothing, *self.cells], axis=1))
         assert self.writer is not None
         self.writer.close()
+        sample = self.sample.table()
+        if sample is None:
+            sample = empty_table(context).select(["line", "subset", "text_bytes", *self.signals])
+            sample = sample.append_column("excerpt", pa.array([], pa.string()))
+        for path, table in ((context.run.histogram(name), self.histogram[0]), (context.run.sample(name), sample)):
+            with files.atomic(path) as partial:
+                pq.write_table(table, partial, compression="zstd")
         self.atomic.__exit__(None, None, None)
         stat = self.shard.path.stat()
         context.run.set_state(
@@ -236,6 +278,7 @@ class _Shard:
                 "text_bytes": self.text_bytes,
                 "lines": self.reader.n_lines,
                 "stream_bytes": self.reader.stream_bytes,
+                "seek_points": self.reader.seek_points,
                 "bad_lines": [{"line": line, "reason": reason} for line, reason in self.bad],
                 "stopped": self.stopped,
                 "damage": [asdict(d) for d in self.reader.damages],
@@ -297,7 +340,8 @@ def is_done(context: Context, shard: Shard, definition: str) -> bool:
     """Whether the measured file is there and was made from this shard's bytes by these definitions."""
     run = context.run
     state = run.state("measure", shard.name)
-    if state.get("definition") != definition or not run.measured(shard.name).is_file():
+    outputs = (run.measured(shard.name), run.histogram(shard.name), run.sample(shard.name))
+    if state.get("definition") != definition or not all(p.is_file() for p in outputs):
         return False
     stat = shard.path.stat()
     seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}

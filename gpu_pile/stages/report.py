@@ -1,8 +1,12 @@
-"""report: report.json, everything counted; report.html, the same for people. Both depend on the run's files alone."""
+"""report: report.json, everything counted; report.html, the same for people, with charts, times and some texts.
+
+report.html is one file without script or network, of a bounded size whatever the corpus: subsets, reasons, shards, bad
+lines and charts beyond a number are summed up or left to the tables of the run, names and texts are cut. What comes
+from the corpus is escaped, control characters are shown as pictures.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import jinja2
@@ -10,13 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
+from markupsafe import Markup
 
-from gpu_pile import files, subsets
+from gpu_pile import charts, files, histograms, signals, subsets, tally
 from gpu_pile.dedup.bands import candidate_probability
+from gpu_pile.display import visible
 from gpu_pile.rundir import RunDir
-from gpu_pile.shards import Shard
 from gpu_pile.stages.context import Context
-from gpu_pile.stages.tables import row_groups
+from gpu_pile.stages.tables import largest_clusters
+from gpu_pile.sweeps import figure, rule_bounds
 
 UNKNOWN = "(unknown)"
 """How a document's missing subset is called in the report."""
@@ -28,19 +35,34 @@ INTENDED_COPIES = (
 )
 
 
+SUBSETS_SHOWN = 60
+REASONS_SHOWN = 40
+OVERLAPS_SHOWN = 14
+SHARDS_SHOWN = 50
+CHARTS_MAX = 240
+CONFIG_MAX = 100_000
+NAME_MAX = 80
+LARGEST = 8
+READ_BYTES_MAX = 1e9
+"""Decompressed bytes of shards that are read for the texts of the largest clusters."""
+
+
 def report(context: Context) -> None:
     with context.stage("report"):
         content = build(context)
         run = context.run
         files.write_json(run.path / "report.json", content)
-        files.write_text(run.path / "report.html", render(content))
+        files.write_text(run.path / "report.html", render(content, pictures(context, content)))
 
 
 def build(context: Context) -> dict[str, Any]:
     """The content of report.json."""
-    tally = _Tally()
-    for shard in context.shards:
-        tally.add_shard(context, shard)
+    combinations = pq.read_table(context.run.reasons)
+    by_subset = tally.by_subset(combinations)
+    total = {
+        key: sum(s[key] for s in by_subset.values())
+        for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
+    }
     run = files.read_json(context.run.path / "run.json")
     dedupe = {k: v for k, v in context.run.state("dedupe").items() if k != "key"}
     if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:
@@ -57,13 +79,13 @@ def build(context: Context) -> dict[str, Any]:
         for b in context.run.state("measure", s["name"])["bad_lines"]
     ]
     return {
-        "documents": tally.total("documents"),
-        "text_bytes": tally.total("text_bytes"),
-        "kept_documents": tally.total("kept_documents"),
-        "kept_text_bytes": tally.total("kept_text_bytes"),
+        **total,
         "kept_file_bytes": sum(context.run.state("write", s.name)["bytes"] for s in context.shards),
-        "subsets": tally.by_subset(),
-        "reasons": tally.by_reason(),
+        "subsets": [_subset(name, counts) for name, counts in by_subset.items()],
+        "reasons": tally.by_reason(combinations),
+        "overlaps": [
+            {"reasons": [x, y], "documents": n} for (x, y), n in sorted(tally.overlaps(combinations).items()) if x < y
+        ],
         "dedupe": dedupe,
         "clusters": cluster_sizes(context.run),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
@@ -76,87 +98,14 @@ def build(context: Context) -> dict[str, Any]:
     }
 
 
-class _Tally:
-    """Counts by subset and reason, added up row group by row group."""
-
-    def __init__(self) -> None:
-        self.subset: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        self.reason: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-
-    def add_shard(self, context: Context, shard: Shard) -> None:
-        with pq.ParquetFile(context.run.decisions(shard.name)) as decided:
-            for i, measured in enumerate(row_groups(context, shard, ["text_bytes"])):
-                table = decided.read_row_group(i, columns=["subset", "keep", "reasons"])
-                self.add(table, measured.column("text_bytes").to_numpy())
-
-    def add(self, table: pa.Table, text_bytes: np.ndarray[Any, Any]) -> None:
-        keep = table.column("keep").to_numpy()
-        subset = table.column("subset").combine_chunks().dictionary_encode()
-        names = subset.dictionary.to_pylist()
-        code = subset.indices.to_numpy(zero_copy_only=False)
-        columns = {
-            "documents": np.ones(len(keep), np.int64),
-            "text_bytes": text_bytes,
-            "kept_documents": keep.astype(np.int64),
-            "kept_text_bytes": text_bytes * keep,
-        }
-        for key, values in columns.items():
-            for name, count in zip(names, _sums(code, values, len(names)), strict=True):
-                self.subset[name or UNKNOWN][key] += count
-        reasons = table.column("reasons").combine_chunks()
-        rule = pc.list_flatten(reasons).dictionary_encode()
-        rules = rule.dictionary.to_pylist()
-        row = pc.list_parent_indices(reasons).to_numpy()
-        alone = (pc.list_value_length(reasons).to_numpy() == 1)[row]
-        pair = code[row] * max(1, len(rules)) + rule.indices.to_numpy(zero_copy_only=False)
-        n = len(names) * max(1, len(rules))
-        counted = {
-            "documents": np.ones(len(row), np.int64),
-            "text_bytes": text_bytes[row],
-            "documents_only_this": alone.astype(np.int64),
-        }
-        for key, values in counted.items():
-            for p, count in enumerate(_sums(pair, values, n)):
-                if rules:
-                    self.reason[rules[p % len(rules)], names[p // len(rules)] or UNKNOWN][key] += count
-
-    def total(self, key: str) -> int:
-        return sum(s[key] for s in self.subset.values())
-
-    def by_subset(self) -> list[dict[str, Any]]:
-        rows = []
-        for name, counts in sorted(self.subset.items(), key=lambda item: (-item[1]["text_bytes"], item[0])):
-            published = subsets.find(name)
-            rows.append(
-                {
-                    "subset": name,
-                    **counts,
-                    "pile_epochs": published.epochs if published else None,
-                    "pile_weight": published.weight if published else None,
-                }
-            )
-        return rows
-
-    def by_reason(self) -> list[dict[str, Any]]:
-        totals: dict[str, dict[str, Any]] = {}
-        for (rule, subset), counts in self.reason.items():
-            if counts["documents"]:
-                entry = totals.setdefault(
-                    rule, {"reason": rule, "documents": 0, "text_bytes": 0, "documents_only_this": 0, "by_subset": {}}
-                )
-                for key, count in counts.items():
-                    entry[key] += count
-                entry["by_subset"][subset] = counts["documents"]
-        for entry in totals.values():
-            entry["by_subset"] = dict(sorted(entry["by_subset"].items(), key=lambda item: (-item[1], item[0])))
-        return sorted(totals.values(), key=lambda e: (-e["documents"], e["reason"]))
-
-
-def _sums(code: np.ndarray[Any, Any], values: np.ndarray[Any, Any], n: int) -> list[int]:
-    """Sum of int64 values by code, exact: float64 weights would round past 2^53."""
-    out = np.zeros(n, np.int64)
-    np.add.at(out, code, values)
-    return [int(x) for x in out]
+def _subset(name: str, counts: dict[str, int]) -> dict[str, Any]:
+    published = subsets.find(name)
+    return {
+        "subset": name or UNKNOWN,
+        **counts,
+        "pile_epochs": published.epochs if published else None,
+        "pile_weight": published.weight if published else None,
+    }
 
 
 def cluster_sizes(run: RunDir) -> dict[str, Any]:
@@ -173,7 +122,117 @@ def cluster_sizes(run: RunDir) -> dict[str, Any]:
     }
 
 
-def render(content: dict[str, Any]) -> str:
+def pictures(context: Context, content: dict[str, Any]) -> dict[str, Any]:
+    """What report.html has beyond report.json: charts, excerpts, times."""
+    return {
+        "composition": _composition(content),
+        "histograms": _histograms(context, content),
+        "cluster_sizes": _cluster_chart(content["clusters"]["sizes"]),
+        "s_curve": _s_curve(content["dedupe"]),
+        "expected": _expected(content["dedupe"]),
+        "largest": largest_clusters(context, LARGEST, READ_BYTES_MAX).to_pylist(),
+        "overlap_names": [r["reason"] for r in content["reasons"][:OVERLAPS_SHOWN]],
+        "overlap": {tuple(o["reasons"]): o["documents"] for o in content["overlaps"]},
+        "stages": _stages(context),
+        "config_text": _cut(yaml.safe_dump(content["config"], sort_keys=False, allow_unicode=True), CONFIG_MAX),
+    }
+
+
+def _composition(content: dict[str, Any]) -> dict[str, Any]:
+    """The table of subsets: the largest, and the sum of the others."""
+    rows = content["subsets"][:SUBSETS_SHOWN]
+    rest = content["subsets"][SUBSETS_SHOWN:]
+    if rest:
+        summed = {k: sum(s[k] for s in rest) for k in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")}
+        rows = [*rows, {"subset": f"{len(rest):,} more", **summed, "pile_epochs": None, "pile_weight": None}]
+    most = max((s["text_bytes"] for s in rows), default=0)
+    return {"rows": rows, "most": most}
+
+
+def _histograms(context: Context, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """A chart of all documents for each signal; by subset where a rule is about it."""
+    policy = context.config.thresholds
+    cells = histograms.merged([pq.read_table(context.run.histogram(s.name)) for s in context.shards])
+    about = {s.name: s for family in signals.families() for s in family.signals}
+    ruled = policy.signals()
+    names = [*ruled, *(n for n in signals.names(context.config.measure.signals) if n not in ruled)]
+    largest = [s["subset"] for s in content["subsets"]]
+    per_signal = max(1, (CHARTS_MAX - len(names)) // max(1, len(ruled)))
+    out = []
+    for name in names[:CHARTS_MAX]:
+        here = cells.filter(pc.field("signal") == name)
+        defined = here.filter(pc.is_valid(here.column("cell")))
+        if not len(defined):
+            continue
+        nowhere = pa.array([""] * len(defined), pa.string())
+        total = histograms.merged([defined.set_column(1, "subset", nowhere)])
+        charts_ = []
+        for subset in largest[: per_signal if name in ruled else 0]:
+            named = "" if subset == UNKNOWN else subset
+            rows = defined.filter(pc.equal(defined.column("subset"), named))
+            bounds = rule_bounds(policy.rules_of(named).get(name))
+            if len(rows) and bounds:
+                charts_.append(Markup(figure(rows, _cut(visible(subset)), bounds, width=250, height=90)))
+        bounds = rule_bounds(policy.rules_of("").get(name))
+        signal = about[name]
+        said = f"{signal.definition} ({signal.unit})"
+        chart = Markup(figure(total, name, bounds, width=320, height=110))
+        out.append({"name": name, "said": said, "chart": chart, "by_subset": charts_, "ruled": name in ruled})
+    return out
+
+
+def _cluster_chart(sizes: list[dict[str, int]]) -> Markup:
+    """Clusters by size: 2, 3 to 4, 5 to 8, ... documents."""
+    grouped: dict[int, int] = {}
+    for s in sizes:
+        power = max(1, (s["size"] - 1).bit_length())
+        grouped[power] = grouped.get(power, 0) + s["clusters"]
+    labels = {1: "2"} | {p: f"{2 ** (p - 1) + 1:,}-{2**p:,}" for p in grouped if p > 1}
+    bars = [(labels[p], float(grouped.get(p, 0))) for p in sorted(grouped)]
+    return Markup(charts.columns(bars, title="clusters by number of documents"))
+
+
+def _s_curve(dedupe: dict[str, Any]) -> Markup | None:
+    if "s_curve" not in dedupe:
+        return None
+    curve = [(p["similarity"], p["candidate"]) for p in dedupe["s_curve"]]
+    pairs = [(b["from"], b["to"], b["candidates"], b["verified"]) for b in dedupe.get("pairs_by_similarity", ())]
+    said = f"probability of a candidate pair by similarity, {dedupe['bands']} bands of {dedupe['rows']} rows"
+    return Markup(charts.s_curve(curve, pairs, dedupe["threshold"], title=said))
+
+
+def _expected(dedupe: dict[str, Any]) -> dict[str, float] | None:
+    """How many pairs at or above the threshold there should be, judged by those found and the banding's probability."""
+    found = [b for b in dedupe.get("pairs_by_similarity", ()) if b["verified"]]
+    if not found:
+        return None
+    middle = [max((b["from"] + b["to"]) / 2, dedupe["threshold"]) for b in found]
+    expected = sum(
+        b["verified"] / candidate_probability(s, dedupe["bands"], dedupe["rows"])
+        for b, s in zip(found, middle, strict=True)
+    )
+    return {"pairs": expected, "share": dedupe["verified_pairs"] / expected}
+
+
+def _stages(context: Context) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "seconds": entry["seconds"],
+            "rate": entry["text_bytes"] / 1e6 / entry["seconds"] if entry["seconds"] else 0.0,
+            "text_bytes": entry["text_bytes"],
+            "parts": ", ".join(f"{part} {seconds:.1f} s" for part, seconds in entry["parts"].items()),
+        }
+        for name, entry in context.timings().items()
+        if entry.get("text_bytes")
+    ]
+
+
+def _cut(text: str, most: int = NAME_MAX) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def render(content: dict[str, Any], more: dict[str, Any]) -> str:
     """report.html: one file, no script, no network; everything from the corpus is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gpu_pile"),
@@ -185,7 +244,11 @@ def render(content: dict[str, Any]) -> str:
     environment.filters["bytes"] = human_bytes
     environment.filters["count"] = lambda n: f"{n:,}"
     environment.filters["share"] = lambda part, whole: f"{part / whole:.1%}" if whole else "-"
-    return environment.get_template("report.html.j2").render(**content, intended_copies=INTENDED_COPIES)
+    environment.filters["name"] = lambda text: _cut(visible(text))
+    environment.filters["visible"] = visible
+    environment.filters["breakable"] = lambda text: Markup("_<wbr>").join(text.split("_"))
+    shown = {"shards_shown": SHARDS_SHOWN, "reasons_shown": REASONS_SHOWN, "intended_copies": INTENDED_COPIES}
+    return environment.get_template("report.html.j2").render(**content, **more, **shown)
 
 
 def human_bytes(n: float) -> str:

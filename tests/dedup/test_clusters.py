@@ -2,7 +2,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.dedup.clusters import components, connected_survivors, witnesses
+from gpu_pile.dedup.clusters import connected_survivors
+from gpu_pile.ops.components import components
+from gpu_pile.ops.witnesses import witnesses
 
 
 @st.composite
@@ -74,7 +76,7 @@ def test_the_witness_rule(graph):
 def test_connected_keeps_one_a_component(graph):
     n, edges, similarity, order, eligible = graph
     a, b, s = arrays(edges, similarity)
-    component = components(n, a, b)
+    component = components(a, b, n=n)
     assert component.tolist() == plain_components(n, edges)
     kept, witness, at = connected_survivors(order, eligible, component, a, b, s)
     known = {frozenset(e): v for e, v in zip(edges, similarity, strict=True)}

@@ -17,6 +17,7 @@ import hashlib
 import mmap
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -110,6 +111,8 @@ def _library(source: str, names: tuple[str, ...], defines: kernel.Defines, sanit
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"{key}.so"
     if not library.exists():
+        if shutil.which("g++") is None:
+            raise EmulationError("kernels are compiled for the CPU by g++, which is not here; install it (Debian: g++)")
         cpp, partial = folder / f"{key}.{os.getpid()}.cpp", folder / f"{key}.{os.getpid()}.so"
         cpp.write_text(text)
         done = subprocess.run(["g++", *flags, str(cpp), "-o", str(partial)], capture_output=True, text=True)
@@ -192,9 +195,23 @@ def installed(change: Any = None, segment: int | None = None, **settings: Any) -
 
 
 class Emulated(device.Place):
-    """In place of the GPU, for whole runs: copies in host memory, on which kernels are emulated."""
+    """In place of the GPU, for whole runs: copies in host memory; in its sessions operations are emulated."""
 
     backend = "cuda"
+    _open = threading.local()
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        before, self._open.yes = self.is_open(), True
+        try:
+            yield
+        finally:
+            self._open.yes = before
+
+    @classmethod
+    def is_open(cls) -> bool:
+        """Whether this thread is in a session."""
+        return getattr(cls._open, "yes", False)
 
     def upload(self, array: np.ndarray) -> np.ndarray:
         return np.array(array)
@@ -202,10 +219,10 @@ class Emulated(device.Place):
 
 @contextlib.contextmanager
 def everywhere(**settings: Any) -> Iterator[None]:
-    """Backend cuda exists while the block runs: every operation that a stage or the API calls is emulated."""
+    """Backend cuda exists while the block runs: every operation that a stage or the API calls on it is emulated."""
 
     def call(operation: op.Op, *args: Any, **params: Any) -> Any:
-        return operation.run("cuda-emulated", *args, **params)
+        return operation.run("cuda-emulated" if Emulated.is_open() else "cpu", *args, **params)
 
     with (
         installed(**settings),

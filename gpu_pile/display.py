@@ -1,0 +1,112 @@
+"""What the exploring functions return: small tables that show themselves in a notebook, with charts where they help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import pyarrow as pa
+
+ROWS_SHOWN = 60
+
+
+_PICTURES = {c: chr(0x2400 + c) for c in range(0x20) if chr(c) not in "\n\t"}
+_PICTURES |= dict.fromkeys([0x7F], "\u2421")
+_PICTURES |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+
+
+def visible(text: str) -> str:
+    """Control characters (but line feed and tab) and changes of direction as pictures: no text steers a terminal."""
+    return text.translate(_PICTURES)
+
+
+def html_text(text: str) -> str:
+    """A text as it stands in HTML, inside an element or a quoted attribute."""
+    return escape(visible(text))
+
+
+def _line(text: str) -> str:
+    """One short line of a text, for a terminal."""
+    flat = visible(" ".join(text.split()))
+    return flat if len(flat) <= 80 else flat[:79] + "…"
+
+
+class Result:
+    """A small table. In a notebook it shows itself; .table is the pyarrow table.
+
+    Args:
+        table: the rows. title: one line above it. note: what a reader should know, below it.
+        shares: columns that are fractions, shown in percent. charts: SVG, shown above the table.
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        title: str,
+        *,
+        note: str = "",
+        shares: Sequence[str] = (),
+        charts: Sequence[str] = (),
+    ) -> None:
+        self.table, self.title, self.note = table, title, note
+        self.shares, self.charts = frozenset(shares), list(charts)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        rows = self.table.slice(0, ROWS_SHOWN).to_pylist()
+        cells = [self.table.column_names, *([_line(self._cell(k, v)) for k, v in row.items()] for row in rows)]
+        widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
+        lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+        more = [f"... {len(self.table) - ROWS_SHOWN:,} more rows"] if len(self.table) > ROWS_SHOWN else []
+        return "\n".join([self.title, *lines, *more, *([self.note] if self.note else [])])
+
+    def _repr_html_(self) -> str:
+        rows = [list(row.items()) for row in self.table.slice(0, ROWS_SHOWN).to_pylist()]
+        texts = {f.name for f in self.table.schema if pa.types.is_string(f.type)}
+        side = {name: "left" if name in texts else "right" for name in self.table.column_names}
+        head = "".join(f'<th style="text-align:{side[n]}">{html_text(n)}</th>' for n in self.table.column_names)
+        body = "".join(f"<tr>{''.join(self._html_cell(k, v, side[k]) for k, v in row)}</tr>" for row in rows)
+        more = f"<p>{len(self.table) - ROWS_SHOWN:,} more rows in .table</p>" if len(self.table) > ROWS_SHOWN else ""
+        charts = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(self.charts)}</div>' if self.charts else ""
+        note = f"<p>{html_text(self.note)}</p>" if self.note else ""
+        return (
+            f"<div><p><strong>{html_text(self.title)}</strong></p>{charts}<table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>{more}{note}</div>"
+        )
+
+    def _html_cell(self, name: str, value: Any, side: str) -> str:
+        shown = html_text(self._cell(name, value))
+        if len(shown) > 200:
+            shown = f'<div style="max-height:9em;overflow:auto">{shown}</div>'
+        style = f"vertical-align:top;padding:.1em .6em;text-align:{side}" + (
+            ";white-space:pre-wrap;overflow-wrap:anywhere" if side == "left" else ""
+        )
+        return f'<td style="{style}">{shown}</td>'
+
+    def _cell(self, name: str, value: Any) -> str:
+        if value is None:
+            return "-"
+        if name in self.shares:
+            return f"{value:.1%}"
+        if isinstance(value, float):
+            return f"{value:.6g}"
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
+        if isinstance(value, int) and name not in ("doc_id", "cluster", "witness", "line"):
+            return f"{value:,}"
+        return str(value)
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.table.to_pylist()
+        return rows
+
+    def to_pandas(self) -> Any:
+        return self.table.to_pandas()
+
+    def to_polars(self) -> Any:
+        import polars
+
+        return polars.from_arrow(self.table)

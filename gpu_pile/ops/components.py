@@ -1,0 +1,96 @@
+"""components: the connected components of a graph, each named by its smallest node.
+
+    components(a int64[m], b int64[m], n=n) = int64[n]
+
+Nodes are 0 .. n - 1, edge i joins a[i] and b[i]; an edge may come twice or join a node with itself. Entry x of the
+result is the smallest node that x is connected with, x itself if it has no edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
+from gpu_pile.kernel import launch_threads
+from gpu_pile.op import Op
+
+Array = np.ndarray[Any, Any]
+
+NODES = 40
+
+
+def graph(text: TextColumn) -> tuple[Array, Array]:
+    """For tests: two neighbouring bytes of a text are an edge between two of NODES nodes."""
+    nodes = text.data.astype(np.int64) % NODES
+    return nodes[: len(nodes) // 2 * 2 : 2].copy(), nodes[1::2].copy()
+
+
+def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    return graph(text)
+
+
+GRAPHS = (
+    "aa",
+    "ab",
+    "abbccddeeffgghhiijjkkllmm",  # a path
+    "mllkkjjiihhggffeeddccbba",  # and back
+    "abacadaeafagahaiajak",  # a star
+    "zyzxzwzvzuztzszrzqzp",
+    "abcdefgh",
+    "ab" * 50,
+    bytes(range(256)),
+    bytes(range(0, 256, 7)) * 3,
+)
+
+components = Op("components", version=1, samples=({"n": NODES}, {"n": 1000}), documents=GRAPHS, inputs=_inputs)
+
+
+@components.reference
+def _reference(a: Array, b: Array, n: int) -> Array:
+    name = list(range(n))
+    changed = True
+    while changed:
+        changed = False
+        for x, y in zip(a.tolist(), b.tolist(), strict=True):
+            if name[x] != name[y]:
+                name[x] = name[y] = min(name[x], name[y])
+                changed = True
+    return np.array(name, np.int64)
+
+
+@compiled
+def _find(up, x):
+    while up[x] != x:
+        up[x] = up[up[x]]
+        x = up[x]
+    return x
+
+
+@compiled
+def _components(n, a, b):
+    up = np.arange(n)
+    for i in range(len(a)):
+        x, y = _find(up, a[i]), _find(up, b[i])
+        if x != y:  # the smaller becomes the root
+            up[max(x, y)] = min(x, y)
+    for x in range(n):
+        up[x] = _find(up, x)
+    return up
+
+
+@components.cpu
+def _cpu(a: Array, b: Array, n: int) -> Array:
+    return _components(n, a, b)
+
+
+@components.cuda
+def _cuda(xp: Any, a: Array, b: Array, n: int) -> Array:
+    up = xp.arange(n, dtype=np.uint64)
+    out = xp.empty(n, np.int64)
+    launch_threads("components", "components_link", len(a), a, b, len(a), up)
+    launch_threads("components", "components_name", n, up, n, out)
+    return out

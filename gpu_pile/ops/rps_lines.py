@@ -1,0 +1,189 @@
+"""rps_lines: RedPajama-Data v2's counts for each line of a document.
+
+    rps_lines(text) = (int64[n_lines, len(COLUMNS)], offsets int64[n_docs + 1])
+
+Lines of document d are rows offsets[d] to offsets[d + 1]. A line ends behind each line feed and at the end of the text,
+if something is left there: re.finditer(r"([^\\n]*\\n|[^\\n]+$)", text). Columns:
+
+    start, end      of the line in the text, its line feed included, in code points
+    terminal        1 where the line, without white space at its end, ends with . ! ? or ”
+    bullet          1 where it begins with one of • ‣ ▶ ◀ ◦ ■ □ ▪ ▫ – after white space
+    upper           UPPER characters
+    words           words of its normal form (gpu_pile.rps)
+    javascript      of these, those that are "javascript"
+    normal_chars    code points of its normal form, the spaces between words included
+    numeric         NUMERIC ones among these
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpu_pile import rps, unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
+from gpu_pile.op import Op
+from gpu_pile.ops.line_counts import RPS_BULLETS
+
+Array = np.ndarray[Any, Any]
+
+COLUMNS = ("start", "end", "terminal", "bullet", "upper", "words", "javascript", "normal_chars", "numeric")
+
+DOCUMENTS = (
+    " ",
+    "\n",
+    "\n\n",
+    "a\n",
+    "a\nb",
+    'a.\r\nB! \nc?\u3000\nd”\ne"\n\nf',
+    "• a\n\u2003‣ b\n- c\n–d\n ",
+    "JavaScript, java-script JAVASCRIPT! javascripts (javascript)\njavascript",
+    "... --- '\" \n!?\n",
+    "1 ² Ⅻ x1 ½ ٣\n१२\n1,234.5",
+    "ΟΔΟΣ ΣΑΣ Σ Σ. ΑΣ' ΑΣ'Α ΑΣ-Α Α.Σ Α\u00adΣ Α\u0301Σ\u0301 ʰΣ aʰΣ ΣΣ",
+    "İstanbul IĞDIR İİ ıI",
+    "é e\u0301 ḕ ế ệ a\u0323\u0302 a\u0302\u0323 q\u0307\u0323 \u0344 \u0390",
+    "한국어 가각힣 \u1100\u1161 漢字 \uf900 \u2126 \u212b \u212a",
+    "\U0001d15e \U0001d160 \u0958 \u0fb9 \u0f73",
+    "a" + "\u0323\u0302\u0345\u0315\u0301" * 30 + " b",
+    "\u0301 x\u0301 .\u0301 \u0315\u0300",
+    "x_y a-b it's U.S.A. e.g. (c)",
+    "ﬁ ǅ ǆ Ǆ ß ẞ Ⓐ ⓐ",
+)
+
+rps_lines = Op("rps_lines", version=1, documents=DOCUMENTS)
+
+
+@rps_lines.reference
+def _reference(text: TextColumn) -> tuple[Array, Array]:
+    rows, offsets = [], [0]
+    for d in text.documents():
+        start = 0
+        pieces = d.decode().split("\n")
+        lines = [x + "\n" for x in pieces[:-1]] + ([pieces[-1]] if pieces[-1] else [])
+        for line in lines:
+            stripped = unicode.strip(line)
+            words = rps.normal_words(line)
+            normal = " ".join(words)
+            rows.append(
+                [
+                    start,
+                    start + len(line),
+                    stripped.endswith((".", "!", "?", "”")),
+                    stripped.startswith(tuple(RPS_BULLETS)),
+                    sum(bool(unicode.flags(c) & unicode.UPPER) for c in line),
+                    len(words),
+                    words.count("javascript"),
+                    len(normal),
+                    sum(bool(unicode.flags(c) & unicode.NUMERIC) for c in normal),
+                ]
+            )
+            start += len(line)
+        offsets.append(len(rows))
+    return np.array(rows, np.int64).reshape(-1, len(COLUMNS)), np.array(offsets, np.int64)
+
+
+_SPACE, _UPPER, _NUMERIC = unicode.SPACE, unicode.UPPER, unicode.NUMERIC
+_BULLETS = np.array(sorted(map(ord, RPS_BULLETS)), np.int64)
+_JAVASCRIPT = np.frombuffer(b"javascript", np.uint8).copy()
+
+
+@compiled
+def _count(data, offsets, ascii_flags, ascii_normal, tables, bullets, javascript, word, out, bounds):
+    flag_stage, flag_leaves = tables[0], tables[1]
+    marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
+    line = 0
+    for d in range(len(offsets) - 1):
+        i, end = offsets[d], offsets[d + 1]
+        chars = 0
+        while i < end:
+            row = out[line]
+            row[:] = 0
+            row[0] = chars
+            upper = words = normal_chars = numeric = 0
+            first_c = last_c = 0
+            ended = False
+            while i < end and not ended:
+                start = i  # of a word, if one begins here
+                o = letters = digits = 0
+                ascii = True
+                while i < end:
+                    b = data[i]
+                    if b < 0x80:
+                        f = ascii_flags[b]
+                        if f & _SPACE:
+                            break
+                        upper += (f & _UPPER) != 0
+                        digits += (f & _NUMERIC) != 0
+                        last_c = np.int64(b)
+                        word[o] = ascii_normal[b]
+                        o += word[o] != 0
+                        i += 1
+                    else:
+                        c, n = unicode.decode_at(data, i)
+                        f = unicode.table_value(flag_stage, flag_leaves, c)
+                        if f & _SPACE:
+                            break
+                        upper += (f & _UPPER) != 0
+                        ascii = False
+                        last_c = c
+                        i += n
+                    letters += 1
+                chars += letters
+                if i > start:
+                    if first_c == 0:
+                        first_c, n = unicode.decode_at(data, start)
+                    n = o
+                    if not ascii:
+                        o, n, digits, marks, classes = rps.normal_word(
+                            data, start, i, ascii_normal, tables, marks, classes, word, 0
+                        )
+                    if n:
+                        words += 1
+                        normal_chars += n
+                        numeric += digits
+                        if o == len(javascript):
+                            k = 0
+                            while k < o and word[k] == javascript[k]:
+                                k += 1
+                            row[6] += k == o
+                if i < end:  # one character of white space
+                    ended = data[i] == 10
+                    c, n = unicode.decode_at(data, i)
+                    chars += 1
+                    i += n
+            row[1] = chars
+            row[2] = last_c == 0x2E or last_c == 0x21 or last_c == 0x3F or last_c == 0x201D
+            if first_c >= 0x2000:
+                for bullet in bullets:
+                    row[3] |= first_c == bullet
+            row[4] = upper
+            row[5] = words
+            row[7] = normal_chars + max(words - 1, 0)
+            row[8] = numeric
+            line += 1
+        bounds[d + 1] = line
+
+
+@compiled
+def _line_total(data, offsets):
+    n = 0
+    for d in range(len(offsets) - 1):
+        for i in range(offsets[d], offsets[d + 1]):
+            n += data[i] == 10
+        n += offsets[d + 1] > offsets[d] and data[offsets[d + 1] - 1] != 10
+    return n
+
+
+@rps_lines.cpu
+def _cpu(text: TextColumn) -> tuple[Array, Array]:
+    out = np.empty((_line_total(text.data, text.offsets), len(COLUMNS)), np.int64)
+    bounds = np.zeros(len(text) + 1, np.int64)
+    longest = int(np.diff(text.offsets).max(initial=0))
+    _count(
+        *(text.data, text.offsets, unicode.ASCII_FLAGS, rps.ASCII_NORMAL, rps.UNICODE_TABLES, _BULLETS, _JAVASCRIPT),
+        *(np.empty(rps.EXPANSION * longest + 16, np.uint8), out, bounds),
+    )
+    return out, bounds

@@ -1,0 +1,488 @@
+"""rps_words: RedPajama-Data v2's counts for a whole document.
+
+    rps_words(text) = int64[n_docs, len(COLUMNS)]
+
+Raw words are regex.findall(r"\\w+|[^\\w\\s]+", t), with \\w as UTS18_WORD and without U+001C to U+001F in \\s: that is
+NLTK's WordPunctTokenizer since it uses the regex module (3.10), where combining marks belong to words. Words are those
+of the normal form (gpu_pile.rps): lower case, without ASCII punctuation. Lengths are in code points. Columns, for a
+document t:
+
+    raw_words        raw words
+    ascii_alpha_words  raw words with one of a-z, A-Z
+    caps_words       raw words that are str.isupper()
+    stop_words       raw words that are in the list of stop words, in this spelling
+    sentences        len(re.findall(r"\\b[^.!?]+[.!?]*", t))
+    curly            { and } signs
+    words, chars     words, and their characters
+    numeric          NUMERIC ones among these
+    lines            lines, ending at line feeds, that have a word
+    unique_words     different words
+    entropy          floor(2^32 * sum of f ln(1 / f)), f the frequencies of the words, by rps.logarithm
+    javascript       words that are "javascript"
+    lorem            "lorem ipsum" in the words joined by spaces
+    bad_phrases      entries of LDNOOBW among the words joined by spaces, at word boundaries
+    top_N_chars      (N = 2, 3, 4) the most frequent n-gram, of equally frequent ones the first seen: its words'
+                     characters times how often it occurs, overlaps included; 0 where none occurs more than once
+    covered_N_chars  (N = 5 to 10) characters of words in n-grams that occur more than once, each word once
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile import rps, unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
+from gpu_pile.op import Op
+from gpu_pile.ops.rps_lines import DOCUMENTS
+from gpu_pile.repeats import (
+    covered_chars,
+    hash_bytes,
+    new_table,
+    number_words,
+    repeated_grams,
+    repeated_words,
+)
+
+Array = np.ndarray[Any, Any]
+
+TOP = (2, 3, 4)
+LONG = (5, 6, 7, 8, 9, 10)
+
+COLUMNS = (
+    *("raw_words", "ascii_alpha_words", "caps_words", "stop_words", "sentences", "curly"),
+    *("words", "chars", "numeric", "lines", "unique_words", "entropy", "javascript", "lorem", "bad_phrases"),
+    *(f"top_{n}_chars" for n in TOP),
+    *(f"covered_{n}_chars" for n in LONG),
+)
+
+BYTES_MAX = 2**32
+
+rps_words = Op(
+    "rps_words",
+    version=1,
+    documents=(
+        *DOCUMENTS,
+        "The the and AND it's don't unfortunately hereupon uucp qv. thee a b c zero",
+        "One. two three! (Four) five?! six... ...seven. - eight",
+        "?!. a. b",
+        "A.B.C. 1.5 e.g. \u00e9t\u00e9. _x_.",
+        "f(x) { return x; } }{",
+        "USA Usa usa U.S.A. ÉCOLE \u01c5 \u24b6\u24b7 X1 1 _A",
+        "lorem ipsum, Lorem-ipsum lorem, ipsum dolorem ipsums lorem\nipsum loremipsum ipsum lorem",
+        "an ass a cock and two girls one cup, two girls one cup! Asses ass-ass A.S.S. \U0001f595 \u00e9 ass",
+        "one guy one jar one guy one",
+        "x y x y x y z x y",
+        "a b c d e f a b c d e f a b c d e",
+        "A, b. C! a B c; a b - c",
+        " ".join(f"w{i % 7}" for i in range(60)),
+        "x\u00b2 \u00bd a\u200db \x1c\x1d. a\x1fb \u24b6b \u0301 a.\u0301b \u2028\u0301",
+        "word " * 5000,
+    ),
+)
+
+
+@rps_words.reference
+def _reference(text: TextColumn) -> Array:
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+
+
+def _raw_words(t: str) -> list[str]:
+    out: list[str] = []
+    kind = 0
+    for c in t:
+        f = unicode.flags(c)
+        now = 0 if f & unicode.SPACE and c not in "\x1c\x1d\x1e\x1f" else 1 if f & unicode.UTS18_WORD else 2
+        if now and now == kind:
+            out[-1] += c
+        elif now:
+            out.append(c)
+        kind = now
+    return out
+
+
+def _is_upper(word: str) -> bool:
+    cased = [unicode.flags(c) & (unicode.UPPER | unicode.CASED) for c in word]
+    return any(f & unicode.UPPER for f in cased) and not any(f == unicode.CASED for f in cased)
+
+
+def _sentences(t: str) -> int:
+    count, inside = 0, False
+    for c in t:
+        if c in ".!?":
+            inside = False
+        elif not inside and unicode.flags(c) & unicode.WORD:
+            count, inside = count + 1, True
+    return count
+
+
+def _entropy(counts: list[int]) -> int:
+    total = sum(counts)
+    return sum(c * (rps.logarithm_int(total) - rps.logarithm_int(c)) for c in counts) // max(total, 1)
+
+
+def _reference_counts(t: str) -> list[int]:
+    raw = _raw_words(t)
+    words = rps.normal_words(t)
+    joined = " ".join(words)
+    stop, bad = set(rps.stop_words()), set(rps.bad_phrases())
+    out = [
+        len(raw),
+        sum(any(c.isascii() and c.isalpha() for c in w) for w in raw),
+        sum(map(_is_upper, raw)),
+        sum(w in stop for w in raw),
+        _sentences(t),
+        t.count("{") + t.count("}"),
+        len(words),
+        sum(map(len, words)),
+        sum(bool(unicode.flags(c) & unicode.NUMERIC) for c in joined),
+        sum(bool(rps.normal_words(line)) for line in t.split("\n")),
+        len(set(words)),
+        _entropy(list(Counter(words).values())),
+        words.count("javascript"),
+        len(re.findall("lorem ipsum", joined)),
+        sum(
+            " ".join(words[i : i + n]) in bad
+            for n in {1 + b.count(" ") for b in bad}
+            for i in range(len(words) - n + 1)
+        ),
+    ]
+    for n in (*TOP, *LONG):
+        grams = list(zip(*(words[k:] for k in range(n)), strict=False))
+        count = Counter(grams)
+        if n in TOP:
+            top, most = count.most_common(1)[0] if grams else ((), 0)
+            out.append(len("".join(top)) * most if most > 1 else 0)
+        else:
+            covered = {i + k for i, gram in enumerate(grams) if count[gram] > 1 for k in range(n)}
+            out.append(sum(len(words[i]) for i in covered))
+    return out
+
+
+_SPACE, _WORD, _UTS18_WORD = unicode.SPACE, unicode.WORD, unicode.UTS18_WORD
+_UPPER, _CASED = unicode.UPPER, unicode.CASED
+
+
+class _Phrases:
+    """The entries of LDNOOBW for compiled code. Words are found by hash and compared; entry e is the words
+    sequence[starts[e]:starts[e + 1]], and entries that begin with word w are order[firsts[w]:firsts[w + 1]]."""
+
+    def __init__(self, phrases: tuple[str, ...]) -> None:
+        possible = [
+            p for p in phrases if not any(c in p for c in map(chr, range(33, 127)) if rps.ASCII_NORMAL[ord(c)] == 0)
+        ]
+        entries = [p.split(" ") for p in possible]
+        words = sorted({w for e in entries for w in e})
+        raw = [w.encode() for w in words]
+        self.data = np.frombuffer(b"".join(raw), np.uint8).copy()
+        self.bounds = np.cumsum([0, *map(len, raw)]).astype(np.int64)
+        number = {w: i for i, w in enumerate(words)}
+        self.sequence = np.array([number[w] for e in entries for w in e], np.int64)
+        self.starts = np.cumsum([0, *map(len, entries)]).astype(np.int64)
+        self.order = np.array(sorted(range(len(entries)), key=lambda e: number[entries[e][0]]), np.int64)
+        begins = np.bincount([number[e[0]] for e in entries], minlength=len(words))
+        self.firsts = np.concatenate(([0], np.cumsum(begins))).astype(np.int64)
+        self.slots = np.full(4096, -1, np.int64)
+        for i in range(len(words)):
+            s = int(hash_bytes(self.data, self.bounds[i], self.bounds[i + 1])) & 4095
+            while self.slots[s] >= 0:
+                s = (s + 1) & 4095
+            self.slots[s] = i
+
+    def arrays(self) -> tuple[Array, ...]:
+        return self.data, self.bounds, self.sequence, self.starts, self.order, self.firsts, self.slots
+
+
+def _stop_table(words: tuple[str, ...]) -> Array:
+    """uint64[4096, 2]: the words' bytes as two numbers, found by _stop_slot; (0, 0) is empty."""
+    table = np.zeros((4096, 2), np.uint64)
+    for w in words:
+        first, second = (int.from_bytes(part, "little") for part in (w.encode()[:8], w.encode()[8:16]))
+        s = (first * _M + second) % 2**64 >> 52
+        while table[s].any():
+            s = (s + 1) & 4095
+        table[s] = first, second
+    return table
+
+
+_M = 0x9E3779B97F4A7C15
+_M64 = np.uint64(_M)
+
+# ASCII classes: white space, \\w, ..., \\w of raw words, white space between raw words
+_A_SPACE, _A_WORD, _A_LETTER, _A_UPPER, _A_LOWER, _A_END, _A_CURLY, _A_DIGIT, _A_RAW, _A_GAP = (
+    1 << i for i in range(10)
+)
+_ASCII = np.array(
+    [
+        _A_SPACE * chr(c).isspace()
+        | _A_WORD * (chr(c).isalnum() or chr(c) == "_")
+        | _A_LETTER * chr(c).isalpha()
+        | _A_UPPER * chr(c).isupper()
+        | _A_LOWER * chr(c).islower()
+        | _A_END * (chr(c) in ".!?")
+        | _A_CURLY * (chr(c) in "{}")
+        | _A_DIGIT * chr(c).isdigit()
+        | _A_RAW * (chr(c).isalnum() or chr(c) == "_")
+        | _A_GAP * (chr(c).isspace() and not 0x1C <= c <= 0x1F)
+        for c in range(128)
+    ],
+    np.uint16,
+)
+
+
+@njit
+def _is_stop(first, second, stops):
+    s = (first * _M64 + second) >> np.uint64(52)
+    while stops[s, 0]:
+        if stops[s, 0] == first and stops[s, 1] == second:
+            return True
+        s = (s + np.uint64(1)) & np.uint64(4095)
+    return False
+
+
+@compiled
+def _raw(data, i, end, ascii, stage, leaves, stops, row):
+    """The columns that come from raw words."""
+    raw = alpha = caps = stop = sentences = curly = 0
+    inside = False  # a sentence
+    kind = 0  # of the raw word we are in: 0 none, 1 word characters, 2 others
+    seen = 0  # classes of its characters
+    first, second = np.uint64(0), np.uint64(0)
+    length = 0  # bytes
+    while i <= end:
+        if i == end:
+            f, n = _A_GAP, 1
+        elif data[i] < 0x80:
+            f, n = np.int64(ascii[data[i]]), 1
+        else:
+            c, n = unicode.decode_at(data, i)
+            g = unicode.table_value(stage, leaves, c)
+            f = _A_GAP if g & _SPACE else 0
+            if g & _WORD:
+                f |= _A_WORD
+            if g & _UTS18_WORD:
+                f |= _A_RAW
+            if g & _UPPER:
+                f |= _A_UPPER
+            elif g & _CASED:
+                f |= _A_LOWER
+        now = 0 if f & _A_GAP else 1 if f & _A_RAW else 2
+        if now != kind:
+            if kind:
+                raw += 1
+                alpha += (seen & _A_LETTER) != 0
+                caps += (seen & (_A_UPPER | _A_LOWER)) == _A_UPPER
+                if kind == 1 and length <= 16:
+                    stop += _is_stop(first, second, stops)
+            kind, seen, length = now, 0, 0
+            first, second = np.uint64(0), np.uint64(0)
+        seen |= f
+        if now == 1:
+            if n > 1:
+                length += 17
+            elif length < 8:
+                first |= np.uint64(data[i]) << np.uint64(8 * length)
+            elif length < 16:
+                second |= np.uint64(data[i]) << np.uint64(8 * length - 64)
+            length += 1
+        if f & _A_WORD:
+            sentences += not inside
+            inside = True
+        elif f & _A_END:
+            inside = False
+        curly += (f & _A_CURLY) != 0
+        i += n
+    row[0], row[1], row[2], row[3], row[4], row[5] = raw, alpha, caps, stop, sentences, curly
+
+
+@compiled
+def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, chars, marks, classes, row):
+    """As repeats.split_words, of the normal form. Returns (words, marks, classes); fills the columns numeric, lines."""
+    flag_stage, flag_leaves = tables[0], tables[1]
+    words = o = total = numeric = lines = 0
+    fresh = True  # no word in this line so far
+    bounds[0] = chars[0] = 0
+    while i < end:
+        start = i
+        plain = True
+        digits = 0
+        n = 1
+        while i < end:
+            b = data[i]
+            if b < 0x80:
+                if ascii[b] & _A_SPACE:
+                    n = 1
+                    break
+                digits += ascii[b] & _A_DIGIT != 0
+                packed[o] = ascii_normal[b]
+                o += packed[o] != 0
+                i += 1
+            else:
+                c, n = unicode.decode_at(data, i)
+                if unicode.table_value(flag_stage, flag_leaves, c) & _SPACE:
+                    break
+                plain = False
+                i += n
+        letters = o - bounds[words]
+        if not plain:
+            o, letters, digits, marks, classes = _normal_word(
+                data, start, i, ascii_normal, tables, marks, classes, packed, bounds[words]
+            )
+        if letters:
+            words += 1
+            total += letters
+            bounds[words] = o
+            chars[words] = total
+            numeric += digits
+            lines += fresh
+            fresh = False
+        if i < end:
+            fresh |= data[i] == 10
+            i += n
+    row[8], row[9] = numeric, lines
+    return words, marks, classes
+
+
+_normal_word = rps.normal_word
+
+
+@njit
+def _entropy_of(words, ids, counts, logarithms):
+    """floor(sum over different words of c * (ln(words) - ln(c)) / words), in units of 2^-32, in 64-bit numbers."""
+    whole, rest = np.int64(0), np.int64(0)
+    log_words = rps.logarithm(logarithms, words)
+    for i in range(words):
+        if ids[i] == i:
+            c = np.int64(counts[i])
+            rest += c * (log_words - rps.logarithm(logarithms, c))
+            if rest >= 1 << 61:
+                whole += rest // words
+                rest %= words
+    return whole + rest // words if words else 0
+
+
+@njit
+def _same(data, a, other, b, n):
+    k = 0
+    while k < n and data[a + k] == other[b + k]:
+        k += 1
+    return k == n
+
+
+@compiled
+def _phrases(words, packed, bounds, ids, codes, phrases):
+    """How many entries begin at a word, summed over all words. codes: scratch, an int32 a word."""
+    data, word_bounds, sequence, starts, order, firsts, slots = phrases
+    found = 0
+    any_code = False
+    for i in range(words):
+        if ids[i] != i:
+            codes[i] = codes[ids[i]]
+            continue
+        codes[i] = -1
+        n = bounds[i + 1] - bounds[i]
+        s = np.int64(hash_bytes(packed, bounds[i], bounds[i + 1]) & np.uint64(4095))
+        while slots[s] >= 0:
+            w = slots[s]
+            if word_bounds[w + 1] - word_bounds[w] == n and _same(packed, bounds[i], data, word_bounds[w], n):
+                codes[i] = w
+                any_code = True
+                break
+            s = (s + 1) & 4095
+    if not any_code:
+        return 0
+    for i in range(words):
+        w = codes[i]
+        if w < 0:
+            continue
+        for e in order[firsts[w] : firsts[w + 1]]:
+            n = starts[e + 1] - starts[e]
+            k = 1
+            while k < n and i + k < words and codes[i + k] == sequence[starts[e] + k]:
+                k += 1
+            found += k == n
+    return found
+
+
+_LOREM, _IPSUM, _JAVASCRIPT = (np.frombuffer(w, np.uint8).copy() for w in (b"lorem", b"ipsum", b"javascript"))
+
+
+@compiled
+def _word_texts(words, packed, bounds, row):
+    """The columns javascript and lorem."""
+    javascript = lorem = 0
+    for i in range(words):
+        start, end = bounds[i], bounds[i + 1]
+        n = end - start
+        if n == 10 and packed[start] == 0x6A:
+            javascript += _same(packed, start, _JAVASCRIPT, 0, 10)
+        if n >= 5 and packed[end - 1] == 0x6D and i + 1 < words and bounds[i + 2] - end >= 5 and packed[end] == 0x69:
+            lorem += _same(packed, end - 5, _LOREM, 0, 5) and _same(packed, end, _IPSUM, 0, 5)
+    row[12], row[13] = javascript, lorem
+
+
+@compiled
+def _count(data, offsets, ascii, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
+    room = 0
+    bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
+    ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
+    places, marks_of = np.empty(1, np.int32), np.empty(1, np.uint8)
+    marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
+    for d in range(len(offsets) - 1):
+        start, end = offsets[d], offsets[d + 1]
+        row = out[d]
+        _raw(data, start, end, ascii, tables[0], tables[1], stops, row)
+        if (end - start) // 2 + 1 > room:
+            n = 0  # a word has a character that is no white space and one of white space behind it, or the end
+            for i in range(start, end):
+                n += data[i] >= 0x80 or ascii[data[i]] & _A_SPACE != 0
+            n = min(n + 1, (end - start) // 2 + 1)
+            if n > room:
+                room = n
+                bounds, chars = np.empty(room + 2, np.int64), np.empty(room + 2, np.int64)
+                ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
+                counts = np.empty(room, np.int32)
+                places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
+        words, marks, classes = _split_normal(
+            data, start, end, ascii, ascii_normal, tables, packed, bounds, chars, marks, classes, row
+        )
+        row[6], row[7] = words, chars[words]
+        row[10], table = number_words(words, packed, bounds, ids, counts, table, clock)
+        row[11] = _entropy_of(words, ids, counts, logarithms)
+        _word_texts(words, packed, bounds, row)
+        row[14] = _phrases(words, packed, bounds, ids, places, phrases)
+        m = repeated_words(words, ids, counts, places, grams)
+        for n in range(2, 11):
+            m, best, most, _, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
+            if n <= 4:
+                row[13 + n] = (chars[best + n] - chars[best]) * most if most > 1 else 0
+            else:
+                row[13 + n] = covered_chars(n, places, m, chars)
+
+
+@cache
+def _lists() -> tuple[Any, Any]:
+    return _stop_table(rps.stop_words()), _Phrases(rps.bad_phrases()).arrays()
+
+
+@rps_words.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    longest = int(np.diff(text.offsets).max(initial=0))
+    if longest > BYTES_MAX:
+        raise ValueError(
+            f"rps_words counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
+            "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
+        )
+    packed = np.empty(rps.EXPANSION * longest + 16, np.uint8)
+    _count(
+        *(text.data, text.offsets, _ASCII, rps.ASCII_NORMAL, rps.UNICODE_TABLES, *_lists(), rps.LOGARITHMS),
+        *(packed, *new_table(), out),
+    )
+    return out

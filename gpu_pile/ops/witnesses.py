@@ -1,0 +1,141 @@
+"""witnesses: which nodes of a graph of near duplicates are kept, and the witness of each that is not.
+
+    witnesses(order int64[n], eligible bool[n], rank int64[n], a int64[m], b int64[m], similarity float64[m])
+        = (kept bool[n], witness int64[n], at float64[n])
+
+Edge i says that nodes a[i] and b[i] are similar, at similarity[i] >= 0; no pair of nodes comes twice. Nodes are visited
+from order[0], the most preferred, on: an eligible node is kept unless a neighbour was kept before it. This greedy
+maximal independent set is unique for a given order. Each node that is not kept gets as its witness the kept neighbour
+of highest similarity, of equal ones that of smallest rank (ranks of eligible nodes differ), and `at` that similarity;
+-1 and 0 where no neighbour is kept, and for kept nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpu_pile.columns import TextColumn
+from gpu_pile.compiled import compiled
+from gpu_pile.kernel import launch_threads
+from gpu_pile.op import Op
+from gpu_pile.ops.components import GRAPHS, NODES, graph
+
+Array = np.ndarray[Any, Any]
+
+
+def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    rng = np.random.default_rng(text.n_bytes)
+    a, b = graph(text)
+    edges = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
+    a, b = (np.ascontiguousarray(x) for x in edges[:, edges[0] < edges[1]])
+    order = rng.permutation(NODES)
+    similarity = rng.choice([0.0, 0.8, 0.85, 0.9, 1.0], len(a))
+    return order, rng.random(NODES) < 0.9, np.argsort(order), a, b, similarity
+
+
+witnesses = Op("witnesses", version=1, documents=GRAPHS, inputs=_inputs)
+
+
+@witnesses.reference
+def _reference(
+    order: Array, eligible: Array, rank: Array, a: Array, b: Array, similarity: Array
+) -> tuple[Array, Array, Array]:
+    n = len(order)
+    near: list[dict[int, float]] = [{} for _ in range(n)]
+    for x, y, s in zip(a.tolist(), b.tolist(), similarity.tolist(), strict=True):
+        near[x][y] = near[y][x] = s
+    kept: set[int] = set()
+    for x in order.tolist():
+        if eligible[x] and not near[x].keys() & kept:
+            kept.add(x)
+    witness, at = [-1] * n, [0.0] * n
+    for x in set(range(n)) - kept:
+        choices = [(-s, int(rank[y]), y) for y, s in near[x].items() if y in kept]
+        if choices:
+            s, _, witness[x] = min(choices)
+            at[x] = -s + 0.0  # no negative zero
+    return np.array([x in kept for x in range(n)]), np.array(witness, np.int64), np.array(at)
+
+
+@compiled
+def _adjacency(n, a, b):
+    """Neighbours of node x: neighbour[start[x]:start[x + 1]], over edge numbers edge[...]."""
+    start = np.zeros(n + 1, np.int64)
+    for i in range(len(a)):
+        start[a[i] + 1] += 1
+        start[b[i] + 1] += 1
+    for x in range(n):
+        start[x + 1] += start[x]
+    neighbour = np.empty(2 * len(a), np.int64)
+    edge = np.empty(2 * len(a), np.int64)
+    fill = start[:n].copy()
+    for i in range(len(a)):
+        neighbour[fill[a[i]]], edge[fill[a[i]]] = b[i], i
+        fill[a[i]] += 1
+        neighbour[fill[b[i]]], edge[fill[b[i]]] = a[i], i
+        fill[b[i]] += 1
+    return start, neighbour, edge
+
+
+@compiled
+def _witnesses(order, eligible, rank, a, b, similarity):
+    n = len(order)
+    start, neighbour, edge = _adjacency(n, a, b)
+    kept = np.zeros(n, np.bool_)
+    for x in order:
+        if eligible[x]:
+            free = True
+            for i in range(start[x], start[x + 1]):
+                if kept[neighbour[i]]:
+                    free = False
+                    break
+            kept[x] = free
+    witness = np.full(n, -1, np.int64)
+    at = np.zeros(n, np.float64)
+    for x in range(n):
+        if not kept[x]:
+            for i in range(start[x], start[x + 1]):
+                y, s = neighbour[i], similarity[edge[i]]
+                if kept[y] and (s > at[x] or (s == at[x] and (witness[x] < 0 or rank[y] < rank[witness[x]]))):
+                    witness[x], at[x] = y, s
+    return kept, witness, at
+
+
+@witnesses.cpu
+def _cpu(
+    order: Array, eligible: Array, rank: Array, a: Array, b: Array, similarity: Array
+) -> tuple[Array, Array, Array]:
+    kept, witness, at = _witnesses(order, eligible, rank, a, b, similarity)
+    return kept, witness, at
+
+
+_OPEN, _KEPT, _REMOVED = 0, 1, 2
+
+
+@witnesses.cuda
+def _cuda(
+    xp: Any, order: Array, eligible: Array, rank: Array, a: Array, b: Array, similarity: Array
+) -> tuple[Array, Array, Array]:
+    """Rounds: an open node with no open neighbour before it is kept, its neighbours are removed; the first open node of
+    each component is settled in each, random orders take about log n of them."""
+    n, m = len(order), len(a)
+    place = xp.empty(n, np.int64)
+    place[order] = xp.arange(n)
+    state = xp.where(eligible, _OPEN, _REMOVED).astype(np.uint32)
+    while int((state == _OPEN).sum()):
+        blocked = xp.zeros(n, np.uint32)
+        launch_threads("witnesses", "witnesses_block", m, a, b, m, place, state, blocked)
+        state = xp.where((state == _OPEN) & (blocked == 0), _KEPT, state).astype(np.uint32)
+        launch_threads("witnesses", "witnesses_remove", m, a, b, m, state)
+    bits = similarity.view(np.uint64)  # of numbers that are not negative these are in their order
+    best = xp.zeros(n, np.uint64)
+    first = xp.full(n, np.uint64(2**64 - 1), np.uint64)
+    witness = xp.full(n, -1, np.int64)
+    launch_threads("witnesses", "witnesses_best", m, a, b, m, state, bits, best)
+    launch_threads("witnesses", "witnesses_first", m, a, b, m, state, bits, rank, best, first)
+    launch_threads("witnesses", "witnesses_choose", m, a, b, m, state, bits, rank, best, first, witness)
+    at = xp.where(best == 0, best, best - np.uint64(1)).view(np.float64)
+    return state == _KEPT, witness, at

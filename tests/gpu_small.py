@@ -1,0 +1,31 @@
+"""Every operation on its documents on the GPU, in small segments: what compute-sanitizer is run on.
+
+    compute-sanitizer --tool memcheck --error-exitcode 9 python -m tests.gpu_small
+
+Memory comes from the driver itself, without a pool, so that the tool sees where each array ends.
+"""
+
+from __future__ import annotations
+
+import cupy
+
+from gpu_pile import op
+from gpu_pile.testing import assert_same_bits
+from tests import emulator
+from tests.test_conformance import SEAMS
+
+
+def main() -> None:
+    cupy.cuda.set_allocator(None)
+    cases = 0
+    for operation in op.load_all().values():
+        for params in operation.samples:
+            for segment in (None, 40):
+                with emulator.installed(segment=segment):
+                    assert_same_bits(operation, "cuda", [*operation.documents, *SEAMS], params)
+                    cases += 1
+    print(f"{cases} cases are right")
+
+
+if __name__ == "__main__":
+    main()

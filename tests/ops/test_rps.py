@@ -1,0 +1,99 @@
+"""The normal form of RedPajama-Data v2 against Python's own str, and its operations on hard characters."""
+
+import math
+import string
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile import rps, unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.ops.rps_lines import COLUMNS as LINE_COLUMNS
+from gpu_pile.ops.rps_lines import rps_lines
+from gpu_pile.ops.rps_words import rps_words
+from gpu_pile.testing import assert_same_bits
+
+HARD = [
+    *(
+        "Σ",
+        "ς",
+        "σ",
+        "Α",
+        "α",
+        "\u0301",
+        "\u0323",
+        "\u0302",
+        "\u0345",
+        "\u0315",
+        "\u00ad",
+        "ʰ",
+        "'",
+        ".",
+        "-",
+        " ",
+        "\n",
+    ),
+    *(
+        "İ",
+        "ı",
+        "i",
+        "é",
+        "ế",
+        "가",
+        "각",
+        "\u1100",
+        "\u1161",
+        "\u11a8",
+        "\u0344",
+        "\u0f73",
+        "\U0001d160",
+        "\uf900",
+        "\u212a",
+    ),
+    *("²", "½", "٣", "ǅ", "Ⓐ", "\u200d", "\x1c", "\x1f", "\u2028", "\u037e", "a", "B", "_", "!", "{"),
+    *("the", "ass", "lorem ipsum", "javascript", "one guy one jar"),
+]
+texts = st.lists(st.sampled_from(HARD), max_size=60).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(texts, max_size=3))
+def test_hard_characters(documents):
+    assert_same_bits(rps_words, "cpu", documents, {})
+    assert_same_bits(rps_lines, "cpu", documents, {})
+
+
+@pytest.mark.skipif(
+    unicodedata.unidata_version != unicode.VERSION, reason=f"Python {sys.version_info[:2]} has another Unicode version"
+)
+@settings(max_examples=400, deadline=None)
+@given(texts | st.text(max_size=40))
+def test_the_normal_form_is_that_of_python(text):
+    kept = text.translate(str.maketrans("", "", string.punctuation))
+    assert unicode.lower_in_context(text) == text.lower()
+    assert unicode.decomposed(text) == unicodedata.normalize("NFD", text)
+    assert rps.normal_words(text) == unicodedata.normalize("NFD", kept.lower()).split()
+
+
+def test_many_marks_on_one_letter():
+    marks = "".join(chr(0x300 + i % 80) for i in range(5000))
+    assert_same_bits(rps_words, "cpu", [f"a{marks} b", marks, f"Σ{marks}Σ"], {})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 4095, 4096, 4097, 5000, 123_456, 2**20, 2**31 - 1])
+def test_logarithms(count):
+    got = rps.logarithm_int(count)
+    assert rps.logarithm(rps.LOGARITHMS, count) == got
+    assert math.isclose(got / 2**32, math.log(count), rel_tol=0, abs_tol=2**-30)
+
+
+def test_lines_cover_the_text():
+    documents = ["a\nb", "", "\n\n", "x\r\ny \u2028 z\n"]
+    rows, offsets = rps_lines(TextColumn.from_documents(documents))
+    assert offsets.tolist() == [0, 2, 2, 4, 6]
+    start, end = (rows[:, LINE_COLUMNS.index(name)] for name in ("start", "end"))
+    for text, a, b in zip(documents, offsets[:-1], offsets[1:], strict=True):
+        assert "".join(text[s:e] for s, e in zip(start[a:b], end[a:b], strict=True)) == text
