@@ -12,8 +12,8 @@ constexpr int SHORT_CHARS = 30;
 
 // The columns of the operation.
 enum {
-    NONBLANK, TERMINAL_LINES, SHORT, THIRD, LONGEST, ELLIPSIS, RPS_TERMINAL, RPS_BULLET, DOLMA_BULLET, DOLMA_ELLIPSIS,
-    DCLM_BULLET, DCLM_ELLIPSIS, NEMO_BULLET, NEMO_END_MARK, NEMO_ELLIPSIS, COLUMNS
+    NONBLANK, TERMINAL_LINES, SHORT, THIRD, LONGEST, ELLIPSIS, RPS_LINES, RPS_TERMINAL, RPS_BULLET, DOLMA_BULLET,
+    DOLMA_ELLIPSIS, DCLM_BULLET, DCLM_ELLIPSIS, NEMO_BULLET, NEMO_END_MARK, NEMO_ELLIPSIS, COLUMNS
 };
 
 // Line k is data[bounds[2k] .. bounds[2k + 1]). chars[k]: its characters, 0 before. inks[2k], inks[2k + 1]: where the
@@ -106,7 +106,7 @@ __device__ __forceinline__ u32 judged(
     return bits;
 }
 
-// Adds to out[line_owners[k]], int64[n_docs, COLUMNS]; not to THIRD and LONGEST. A thread a line.
+// Adds to out[line_owners[k]], int64[n_docs, COLUMNS]; not to THIRD, LONGEST and RPS_LINES. A thread a line.
 WARP_KERNEL line_counts_judge(
     const u8* data, const i64* bounds, const i64* line_owners, i64 n_lines, const u16* flag_stage,
     const u16* flag_leaves, const u32* marks, i64 n_marks, const i64* chars, const i64* inks, i64* out)

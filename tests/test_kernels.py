@@ -176,11 +176,11 @@ def test_barriers_and_shared_memory():
 
 BUGS = {
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
-    ("components", "components_link"): ("high = x < y ? y : x, low = x < y ? x : y;", "high = x, low = y;"),
-    ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
     ("c4_lines", "count_breaks"): ("n += is_lead(data[i])", "n += data[i] < 0x80"),
     ("c4_lines", "find_breaks"): ("i + 1 < end && data[i + 1] == '\\n'", "i + 1 < hi && data[i + 1] == '\\n'"),
     ("c4_lines", "c4_lines"): ("if (close > open) skip = close;", ""),
+    ("components", "components_link"): ("high = x < y ? y : x, low = x < y ? x : y;", "high = x, low = y;"),
+    ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
     ("doc_hash", "doc_hash_segments"): ("(u64)i / 8 + 1", "(u64)(i - segment.lo) / 8 + 1"),
     ("doc_hash", "doc_hash_finish"): ("n * LENGTH1", "n * LENGTH0"),
     ("gather", "gather"): ("source[starts[d] + i]", "source[starts[d] + i - segment.lo]"),

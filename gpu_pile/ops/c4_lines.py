@@ -522,14 +522,16 @@ def _cuda(xp: Any, text: TextColumn, kept_text: bool = False) -> Any:
     counts[:, 0] = sums(looked_at)
     for column in range(1, 9):
         counts[:, column] = sums(looked_at & (verdicts == column))
-    kept = xp.flatnonzero(looked_at & (verdicts == COLUMNS.index("kept")))
     counts[:, 9] = sums(looked_at * sentences)
-    if not kept_text:
-        return counts
+    kept = xp.flatnonzero(looked_at & (verdicts == COLUMNS.index("kept")))
     owners = owners[kept]
     first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
     places = xp.arange(len(kept), dtype=np.int64)
     skipped = xp.where(places == first[owners], spaces[kept], 0)  # the joined text is stripped
     line_feeds = (places + 1 < first[owners + 1]).astype(np.int64)
-    data, offsets = gather(xp, cleaned, bounds[kept, 0] + skipped, lengths[kept] - skipped + line_feeds)
+    lengths = lengths[kept] - skipped + line_feeds
+    counts[:, 10] = xp.diff(sums_before(xp, lengths)[first])
+    if not kept_text:
+        return counts
+    data, offsets = gather(xp, cleaned, bounds[kept, 0] + skipped, lengths)
     return counts, data, offsets[first]

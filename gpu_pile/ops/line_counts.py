@@ -310,4 +310,5 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     third = first[1:] - 3
     out[:, 3] = xp.where(third >= first[:-1], ascending[xp.maximum(third, 0)], 0)
     out[:, 4] = ascending[first[1:] - 1]
+    out[:, 6] = xp.diff(first) - (bounds[first[1:] - 1, 0] == text.offsets[1:])
     return out

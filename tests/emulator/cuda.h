@@ -381,6 +381,9 @@ inline int run(const Launch& launch, void (*kernel)(void*), void* arguments, cha
             if (b.error.empty()) run_block(b, i);
     }
     if (!EMULATOR_ASAN) sigaction(SIGSEGV, &segv_before, nullptr), sigaction(SIGBUS, &bus_before, nullptr);
+#if EMULATOR_ASAN
+    __asan_unpoison_memory_region(b.stacks, stacks);  // what is mapped there next is no stack
+#endif
     munmap(b.stacks, stacks);
     for (Meeting* m : b.spare) delete m;
     snprintf(message, size, "%s", b.error.c_str());
