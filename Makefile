@@ -1,10 +1,11 @@
 # Two commands on a fresh machine: `make demo`, `make test`. Both make their own environment in .venv.
 PYTHON ?= python3
 VENV ?= .venv
+SM ?= 90
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types format check clean
+.PHONY: help demo test lint types format check pack-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -38,6 +39,9 @@ format: $(VENV)/.developing  ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 
 check: lint types test  ## what a change must pass
+
+pack-gpu: $(VENV)/.developing  ## build/gpu/pack.tar.xz: cuDF for a GPU machine without a package registry; SM=90
+	$(BIN)/python tools/pack_gpu.py --sm $(SM)
 
 clean:  ## remove the environment and the demo's run
 	rm -rf $(VENV) demo build dist
