@@ -1,10 +1,11 @@
 # Two commands on a fresh machine: `make demo`, `make test`. Both make their own environment in .venv.
 PYTHON ?= python3
 VENV ?= .venv
+SM ?= 90
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types format check check-gpu clean
+.PHONY: help demo test lint types format check check-gpu pack-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -41,6 +42,9 @@ check: lint types test  ## what a change must pass
 
 check-gpu:  ## on a machine with a GPU: conformance, whole runs, compute-sanitizer, benchmarks; PYTHON=... CORPUS=folder
 	PYTHON=$(if $(filter-out python3,$(PYTHON)),$(PYTHON),$(if $(wildcard $(BIN)/python),$(BIN)/python,python3)) bash tools/check_gpu.sh
+
+pack-gpu: $(VENV)/.developing  ## build/gpu/pack.tar.xz: cuDF for a GPU machine without a package registry; SM=90
+	$(BIN)/python tools/pack_gpu.py --sm $(SM)
 
 clean:  ## remove the environment and the demo's run
 	rm -rf $(VENV) demo build dist
