@@ -128,8 +128,8 @@ __device__ __forceinline__ bool is_closing(u32 c)
         c == 0x300D || c == 0x300F;
 }
 
-// Whether the word line[start .. end) ends a sentence if another one follows. keys: abbreviations as numbers, first byte
-// highest.
+// Whether the word line[start .. end) ends a sentence if another one follows. keys: abbreviations as numbers, the last
+// byte lowest, the highest byte their length.
 __device__ __forceinline__ bool ends_sentence(
     const u8* line, i64 start, i64 end, const Flags& flags, const u64* keys, int n_keys)
 {
@@ -154,9 +154,11 @@ __device__ __forceinline__ bool ends_sentence(
         key = key << 8 | (b >= 'A' && b <= 'Z' ? b | 0x20 : b);
     }
     if (character_start(line, end - 1) == start && (flags(decode(line + start)) & UPPER)) return false;
-    if (ascii && end - start <= 8)
+    if (ascii && end - start < 8) {
+        key |= (u64)(end - start) << 56;
         for (int k = 0; k < n_keys; ++k)
             if (keys[k] == key) return false;
+    }
     return true;
 }
 
