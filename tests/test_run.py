@@ -71,7 +71,6 @@ def test_decisions_have_the_promised_columns(demo_run, demo_texts):
             "similarity": pa.float64(),
             "cluster": pa.uint64(),
             "edited_bytes": pa.int64(),
-            "edited_bytes": pa.int64(),
         }
     rows = decisions(demo_run)
     assert [r["doc_id"] for r in rows] == sorted(demo_texts)
