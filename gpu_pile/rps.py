@@ -86,10 +86,12 @@ def logarithm(table, c):
     return table[top] + shift * table[2] + x - ((x * x) >> (FRACTION + 1))
 
 
+REMOVED = 255
+
 ASCII_NORMAL: Array = np.array(
-    [0 if chr(c) in string.punctuation else ord(chr(c).lower()) for c in range(128)], np.uint8
+    [REMOVED if chr(c) in string.punctuation else ord(chr(c).lower()) for c in range(128)], np.uint8
 )
-"""What an ASCII character that is no white space becomes in the normal form; 0 for punctuation, which goes."""
+"""What an ASCII character that is no white space becomes in the normal form; REMOVED for punctuation, which goes."""
 
 UNICODE_TABLES = (
     *(unicode.FLAG_STAGE, unicode.FLAG_LEAVES, unicode.LOWER_STAGE, unicode.LOWER_LEAVES),
@@ -154,7 +156,7 @@ def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
     while i < end:
         c, n = unicode.decode_at(data, i)
         i += n
-        if c < 0x80 and ascii_normal[c] == 0:
+        if c < 0x80 and ascii_normal[c] == REMOVED:
             continue
         f = unicode.table_value(flag_stage, flag_leaves, c)
         low = c + unicode.table_value(lower_stage, lower_leaves, c)
@@ -164,7 +166,7 @@ def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
             while j < end:
                 following, n = unicode.decode_at(data, j)
                 j += n
-                if following < 0x80 and ascii_normal[following] == 0:
+                if following < 0x80 and ascii_normal[following] == REMOVED:
                     continue
                 g = unicode.table_value(flag_stage, flag_leaves, following)
                 if g & _IGNORABLE == 0:

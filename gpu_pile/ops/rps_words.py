@@ -175,7 +175,9 @@ class _Phrases:
 
     def __init__(self, phrases: tuple[str, ...]) -> None:
         possible = [
-            p for p in phrases if not any(c in p for c in map(chr, range(33, 127)) if rps.ASCII_NORMAL[ord(c)] == 0)
+            p
+            for p in phrases
+            if not any(c in p for c in map(chr, range(33, 127)) if rps.ASCII_NORMAL[ord(c)] == rps.REMOVED)
         ]
         entries = [p.split(" ") for p in possible]
         words = sorted({w for e in entries for w in e})
@@ -321,7 +323,7 @@ def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, cha
                     break
                 digits += ascii[b] & _A_DIGIT != 0
                 packed[o] = ascii_normal[b]
-                o += packed[o] != 0
+                o += packed[o] != rps.REMOVED
                 i += 1
             else:
                 c, n = unicode.decode_at(data, i)
