@@ -201,6 +201,11 @@ BUGS = {
     ("repeats", "join_hashes"): ("* power(P, bounds[k + 1] - bounds[k])", "* power(P, 1)"),
     ("repeats", "match_spans"): ("== lane) same = equal;", "== lane) same = !equal;"),
     ("repeats", "number_items"): ("atomicAdd(&counts[numbers[i]], 1u);", "counts[numbers[i]] = 1;"),
+    ("rps", "count_normal"): ("n_chars += own.n;", "n_chars += 1;"),
+    ("rps", "write_normal"): ("n_numerics + (before >> 20);", "n_numerics;"),
+    ("rps_lines", "read_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
+    ("rps_lines", "judge_lines"): ("is |= bullets[j] == c;", "is = bullets[j] == c;"),
+    ("rps_lines", "find_javascript"): ("j < 10; ++j", "j < 4; ++j"),
     ("shingle_set", "write_shingles"): ("values[bounds[d] + i + j] = h[j];", "values[bounds[d] + i + j] = h[0];"),
     ("shingles", "count_words"): ("n += is_lead(data[i]) && word_starts(", "n += word_starts("),
     ("shingles", "count_characters"): ("n += is_lead(data[i]);", "n += data[i] < 0x80;"),
@@ -233,6 +238,7 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
+        "rps": [OPS["rps_lines"]],
         "repeats": [OPS["line_repetition"], OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],
     }.get(file) or [OPS[file]]

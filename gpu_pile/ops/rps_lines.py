@@ -17,6 +17,7 @@ if something is left there: re.finditer(r"([^\\n]*\\n|[^\\n]+$)", text). Columns
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,10 @@ import numpy as np
 from gpu_pile import rps, unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant, flag_tables, sums_before
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
-from gpu_pile.ops.line_counts import RPS_BULLETS
+from gpu_pile.ops.line_counts import RPS_BULLETS, cut, line_feeds
 
 Array = np.ndarray[Any, Any]
 
@@ -52,6 +55,9 @@ DOCUMENTS = (
     "x_y a-b it's U.S.A. e.g. (c)",
     "\x00 \x00• x\n\x00\n\x00a\x00 \x00javascript",
     "ﬁ ǅ ǆ Ǆ ß ẞ Ⓐ ⓐ",
+    "\x00 a\x00b .\x00.",
+    "  • " + "a B é " * 20 + "? \njavascribe Javascript\u0301 " + "ḕ1 " * 40 + "\n",
+    "a.\u0323-\u0302.b\u0301\u0323 .\u0323 \u0345.\u0301" + "-" * 40 + "\u0323 Α" + "." * 40 + "Σ" + "." * 40 + "Α",
 )
 
 rps_lines = Op("rps_lines", version=1, documents=DOCUMENTS)
@@ -189,3 +195,85 @@ def _cpu(text: TextColumn) -> tuple[Array, Array]:
         *(np.empty(rps.EXPANSION * longest + 16, np.uint8), out, bounds),
     )
     return out, bounds
+
+
+@dataclass(frozen=True)
+class NormalWords:
+    """The words of the normal form of documents, on the device.
+
+    data:     uint8[n_bytes]     their UTF-8, back to back
+    bounds:   int64[n_words + 1] word k is data[bounds[k]:bounds[k + 1]]
+    chars:    int64[n_words + 1] code points before each word, of all documents
+    numerics: int64[n_words + 1] NUMERIC ones among these
+    places:   int64[n_words]     where the word begins in the text
+    owners:   int64[n_words]     its document
+    first:    int64[n_docs + 1]  document d has words first[d] .. first[d + 1]
+    """
+
+    data: Array
+    bounds: Array
+    chars: Array
+    numerics: Array
+    places: Array
+    owners: Array
+    first: Array
+
+    @classmethod
+    def of(cls, xp: Any, text: TextColumn) -> NormalWords:
+        segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+        tables = (constant(xp, table) for table in rps.UNICODE_TABLES)
+        documents = (text.data, text.offsets, *segments.args, *tables)
+        sizes = [xp.empty(segments.count, np.int64) for _ in range(4)]
+        launch_warps("rps", "count_normal", segments.count, *documents, *sizes)
+        before = [sums_before(xp, x) for x in sizes]
+        n = int(before[3][-1])
+        data = xp.empty(int(before[0][-1]), np.uint8)
+        bounds, chars, numerics = (xp.empty(n + 1, np.int64) for _ in range(3))
+        bounds[n], chars[n], numerics[n] = (sums[-1] for sums in before[:3])
+        places, owners = xp.empty(n, np.int64), xp.empty(n, np.int64)
+        columns = (bounds, chars, numerics, places, owners)
+        launch_warps("rps", "write_normal", segments.count, *documents, *before, data, *columns)
+        return cls(data, *columns, before[3][segments.first])
+
+
+_BULLET_CODES = _BULLETS.astype(np.uint32)
+
+
+@rps_lines.cuda
+def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
+    feeds = line_feeds(xp, text.data)
+    owners = xp.searchsorted(text.offsets[1:], feeds, side="right").astype(np.int64)
+    bounds, _, owners = cut(xp, text.offsets[:-1], text.offsets[1:], owners, feeds, feeds + 1)
+    lines = bounds[:, 0] < text.offsets[1:][owners]  # nothing behind the last line feed is no line
+    bounds, owners = bounds[lines], owners[lines]
+    first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
+    n = len(owners)
+
+    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
+    chars, uppers, terminal, bullet = (xp.zeros(n, np.int64) for _ in range(4))
+    inks = xp.empty((n, 2), np.int64)
+    inks[:, 0], inks[:, 1] = text.n_bytes, -1
+    launch_warps(
+        "rps_lines", "read_lines", segments.count, text.data, bounds, *segments.args, *flag_tables(xp), chars, uppers,
+        inks,
+    )  # fmt: skip
+    bullets = constant(xp, _BULLET_CODES)
+    launch_threads("rps_lines", "judge_lines", n, text.data, inks, n, bullets, len(bullets), terminal, bullet)
+
+    words = NormalWords.of(xp, text)
+    javascript = xp.empty(len(words.places), np.int64)
+    launch_threads(
+        "rps_lines", "find_javascript", len(javascript), words.data, words.bounds, len(javascript), javascript
+    )
+    a, b = xp.searchsorted(words.places, bounds[:, 0]), xp.searchsorted(words.places, bounds[:, 1])
+    found = sums_before(xp, javascript)
+    ends = sums_before(xp, chars + (bounds[:, 1] < text.offsets[1:][owners]))
+    begin = ends[first[owners]]  # of the document
+    columns = (
+        *(ends[:-1] - begin, ends[1:] - begin, terminal, bullet, uppers, b - a, found[b] - found[a]),
+        *(words.chars[b] - words.chars[a] + xp.maximum(b - a - 1, 0), words.numerics[b] - words.numerics[a]),
+    )
+    out = xp.empty((n, len(COLUMNS)), np.int64)
+    for i, column in enumerate(columns):
+        out[:, i] = column
+    return out, first
