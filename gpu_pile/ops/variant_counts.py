@@ -31,8 +31,11 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant, flag_tables
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
 from gpu_pile.ops.quality_counts import STOP_WORDS, _stop_table
+from gpu_pile.ops.word_repetition import device_split_words
 
 Array = np.ndarray[Any, Any]
 
@@ -290,3 +293,53 @@ def _cpu(text: TextColumn) -> Array:
     u = unicode
     _count(text.data, text.offsets, _ASCII, u.FLAG_STAGE, u.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS, out)
     return out
+
+
+_STOP_NUMBERS = np.array([int.from_bytes(w.encode(), "big") for w in STOP_WORDS], np.uint32)
+_LENGTHS = 256  # words of fewer characters are counted by length, to find the median
+
+
+@variant_counts.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    out = xp.zeros((len(text), len(COLUMNS)), np.uint64)
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    launch_warps(
+        "variant_counts", "variant_counts_characters", segments.count, text.data, text.offsets, *segments.args,
+        *flag_tables(xp), out,
+    )  # fmt: skip
+    starts, stops, owners, first = device_split_words(xp, text)
+    n = len(starts)
+    chars, hashes, has = xp.zeros(n, np.uint64), xp.zeros(n, np.uint64), xp.zeros(n, np.uint32)
+    words = Segments.of(xp, stops - starts, 16_384)
+    launch_warps(
+        "variant_counts", "variant_counts_words", words.count, text.data, starts, stops, *words.args, chars, hashes, has
+    )
+    lengths = xp.zeros((len(text), _LENGTHS), np.uint32)
+    stop_keys, symbol_keys = constant(xp, _STOP_NUMBERS), constant(xp, _SYMBOL_KEYS)
+    launch_threads(
+        "variant_counts", "variant_counts_judge", n, text.data, starts, stops, owners, n, stop_keys, len(stop_keys),
+        symbol_keys, len(symbol_keys), chars, hashes, has, lengths, out,
+    )  # fmt: skip
+    result = out.view(np.int64)
+    result[:, COLUMNS.index("twice_median_word")] = _twice_median(xp, lengths, chars.view(np.int64), owners, first)
+    return result
+
+
+def _twice_median(xp: Any, lengths: Array, chars: Array, owners: Array, first: Array) -> Array:
+    """int64[n_docs]: the two middle ones of each document's word lengths added, 0 where there is no word."""
+    n_docs = len(first) - 1
+    up_to = xp.cumsum(lengths, axis=1, dtype=np.int64)
+    long = xp.flatnonzero(chars >= _LENGTHS)
+    if len(long):
+        long = long[xp.lexsort(xp.stack([chars[long], owners[long]]))]
+    first_long = xp.searchsorted(owners[long], xp.arange(n_docs, dtype=np.int64))
+    n = xp.diff(first)
+    total = xp.zeros(n_docs, np.int64)
+    for place in ((n - 1) // 2, n // 2):  # the same one twice if their number is odd
+        short = (up_to <= place[:, None]).sum(axis=1)
+        rest = xp.maximum(place - up_to[:, -1], 0) + first_long
+        value = short
+        if len(long):
+            value = xp.where(short == _LENGTHS, chars[long][xp.minimum(rest, len(long) - 1)], short)
+        total += value
+    return xp.where(n > 0, total, 0)

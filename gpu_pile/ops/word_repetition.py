@@ -275,10 +275,10 @@ def number_spans(
     return device_numbers(xp, slots, table)
 
 
-def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array]:
-    """The words of all documents: (data, bounds, owners, first).
+def device_split_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array]:
+    """str.split() of all documents on the device: (starts, stops, owners, first).
 
-    Word k is data[bounds[k]:bounds[k + 1]] and of document owners[k]; document d has first[d] .. first[d + 1].
+    Word k is text.data[starts[k]:stops[k]] and of document owners[k]; document d has first[d] .. first[d + 1].
     """
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
@@ -287,8 +287,14 @@ def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array
     before = sums_before(xp, counts)
     starts, stops, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
     launch_warps("word_repetition", "find_split_words", segments.count, *documents, before, starts, stops, owners)
+    return starts, stops, owners, before[segments.first]
+
+
+def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array]:
+    """As device_split_words, the words one behind the other: word k is data[bounds[k]:bounds[k + 1]]."""
+    starts, stops, owners, first = device_split_words(xp, text)
     data, bounds = gather(xp, text.data, starts, stops - starts)
-    return data, bounds, owners, before[segments.first]
+    return data, bounds, owners, first
 
 
 @word_repetition.cuda
