@@ -202,10 +202,19 @@ BUGS = {
     ("repeats", "match_spans"): ("== lane) same = equal;", "== lane) same = !equal;"),
     ("repeats", "number_items"): ("atomicAdd(&counts[numbers[i]], 1u);", "counts[numbers[i]] = 1;"),
     ("rps", "count_normal"): ("n_chars += own.n;", "n_chars += 1;"),
-    ("rps", "write_normal"): ("n_numerics + (before >> 20);", "n_numerics;"),
+    ("rps", "write_normal"): ("if (of > done && of < least) least = of;", "if (of > done) least = of;"),
     ("rps_lines", "read_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
     ("rps_lines", "judge_lines"): ("is |= bullets[j] == c;", "is = bullets[j] == c;"),
     ("rps_lines", "find_javascript"): ("j < 10; ++j", "j < 4; ++j"),
+    ("rps_words", "count_raw_words"): ("m += (f & WORD) && ", "m += "),
+    ("rps_words", "find_raw_words"): ("starts[word] = i;", "starts[word] = base;"),
+    ("rps_words", "classify_raw_words"): ("f & CASED ? SMALL : 0", "0"),
+    ("rps_words", "find_stop_words"): ("(u64)data[i] << 8 * (j - 8)", "(u64)data[i] << 8 * (j - 7)"),
+    ("rps_words", "find_lorem"): ("end - bounds[w] >= 5", "end - bounds[w] == 5"),
+    ("rps_words", "weigh_words"): ("shift * table[2] + x", "shift * table[2]"),
+    ("rps_words", "look_up_words"): ("lo = k + 1;", "lo = k + 2;"),
+    ("rps_words", "count_entries"): ("|| owners[w + length - 1] != owners[w]", ""),
+    ("rps_words", "cover_words"): ("i > w - width", "i > w - 5"),
     ("shingle_set", "write_shingles"): ("values[bounds[d] + i + j] = h[j];", "values[bounds[d] + i + j] = h[0];"),
     ("shingles", "count_words"): ("n += is_lead(data[i]) && word_starts(", "n += word_starts("),
     ("shingles", "count_characters"): ("n += is_lead(data[i]);", "n += data[i] < 0x80;"),
@@ -241,7 +250,7 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
-        "rps": [OPS["rps_lines"]],
+        "rps": [OPS["rps_lines"], OPS["rps_words"]],
         "repeats": [OPS["line_repetition"], OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],
     }.get(file) or [OPS[file]]
@@ -274,7 +283,7 @@ COLLISIONS = (
 )
 
 
-@pytest.mark.parametrize("name", ["line_repetition", "word_repetition"])
+@pytest.mark.parametrize("name", ["line_repetition", "rps_words", "word_repetition"])
 def test_repetition_is_exact_when_all_hashes_are_equal(name):
     used = set()
 

@@ -39,8 +39,12 @@ from numba import njit
 from gpu_pile import rps, unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant, flag_tables, sums_before
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
-from gpu_pile.ops.rps_lines import DOCUMENTS
+from gpu_pile.ops.line_counts import line_feeds
+from gpu_pile.ops.rps_lines import DOCUMENTS, NormalWords
+from gpu_pile.ops.word_repetition import NONE, device_numbers, device_table, hash_spans, number_spans
 from gpu_pile.repeats import (
     covered_chars,
     hash_bytes,
@@ -84,7 +88,9 @@ rps_words = Op(
         "A, b. C! a B c; a b - c",
         " ".join(f"w{i % 7}" for i in range(60)),
         "x\u00b2 \u00bd a\u200db \x1c\x1d. a\x1fb \u24b6b \u0301 a.\u0301b \u2028\u0301",
-        "word " * 5000,
+        "one one one one two " * 1100,
+        "Two girls one",  # an entry, were it not for the document's end
+        "cup",
     ),
 )
 
@@ -475,18 +481,112 @@ def _lists() -> tuple[Any, Any]:
     return _stop_table(rps.stop_words()), _Phrases(rps.bad_phrases()).arrays()
 
 
-@rps_words.cpu
-def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
-    longest = int(np.diff(text.offsets).max(initial=0))
+def _check_size(longest: int) -> None:
     if longest > BYTES_MAX:
         raise ValueError(
             f"rps_words counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
             "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
         )
+
+
+@rps_words.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    longest = int(np.diff(text.offsets).max(initial=0))
+    _check_size(longest)
     packed = np.empty(rps.EXPANSION * longest + 16, np.uint8)
     _count(
         *(text.data, text.offsets, _ASCII, rps.ASCII_NORMAL, rps.UNICODE_TABLES, *_lists(), rps.LOGARITHMS),
         *(packed, *new_table(), out),
     )
+    return out
+
+
+def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
+    """The columns that come from raw words, int64[n_docs] each."""
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
+    counts, sentences, curly = (xp.empty(segments.count, np.int64) for _ in range(3))
+    launch_warps("rps_words", "count_raw_words", segments.count, *documents, counts, sentences, curly)
+    before = sums_before(xp, counts)
+    n = int(before[-1])
+    starts, stops, owners = (xp.empty(n, np.int64) for _ in range(3))
+    launch_warps("rps_words", "find_raw_words", segments.count, *documents, before, starts, stops, owners)
+    words = Segments.of(xp, stops - starts, 16_384)
+    classes = xp.zeros(n, np.uint32)
+    launch_warps(
+        "rps_words", "classify_raw_words", words.count, text.data, starts, stops, *words.args, *flag_tables(xp), classes
+    )
+    launch_threads("rps_words", "find_stop_words", n, text.data, starts, stops, n, constant(xp, _lists()[0]), classes)
+    first = before[segments.first]
+
+    def sums(values: Array, bounds: Array) -> Array:
+        return xp.diff(sums_before(xp, values.astype(np.int64))[bounds])
+
+    letter, caps, stop = (classes & 1) > 0, (classes & 6) == 2, (classes & 8) > 0
+    return (
+        xp.diff(first),
+        *(sums(x, first) for x in (letter, caps, stop)),
+        *(sums(x, segments.first) for x in (sentences, curly)),
+    )
+
+
+@rps_words.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    if len(text):
+        _check_size(int(xp.diff(text.offsets).max()))
+    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+    for i, column in enumerate(_device_raw(xp, text)):
+        out[:, i] = column
+    w = NormalWords.of(xp, text)
+    first, owners, chars = w.first, w.owners, w.chars
+    n = len(owners)
+
+    def sums(values: Array) -> Array:
+        return xp.diff(sums_before(xp, values.astype(np.int64))[first])
+
+    def each(kernel: str, *arguments: Any) -> Array:
+        """A number for each word."""
+        values = xp.empty(n, np.int64)
+        launch_threads("rps_words", kernel, n, *arguments, values)
+        return values
+
+    words = xp.diff(first)
+    out[:, 6], out[:, 7], out[:, 8] = words, xp.diff(chars[first]), xp.diff(w.numerics[first])
+    lines = xp.searchsorted(line_feeds(xp, text.data), w.places)  # of each word
+    fresh = xp.ones(n, bool)
+    fresh[1:] = (lines[1:] != lines[:-1]) | (owners[1:] != owners[:-1])
+    out[:, 9] = sums(fresh)
+
+    hashes, _ = hash_spans(xp, w.data, w.bounds, 1, xp.diff(w.bounds))
+    numbers, counts = number_spans(xp, w.data, w.bounds, 1, 1, owners, hashes)
+    out[:, 10] = sums(numbers == xp.arange(n, dtype=np.uint32))
+    high = xp.empty(n, np.int64)
+    low = each("weigh_words", numbers, counts, owners, first, n, constant(xp, rps.LOGARITHMS), high)
+    total, some = sums(high), xp.maximum(words, 1)
+    out[:, 11] = (total // some << 32) + ((total % some << 32) + sums(low)) // some
+
+    javascript = xp.empty(n, np.int64)
+    launch_threads("rps_lines", "find_javascript", n, w.data, w.bounds, n, javascript)
+    out[:, 12] = sums(javascript)
+    out[:, 13] = sums(each("find_lorem", w.data, w.bounds, owners, n))
+    data, bounds, sequence, starts, order, firsts = (constant(xp, x) for x in _lists()[1][:6])
+    codes = xp.empty(n, np.int32)
+    launch_threads("rps_words", "look_up_words", n, w.data, w.bounds, n, data, bounds, len(bounds) - 1, codes)
+    out[:, 14] = sums(each("count_entries", codes, owners, n, sequence, starts, order, firsts))
+
+    grams = numbers
+    for width in range(2, 11):
+        mask, table = device_table(xp, n)
+        slots = xp.empty(n, np.uint32)
+        launch_threads("word_repetition", "match_grams", n, numbers, grams, counts, n, width, mask, table, slots)
+        grams, counts = device_numbers(xp, slots, table)
+        if width in TOP:
+            best = xp.zeros(len(text), np.uint64)
+            launch_threads("word_repetition", "top_grams", n, owners, grams, counts, n, best)
+            most = (best >> np.uint64(32)).astype(np.int64)
+            place = xp.where(most > 0, NONE - (best & np.uint64(NONE)).astype(np.int64), 0)
+            out[:, 13 + width] = (chars[xp.minimum(place + width, n)] - chars[place]) * most
+        else:
+            out[:, 13 + width] = sums(each("cover_words", grams, counts, chars, n, width))
     return out
