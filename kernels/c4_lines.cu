@@ -154,7 +154,7 @@ __device__ __forceinline__ bool ends_sentence(
         key = key << 8 | (b >= 'A' && b <= 'Z' ? b | 0x20 : b);
     }
     if (character_start(line, end - 1) == start && (flags(decode(line + start)) & UPPER)) return false;
-    if (ascii && end - start <= 8)
+    if (ascii && end - start <= 8 && line[start])  // NUL and a word is the same number
         for (int k = 0; k < n_keys; ++k)
             if (keys[k] == key) return false;
     return true;

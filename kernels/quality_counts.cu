@@ -39,7 +39,7 @@ constexpr u32 HAS_ALPHA = 1, HAS_PLAIN = 2;
 // highest.
 __device__ __forceinline__ u32 stop_bit(const u8* data, i64 at, i64 n, const u32* keys, int n_keys)
 {
-    if (n < 2 || n > 4) return 0;
+    if (n < 2 || n > 4 || !data[at]) return 0;  // NUL and a word is the same number
     u32 key = 0, bit = 0;
     for (i64 i = 0; i < n; ++i) key = key << 8 | data[at + i];
     for (int j = 0; j < n_keys; ++j)

@@ -100,6 +100,7 @@ c4_lines = Op(
         "Съешь ещё этих. Мягких французских булок! Да.\n你好。 世界！ 再见？ 好 好.",
         "One two three. \u3000- -- .\nOne two three. x",
         "A B C D. E. F. G h i.",
+        "A b \x00no. C d.",
         "etc. etc. Inc. abcdefghij. k l.",
         "'",
         "a b \"'.",
@@ -361,7 +362,7 @@ def _ends_sentence(line, start, end, stage, leaves, keys):
         c, _ = unicode.decode_at(line, start)
         if unicode.table_value(stage, leaves, c) & _UPPER:
             return False
-    if ascii and end - start <= 8:
+    if ascii and end - start <= 8 and line[start] != 0:  # NUL and a word is the same number
         for k in keys:
             if k == key:
                 return False

@@ -70,6 +70,7 @@ quality_counts = Op(
         "\r\r\n\n",
         "a\x0bb\x0cc\x1cd\x1de\x1ef\x85g\u2028h\u2029i",
         "\x1f word\x1fword",
+        "\x00the be\x00 \x00\x00",
         "a\u00a0b\u3000c\u200bd",
         "the be to of and that have with the The thee",
         "the\x00 the, the",
@@ -200,7 +201,7 @@ def _count(data, offsets, ascii_flags, stage, leaves, stop_keys, out):
                         plain_words += 1
                         plain_word_chars += length
                     alpha_words += word_flags & _ALPHA  # ALPHA is 1
-                    if 2 <= key_bytes <= 4:
+                    if 2 <= key_bytes <= 4 and data[i - key_bytes]:  # NUL and a word is the same number
                         slot = (key * _SLOTS) >> np.uint64(60)
                         seen |= np.int64(stop_keys[slot] == key) << np.int64(slot)
                     length = word_flags = key_bytes = 0

@@ -31,8 +31,11 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments, constant, flag_tables, sums_before
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.op import Op
 from gpu_pile.ops.quality_counts import STOP_WORDS, _stop_table
+from gpu_pile.ops.word_repetition import device_words
 
 Array = np.ndarray[Any, Any]
 
@@ -64,6 +67,7 @@ variant_counts = Op(
         "é" * 87 + "<?xml version=",
         "<?xml  version=",
         "漢字 かな 😀",
+        "\x00the \x00... \x00… \x00\x00",
         "http://x",
         "https://",
         " ".join("a" * (i % 9 + 1) for i in range(100)),
@@ -213,7 +217,7 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
                     row[5] += 2 * hash_runs > length
                     if n_bytes <= 5:
                         first = data[i - n_bytes]
-                        if first == 0x5B or first == 0x28 or first < 0x30 or first == 0xE2:
+                        if first == 0x5B or first == 0x28 or 0 < first < 0x30 or first == 0xE2:
                             row[5] += _has(symbol_keys, _key(data, i - n_bytes, i))
                         elif 2 <= n_bytes <= 4 and first < 0x80:
                             same, lower = _is_stop(data, i - n_bytes, i, stop_keys)
@@ -285,4 +289,50 @@ def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     u = unicode
     _count(text.data, text.offsets, _ASCII, u.FLAG_STAGE, u.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS, out)
+    return out
+
+
+_STOP_NUMBERS = _keys(tuple(STOP_WORDS))
+_LENGTH_BITS = 33
+"""Of a word's length where it is sorted together with the number of its document."""
+
+
+@variant_counts.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    docs = len(text)
+    out = xp.zeros((docs, len(COLUMNS)), np.int64)
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    kinds = [xp.empty(segments.count, np.int64) for _ in range(6)]
+    launch_warps(
+        "variant_counts", "count_characters_of_kinds", segments.count, text.data, text.offsets, *segments.args,
+        *flag_tables(xp), *kinds,
+    )  # fmt: skip
+    for column, counts in enumerate(kinds, 6):
+        out[:, column] = xp.diff(sums_before(xp, counts)[segments.first])
+    header = xp.empty(docs, np.int64)
+    launch_threads("variant_counts", "find_xml_headers", docs, text.data, text.offsets, docs, header)
+    out[:, 12] = header
+
+    starts, stops, owners, first = device_words(xp, text)
+    n = len(owners)
+    segments = Segments.of(xp, stops - starts, 16_384)
+    chars, runs, bits = xp.zeros(n, np.int64), xp.zeros(n, np.int64), xp.zeros(n, np.uint32)
+    launch_warps(
+        "variant_counts", "read_words", segments.count, text.data, starts, stops, *segments.args, chars, runs, bits
+    )
+    stop_keys, symbol_keys = constant(xp, _STOP_NUMBERS), constant(xp, _SYMBOL_KEYS)
+    launch_threads(
+        "variant_counts", "judge_words", n, text.data, starts, stops, n, stop_keys, len(stop_keys), symbol_keys,
+        len(symbol_keys), chars, runs, bits,
+    )  # fmt: skip
+    for column, bit in ((0, 1), (1, 2), (2, 4), (5, 8)):
+        out[:, column] = xp.diff(sums_before(xp, ((bits & bit) > 0).astype(np.int64))[first])
+    if n:
+        ascending = xp.sort(owners << _LENGTH_BITS | chars) & ((1 << _LENGTH_BITS) - 1)  # within each document
+        begin, words = first[:-1], xp.diff(first)
+        low, high, last = (
+            xp.minimum(begin + xp.maximum(k, 0), n - 1) for k in ((words - 1) // 2, words // 2, words - 1)
+        )
+        out[:, 3] = xp.where(words > 0, ascending[low] + ascending[high], 0)
+        out[:, 4] = xp.where(words > 0, ascending[last], 0)
     return out

@@ -270,10 +270,10 @@ def number_spans(
     return device_numbers(xp, slots, table)
 
 
-def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array]:
-    """The words of all documents: (data, bounds, owners, first).
+def device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array]:
+    """The words of str.split() of all documents on the device: (starts, stops, owners, first).
 
-    Word k is data[bounds[k]:bounds[k + 1]] and of document owners[k]; document d has first[d] .. first[d + 1].
+    Word k is text.data[starts[k]:stops[k]] and of document owners[k]; document d has first[d] .. first[d + 1].
     """
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
@@ -282,8 +282,7 @@ def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array
     before = sums_before(xp, counts)
     starts, stops, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
     launch_warps("word_repetition", "find_split_words", segments.count, *documents, before, starts, stops, owners)
-    data, bounds = gather(xp, text.data, starts, stops - starts)
-    return data, bounds, owners, before[segments.first]
+    return starts, stops, owners, before[segments.first]
 
 
 @word_repetition.cuda
@@ -291,7 +290,8 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     docs = len(text)
     if docs:
         _check_size(int(xp.diff(text.offsets).max()))
-    data, bounds, owners, first = _device_words(xp, text)
+    starts, stops, owners, first = device_words(xp, text)
+    data, bounds = gather(xp, text.data, starts, stops - starts)
     n = len(owners)
     hashes, word_chars = hash_spans(xp, data, bounds, 1, xp.diff(bounds))
     chars = sums_before(xp, word_chars)
