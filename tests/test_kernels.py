@@ -226,7 +226,7 @@ BUGS = {
     ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
     ("variant_counts", "variant_counts_characters"): ("chars + 14 <= XML_CHARS", "chars + 13 <= XML_CHARS"),
     ("variant_counts", "variant_counts_words"): ("data[i - 1] != '#'", "true"),
-    ("variant_counts", "variant_counts_judge"): ("i - first >= 3 && begins", "begins"),
+    ("variant_counts", "variant_counts_judge"): ("if (lower == (u32)key)", "if (true)"),
     ("witnesses", "witnesses_block"): ("place[x] < place[y] ? y : x", "y"),
     ("witnesses", "witnesses_remove"): ("if (state[y] == KEPT) state[x] = REMOVED;", ""),
     ("witnesses", "witnesses_best"): ("atomicMax(&best[b[i]]", "atomicMin(&best[b[i]]"),

@@ -88,7 +88,7 @@ rps_words = Op(
         "A, b. C! a B c; a b - c",
         " ".join(f"w{i % 7}" for i in range(60)),
         "x\u00b2 \u00bd a\u200db \x1c\x1d. a\x1fb \u24b6b \u0301 a.\u0301b \u2028\u0301",
-        "one one one one two " * 1100,
+        "one one one one two " * 1101,
         "Two girls one",  # an entry, were it not for the document's end
         "cup",
     ),
