@@ -101,6 +101,16 @@ def count_trailing_zeros(typing: Any, value: Any) -> Any:
     return types.int64(types.uint32), codegen
 
 
+@intrinsic
+def swap_bytes(typing: Any, value: Any) -> Any:
+    """swap_bytes(uint64) -> uint64: the bytes in the other order."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bswap(args[0])
+
+    return types.uint64(types.uint64), codegen
+
+
 @njit(inline="always")
 def mix64(x: np.uint64) -> np.uint64:
     """A bijection of 64 bits that spreads every input bit (Degski's variant of the splitmix64 finaliser)."""
