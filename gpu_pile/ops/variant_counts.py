@@ -31,7 +31,7 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.native import load_u64, swap_bytes
+from gpu_pile.native import byte_at, load_u64, swap_bytes
 from gpu_pile.op import Op
 from gpu_pile.ops.quality_counts import STOP_WORDS, _stop_table
 
@@ -104,7 +104,7 @@ _HTTP, _SLASHES, _PORN, _XML = (
     np.frombuffer(s, np.uint8).copy() for s in (b"http", b"://", b"porn", b"<?xml version=")
 )
 
-_A_URL, _A_HERE = 1 << 60, 1 << 61
+_A_URL, _A_HERE = np.uint64(1 << 60), np.uint64(1 << 61)
 """Bits of _ASCII: the character belongs to URLs; it is to be looked at by itself."""
 _FIELD = 15
 """Bits of each count in a sum of _ASCII values; so many characters less than 1 << _FIELD may be summed up."""
@@ -114,14 +114,13 @@ _ASCII = np.array(
         | chr(c).isdigit() << _FIELD
         | (chr(c) in "{}[]()") << 2 * _FIELD
         | (chr(c) in "\t\n\r\b ") << 3 * _FIELD
-        | _A_URL * (chr(c).isalpha() or chr(c) == "!" or 0x24 <= c <= 0x5F)
-        | _A_HERE * (chr(c).isspace() or chr(c) in ":#")
+        | int(_A_URL) * (chr(c).isalpha() or chr(c) == "!" or 0x24 <= c <= 0x5F)
+        | int(_A_HERE) * (chr(c).isspace() or chr(c) in ":#")
         for c in range(128)
     ]
-    + [_A_HERE] * 128,
+    + [int(_A_HERE)] * 128,
     np.uint64,
 )
-_A_URL, _A_HERE = np.uint64(_A_URL), np.uint64(_A_HERE)
 
 
 def _keys(words: tuple[str, ...]) -> Array:
@@ -200,9 +199,9 @@ def _find_xml(data, begin, end):
 
 
 @compiled
-def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
+def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, lengths, out):
+    # lengths: scratch, of words of 256 characters or more
     histogram = np.zeros(256, np.int64)
-    lengths = np.empty(64, np.int64)  # of words of 256 characters or more
     field = np.uint64(_FIELD)
     ones = (np.uint64(1) << field) - np.uint64(1)
     for d in range(len(offsets) - 1):
@@ -223,7 +222,7 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
             sums = np.uint64(0)
             while True:
                 while i < part:
-                    f = ascii[data[i]]
+                    f = ascii[byte_at(data, i)]
                     if f & _A_HERE:
                         break
                     sums += f
@@ -277,8 +276,6 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
                         if length < 256:
                             histogram[length] += 1
                         else:
-                            if long_words == len(lengths):
-                                lengths = np.concatenate((lengths, np.empty_like(lengths)))
                             lengths[long_words] = length
                             long_words += 1
                         symbol = False
@@ -319,5 +316,6 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     u = unicode
-    _count(text.data, text.offsets, _ASCII, u.FLAG_STAGE, u.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS, out)
+    lengths = np.empty(int(np.diff(text.offsets).max(initial=0)) // 257 + 1, np.int64)
+    _count(text.data, text.offsets, _ASCII, u.FLAG_STAGE, u.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS, lengths, out)
     return out
