@@ -33,6 +33,16 @@ def _splat(byte: int) -> Any:
 
 
 @intrinsic
+def byte_at(typing: Any, array: Any, index: Any) -> Any:
+    """byte_at(uint8 array, int64 i) -> uint8: array[i] without a negative index's meaning, which costs in hot loops."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature.args[0], args[0], args[1]))
+
+    return types.uint8(array, types.int64), codegen
+
+
+@intrinsic
 def load_u64(typing: Any, array: Any, index: Any) -> Any:
     """load_u64(uint8 array, int64 i) -> uint64: bytes i to i + 8, little-endian, any alignment."""
 
@@ -99,6 +109,16 @@ def count_trailing_zeros(typing: Any, value: Any) -> Any:
         return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 0)), _I64)
 
     return types.int64(types.uint32), codegen
+
+
+@intrinsic
+def swap_bytes(typing: Any, value: Any) -> Any:
+    """swap_bytes(uint64) -> uint64: the bytes in the other order."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bswap(args[0])
+
+    return types.uint64(types.uint64), codegen
 
 
 @njit(inline="always")

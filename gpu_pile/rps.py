@@ -141,16 +141,16 @@ def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
     """The normal form of the word data[start:end], which has no white space, written to out[o:].
 
     For a word in ASCII it is its characters looked up in ASCII_NORMAL, which callers do themselves: it is much faster.
-    marks, classes: scratch, int32 and uint8, grown as needed.
+    marks, classes: scratch, int32 and uint8, of one length; longer ones are taken where a character has more. They
+    are not returned: a caller that assigned them in its loop would count references to arrays at every word.
 
     Returns:
-        (where it ends in out; code points; those that are NUMERIC; marks, classes)
+        (where it ends in out; code points; those that are NUMERIC)
     """
     flag_stage, flag_leaves, lower_stage, lower_leaves, stage, leaves, parts, class_stage, class_leaves = tables
     chars = numeric = 0
     cased_before = False
     n_marks = 0
-    expanded = np.empty(5, np.int32)
     i = start
     while i < end:
         c, n = unicode.decode_at(data, i)
@@ -176,23 +176,24 @@ def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
         if f & _IGNORABLE == 0:
             cased_before = f & _CASED != 0
 
-        m = 1
-        expanded[0] = low
-        if _HANGUL <= low < _HANGUL_END:
-            s = low - _HANGUL
-            expanded[0], expanded[1], expanded[2] = 0x1100 + s // 588, 0x1161 + s % 588 // 28, 0x11A7 + s % 28
-            m = 3 if s % 28 else 2
+        m, at = 1, 0
+        hangul = _HANGUL <= low < _HANGUL_END
+        if hangul:
+            m = 2 if (low - _HANGUL) % 28 == 0 else 3
         elif low >= 0xC0:
-            at = unicode.table_value(stage, leaves, low)
+            at = np.int64(unicode.table_value(stage, leaves, low))
             if at:
-                m = parts[at]
-                for k in range(m):
-                    expanded[k] = parts[at + 1 + k]
-        if c == unicode.DOTTED_CAPITAL_I:
-            expanded[m] = 0x307
-            m += 1
-        for k in range(m):
-            x = expanded[k]
+                m = np.int64(parts[at])
+        for k in range(m + (c == unicode.DOTTED_CAPITAL_I)):
+            if k == m:
+                x = 0x307
+            elif hangul:
+                s = low - _HANGUL
+                x = 0x1100 + s // 588 if k == 0 else 0x1161 + s % 588 // 28 if k == 1 else 0x11A7 + s % 28
+            elif at:
+                x = np.int64(parts[at + 1 + k])
+            else:
+                x = low
             chars += 1
             numeric += (unicode.table_value(flag_stage, flag_leaves, x) & _NUMERIC) != 0
             ccc = unicode.table_value(class_stage, class_leaves, x) if x >= 0x300 else np.uint8(0)
@@ -210,4 +211,4 @@ def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
                 n_marks += 1
     if n_marks:
         o = _put_marks(out, o, marks, classes, n_marks)
-    return o, chars, numeric, marks, classes
+    return o, chars, numeric

@@ -41,6 +41,7 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables, gather, sums_before
 from gpu_pile.kernel import launch_warps
+from gpu_pile.native import byte_at
 from gpu_pile.op import Op
 from gpu_pile.ops.line_counts import cut
 
@@ -200,12 +201,18 @@ _COO, _IE_POLICY, _IES = map(_codes, ("coo", "ie policy", "ies"))
 _USES, _USE_OF, _USE = map(_codes, ("uses ", "use of ", "use "))
 _EDIT, _NEEDED = map(_codes, ("edit]", "citation needed]"))
 
-_ANCHORS = np.zeros(256, np.uint8)
-"""Bytes at which a line is looked at: one rare letter of each of the texts above, either case, {, and U+212A."""
-for _mark, _letters in enumerate(("{", "jJ", "pP", "vV", "fF", "kK", "\u212a"), 1):
+_CURLY, _BRACKET, _J, _P, _V, _M, _K, _KELVIN = (1 << i for i in range(8))
+_ANCHORS, _AFTER = np.zeros(256, np.uint8), np.full(256, _CURLY | _BRACKET | _J, np.uint8)
+"""Bytes at which a line is looked at: one rare letter of each of the texts above, { and [, and U+212A, whose lower case
+is k; and for each byte, those that count behind it. Letters in either case."""
+for _mark, _letters, _before_it in (
+    *((_CURLY, "{", ""), (_BRACKET, "[", ""), (_J, "jJ", ""), (_P, "pP", "iI"), (_V, "vV", "iI"), (_M, "mM", "rR")),
+    *((_K, "kK", "oO"), (_KELVIN, "\u212a", "oO")),
+):
     for _letter in _letters:
-        _ANCHORS[_letter.encode()[0]] = _mark
-_CURLY, _J, _P, _V, _F, _K, _KELVIN = range(1, 8)
+        _ANCHORS[_letter.encode()[0]] |= _mark
+    for _letter in _before_it:
+        _AFTER[ord(_letter)] |= _mark
 
 
 def _abbreviation_keys() -> Array:
@@ -270,23 +277,27 @@ def _same(data, i, end, pattern):
 
 
 @njit
-def _verdict(line, start, end, words, anchors):
-    """The position among COLUMNS of what becomes of a cleaned line."""
+def _verdict(line, start, end, words, cleaned, anchors, after_byte):
+    """The position among COLUMNS of what becomes of a stripped line; 0 if that needs it cleaned of citations."""
     if end == start:
         return 2
     last = line[end - 1]
     if last != 0x2E and last != 0x3F and last != 0x21 and last != 0x22 and last != 0x27:
-        return 2
+        return 0 if last == 0x5D and not cleaned else 2
     if last == 0x2E and end - start >= 3 and line[end - 2] == 0x2E and line[end - 3] == 0x2E:
         return 2
-    if words < WORDS_MIN:
-        return 3
     lorem = javascript = curly = policy = False
+    near = after_byte[0]
     for i in range(start, end):
-        anchor = anchors[line[i]]
+        b = byte_at(line, i)
+        anchor = anchors[b] & near
+        near = after_byte[b]
         if anchor == 0:
             continue
-        if anchor == _CURLY:
+        if anchor == _BRACKET:
+            if not cleaned:
+                return 0
+        elif anchor == _CURLY:
             curly = True
         elif anchor == _J:
             javascript |= _is_at(line, i, start, end, _JAVASCRIPT)
@@ -294,8 +305,8 @@ def _verdict(line, start, end, words, anchors):
             lorem |= _is_at(line, i - 7, start, end, _LOREM)
         elif anchor == _V:
             policy |= _is_at(line, i - 3, start, end, _PRIVACY)
-        elif anchor == _F:
-            policy |= _is_at(line, i - 7, start, end, _TERMS)
+        elif anchor == _M:
+            policy |= _is_at(line, i - 3, start, end, _TERMS)
         else:
             after = i + 1
             if anchor == _KELVIN:  # its lower case is k
@@ -309,6 +320,8 @@ def _verdict(line, start, end, words, anchors):
                 policy |= _is_at(line, i - 8, start, end, _USES)
                 policy |= _is_at(line, i - 10, start, end, _USE_OF)
                 policy |= _is_at(line, i - 7, start, end, _USE)
+    if words < WORDS_MIN:
+        return 3
     if lorem:
         return 4
     if javascript:
@@ -371,100 +384,123 @@ def _ends_sentence(line, start, end, stage, leaves, keys):
 
 
 @njit
-def _sentences(line, i, end, ascii_flags, stage, leaves, keys):
-    sentences = 1
-    ended = False
-    word, marks = -1, _PUNCTUATION
-    while i <= end:
-        if i == end:
-            f, n = _SPACE, 1
-        elif line[i] < 0x80:
-            f, n = np.int64(ascii_flags[line[i]]), 1
+def _word_end(line, i, end, ascii_flags, stage, leaves):
+    """Where the word that begins at line[i], if one does, ends: (position, length in code points, class bits and bytes
+    of the white space there; SPACE and 0 at the end of the line)."""
+    start = i
+    continuations = 0
+    while i < end:
+        b = byte_at(line, i)
+        if b < 0x80:
+            f = np.int64(ascii_flags[b])
+            if f & _SPACE:
+                return i, i - start - continuations, f, 1
+            i += 1
         else:
             c, n = unicode.decode_at(line, i)
             f = np.int64(unicode.table_value(stage, leaves, c))
-        if f & _SPACE == 0:
-            if word < 0:
-                word = i
-            marks &= f
-        elif word >= 0:
-            if marks == 0:
-                sentences += ended
+            if f & _SPACE:
+                return i, i - start - continuations, f, n
+            continuations += n - 1
+            i += n
+    return i, i - start - continuations, _SPACE, 0
+
+
+@njit
+def _has_plain(line, i, end, ascii_flags, stage, leaves):
+    """Whether line[i:end] has a character that is no PUNCTUATION."""
+    while i < end:
+        c, n = unicode.decode_at(line, i)
+        if unicode.table_value(stage, leaves, c) & _PUNCTUATION == 0:
+            return True
+        i += n
+    return False
+
+
+@njit
+def _sentences(line, i, end, ascii_flags, stage, leaves, keys):
+    sentences = 1
+    ended = False
+    while i < end:
+        word = i
+        i, length, _, n = _word_end(line, i, end, ascii_flags, stage, leaves)
+        if length:
+            if ended and _has_plain(line, word, i, ascii_flags, stage, leaves):
+                sentences += 1
                 ended = False
-            ended = ended or _ends_sentence(line, word, i, stage, leaves, keys)
-            word, marks = -1, _PUNCTUATION
+            last = line[i - 1]
+            if not ended and (last >= 0x80 or ascii_flags[last] & _ALPHA == 0):
+                ended = _ends_sentence(line, word, i, stage, leaves, keys)
         i += n
     return sentences
 
 
 @compiled
-def _lines(data, offsets, ascii_flags, stage, leaves, anchors, keys, keep, counts, out, bounds):
+def _lines(data, offsets, ascii_flags, stage, leaves, anchors, after_byte, keys, keep, counts, out, bounds):
     total = 0
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
         row = counts[d]
         row[:] = 0
         first_kept = total
-        before = 0
         rejected = False
         while i < end and not rejected:
             first, last = -1, -1  # of the stripped line
-            words = length = longest = 0
+            words = longest = 0
             line_end = False
-            while not line_end:
-                if i >= end:
-                    break
-                if data[i] < 0x80:
-                    c, n = np.int64(data[i]), 1
-                    f = np.int64(ascii_flags[c])
-                else:
-                    c, n = unicode.decode_at(data, i)
-                    f = np.int64(unicode.table_value(stage, leaves, c))
-                if f & _SPACE:
-                    if length > longest:
-                        longest = length
-                    length = 0
-                    line_end = f & _LINE_BREAK != 0
-                else:
+            while i < end and not line_end:
+                word = i
+                i, length, f, n = _word_end(data, i, end, ascii_flags, stage, leaves)
+                if length:
                     if first < 0:
-                        first = i
-                    words += length == 0
-                    length += 1
-                    last = i + n
-                i += n
-                before = c
-            if line_end and before == 13 and i < end and data[i] == 10:
-                i += 1
-            longest = max(longest, length)
+                        first = word
+                    last = i
+                    words += 1
+                    longest = max(longest, length)
+                if n:
+                    line_end = f & _LINE_BREAK != 0
+                    if data[i] == 13 and i + 1 < end and data[i + 1] == 10:
+                        n = 2
+                    i += n
             row[0] += 1
             if longest > WORD_CHARS_MAX:
                 row[1] += 1
                 continue
-            o = total
-            if first >= 0:
-                if o > first_kept:  # not the first kept line
-                    out[o] = 10
-                    o += 1
-                o = _clean(data, first, last, stage, leaves, out, o)
-            start = total + (1 if total > first_kept and first >= 0 else 0)
-            verdict = _verdict(out, start, o, words, anchors)
+            if first < 0:
+                row[2] += 1
+                continue
+            start = o = total + (total > first_kept)  # a line feed before it, if it is not the first kept line
+            verdict = _verdict(data, first, last, words, False, anchors, after_byte)
+            clean = verdict > 0
+            if not clean:
+                o = _clean(data, first, last, stage, leaves, out, start)
+                verdict = _verdict(out, start, o, words, True, anchors, after_byte)
             row[verdict] += 1
             if verdict == 8:
-                row[9] += _sentences(out, start, o, ascii_flags, stage, leaves, keys)
-                skip = start
-                if row[8] == 1:  # the joined text is stripped: a citation may have stood before a space
-                    while True:
-                        c, n = unicode.decode_at(out, skip)
-                        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
-                            break
-                        skip += n
-                row[10] += o - skip + (row[8] > 1)
-                if keep:
-                    total = o
-                    if skip > start:
-                        for k in range(start, total - (skip - start)):
+                if clean:
+                    row[9] += _sentences(data, first, last, ascii_flags, stage, leaves, keys)
+                    row[10] += last - first + (row[8] > 1)
+                    if keep:
+                        out[start : start + last - first] = data[first:last]
+                        o = start + last - first
+                else:
+                    row[9] += _sentences(out, start, o, ascii_flags, stage, leaves, keys)
+                    skip = start
+                    if row[8] == 1:  # the joined text is stripped: a citation may have stood before a space
+                        while True:
+                            c, n = unicode.decode_at(out, skip)
+                            if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+                                break
+                            skip += n
+                    row[10] += o - skip + (row[8] > 1)
+                    if keep and skip > start:
+                        for k in range(start, o - (skip - start)):
                             out[k] = out[k + skip - start]
-                        total -= skip - start
+                        o -= skip - start
+                if keep:
+                    if start > total:
+                        out[total] = 10
+                    total = o
             rejected = verdict == 4 or verdict == 6
         bounds[d + 1] = total
     return total
@@ -479,7 +515,7 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
     bounds = np.zeros(len(text) + 1, np.int64)
     u = unicode
     n = _lines(
-        *(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, _ANCHORS, _KEYS),
+        *(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, _ANCHORS, _AFTER, _KEYS),
         *(kept_text, counts, out, bounds),
     )
     return (counts, out[:n].copy(), bounds) if kept_text else counts

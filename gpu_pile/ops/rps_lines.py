@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from gpu_pile import rps, unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables, sums_before
 from gpu_pile.kernel import launch_threads, launch_warps
+from gpu_pile.native import byte_at
 from gpu_pile.op import Op
 from gpu_pile.ops.line_counts import RPS_BULLETS, cut, line_feeds
 
@@ -97,11 +99,51 @@ _DROPPED = rps.DROPPED
 _BULLETS = np.array(sorted(map(ord, RPS_BULLETS)), np.int64)
 _JAVASCRIPT = np.frombuffer(b"javascript", np.uint8).copy()
 
+_HERE = np.uint64(1 << 60)
+_FIELD = 15
+"""Bits of each count in a sum of _ASCII values; so many characters less than 1 << _FIELD may be summed up."""
+_ASCII = np.array(
+    [
+        int(_HERE) if f & _SPACE else bool(f & _UPPER) | bool(f & _NUMERIC) << _FIELD | (n != _DROPPED) << 2 * _FIELD
+        for f, n in zip(unicode.ASCII_FLAGS.tolist(), rps.ASCII_NORMAL.tolist(), strict=True)
+    ]
+    + [int(_HERE)] * 128,
+    np.uint64,
+)
+"""For each byte a count of UPPER, of NUMERIC and of what is kept in the normal form; _HERE where it is to be looked at
+by itself: white space and what is beyond ASCII."""
+
+
+@njit
+def _is_javascript(data, start, end, ascii_normal, javascript):
+    """Whether "javascript" is the normal form of the word data[start:end], if that is ASCII."""
+    k = 0
+    for i in range(start, end):
+        if data[i] >= 0x80:
+            return False
+        b = ascii_normal[data[i]]
+        if b != _DROPPED:
+            if k == len(javascript) or b != javascript[k]:
+                return False
+            k += 1
+    return k == len(javascript)
+
+
+@njit
+def _ends_line(data, end):
+    """Whether the character that ends at data[end] is one of . ! ? and U+201D."""
+    b = data[end - 1]
+    if b == 0x9D:
+        return end >= 3 and data[end - 2] == 0x80 and data[end - 3] == 0xE2
+    return b == 0x2E or b == 0x21 or b == 0x3F
+
 
 @compiled
-def _count(data, offsets, ascii_flags, ascii_normal, tables, bullets, javascript, word, out, bounds):
+def _count(data, offsets, ascii, ascii_normal, tables, bullets, javascript, word, out, bounds):
     flag_stage, flag_leaves = tables[0], tables[1]
     marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
+    field = np.uint64(_FIELD)
+    ones = (np.uint64(1) << field) - np.uint64(1)
     line = 0
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
@@ -111,62 +153,66 @@ def _count(data, offsets, ascii_flags, ascii_normal, tables, bullets, javascript
             row[:] = 0
             row[0] = chars
             upper = words = normal_chars = numeric = 0
-            first_c, last_c = -1, 0
+            line_start, first, last = i, -1, i  # of what is not white space
+            continuations = 0  # bytes beyond one a character
             ended = False
             while i < end and not ended:
+                if byte_at(data, i) == 0x20:
+                    i += 1
+                    continue
                 start = i  # of a word, if one begins here
-                o = letters = digits = 0
-                ascii = True
-                while i < end:
-                    b = data[i]
-                    if b < 0x80:
-                        f = ascii_flags[b]
-                        if f & _SPACE:
+                kept = digits = 0
+                plain = True
+                width = 1  # of the white space behind it
+                while True:
+                    part = min(end, i + (1 << _FIELD) - 1)
+                    sums = np.uint64(0)
+                    while i < part:
+                        f = ascii[byte_at(data, i)]
+                        if f & _HERE:
                             break
-                        upper += (f & _UPPER) != 0
-                        digits += (f & _NUMERIC) != 0
-                        last_c = np.int64(b)
-                        word[o] = ascii_normal[b]
-                        o += word[o] != _DROPPED
+                        sums += f
                         i += 1
-                    else:
-                        c, n = unicode.decode_at(data, i)
-                        f = unicode.table_value(flag_stage, flag_leaves, c)
-                        if f & _SPACE:
+                    upper += np.int64(sums & ones)
+                    digits += np.int64((sums >> field) & ones)
+                    kept += np.int64(sums >> (field + field))
+                    if i == end:
+                        break
+                    if i < part:
+                        if data[i] < 0x80:
                             break
-                        upper += (f & _UPPER) != 0
-                        ascii = False
-                        last_c = c
-                        i += n
-                    letters += 1
-                chars += letters
+                        c, width = unicode.decode_at(data, i)
+                        g = unicode.table_value(flag_stage, flag_leaves, c)
+                        continuations += width - 1
+                        if g & _SPACE:
+                            break
+                        upper += (g & _UPPER) != 0
+                        plain = False
+                        i += width
+                        width = 1
                 if i > start:
-                    if first_c < 0:
-                        first_c, n = unicode.decode_at(data, start)
-                    n = o
-                    if not ascii:
-                        o, n, digits, marks, classes = rps.normal_word(
-                            data, start, i, ascii_normal, tables, marks, classes, word, 0
-                        )
-                    if n:
-                        words += 1
-                        normal_chars += n
-                        numeric += digits
-                        if o == len(javascript):
-                            k = 0
-                            while k < o and word[k] == javascript[k]:
-                                k += 1
-                            row[6] += k == o
+                    if first < 0:
+                        first = start
+                    last = i
+                    if not plain:
+                        o, kept, digits = rps.normal_word(data, start, i, ascii_normal, tables, marks, classes, word, 0)
+                        row[6] += o == len(javascript) and _is_javascript(word, 0, o, ascii_normal, javascript)
+                    elif kept == len(javascript):
+                        row[6] += _is_javascript(data, start, i, ascii_normal, javascript)
+                    words += kept > 0
+                    normal_chars += kept
+                    numeric += digits
                 if i < end:  # one character of white space
                     ended = data[i] == 10
-                    c, n = unicode.decode_at(data, i)
-                    chars += 1
-                    i += n
+                    i += width
+            chars += i - line_start - continuations
             row[1] = chars
-            row[2] = last_c == 0x2E or last_c == 0x21 or last_c == 0x3F or last_c == 0x201D
-            if first_c >= 0x2000:
-                for bullet in bullets:
-                    row[3] |= first_c == bullet
+            if first >= 0:
+                row[2] = _ends_line(data, last)
+                if data[first] >= 0xE2:
+                    c, _ = unicode.decode_at(data, first)
+                    for bullet in bullets:
+                        row[3] |= c == bullet
             row[4] = upper
             row[5] = words
             row[7] = normal_chars + max(words - 1, 0)
@@ -175,23 +221,18 @@ def _count(data, offsets, ascii_flags, ascii_normal, tables, bullets, javascript
         bounds[d + 1] = line
 
 
-@compiled
-def _line_total(data, offsets):
-    n = 0
-    for d in range(len(offsets) - 1):
-        for i in range(offsets[d], offsets[d + 1]):
-            n += data[i] == 10
-        n += offsets[d + 1] > offsets[d] and data[offsets[d + 1] - 1] != 10
-    return n
+def _line_total(text: TextColumn) -> int:
+    ends = text.offsets[1:][np.diff(text.offsets) > 0]
+    return int(np.count_nonzero(text.data == 10) + np.count_nonzero(text.data[ends - 1] != 10))
 
 
 @rps_lines.cpu
 def _cpu(text: TextColumn) -> tuple[Array, Array]:
-    out = np.empty((_line_total(text.data, text.offsets), len(COLUMNS)), np.int64)
+    out = np.empty((_line_total(text), len(COLUMNS)), np.int64)
     bounds = np.zeros(len(text) + 1, np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     _count(
-        *(text.data, text.offsets, unicode.ASCII_FLAGS, rps.ASCII_NORMAL, rps.UNICODE_TABLES, _BULLETS, _JAVASCRIPT),
+        *(text.data, text.offsets, _ASCII, rps.ASCII_NORMAL, rps.UNICODE_TABLES, _BULLETS, _JAVASCRIPT),
         *(np.empty(rps.EXPANSION * longest + 16, np.uint8), out, bounds),
     )
     return out, bounds

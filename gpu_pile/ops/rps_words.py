@@ -312,7 +312,7 @@ def _raw(data, i, end, ascii, stage, leaves, stops, row):
 
 @compiled
 def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, chars, marks, classes, row):
-    """As repeats.split_words, of the normal form. Returns (words, marks, classes); fills the columns numeric, lines."""
+    """As repeats.split_words, of the normal form. Returns how many; fills the columns numeric, lines."""
     flag_stage, flag_leaves = tables[0], tables[1]
     words = o = total = numeric = lines = 0
     fresh = True  # no word in this line so far
@@ -340,7 +340,7 @@ def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, cha
                 i += n
         letters = o - bounds[words]
         if not plain:
-            o, letters, digits, marks, classes = _normal_word(
+            o, letters, digits = _normal_word(
                 data, start, i, ascii_normal, tables, marks, classes, packed, bounds[words]
             )
         if letters:
@@ -355,7 +355,7 @@ def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, cha
             fresh |= data[i] == 10
             i += n
     row[8], row[9] = numeric, lines
-    return words, marks, classes
+    return words
 
 
 _normal_word = rps.normal_word
@@ -459,9 +459,7 @@ def _count(data, offsets, ascii, ascii_normal, tables, stops, phrases, logarithm
                 ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
                 counts = np.empty(room, np.int32)
                 places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
-        words, marks, classes = _split_normal(
-            data, start, end, ascii, ascii_normal, tables, packed, bounds, chars, marks, classes, row
-        )
+        words = _split_normal(data, start, end, ascii, ascii_normal, tables, packed, bounds, chars, marks, classes, row)
         row[6], row[7] = words, chars[words]
         row[10], table = number_words(words, packed, bounds, ids, counts, table, clock)
         row[11] = _entropy_of(words, ids, counts, logarithms)

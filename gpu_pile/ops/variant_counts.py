@@ -33,6 +33,7 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables
 from gpu_pile.kernel import launch_threads, launch_warps
+from gpu_pile.native import byte_at, load_u64, swap_bytes
 from gpu_pile.op import Op
 from gpu_pile.ops.quality_counts import STOP_WORDS, _stop_table
 from gpu_pile.ops.word_repetition import device_split_words
@@ -102,21 +103,26 @@ def _reference_counts(t: str) -> list[int]:
 
 
 _SPACE, _DECIMAL = unicode.SPACE, unicode.DECIMAL
-_HTTP, _PORN, _XML = (np.frombuffer(s, np.uint8).copy() for s in (b"http", b"porn", b"<?xml version="))
+_HTTP, _SLASHES, _PORN, _XML = (
+    np.frombuffer(s, np.uint8).copy() for s in (b"http", b"://", b"porn", b"<?xml version=")
+)
 
-# ASCII classes
-_A_SPACE, _A_ALNUM, _A_DIGIT, _A_PAREN, _A_WHITE, _A_URL = (1 << i for i in range(6))
+_A_URL, _A_HERE = np.uint64(1 << 60), np.uint64(1 << 61)
+"""Bits of _ASCII: the character belongs to URLs; it is to be looked at by itself."""
+_FIELD = 15
+"""Bits of each count in a sum of _ASCII values; so many characters less than 1 << _FIELD may be summed up."""
 _ASCII = np.array(
     [
-        _A_SPACE * chr(c).isspace()
-        | _A_ALNUM * bool(re.match("[a-zA-Z0-9\n?!,.]", chr(c)))
-        | _A_DIGIT * chr(c).isdigit()
-        | _A_PAREN * (chr(c) in "{}[]()")
-        | _A_WHITE * (chr(c) in "\t\n\r\b ")
-        | _A_URL * (chr(c).isalpha() or chr(c) == "!" or 0x24 <= c <= 0x5F)
+        int(bool(re.match("[a-zA-Z0-9\n?!,.]", chr(c))))
+        | chr(c).isdigit() << _FIELD
+        | (chr(c) in "{}[]()") << 2 * _FIELD
+        | (chr(c) in "\t\n\r\b ") << 3 * _FIELD
+        | int(_A_URL) * (chr(c).isalpha() or chr(c) == "!" or 0x24 <= c <= 0x5F)
+        | int(_A_HERE) * (chr(c).isspace() or chr(c) in ":#")
         for c in range(128)
-    ],
-    np.uint8,
+    ]
+    + [int(_A_HERE)] * 128,
+    np.uint64,
 )
 
 
@@ -139,7 +145,10 @@ def _has(keys, key):
 
 @njit
 def _key(data, start, end):
-    """The bytes data[start:end], eight at most, as one number."""
+    """The bytes data[start:end], one to eight, as one number."""
+    if end >= 8:
+        shift = np.uint64(64 - 8 * (end - start))
+        return (swap_bytes(load_u64(data, end - 8)) << shift) >> shift
     key = np.uint64(0)
     for k in range(start, end):
         key = (key << np.uint64(8)) | np.uint64(data[k])
@@ -147,17 +156,12 @@ def _key(data, start, end):
 
 
 @njit
-def _is_stop(data, start, end, keys):
-    """(whether the word data[start:end] is a stop word, whether it is one in lower case)"""
-    key = _key(data, start, end)
-    lower = key | np.uint64(0x20202020) >> np.uint64(8 * (4 - (end - start)))
-    if keys[(lower * _SLOTS) >> np.uint64(60)] != lower:
-        return False, False
-    # setting a bit made capital letters small, but also other signs others: ` of @, { of [
-    for i in range(start, end):
-        if not (0x41 <= data[i] <= 0x5A or 0x61 <= data[i] <= 0x7A):
-            return False, False
-    return key == lower, True
+def _is_stop(key, n, keys):
+    """(whether the word of n bytes, 2 to 4, is a stop word, whether it is one in lower case)"""
+    # all letters: what becomes one of them by this bit is the letter or its capital
+    lower = key | np.uint64(0x20202020) >> np.uint64(8 * (4 - n))
+    found = keys[(lower * _SLOTS) >> np.uint64(60)] == lower
+    return found and key == lower, found
 
 
 @njit
@@ -171,93 +175,125 @@ def _is_at(data, i, end, pattern):
 
 
 @njit
-def _url_end(data, i, end, ascii):
-    """Where a URL that begins at i ends; i where there is none."""
-    j = i + 4
-    if j < end and data[j] == 0x73:
-        j += 1
-    if j + 3 >= end or data[j] != 0x3A or data[j + 1] != 0x2F or data[j + 2] != 0x2F:
-        return i
-    j += 3
-    first = j
-    while j < end and data[j] < 0x80 and ascii[data[j]] & _A_URL:
-        j += 1
-    return j if j > first else i
+def _find_url(data, colon, begin, end, ascii):
+    """(start, end) of the URL in data[begin:end] with this colon behind http or https; (colon, colon) if none is."""
+    start = colon - 4
+    if start >= begin and data[colon - 1] == 0x73:
+        start -= 1
+    if start < begin or not _is_at(data, start, colon, _HTTP) or not _is_at(data, colon, end, _SLASHES):
+        return colon, colon
+    first = colon + len(_SLASHES)
+    i = first
+    while i < end and ascii[data[i]] & _A_URL:
+        i += 1
+    return (start, i) if i > first else (colon, colon)
+
+
+@njit
+def _find_xml(data, begin, end):
+    """Whether the first XML_CHARS characters of data[begin:end] have an XML header."""
+    for i in range(begin, min(end, begin + 4 * XML_CHARS)):
+        if data[i] == 0x3C and _is_at(data, i, end, _XML):
+            chars = len(_XML)
+            for k in range(begin, i):
+                chars += (data[k] & 0xC0) != 0x80
+            return chars <= XML_CHARS
+    return False
 
 
 @compiled
-def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
+def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, lengths, out):
+    # lengths: scratch, of words of 256 characters or more
     histogram = np.zeros(256, np.int64)
-    lengths = np.empty(64, np.int64)  # of words of 256 characters or more
+    field = np.uint64(_FIELD)
+    ones = (np.uint64(1) << field) - np.uint64(1)
     for d in range(len(offsets) - 1):
         begin, end = offsets[d], offsets[d + 1]
         row = out[d]
         row[:] = 0
         alnum = digits = parens = white = words = longest = long_words = 0
-        length = n_bytes = 0
+        symbols = stops = stops_lower = nemo_symbols = 0
+        word = i = begin  # where the word we are in begins
+        continuations = 0  # its bytes beyond one a character
         symbol = False
         hash_runs = 0
         url_until = begin
-        i = begin
-        while i <= end:
-            if i == end:
-                f, n = _A_SPACE, 1
-            elif data[i] < 0x80:
-                f, n = np.int64(ascii[data[i]]), 1
-            else:
-                c, n = unicode.decode_at(data, i)
-                g = unicode.table_value(stage, leaves, c)
-                f = _A_SPACE if g & _SPACE else 0
-                digits += (g & _DECIMAL) != 0
-                parens += c == 0x27E8 or c == 0x27E9
-                symbol |= c == 0x2026
-            if f & _A_SPACE:
-                if length:
-                    words += 1
-                    row[0] += symbol
-                    row[5] += 2 * hash_runs > length
-                    if n_bytes <= 5:
-                        first = data[i - n_bytes]
-                        if first == 0x5B or first == 0x28 or first < 0x30 or first == 0xE2:
-                            row[5] += _has(
-                                symbol_keys, _key(data, i - n_bytes, i) | np.uint64(n_bytes) << np.uint64(56)
-                            )
-                        elif 2 <= n_bytes <= 4 and first < 0x80:
-                            same, lower = _is_stop(data, i - n_bytes, i, stop_keys)
-                            row[1] += same
-                            row[2] += lower
-                    longest = max(longest, length)
-                    if length < 256:
-                        histogram[length] += 1
+        part = begin
+        while True:
+            # sums of a part of the text, because a count has only _FIELD bits
+            part = min(end, i + (1 << _FIELD) - 1)
+            sums = np.uint64(0)
+            while True:
+                while i < part:
+                    f = ascii[byte_at(data, i)]
+                    if f & _A_HERE:
+                        break
+                    sums += f
+                    i += 1
+                n = 1
+                space = i >= end
+                if i >= part:
+                    if not space:
+                        break
+                elif data[i] < 0x80:
+                    sums += f ^ _A_HERE
+                    if data[i] == 0x23:
+                        symbol = True
+                        hash_runs += i == word or data[i - 1] != 0x23
+                    elif data[i] == 0x3A:
+                        url, url_end = _find_url(data, i, url_until, end, ascii)
+                        if url < url_end:
+                            row[10] += url_end - url
+                            url_until = url_end
+                            for k in range(url, url_end - 3):
+                                if _is_at(data, k, url_end, _PORN):
+                                    row[11] += 1
+                                    break
                     else:
-                        if long_words == len(lengths):
-                            lengths = np.concatenate((lengths, np.empty_like(lengths)))
-                        lengths[long_words] = length
-                        long_words += 1
-                    length = n_bytes = 0
-                    symbol = False
-                    hash_runs = 0
-                if i == end:
-                    break
-            else:
-                length += 1
-                n_bytes += n
-                if data[i] == 0x23:
-                    symbol = True
-                    hash_runs += length == 1 or data[i - 1] != 0x23
-                if data[i] == 0x68 and i >= url_until and _is_at(data, i, end, _HTTP):
-                    url_until = _url_end(data, i, end, ascii)
-                    row[10] += url_until - i
-                    for k in range(i, url_until - 3):
-                        if _is_at(data, k, url_until, _PORN):
-                            row[11] += 1
-                            break
-                    url_until = max(url_until, i + 1)
-            alnum += (f & _A_ALNUM) != 0
-            digits += (f & _A_DIGIT) != 0
-            parens += (f & _A_PAREN) != 0
-            white += (f & _A_WHITE) != 0
-            i += n
+                        space = True
+                else:
+                    c, n = unicode.decode_at(data, i)
+                    g = unicode.table_value(stage, leaves, c)
+                    space = (g & _SPACE) != 0
+                    digits += (g & _DECIMAL) != 0
+                    parens += c == 0x27E8 or c == 0x27E9
+                    symbol |= c == 0x2026
+                    continuations += n - 1
+                if space:
+                    if i > word:
+                        n_bytes = i - word
+                        length = n_bytes - continuations + (n - 1)
+                        words += 1
+                        symbols += symbol
+                        nemo_symbols += 2 * hash_runs > length
+                        if n_bytes <= 5:
+                            key = _key(data, word, i)
+                            first = data[word]
+                            if 2 <= n_bytes <= 4:
+                                same, lower = _is_stop(key, n_bytes, stop_keys)
+                                stops += same
+                                stops_lower += lower
+                            if first == 0x5B or first == 0x28 or first < 0x30 or first == 0xE2:
+                                nemo_symbols += _has(symbol_keys, key | np.uint64(n_bytes) << np.uint64(56))
+                        longest = max(longest, length)
+                        if length < 256:
+                            histogram[length] += 1
+                        else:
+                            lengths[long_words] = length
+                            long_words += 1
+                        symbol = False
+                        hash_runs = 0
+                    continuations = 0
+                    word = i + n
+                    if i >= end:
+                        break
+                i += n
+            alnum += np.int64(sums & ones)
+            digits += np.int64((sums >> field) & ones)
+            parens += np.int64((sums >> (field + field)) & ones)
+            white += np.int64((sums >> (field + field + field)) & ones)
+            if i >= end:
+                break
         if words:
             low, high = (words - 1) // 2, words // 2  # positions of the two middle ones
             if long_words:
@@ -274,24 +310,17 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, out):
                 row[3] += lengths[low - below]
             if high >= below:
                 row[3] += lengths[high - below]
-        row[4] = longest
+        row[0], row[1], row[2], row[4], row[5] = symbols, stops, stops_lower, longest, nemo_symbols
         row[6], row[7], row[8], row[9] = alnum, digits, parens, white
-        chars = 0
-        i = begin
-        while i < end and chars + len(_XML) <= XML_CHARS:
-            if data[i] == 0x3C and _is_at(data, i, end, _XML):
-                row[12] = 1
-                break
-            c, n = unicode.decode_at(data, i)
-            i += n
-            chars += 1
+        row[12] = _find_xml(data, begin, end)
 
 
 @variant_counts.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     u = unicode
-    _count(text.data, text.offsets, _ASCII, u.FLAG_STAGE, u.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS, out)
+    lengths = np.empty(int(np.diff(text.offsets).max(initial=0)) // 257 + 1, np.int64)
+    _count(text.data, text.offsets, _ASCII, u.FLAG_STAGE, u.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS, lengths, out)
     return out
 
 
