@@ -167,8 +167,9 @@ class Gpu(Place):
         self.cupy = cupy
         self._threads = threading.local()
         free, _ = cupy.cuda.runtime.memGetInfo()
-        # A batch takes about 16 times its bytes on the device, and several threads have one at a time.
-        self.batch_bytes = int(min(64 * 2**20, max(2**20, free // 256)))
+        # A batch takes about 16 times its bytes on the device, 65 with the signals of repetition, and several threads
+        # have one at a time; one that does not fit all the same is halved.
+        self.batch_bytes = int(min(64 * 2**20, max(2**20, free // 1024)))
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:

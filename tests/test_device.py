@@ -123,7 +123,7 @@ def test_errors_of_the_device_are_told_apart(gpu):
 
 
 def test_batches_are_chosen_from_free_memory(gpu):
-    assert gpu.batch_bytes == 32 << 20
+    assert gpu.batch_bytes == 8 << 20
 
 
 def test_what_is_missing_is_said():
