@@ -153,8 +153,9 @@ class Cluster:
 
         out: dict[Any, _Order] = {}
         none_since: float | None = None
+        failure: BaseException | None = None
         try:
-            while orders or out:
+            while failure is None and (orders or out):
                 room = sum(client.nthreads().values())
                 none_since = None if room else none_since or time.monotonic()
                 if none_since and time.monotonic() - none_since > PATIENCE:
@@ -174,19 +175,22 @@ class Cluster:
                 for future in [f for f in out if f.done()]:
                     order = out.pop(future)
                     if future.status == "error":
-                        raise _meaning(order, future.exception())
+                        failure = failure or _meaning(order, future.exception())
+                        continue
                     answer = future.result()
                     context.stopwatch.add(order.stage, answer["parts"])
                     _wait_for_files(order, answer["host"])
                     bar.done(order.work)
         except (CancelledError, OSError, TimeoutError) as error:
             raise DataError(
-                f"the scheduler {self.config.cluster.where} was lost ({str(error) or type(error).__name__}); what was "
-                "finished is kept: once it is there again, the same command goes on"
+                f"the scheduler ({self.config.cluster.where}) was lost; what was finished is kept: "
+                "once it is there again, the same command goes on"
             ) from error
         finally:
             with contextlib.suppress(Exception):
                 client.cancel(list(out), force=True)
+        if failure is not None:
+            raise failure
 
 
 def _on_this_machine(config: Config, n_shards: int) -> Any:
@@ -267,7 +271,7 @@ class _Bar:
         self._set(what, done)
 
     def done(self, work: Work) -> None:
-        self._set(work.what, work.cost, last=True)
+        self._set(work.what, work.n_bytes, last=True)
 
     def _set(self, what: str, done: int, last: bool = False) -> None:
         with self._lock:

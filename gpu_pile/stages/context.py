@@ -80,9 +80,10 @@ class Work:
 
     make:    function of a module, called as make(context, *args) in the process that does the job
     args:    what can be sent to it: few and small
-    cost:    compressed bytes to read, or another number that orders the works of a stage
+    cost:    compressed bytes to read, or another number that orders works of one kind
     what:    for people: the shard
     outputs: files that are there when it is done
+    n_bytes: what it adds to the stage's progress
     """
 
     make: Callable[..., Job[Any, Any]]
@@ -90,6 +91,7 @@ class Work:
     cost: int
     what: str
     outputs: tuple[Path, ...]
+    n_bytes: int = 0
 
 
 class Workers(Protocol):

@@ -370,7 +370,8 @@ def measure(context: Context) -> None:
 
 def _work(context: Context, shard: Shard, definition: str) -> Work:
     state = context.run.state_path("measure", shard.name)
-    return Work(_job, (shard, definition), shard.n_bytes, shard.name, (*_outputs(context, shard), state))
+    made = (*_outputs(context, shard), state)
+    return Work(_job, (shard, definition), shard.n_bytes, shard.name, made, shard.n_bytes)
 
 
 def _job(context: Context, shard: Shard, definition: str) -> _Shard:

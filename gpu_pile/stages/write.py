@@ -60,11 +60,13 @@ def write(context: Context) -> None:
     if not context.config.write.removed and (run.path / "removed").is_dir():
         shutil.rmtree(run.path / "removed")  # of a run with other settings: it would no longer be kept in step
     with context.stage("write", todo) as entry:
-        works = [
-            Work(_Shard, (s,), s.n_bytes, s.name, (*outputs(context, s), run.state_path("write", s.name))) for s in todo
-        ]
-        context.do("write", works)
+        context.do("write", [_work(context, s) for s in todo])
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in todo)
+
+
+def _work(context: Context, shard: Shard) -> Work:
+    state = context.run.state_path("write", shard.name)
+    return Work(_Shard, (shard,), shard.n_bytes, shard.name, (*outputs(context, shard), state), shard.n_bytes)
 
 
 class _Shard:
