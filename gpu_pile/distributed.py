@@ -76,6 +76,13 @@ def processes(config: Config, n_shards: int) -> tuple[int, int]:
     return n, config.cluster.threads or max(1, cores // n)
 
 
+def size(config: Config, n_shards: int) -> tuple[int, int]:
+    """(worker processes, threads with which each does its shard); 0 processes where a scheduler knows how many."""
+    if config.cluster.where in ("local", "cuda"):
+        return processes(config, n_shards)
+    return 0, config.cluster.threads or 1
+
+
 class Cluster:
     """Workers of a run (see stages.context.Workers); nothing is started or connected before there is work."""
 
@@ -124,18 +131,13 @@ class Cluster:
         context.progress.say(line)
         return self._client
 
-    def threads(self, context: Context) -> int:
-        """Threads with which a worker does its work."""
-        if self.config.cluster.where in ("local", "cuda"):
-            return processes(self.config, len(context.shards))[1]
-        return self.config.cluster.threads or 1
-
     def do(self, context: Context, stage: str, works: Sequence[Work]) -> None:
         client = self.client(context)
         lease = secrets.token_hex(8)
         files.write_json(context.run.lease, {"lease": lease})
+        _, threads = size(self.config, len(context.shards))
         orders = [
-            _Order(__version__, context.config, context.run.path.resolve(), lease, stage, self.threads(context), w)
+            _Order(__version__, context.config, context.run.path.resolve(), lease, stage, threads, w)
             for w in sorted(works, key=lambda w: w.cost)  # the dearest is popped first
         ]
         bar = _Bar(context.progress, stage)
