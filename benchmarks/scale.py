@@ -178,9 +178,7 @@ def main() -> None:
         return
     machine = {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
     kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": []}
-    print(
-        "| copies | documents | text | workers | measure | its CPU | dedupe | decide | write | a worker's peak | client's peak |"
-    )
+    print("| copies | documents | text | by | measure | its CPU | dedupe | decide | write | worker's peak | client's |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:
         for copies in map(int, given.copies.split(",")):

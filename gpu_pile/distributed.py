@@ -44,6 +44,10 @@ systems may remember for so long that there was none."""
 
 REPORT_SECONDS = 0.5
 
+MEMORY = {f"distributed.worker.memory.{what}": False for what in ("target", "spill", "pause")}
+"""Dask holds no data of ours that it could spill, and a worker that keeps freed memory for the next block would be
+paused for it for ever. Ending a worker that takes too much (terminate) stays."""
+
 
 def check(config: Config) -> None:
     """Say what is missing before anything is begun.
@@ -205,15 +209,18 @@ def _on_this_machine(config: Config, n_shards: int) -> Any:
         "worker_dashboard_address": None,
         "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1},
     }
-    if config.cluster.where == "local":
-        from distributed import LocalCluster
+    import dask
 
-        return LocalCluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
-    from dask_cuda import LocalCUDACluster
+    with dask.config.set(MEMORY):
+        if config.cluster.where == "local":
+            from distributed import LocalCluster
 
-    # Each worker sees one GPU, and makes its pool of device memory by itself (frames.share_memory): RMM for cuDF and
-    # CuPy, with spilling. Nothing travels between workers but calls, so the protocol would gain nothing from UCX.
-    return LocalCUDACluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
+            return LocalCluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
+        from dask_cuda import LocalCUDACluster
+
+        # Each worker sees one GPU, and makes its pool of device memory by itself (frames.share_memory): RMM for cuDF
+        # and CuPy, with spilling. Nothing travels between workers but calls, so UCX would gain nothing.
+        return LocalCUDACluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
 
 
 def _meaning(order: _Order, error: Any) -> BaseException:

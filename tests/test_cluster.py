@@ -173,6 +173,16 @@ def test_progress_and_time_come_from_the_workers(tmp_path):
         assert context.stopwatch.stages[stage]["cpu_seconds"] > 0
 
 
+def _fractions(dask_worker):
+    memory = dask_worker.memory_manager
+    return memory.memory_target_fraction, memory.memory_spill_fraction, memory.memory_pause_fraction
+
+
+def test_workers_are_never_paused(tmp_path):
+    with pipeline.prepared(on_workers(tmp_path / "run", workers=1)) as context:
+        assert list(context.workers.client(context).run(_fractions).values()) == [(False, False, False)]
+
+
 def test_a_finished_run_starts_no_cluster(demo_copy, monkeypatch):
     monkeypatch.setattr(distributed, "_on_this_machine", lambda *a: pytest.fail("a cluster was started"))
     run(on_workers(demo_copy))
