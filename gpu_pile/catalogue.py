@@ -91,6 +91,8 @@ def doctor() -> Iterator[tuple[str, str]]:
     without = [name for name, o in op.load_all().items() if "cuda" not in o.implementations]
     if without:
         yield "no", f"operations without a cuda implementation in this version: {', '.join(without)}"
+    if importlib.util.find_spec("distributed") is None:
+        yield "no", "distributed is not installed (workers in other processes): pip install 'gpu-pile[cluster]'"
     for library, use in (("ipywidgets", "sliders in notebooks"), ("pandas", "tables in notebooks")):
         if importlib.util.find_spec(library) is None:
             yield "no", f"{library} is not installed ({use}): pip install 'gpu-pile[notebook]'"

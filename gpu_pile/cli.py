@@ -40,6 +40,10 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="print the resolved configuration and the plan, read and write nothing more")
 ]
 Backend = Annotated[str | None, typer.Option("--backend", metavar="auto|cpu|cuda", help="overrides the configuration")]
+ClusterAt = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="Dask workers; see docs/cluster.md"),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
 
 
@@ -75,25 +79,36 @@ class _Bars:
         if stage in self._tasks:
             self.progress.remove_task(self._tasks.pop(stage))
 
+    def say(self, line: str) -> None:
+        err.print(f"[dim]{escape(line)}[/]")
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self.progress.stop()
 
 
-def _load(path: Path, overrides: list[str] | None, backend: str | None) -> configuration.Config:
+def _load(path: Path, overrides: list[str] | None, backend: str | None, cluster: str | None) -> configuration.Config:
     extra = list(overrides or ())
     if backend is not None:
         extra.append(f"backend={json.dumps(backend)}")
+    if cluster is not None:
+        extra.append(f"cluster.where={json.dumps(cluster)}")
     return configuration.load(path, extra)
 
 
 def _verb(last: str) -> Callable[..., None]:
-    def command(config: ConfigFile, set_: Overrides = None, dry_run: DryRun = False, backend: Backend = None) -> None:
+    def command(
+        config: ConfigFile,
+        set_: Overrides = None,
+        dry_run: DryRun = False,
+        backend: Backend = None,
+        cluster: ClusterAt = None,
+    ) -> None:
         from gpu_pile import pipeline, plan
         from gpu_pile.stages.report import summary
 
-        settings = _load(config, set_, backend)
+        settings = _load(config, set_, backend, cluster)
         if dry_run:
             out.print(escape(plan.describe(settings)))
             return

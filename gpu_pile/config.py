@@ -148,6 +148,43 @@ class Write(Section):
     )
 
 
+class Cluster(Section):
+    """Processes, here or on other machines, that do the work on shards; null: threads of this process do."""
+
+    where: str | None = Field(
+        None,
+        description="null, local (processes here), cuda (one process a GPU here), a scheduler's address such as "
+        "tcp://host:8786, or scheduler-file=PATH",
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="processes of local and cuda; null: one a core (no more than shards), one a GPU",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="threads with which a worker does its shard; null: cores / workers; elsewhere 1",
+    )
+    memory_bytes: Bytes | None = Field(
+        None, description="of a worker of local: one that takes more is ended and begun anew; null: memory / workers"
+    )
+    dashboard: bool = Field(
+        True, description="local and cuda: serve Dask's dashboard on this machine's loopback address"
+    )
+
+    @pydantic.field_validator("where")
+    @classmethod
+    def _known(cls, where: str | None) -> str | None:
+        if where in (None, "local", "cuda") or re.fullmatch(r"[a-z]+://[^\s/]+", where):
+            return where
+        if where.startswith("scheduler-file=") and where != "scheduler-file=":
+            return where
+        raise ValueError("expected local, cuda, a scheduler's address such as tcp://host:8786, or scheduler-file=PATH")
+
+
 class Config(Section):
     """A whole run."""
 
@@ -161,11 +198,18 @@ class Config(Section):
         None, description="decompressed bytes a worker holds at a time; null: 4 MiB, on a GPU up to 64 MiB"
     )
     memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to the run directory")
+    cluster: Cluster = Cluster()
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()
     thresholds: Policy = Policy()
     edit: Edit = Edit()
     write: Write = Write()
+
+    @pydantic.model_validator(mode="after")
+    def _devices_are_wanted(self) -> Config:
+        if self.cluster.where == "cuda" and self.backend == "cpu":
+            raise ValueError("cluster.where: cuda needs backend auto or cuda; on the CPU it is cluster.where: local")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _rules_are_about_what_is_measured(self) -> Config:

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,12 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it to `path` at the end, remove it on any error."""
-    partial = path.with_name(path.name + PARTIAL)
+    """Give a temporary name beside `path`; rename it to `path` at the end, remove it on any error.
+
+    No two calls give the same name: two processes that make the same file (a worker of a cluster that was given up for
+    dead goes on) do not write into each other's.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_pile
-from gpu_pile import backend, files, op, rundir, signals, unicode
+from gpu_pile import backend, distributed, files, op, rundir, signals, unicode
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
 from gpu_pile.device import place
@@ -32,7 +32,10 @@ def prepared(config: Config, progress: Progress | None = None) -> Iterator[Conte
         UsageError: an input is missing, names clash, or the output belongs to another run; nothing is written then.
     """
     keep_freed_memory()
-    chosen = backend.choose(config.backend)
+    where = config.cluster.where
+    if where:
+        distributed.check(config)
+    chosen = "cpu" if where else backend.choose(config.backend)
     signals.check(config.measure.signals)
     if config.dedupe.fuzzy.enabled and config.dedupe.fuzzy.bands is None:
         banding.choose(config.dedupe.fuzzy.threshold, config.dedupe.fuzzy.size)
@@ -44,10 +47,16 @@ def prepared(config: Config, progress: Progress | None = None) -> Iterator[Conte
         here = place(chosen)
         use_allocator(here.empty)
         context = Context(config, run, shards, here, progress or Progress())
+        run.lease.unlink(missing_ok=True)  # of a process that was killed: its workers stop
         gone = run.remove_strays(names)
         if gone:
             context.notes.append(f"no longer among the inputs, removed from the run: {', '.join(gone)}")
-        yield context
+        if not where:
+            yield context
+            return
+        with distributed.Cluster(config) as context.workers:
+            yield context
+        run.remove_partials()
 
 
 def run_until(context: Context, last: str) -> None:
@@ -84,7 +93,7 @@ def describe(context: Context) -> dict[str, Any]:
         )
     return {
         "gpu_pile": gpu_pile.__version__,
-        "backend": context.place.backend,
+        "backend": distributed.backend_of(context.config) or context.place.backend,
         "config": context.config.model_dump(),
         "versions": {
             "ops": {name: o.version for name, o in op.load_all().items()},

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from gpu_pile import backend, signals
+from gpu_pile import backend, distributed, signals
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
 from gpu_pile.device import place
@@ -78,7 +78,8 @@ def describe(config: Config) -> str:
     shards = find_shards(config.input.shards, Path.cwd())
     from gpu_pile.rundir import RunDir
 
-    here = place(backend.choose(config.backend))
+    where = config.cluster.where
+    here = place("cpu" if where else backend.choose(config.backend))
     context = Context(config, RunDir(Path(config.output)), shards, here)
     e = estimate(context)
     file_bytes = sum(s.n_bytes for s in shards)
@@ -93,27 +94,49 @@ def describe(config: Config) -> str:
     spill = documents * bands * 16 if documents * bands * 64 > config.memory_bytes else 0
     again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
     # besides the blocks, a worker collects rows for a row group, and copies them once to write it
-    blocks = config.n_workers * (context.batch_bytes * BLOCK_COPIES + int(min(ROW_GROUP, documents) * row_bytes * 2))
+    rows = int(min(ROW_GROUP, documents) * row_bytes * 2)
     dedupe = min(config.memory_bytes, documents * bands * 64) + documents
-    seconds = text_bytes / 1e6 / MB_PER_CPU_SECOND / config.n_workers
+    rate = text_bytes / file_bytes / 1e6 / MB_PER_CPU_SECOND if file_bytes else 0.0  # CPU seconds a byte of a file
+    largest = max((s.n_bytes for s in shards), default=0)
+    if where:
+        processes, threads = distributed.size(config, len(shards))
+        workers = processes or 1
+        blocks = rows + threads * context.batch_bytes * BLOCK_COPIES
+        # a shard has one worker: the largest one is the least that a stage takes
+        seconds = rate * max(file_bytes / (workers * threads), largest / threads)
+        memory = (
+            f"memory     about {human_bytes(RESIDENT + blocks)} a worker: {human_bytes(RESIDENT)} for the program, "
+            f"{human_bytes(blocks)} for batches while measuring; about {human_bytes(RESIDENT + dedupe)} for the "
+            "process that asks them, at most, while it sorts band keys; besides, there, "
+        )
+        number = processes or "the scheduler's"
+        workers_said = f"{number} worker process(es) of {threads} thread(s), {where}"
+    else:
+        blocks = config.n_workers * (context.batch_bytes * BLOCK_COPIES + rows)
+        seconds = rate * file_bytes / config.n_workers
+        memory = (
+            f"memory     about {human_bytes(RESIDENT + blocks + dedupe)} at most: "
+            f"{human_bytes(RESIDENT)} for the program, "
+            f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; besides "
+        )
+        workers_said = f"{config.n_workers} worker(s)"
     lines = [
         "# configuration",
         yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         "",
         "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
-        f"backend    {context.place.backend}, {config.n_workers} worker(s)",
+        f"backend    {distributed.backend_of(config) or context.place.backend}, {workers_said}",
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
-        f"memory     about {human_bytes(RESIDENT + blocks + dedupe)} at most: "
-        f"{human_bytes(RESIDENT)} for the program, "
-        f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; "
-        "besides 1 byte a document, 40 bytes a document with a candidate, 32 bytes a verified pair, "
+        f"{memory}1 byte a document, 40 bytes a document with a candidate, 32 bytes a verified pair, "
         f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
         f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
         "(of documents in candidate pairs only)",
-        f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core",
+        f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core"
+        + (f"; no less than {_duration(rate * largest / threads)} for the largest shard" if where else "")
+        + (", with one worker" if where and not processes else ""),
     ]
     if fuzzy.enabled:
         lines.append(f"banding    {_banding(config)}")
@@ -123,9 +146,10 @@ def describe(config: Config) -> str:
 def headline(context: Context) -> list[str]:
     """What a person should see before a run begins."""
     config = context.config
+    workers = f"cluster {config.cluster.where}" if config.cluster.where else f"{config.n_workers} worker(s)"
     lines = [
         f"{len(context.shards)} shard(s), {human_bytes(sum(s.n_bytes for s in context.shards))}, "
-        f"backend {context.place.backend}, {config.n_workers} worker(s), into {config.output}"
+        f"backend {distributed.backend_of(config) or context.place.backend}, {workers}, into {config.output}"
     ]
     if config.dedupe.fuzzy.enabled:
         lines.append(_banding(config))

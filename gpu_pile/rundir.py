@@ -14,6 +14,7 @@ removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
+state/lease.json             while a cluster works on the run: whose work counts
 scratch/                     spilled intermediates, removed at the end of a stage
 """
 
@@ -111,6 +112,10 @@ class RunDir:
         """A step's outputs are about to change: it is not done until set_state."""
         self.state_path(stage, shard).unlink(missing_ok=True)
 
+    @property
+    def lease(self) -> Path:
+        return self.state_path("lease")
+
     def clear_scratch(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -124,8 +129,9 @@ class RunDir:
             raise UsageError(f"output {self.path} is a file; name a folder that gpu-pile may make")
         previous = files.read_json(self.path / "run.json") or files.read_json(self.path / CLAIM)
         if previous is None:
-            ours = {".lock", CLAIM, CLAIM + files.PARTIAL}
-            strangers = sorted({p.name for p in self.path.iterdir()} - ours) if self.path.is_dir() else []
+            names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+            partial = {n for n in names if n.startswith(CLAIM) and n.endswith(files.PARTIAL)}
+            strangers = sorted(names - {".lock", CLAIM} - partial)
             if strangers:
                 raise UsageError(
                     f"output {self.path} holds files that are no run of gpu-pile ({', '.join(strangers[:5])}); "
@@ -142,15 +148,19 @@ class RunDir:
             self.path.mkdir(parents=True, exist_ok=True)
         files.write_json(self.path / CLAIM, {"shards": [{"name": name} for name in shard_names]})
 
+    def remove_partials(self) -> None:
+        """Remove what killed processes left half-done."""
+        for file in sorted(self.path.rglob(f"*{files.PARTIAL}")):
+            file.unlink(missing_ok=True)
+
     def remove_strays(self, shard_names: list[str]) -> list[str]:
         """Remove the files of shards that are no longer among the inputs, and partial files; name the shards."""
         gone: set[str] = set()
         known = set(shard_names)
+        self.remove_partials()
         for folder, suffix in OUTPUTS:
             for file in sorted((self.path / folder).glob("*")):
-                if file.name.endswith(files.PARTIAL):
-                    file.unlink()
-                elif file.name.endswith(suffix) and file.name.removesuffix(suffix) not in known:
+                if file.name.endswith(suffix) and file.name.removesuffix(suffix) not in known:
                     gone.add(file.name.removesuffix(suffix))
                     file.unlink()
         for name in gone:

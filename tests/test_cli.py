@@ -59,6 +59,19 @@ def test_dry_run_reads_little_and_writes_nothing(tmp_path):
         assert part in output
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [("local", "3 worker process(es) of 2 thread(s), local"), ("tcp://h:1", "the scheduler's worker process(es) of 1")],
+)
+def test_dry_run_of_a_cluster_starts_none(tmp_path, where, said):
+    more = ("--set", f"output={tmp_path / 'r'}", "--set", f"input.shards=['{DEMO}']", "--set", "workers=6")
+    code, output, _ = invoke("run", QUICK, "--dry-run", "--cluster", where, *more)
+    assert code == 0
+    assert list(tmp_path.iterdir()) == []
+    for part in (said, "a worker: ", "for the process that asks them", "for the largest shard", "threshold: 0.8"):
+        assert part in output
+
+
 def test_exit_1_for_damage_with_everything_else_done(tmp_path):
     good = HERE / "data" / "nasty" / "no_content_size.jsonl.zst"
     bad = HERE / "data" / "nasty" / "truncated_frame.jsonl.zst"

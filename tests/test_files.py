@@ -56,3 +56,13 @@ def test_a_second_process_gets_an_error(tmp_path):
         pass
     with files.locked(tmp_path):
         pass
+
+
+def test_two_processes_that_make_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a"
+    with files.atomic(path) as first, files.atomic(path) as second:
+        assert first != second
+        first.write_text("one")
+        second.write_text("two")
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]

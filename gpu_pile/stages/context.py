@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from gpu_pile import files
 from gpu_pile.config import Config
 from gpu_pile.device import Place
+from gpu_pile.parallel import Job, run_jobs
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import Block, Limits, Shard, ShardReader
 
@@ -27,6 +29,9 @@ class Progress:
 
     def end(self, stage: str) -> None:
         """The stage is done."""
+
+    def say(self, line: str) -> None:
+        """Something that whoever watches wants to know now."""
 
 
 class Stopwatch:
@@ -45,7 +50,7 @@ class Stopwatch:
             yield entry
         finally:
             entry["seconds"] = round(time.perf_counter() - wall, 4)
-            entry["cpu_seconds"] = round(time.process_time() - cpu, 4)
+            entry["cpu_seconds"] = round(time.process_time() - cpu + entry.pop("elsewhere", 0.0), 4)
             entry["parts"] = {k: round(v, 4) for k, v in entry["parts"].items()}
 
     @contextlib.contextmanager
@@ -60,6 +65,41 @@ class Stopwatch:
                 parts = self.stages.setdefault(stage, {"parts": {}})["parts"]
                 parts[name] = parts.get(name, 0.0) + used
 
+    def add(self, stage: str, parts: dict[str, float]) -> None:
+        """CPU seconds that another process spent on parts of a stage that is being timed here."""
+        with self._lock:
+            entry = self.stages[stage]
+            entry["elsewhere"] = entry.get("elsewhere", 0.0) + sum(parts.values())
+            for name, seconds in parts.items():
+                entry["parts"][name] = entry["parts"].get(name, 0.0) + seconds
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job that any process can do that sees the inputs and the run directory, where it leaves what it finds.
+
+    make:    function of a module, called as make(context, *args) in the process that does the job
+    args:    what can be sent to it: few and small
+    cost:    compressed bytes to read, or another number that orders works of one kind
+    what:    for people: the shard
+    outputs: files that are there when it is done
+    n_bytes: what it adds to the stage's progress
+    """
+
+    make: Callable[..., Job[Any, Any]]
+    args: tuple[Any, ...]
+    cost: int
+    what: str
+    outputs: tuple[Path, ...]
+    n_bytes: int = 0
+
+
+class Workers(Protocol):
+    """Those who do works: threads of this process where there are no others."""
+
+    def do(self, context: Context, stage: str, works: Sequence[Work]) -> None:
+        """Do all of them, the dearest first; the first error stops the others and is raised."""
+
 
 @dataclass
 class Context:
@@ -71,6 +111,14 @@ class Context:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     notes: list[str] = field(default_factory=list)
     """What a person should know about this run beyond its numbers."""
+    workers: Workers | None = None
+
+    def do(self, stage: str, works: Sequence[Work]) -> None:
+        """Do works of a stage here or on the cluster; the files that they make are the same."""
+        if self.workers is not None and works:
+            self.workers.do(self, stage, works)
+        else:
+            run_jobs([w.make(self, *w.args) for w in works], self.config.n_workers)
 
     @property
     def batch_bytes(self) -> int:

@@ -15,7 +15,9 @@ they meet in) and the shingles of candidate documents (8 bytes a shingle) go to 
 from __future__ import annotations
 
 import hashlib
-import threading
+import itertools
+import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,21 +38,30 @@ from gpu_pile.dedup.buckets import (
     distinct_pairs,
     equal_hashes,
 )
+from gpu_pile.dedup.sets import set_down
 from gpu_pile.device import Place, to_host
+from gpu_pile.errors import DataError
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.ops.components import components
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
-from gpu_pile.parallel import run_jobs, run_tasks
 from gpu_pile.shards import Block, Shard
-from gpu_pile.stages.context import Context
+from gpu_pile.stages.context import Context, Work
 from gpu_pile.stages.tables import Rows, doc_ids, parse_spans, scan, subset_codes
 
 VERSION = 2
 
 SIMILARITY_BINS = 20
 """Candidate pairs are counted by similarity in this many equal bins from 0 to 1."""
+
+PAIRS_A_WORK = 1 << 20
+PAIRS_A_STEP = 1 << 14
+"""Candidate pairs that a worker compares, and how many at a time."""
+
+PAGE = 1 << 17
+"""Values (of 8 bytes) to whose multiples a shard's part of the file of shingles is aligned: no two machines write to
+one page of it, which network file systems do not forgive."""
 
 Array = np.ndarray[Any, Any]
 
@@ -109,25 +120,17 @@ class _Dedupe:
             self.write([], members, representatives)
             return self.facts(members, representatives, np.zeros((2, SIMILARITY_BINS), np.int64))
         with part("dedupe", "buckets"):
-            candidates = self.candidates(members, representatives)
+            parts = self.candidates(members, representatives)
         involved = np.zeros(total, bool)
-        for a, b in candidates():
+        for number in range(len(parts)):
+            a, b = np.load(_candidates(self.scratch, number), allow_pickle=False)
             involved[a] = involved[b] = True
-        exact = self.config.fuzzy.verify == "exact"
-        if exact:
+        if self.config.fuzzy.verify == "exact":
             self.read_again(involved, members, representatives)
             members, representatives = self.checked(members, representatives)
         else:
             self.gather_sketches(involved)
-        verified = []
-        counts = np.zeros((2, SIMILARITY_BINS), np.int64)
-        for a, b in candidates():
-            with part("dedupe", "compare"):
-                similarity = self.exact_similarity(a, b) if exact else self.sketch_similarity(a, b)
-            found = similarity >= self.config.fuzzy.threshold
-            verified.append((a[found], b[found], similarity[found]))
-            bins = np.minimum((similarity * SIMILARITY_BINS).astype(np.int64), SIMILARITY_BINS - 1)
-            counts += [np.bincount(x, minlength=SIMILARITY_BINS) for x in (bins, bins[found])]
+        verified, counts = self.compare(parts)
         with part("dedupe", "clusters"):
             self.write(verified, members, representatives)
         return self.facts(members, representatives, counts)
@@ -191,8 +194,8 @@ class _Dedupe:
 
     # candidates
 
-    def candidates(self, members: Array, representatives: Array) -> Any:
-        """A function that iterates over (a, b) of all candidate pairs, any number of times."""
+    def candidates(self, members: Array, representatives: Array) -> list[int]:
+        """Write candidate pairs to files, int64[2, n] rows a < b each; returns the number of pairs in each."""
         memory, total, place = self.context.config.memory_bytes, self.rows.total, self.context.place
         keys = Partitions(KEY_RECORD, total * self.bands, memory, self.scratch / "bands")
         copies = members[members != representatives]
@@ -212,86 +215,95 @@ class _Dedupe:
             keys.add(found["key"], found)
         pairs = Partitions(PAIR_RECORD, total, memory, self.scratch / "pairs")
         candidate_pairs(keys, self.config.fuzzy.bucket_neighbours_max, pairs, total, place.argsort)
-        target = self.scratch / "candidates"
-        target.mkdir(parents=True, exist_ok=True)
-        count = 0
+        parts: list[int] = []
         for a, b in distinct_pairs(pairs):
-            np.save(target / f"{count:05d}.npy", np.stack([a, b]))
-            count += 1
-
-        def iterate() -> Iterator[tuple[Array, Array]]:
-            for i in range(count):
-                a, b = np.load(target / f"{i:05d}.npy", allow_pickle=False)
-                yield a, b
-
-        return iterate
+            _save(_candidates(self.scratch, len(parts)), np.stack([a, b]))
+            parts.append(len(a))
+        return parts
 
     # verification
 
     def read_again(self, involved: Array, members: Array, representatives: Array) -> None:
-        """Shingle sets of the candidates and digests of the equal documents, from the texts."""
+        """Shingle sets of the candidates and digests of the equal documents, from the texts.
+
+        Every candidate has a place of its own in one file: the shingles of its text, counted with repetitions, are room
+        enough. So whoever reads a shard writes its sets without asking, and twice is as good as once.
+        """
         self.digests = np.zeros((len(members), 16), np.uint8)
-        self.nodes = np.flatnonzero(involved)
-        self.place = np.empty(len(self.nodes), np.int64)
-        self.store = _Shingles(self.scratch / "shingles")
-        jobs = []
+        nodes = np.flatnonzero(involved)
+        room = np.zeros(len(nodes), np.int64)
+        for first, table in scan(self.context, ["shingles"]):
+            lo, hi = np.searchsorted(nodes, [first, first + len(table)])
+            room[lo:hi] = table.column("shingles").to_numpy()[nodes[lo:hi] - first]
+        places, n_values = _places(room, np.searchsorted(nodes, self.rows.first))
+        store = self.scratch / f"shingles-{secrets.token_hex(4)}"  # no late worker of another run knows the name
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with store.open("wb") as f:
+            f.truncate(8 * n_values)
+        works, asked = [], []
         for i, shard in enumerate(self.context.shards):
             first, end = int(self.rows.first[i]), int(self.rows.first[i + 1])
             lo, hi = np.searchsorted(members, [first, end])
             wanted = involved[first:end].copy()
             wanted[members[lo:hi] - first] = True
-            if wanted.any():
-                jobs.append(_ReadAgain(self, shard, first, np.flatnonzero(wanted), involved, members))
-        run_jobs(jobs, self.context.config.n_workers)
-        self.store.close()
+            if not wanted.any():
+                continue
+            rows = np.flatnonzero(wanted)
+            ask = np.empty(len(rows), WANTED)
+            ask["row"], ask["place"] = rows, -1
+            mine = slice(*np.searchsorted(nodes, [first, end]))
+            ask["place"][np.searchsorted(rows, nodes[mine] - first)] = places[mine]
+            ask["digest"] = False
+            ask["digest"][np.searchsorted(rows, members[lo:hi] - first)] = True
+            _save(_wanted(self.scratch, shard), ask)
+            found = _found(self.scratch, shard)
+            works.append(Work(_ReadAgain, (shard, store.name), shard.n_bytes, shard.name, (found,), shard.n_bytes))
+            asked.append((shard, mine, slice(lo, hi), ask))
+        self.context.do("dedupe", works)
+        size = np.zeros(len(nodes), np.int64)
+        for shard, mine, equal, ask in asked:
+            found = np.load(_found(self.scratch, shard), allow_pickle=False)
+            size[mine] = found["size"][ask["place"] >= 0]
+            self.digests[equal] = found["digest"][ask["digest"]]
+        spans = np.stack([places, places + size], axis=1)
+        self.keep_nodes(nodes, store.name, spans.reshape(-1))
 
-    def exact_similarity(self, a: Array, b: Array) -> Array:
-        if not len(a):
-            return np.empty(0)
-        values, offsets = self.store.open()
-        place = self.context.place
-        pairs = np.stack([self.place[np.searchsorted(self.nodes, x)] for x in (a, b)], axis=1)
-        counts = np.empty((len(pairs), 2), np.int64)
-        step = 1 << 14
+    def keep_nodes(self, nodes: Array, store: str, spans: Array) -> None:
+        """Leave in scratch what _Compare looks up: candidates' rows, and where in which file their sets are."""
+        self.store = store
+        _save(self.scratch / "nodes.npy", nodes)
+        _save(self.scratch / "spans.npy", spans)
 
-        def compare(start: int, stop: int) -> None:
-            chosen = pairs[start:stop]
-            if place.backend == "cpu":
-                counts[start:stop] = jaccard(values, offsets, chosen)
-                return
-            try:
-                with place.session():
-                    sets = map(place.upload, sets_of(values, offsets, chosen))
-                    counts[start:stop] = place.download(jaccard(*sets))
-            except MemoryError:
-                if stop - start == 1:
-                    raise
-                compare(start, (start + stop) // 2)
-                compare((start + stop) // 2, stop)
+    def compare(self, parts: list[int]) -> tuple[list[tuple[Array, Array, Array]], Array]:
+        """([a, b, similarity] of verified pairs, int64[2, SIMILARITY_BINS] counts of candidate and verified pairs).
 
-        tasks = [lambda s=s: compare(s, min(s + step, len(pairs))) for s in range(0, len(pairs), step)]
-        run_tasks(tasks, self.context.config.n_workers)
-        return counts[:, 0] / counts[:, 1]
+        parts: the number of pairs in each file of candidates.
+        """
+        works, counts = [], np.zeros((2, SIMILARITY_BINS), np.int64)
+        for number, n in enumerate(parts):
+            for start in range(0, n, PAIRS_A_WORK):
+                stop = min(n, start + PAIRS_A_WORK)
+                output = _verified(self.scratch, number, start)
+                what = f"pairs {number}, {start} to {stop}"
+                works.append(Work(_Compare, (self.store, number, start, stop), stop - start, what, (output,)))
+        self.context.do("dedupe", works)
+        verified = []
+        for work in works:
+            with np.load(work.outputs[0], allow_pickle=False) as found:
+                verified.append((found["a"], found["b"], found["similarity"]))
+                counts += found["counts"]
+        return verified, counts
 
     def gather_sketches(self, involved: Array) -> None:
-        wanted = self.nodes = np.flatnonzero(involved)
-        size = self.config.fuzzy.size
+        """The sketches of the candidates, in one file."""
+        nodes = np.flatnonzero(involved)
         path = self.scratch / "sketches"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as f:
             for first, table in scan(self.context, ["sketch"]):
-                lo, hi = np.searchsorted(wanted, [first, first + len(table)])
-                sketch_array(table, size)[wanted[lo:hi] - first].tofile(f)
-        self.sketches = _mapped(path, np.uint32).reshape(-1, size)
-
-    def sketch_similarity(self, a: Array, b: Array) -> Array:
-        pairs = np.stack([np.searchsorted(self.nodes, a), np.searchsorted(self.nodes, b)], axis=1)
-        place = self.context.place
-        used, index = np.unique(pairs, return_inverse=True)
-        with place.session():
-            sketches = place.upload(self.sketches[used])
-            matches = place.download(sketch_matches(sketches, place.upload(index.reshape(pairs.shape))))
-        return matches / self.config.fuzzy.size
+                lo, hi = np.searchsorted(nodes, [first, first + len(table)])
+                sketch_array(table, self.config.fuzzy.size)[nodes[lo:hi] - first].tofile(f)
+        self.keep_nodes(nodes, path.name, np.empty(0, np.int64))
 
     # results
 
@@ -336,48 +348,65 @@ class _Dedupe:
             )
 
 
-class _Shingles:
-    """Shingle sets in one scratch file, in the order in which threads bring them."""
+WANTED = np.dtype([("row", "<i8"), ("place", "<i8"), ("digest", "?")])
+"""A document to read again: its row in the shard's table; where its shingles go, -1 for nowhere; whether its digest is
+wanted."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
-        self._sizes: list[Array] = []
-        self._count = 0
-        self._lock = threading.Lock()
+FOUND = np.dtype([("size", "<i8"), ("digest", "u1", 16)])
 
-    def add(self, values: Array, offsets: Array) -> int:
-        """Returns the number of the first set among all."""
-        with self._lock:
-            values.tofile(self._file)
-            self._sizes.append(np.diff(offsets))
-            first, self._count = self._count, self._count + len(offsets) - 1
-            return first
 
-    def close(self) -> None:
-        self._file.close()
+def _wanted(scratch: Path, shard: Shard) -> Path:
+    return scratch / "wanted" / f"{shard.name}.npy"
 
-    def open(self) -> tuple[Array, Array]:
-        sizes = np.concatenate(self._sizes) if self._sizes else np.empty(0, np.int64)
-        return _mapped(self.path, np.uint64), np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+
+def _found(scratch: Path, shard: Shard) -> Path:
+    return scratch / "found" / f"{shard.name}.npy"
+
+
+def _candidates(scratch: Path, number: int) -> Path:
+    return scratch / "candidates" / f"{number:05d}.npy"
+
+
+def _verified(scratch: Path, number: int, start: int) -> Path:
+    return scratch / "verified" / f"{number:05d}-{start:012d}.npz"
+
+
+def _save(path: Path, array: Array) -> None:
+    with files.atomic(path) as partial, partial.open("wb") as f:
+        np.save(f, array, allow_pickle=False)
+
+
+def _places(room: Array, shard_starts: Array) -> tuple[Array, int]:
+    """(int64[n] where each set of up to room[i] values goes, values in all): a shard begins at a multiple of PAGE.
+
+    shard_starts: int64[shards + 1], the first set of each shard.
+    """
+    places = np.zeros(len(room), np.int64)
+    at = 0
+    for lo, hi in itertools.pairwise(shard_starts):
+        before = np.concatenate(([0], np.cumsum(room[lo:hi])))
+        places[lo:hi] = at + before[:-1]
+        at += -(-int(before[-1]) // PAGE) * PAGE
+    return places, at
 
 
 class _ReadAgain:
     """The job of one shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
 
-    def __init__(
-        self, owner: _Dedupe, shard: Shard, first: int, wanted: Array, involved: Array, members: Array
-    ) -> None:
-        self.owner, self.shard, self.first, self.wanted = owner, shard, first, wanted
-        self.involved, self.members = involved, members
+    def __init__(self, context: Context, shard: Shard, store: str) -> None:
+        self.context, self.shard, self.store = context, shard, store
+        self.config = context.config.dedupe
         self.cost = shard.n_bytes
 
     def open(self) -> Iterator[Block]:
-        context = self.owner.context
-        table = pq.read_table(context.run.measured(self.shard.name), columns=["start", "length"])
-        self.start = table.column("start").to_numpy()[self.wanted]
-        self.length = table.column("length").to_numpy()[self.wanted]
+        context = self.context
+        self.wanted = np.load(_wanted(context.run.scratch, self.shard), allow_pickle=False)
+        self.found = np.zeros(len(self.wanted), FOUND)
+        self.file = (context.run.scratch / self.store).open("rb+", buffering=0)
+        table = pq.read_table(context.run.measured(self.shard.name), columns=["start", "length", "shingles"])
+        self.start, self.length, self.room = (
+            table.column(n).to_numpy()[self.wanted["row"]] for n in table.column_names
+        )
         for block in context.blocks("dedupe", context.reader(self.shard)):
             yield block
             if len(self.start) and block.start + block.n_bytes > self.start[-1]:
@@ -391,41 +420,46 @@ class _ReadAgain:
 
     def keep(self, block: Block, lo: int, hi: int) -> None:
         """What is wanted of documents lo .. hi; those that do not fit the place's memory together go in halves."""
-        context, rows = self.owner.context, self.first + self.wanted[lo:hi]
+        context = self.context
         part = context.stopwatch.part
         try:
             with context.place.session():
                 with part("dedupe", "parse again"):
                     text = parse_spans(context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
                 with part("dedupe", "shingle"):
-                    self.keep_shingles(text, rows)
+                    self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
                 with part("dedupe", "digest"):
-                    self.keep_digests(text, rows)
+                    self.keep_digests(text, lo + np.flatnonzero(self.wanted["digest"][lo:hi]), lo)
         except MemoryError:
             if hi - lo == 1:
                 raise
             self.keep(block, lo, (lo + hi) // 2)
             self.keep(block, (lo + hi) // 2, hi)
 
-    def keep_shingles(self, text: TextColumn, rows: Array) -> None:
-        owner, fuzzy = self.owner, self.owner.config.fuzzy
-        chosen = np.flatnonzero(self.involved[rows])
+    def keep_shingles(self, text: TextColumn, chosen: Array, lo: int) -> None:
+        """Write the sets of the chosen documents, which are text's from lo on, to their places."""
         if not len(chosen):
             return
-        sets = shingle_set(text.take(chosen), kind=fuzzy.shingle, width=fuzzy.width)
-        values, offsets = map(to_host, sets)
-        first = owner.store.add(values, offsets)
-        owner.place[np.searchsorted(owner.nodes, rows[chosen])] = first + np.arange(len(chosen))
+        fuzzy = self.config.fuzzy
+        values, offsets = map(to_host, shingle_set(text.take(chosen - lo), kind=fuzzy.shingle, width=fuzzy.width))
+        sizes, places = np.diff(offsets), self.wanted["place"][chosen]
+        if (sizes > self.room[chosen]).any():
+            raise DataError(
+                f"{self.shard.path} changed while the run was going on; run the same command again to measure it anew"
+            )
+        room = np.zeros(int(places[-1] - places[0] + sizes[-1]), np.uint64)
+        set_down(values, offsets, places - places[0], room)
+        at, data = 8 * int(places[0]), memoryview(room.tobytes())
+        while data:
+            n = os.pwrite(self.file.fileno(), data, at)
+            at, data = at + n, data[n:]
+        self.found["size"][chosen] = sizes
 
-    def keep_digests(self, text: TextColumn, rows: Array) -> None:
-        owner = self.owner
-        position = np.searchsorted(self.members, rows)
-        position[position == len(self.members)] = 0
-        chosen = np.flatnonzero(self.members[position] == rows) if len(self.members) else np.empty(0, np.int64)
+    def keep_digests(self, text: TextColumn, chosen: Array, lo: int) -> None:
         if not len(chosen):
             return
-        text = text.take(chosen)
-        if owner.config.exact.normalize == "words":
+        text = text.take(chosen - lo)
+        if self.config.exact.normalize == "words":
             from gpu_pile.ops.normal_words import normal_words
 
             text = TextColumn(*normal_words(text))
@@ -433,13 +467,88 @@ class _ReadAgain:
         for n, i in enumerate(chosen):  # only documents that have an equal: one call of a C function each
             document = text.data[text.offsets[n] : text.offsets[n + 1]]
             digest = hashlib.blake2b(document, digest_size=16).digest()
-            owner.digests[position[i]] = np.frombuffer(digest, np.uint8)
+            self.found["digest"][i] = np.frombuffer(digest, np.uint8)
 
     def consume(self, result: None) -> bool:
         return True
 
     def close(self) -> None:
-        pass
+        os.fsync(self.file.fileno())
+        self.file.close()
+        _save(_found(self.context.run.scratch, self.shard), self.found)
+
+    def abandon(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
+
+
+class _Compare:
+    """The job of a part of a file of candidates: similarities, and the pairs that are verified (see parallel.Job)."""
+
+    def __init__(self, context: Context, store: str, number: int, start: int, stop: int) -> None:
+        self.context, self.store = context, store
+        self.number, self.start, self.cost = number, start, stop - start
+        self.fuzzy = context.config.dedupe.fuzzy
+        self.counts = np.zeros((2, SIMILARITY_BINS), np.int64)
+        self.verified: list[tuple[Array, Array, Array]] = []
+
+    def open(self) -> Iterator[tuple[Array, Array]]:
+        scratch = self.context.run.scratch
+        self.nodes = np.load(scratch / "nodes.npy", mmap_mode="r", allow_pickle=False)
+        if self.fuzzy.verify == "exact":
+            self.values = _mapped(scratch / self.store, np.uint64)
+            self.spans = np.load(scratch / "spans.npy", mmap_mode="r", allow_pickle=False)
+        else:
+            self.sketches = _mapped(scratch / self.store, np.uint32).reshape(-1, self.fuzzy.size)
+        pairs = np.load(_candidates(scratch, self.number), mmap_mode="r", allow_pickle=False)
+        for at in range(self.start, self.start + self.cost, PAIRS_A_STEP):
+            a, b = np.array(pairs[:, at : min(at + PAIRS_A_STEP, self.start + self.cost)])
+            yield a, b
+
+    def process(self, block: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        nodes = np.stack([np.searchsorted(self.nodes, rows) for rows in block], axis=1)
+        with self.context.stopwatch.part("dedupe", "compare"):
+            return (*block, self.exact(nodes) if self.fuzzy.verify == "exact" else self.estimated(nodes))
+
+    def exact(self, nodes: Array) -> Array:
+        """float64[n]: the Jaccard similarity of the shingle sets of each pair of nodes."""
+        place, pairs = self.context.place, 2 * nodes  # between two sets is the room that the first one did not need
+        if place.backend == "cpu":
+            counts = jaccard(self.values, self.spans, pairs)
+            return counts[:, 0] / counts[:, 1]
+        try:
+            with place.session():
+                sets = map(place.upload, sets_of(self.values, self.spans, pairs))
+                counts = place.download(jaccard(*sets))
+                return counts[:, 0] / counts[:, 1]
+        except MemoryError:
+            if len(nodes) == 1:
+                raise
+            middle = len(nodes) // 2
+        return np.concatenate([self.exact(nodes[:middle]), self.exact(nodes[middle:])])
+
+    def estimated(self, nodes: Array) -> Array:
+        """float64[n]: the same from their sketches."""
+        place = self.context.place
+        used, index = np.unique(nodes, return_inverse=True)
+        with place.session():
+            sketches = place.upload(self.sketches[used])
+            matches = place.download(sketch_matches(sketches, place.upload(index.reshape(nodes.shape))))
+        return matches / self.fuzzy.size
+
+    def consume(self, result: tuple[Array, Array, Array]) -> bool:
+        a, b, similarity = result
+        found = similarity >= self.fuzzy.threshold
+        self.verified.append((a[found], b[found], similarity[found]))
+        bins = np.minimum((similarity * SIMILARITY_BINS).astype(np.int64), SIMILARITY_BINS - 1)
+        self.counts += [np.bincount(x, minlength=SIMILARITY_BINS) for x in (bins, bins[found])]
+        return True
+
+    def close(self) -> None:
+        a, b, similarity = (np.concatenate(x) for x in zip(*self.verified, strict=True))
+        output = _verified(self.context.run.scratch, self.number, self.start)
+        with files.atomic(output) as partial, partial.open("wb") as f:
+            np.savez(f, a=a, b=b, similarity=similarity, counts=self.counts)
 
     def abandon(self) -> None:
         pass

@@ -24,6 +24,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,13 @@ import pyarrow.parquet as pq
 from gpu_pile import files, histograms, op, samples, signals
 from gpu_pile.columns import TextColumn
 from gpu_pile.device import Place, to_host
-from gpu_pile.errors import DataError
+from gpu_pile.errors import DataError, UsageError
 from gpu_pile.native import SLACK
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.parse_lines import explain, parse_lines
 from gpu_pile.ops.sketch import sketch
-from gpu_pile.parallel import run_jobs
 from gpu_pile.shards import Block, Shard
-from gpu_pile.stages.context import Context
+from gpu_pile.stages.context import Context, Work
 
 ROW_GROUP = 65_536
 FORMAT = 2
@@ -336,12 +336,16 @@ def file_identity(shard: Shard) -> str:
     return digest.hexdigest()
 
 
+def _outputs(context: Context, shard: Shard) -> tuple[Path, Path, Path]:
+    run, name = context.run, shard.name
+    return run.measured(name), run.histogram(name), run.sample(name)
+
+
 def is_done(context: Context, shard: Shard, definition: str) -> bool:
     """Whether the measured file is there and was made from this shard's bytes by these definitions."""
     run = context.run
     state = run.state("measure", shard.name)
-    outputs = (run.measured(shard.name), run.histogram(shard.name), run.sample(shard.name))
-    if state.get("definition") != definition or not all(p.is_file() for p in outputs):
+    if state.get("definition") != definition or not all(p.is_file() for p in _outputs(context, shard)):
         return False
     stat = shard.path.stat()
     seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
@@ -358,10 +362,25 @@ def measure(context: Context) -> None:
     definition = definition_key(context)
     todo = [s for s in context.shards if not is_done(context, s, definition)]
     with context.stage("measure", todo) as entry:
-        run_jobs([_Shard(context, s, definition) for s in todo], context.config.n_workers)
+        context.do("measure", [_work(context, s, definition) for s in todo])
         entry["text_bytes"] = sum(context.run.state("measure", s.name)["text_bytes"] for s in todo)
     write_bad_lines(context)
     check_documents(context)
+
+
+def _work(context: Context, shard: Shard, definition: str) -> Work:
+    state = context.run.state_path("measure", shard.name)
+    made = (*_outputs(context, shard), state)
+    return Work(_job, (shard, definition), shard.n_bytes, shard.name, made, shard.n_bytes)
+
+
+def _job(context: Context, shard: Shard, definition: str) -> _Shard:
+    if definition_key(context) != definition:
+        raise UsageError(
+            "this worker has other versions of operations or signals than the process that asks it: "
+            "install the same gpu_pile, and the same plug-ins, on all machines"
+        )
+    return _Shard(context, shard, definition)
 
 
 def write_bad_lines(context: Context) -> None:

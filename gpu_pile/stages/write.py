@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 from gpu_pile import files, op
 from gpu_pile.edit import edited_lines
 from gpu_pile.errors import DataError
-from gpu_pile.parallel import run_jobs
 from gpu_pile.shards import Block, Shard, ShardWriter, copy_spans
-from gpu_pile.stages.context import Context
+from gpu_pile.stages.context import Context, Work
 
 VERSION = 2
 
@@ -61,8 +60,13 @@ def write(context: Context) -> None:
     if not context.config.write.removed and (run.path / "removed").is_dir():
         shutil.rmtree(run.path / "removed")  # of a run with other settings: it would no longer be kept in step
     with context.stage("write", todo) as entry:
-        run_jobs([_Shard(context, s) for s in todo], context.config.n_workers)
+        context.do("write", [_work(context, s) for s in todo])
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in todo)
+
+
+def _work(context: Context, shard: Shard) -> Work:
+    state = context.run.state_path("write", shard.name)
+    return Work(_Shard, (shard,), shard.n_bytes, shard.name, (*outputs(context, shard), state), shard.n_bytes)
 
 
 class _Shard:

@@ -1,0 +1,214 @@
+"""How a run grows: with workers, with documents, and with band keys far beyond what a corpus at hand has.
+
+    python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--out FOLDER]
+
+FOLDER's shards are repeated; a copy's letters are shifted in the alphabet, each copy's by another number: so its words
+are new, and its near duplicates are near duplicates still. --keys: millions of generated documents whose band keys are
+partitioned, sorted and paired, by themselves. Each run is a process of its own. Prints Markdown, writes scale.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import string
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zstandard
+
+from gpu_pile import config, pipeline
+from gpu_pile.dedup.buckets import KEY_RECORD, PAIR_RECORD, Partitions, candidate_pairs, distinct_pairs
+
+BANDS = 16
+
+
+def copied(folder: Path, copies: int, target: Path) -> Path:
+    """The shards of a folder this many times, each time with other words."""
+    target.mkdir(parents=True, exist_ok=True)
+    lower, upper = string.ascii_lowercase, string.ascii_uppercase
+    for path in sorted(folder.glob("*.jsonl.zst")):
+        raw = zstandard.ZstdDecompressor().stream_reader(path.read_bytes(), read_across_frames=True).read()
+        documents = [json.loads(line) for line in raw.split(b"\n") if line.strip()]
+        for copy in range(copies):
+            shift = str.maketrans(lower + upper, lower[copy:] + lower[:copy] + upper[copy:] + upper[:copy])
+            lines = (json.dumps({**d, "text": d["text"].translate(shift)}).encode() + b"\n" for d in documents)
+            name = path.name.removesuffix(".jsonl.zst")
+            (target / f"{name}-{copy:02d}.jsonl.zst").write_bytes(zstandard.compress(b"".join(lines), 3))
+    return target
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def one_run(folder: str, cluster: str, workers: int) -> dict[str, Any]:
+    """In this process: stages' seconds, peak memory of each worker and of this process, bytes of intermediates."""
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = config.parse(
+            {
+                "input": {"shards": [folder]},
+                "output": f"{scratch}/run",
+                "workers": workers,
+                "cluster": {"where": cluster or None, "workers": workers, "threads": 1, "dashboard": False},
+            }
+        )
+        largest, stop = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal largest
+            while not stop.wait(0.1):
+                files = list((Path(scratch) / "run" / "scratch").rglob("*"))
+                sizes = []
+                for f in files:
+                    try:
+                        sizes.append(f.stat().st_blocks * 512)
+                    except FileNotFoundError:
+                        continue
+                largest = max(largest, sum(sizes))
+
+        threading.Thread(target=watch, daemon=True).start()
+        peaks: list[int] = []
+        with pipeline.prepared(settings) as context:
+            if context.workers is not None:  # the cluster's start is not a stage's time
+                client = context.workers.client(context)  # type: ignore[attr-defined]
+                client.wait_for_workers(workers)
+                client.run(_warm)
+            else:
+                _warm()
+            pipeline.run_until(context, "write")
+            if context.workers is not None:
+                peaks = list(client.run(_peak).values())
+        stop.set()
+        states = [context.run.state("measure", s.name) for s in context.shards]
+        documents = sum(s["documents"] for s in states)
+        measured = sum(f.stat().st_size for f in (Path(scratch) / "run" / "measured").iterdir())
+        return {
+            "cluster": cluster,
+            "workers": workers,
+            "documents": documents,
+            "text_bytes": sum(s["text_bytes"] for s in states),
+            "shards": len(states),
+            "stages": {k: v["seconds"] for k, v in context.stopwatch.stages.items()},
+            "cpu": {k: v["cpu_seconds"] for k, v in context.stopwatch.stages.items()},
+            "peak_worker_bytes": max(peaks, default=0),
+            "peak_client_bytes": _peak(),
+            "measured_bytes_a_document": measured / documents,
+            "scratch_bytes_a_document": largest / documents,
+        }
+
+
+def _warm() -> None:
+    """Load the compiled kernels: a long run does so once."""
+    import gpu_pile
+
+    gpu_pile.dedupe(["one two three four five six"] * 2)
+    gpu_pile.measure(["one two three"])
+
+
+def keys(millions: float) -> dict[str, Any]:
+    """Band keys of generated documents, a tenth of them near duplicates of an earlier one (half their bands equal)."""
+    n = int(millions * 1e6)
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        memory = 2 << 30
+        records = Partitions(KEY_RECORD, n * BANDS, memory, Path(scratch) / "keys")
+        start = time.perf_counter()
+        step = 1 << 17
+        for first in range(0, n, step):
+            rows = np.arange(first, min(n, first + step))
+            own = _mix(rows.astype(np.uint64)[:, None] * np.uint64(BANDS) + np.arange(BANDS, dtype=np.uint64))
+            near = np.flatnonzero(random.random(len(rows)) < 0.1)
+            other = (random.random(len(near)) * rows[near]).astype(np.uint64)
+            half = np.arange(BANDS // 2, dtype=np.uint64)
+            own[near, : BANDS // 2] = _mix(other[:, None] * np.uint64(BANDS) + half)
+            found = np.empty(own.size, KEY_RECORD)
+            found["key"], found["row"] = own.reshape(-1), np.repeat(rows, BANDS)
+            records.add(found["key"], found)
+        spread = time.perf_counter()
+        pairs = Partitions(PAIR_RECORD, n, memory, Path(scratch) / "pairs")
+        candidate_pairs(records, 128, pairs, n)
+        count = sum(len(a) for a, _ in distinct_pairs(pairs))
+        end = time.perf_counter()
+    return {
+        "documents": n,
+        "partitions": records.count,
+        "spread_seconds": spread - start,
+        "sort_seconds": end - spread,
+        "pairs": count,
+        "peak_bytes": _peak(),
+    }
+
+
+def _mix(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """splitmix64's finalizer."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def apart(*arguments: str) -> dict[str, Any]:
+    """One measurement, in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "--one", *arguments], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.split(b"\n")[-2])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--copies", default="1,2,4")
+    parser.add_argument("--keys", default="1,2,4")
+    parser.add_argument("--out", type=Path, default=Path())
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        what, *rest = given.one
+        result = keys(float(rest[0])) if what == "keys" else one_run(rest[0], rest[1], int(rest[2]))
+        print(json.dumps(result))
+        return
+    machine = {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": []}
+    print("| copies | documents | text | by | measure | its CPU | dedupe | decide | write | worker's peak | client's |")
+    print("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as scratch:
+        for copies in map(int, given.copies.split(",")):
+            folder = copied(given.folder, copies, Path(scratch) / str(copies))
+            for n in given.workers.split(","):
+                for cluster in ("", "local"):
+                    r = {"copies": copies, "load": os.getloadavg()[0], **apart("run", str(folder), cluster, n)}
+                    kept["runs"].append(r)
+                    measure, *others = (f"{r['stages'][s]:.2f} s" for s in ("measure", "dedupe", "decide", "write"))
+                    seconds = " | ".join([measure, f"{r['cpu']['measure']:.2f} s", *others])
+                    print(
+                        f"| {copies} | {r['documents']:,} | {r['text_bytes'] / 1e6:.0f} MB | {n} "
+                        f"{'processes' if cluster else 'threads'} | {seconds} | {r['peak_worker_bytes'] >> 20} MiB | "
+                        f"{r['peak_client_bytes'] >> 20} MiB |",
+                        flush=True,
+                    )
+    print("\n| documents | partitions | spread | sort and pair | a million documents | pairs | peak |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    for millions in given.keys.split(",") if given.keys else ():
+        r = apart("keys", millions)
+        kept["keys"].append(r)
+        total = r["spread_seconds"] + r["sort_seconds"]
+        print(
+            f"| {r['documents']:,} | {r['partitions']} | {r['spread_seconds']:.1f} s | {r['sort_seconds']:.1f} s | "
+            f"{total / r['documents'] * 1e6:.2f} s | {r['pairs']:,} | {r['peak_bytes'] >> 20} MiB |",
+            flush=True,
+        )
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "scale.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

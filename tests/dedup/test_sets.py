@@ -1,0 +1,32 @@
+import itertools
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile.dedup.sets import set_down
+from gpu_pile.stages.dedupe import PAGE, _places
+
+SETS = st.lists(st.tuples(st.lists(st.integers(0, 2**64 - 1), max_size=5), st.integers(0, 3)), max_size=8)
+
+
+@settings(deadline=None)  # the first call may compile
+@given(SETS, st.data())
+def test_sets_lie_where_they_were_given_room(sets, data):
+    values = np.array([v for s, _ in sets for v in s], np.uint64)
+    sizes = np.array([len(s) for s, _ in sets], np.int64)
+    room = sizes + np.array([more for _, more in sets], np.int64)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sets)), max_size=3)))
+    starts = np.array([0, *cuts, len(sets)])
+    places, n = _places(room, starts)
+    assert (np.diff(places) >= room[:-1]).all()
+    assert n % PAGE == 0
+    assert n >= (places + room).max(initial=0)
+    for lo, hi in itertools.pairwise(starts):
+        assert lo == hi or places[lo] % PAGE == 0
+    target = np.full(n, 7, np.uint64)
+    set_down(values, np.concatenate(([0], np.cumsum(sizes))), places, target)
+    expected = np.full(n, 7, np.uint64)
+    for (s, _), place in zip(sets, places, strict=True):
+        expected[place : place + len(s)] = s
+    assert (target == expected).all()

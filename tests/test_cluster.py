@@ -1,0 +1,367 @@
+"""Runs on Dask workers: the same bytes as in one process, whatever fails on the way. Real processes throughout."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from gpu_pile import config, distributed, files, pipeline
+from gpu_pile.errors import BackendError, ConfigError, DataError, UsageError
+from gpu_pile.stages.context import Progress
+from tests.conftest import DEMO, HERE, results, run, settings, write_shard
+
+pytest.importorskip("distributed")
+
+QUICK = HERE.parent / "configs" / "quickstart.yaml"
+
+
+def on_workers(folder: Path, *overrides: str, where: str = "local", workers: int | None = 2) -> config.Config:
+    cluster = [f"cluster.where={where}", "cluster.dashboard=false", "cluster.threads=1"]
+    if workers:
+        cluster.append(f"cluster.workers={workers}")
+    return config.load(QUICK, [f"output={folder}", f"input.shards=['{DEMO}']", *cluster, *overrides])
+
+
+# what goes wrong in a worker: made there, around a job
+
+
+class Around:
+    """A job with something happening in it: `fault` is called in the worker, before blocks and before the end."""
+
+    def __init__(self, job, fault):
+        self.job, self.fault, self.cost = job, fault, job.cost
+        self.process, self.consume, self.abandon = job.process, job.consume, job.abandon
+
+    def open(self):
+        self.fault("open")
+        yield from self.job.open()
+        self.fault("read")
+
+    def close(self):
+        self.fault("close")
+        self.job.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """Makes the job of a work with the fault around it."""
+
+    make: object
+    fault: object
+
+    def __call__(self, context, *args):
+        return Around(self.make(context, *args), self.fault)
+
+
+@dataclasses.dataclass(frozen=True)
+class Delay:
+    seconds: float
+
+    def __call__(self, moment):
+        if moment == "open":
+            time.sleep(self.seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class KillOnce:
+    marker: Path
+    moment: str
+
+    def __call__(self, moment):
+        if moment == self.moment and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_always(moment):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclasses.dataclass(frozen=True)
+class EatMemory:
+    marker: Path
+
+    def __call__(self, moment):
+        if not self.marker.exists():
+            self.marker.touch()
+            held = []
+            for _ in range(200):
+                held.append(b"x" * (20 << 20))
+                time.sleep(0.05)
+
+
+def poison(moment):
+    if moment == "read":
+        raise ZeroDivisionError("poisoned")
+
+
+@pytest.fixture
+def with_fault(monkeypatch):
+    """Call with a function (stage, work) -> fault or None."""
+
+    def use(choose):
+        real = distributed.Cluster.do
+
+        def do(self, context, stage, works):
+            chosen = [(w, choose(stage, w)) for w in works]
+            changed = [dataclasses.replace(w, make=Making(w.make, f)) if f else w for w, f in chosen]
+            return real(self, context, stage, changed)
+
+        monkeypatch.setattr(distributed.Cluster, "do", do)
+
+    return use
+
+
+class Told(Progress):
+    def __init__(self):
+        self.said, self.stages, self.totals = [], {}, {}
+
+    def begin(self, stage, total):
+        self.totals[stage] = total
+
+    def advance(self, stage, done):
+        self.stages[stage] = self.stages.get(stage, 0) + done
+
+    def say(self, line):
+        self.said.append(line)
+
+
+# the same bytes
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_same_bytes_for_any_number_of_workers_in_any_order(demo_run, tmp_path, with_fault, workers):
+    order = random.Random(workers)
+    with_fault(lambda stage, work: Delay(order.random() / 2))
+    run(on_workers(tmp_path / "run", workers=workers))
+    assert results(tmp_path / "run") == results(demo_run)
+    assert not list((tmp_path / "run").rglob("*.partial"))
+    assert not (tmp_path / "run" / "state" / "lease.json").exists()
+
+
+def test_damaged_shards_and_several_threads_a_worker(tmp_path):
+    shards = [
+        HERE / "data" / "nasty" / f"{n}.jsonl.zst" for n in ("corrupt_middle_frame", "bad_types", "no_such_magic")
+    ]
+    shards[2] = HERE / "data" / "nasty" / "frame_per_line.jsonl.zst"
+    whole, cluster = tmp_path / "whole", {"where": "local", "workers": 1, "threads": 3, "dashboard": False}
+    run(settings(shards, whole))
+    context = run(settings(shards, tmp_path / "run", cluster=cluster, batch_bytes=5000))
+    assert results(tmp_path / "run") == results(whole)
+    assert pipeline.damages(context)
+
+
+def test_progress_and_time_come_from_the_workers(tmp_path):
+    told = Told()
+    with pipeline.prepared(on_workers(tmp_path / "run"), told) as context:
+        pipeline.run_until(context, "write")
+    assert any("scheduler tcp://127.0.0.1:" in line for line in told.said)
+    for stage in ("measure", "dedupe", "write"):
+        assert told.stages[stage] == told.totals[stage] > 0
+        assert context.stopwatch.stages[stage]["parts"]["read"] > 0
+        assert context.stopwatch.stages[stage]["cpu_seconds"] > 0
+
+
+def _fractions(dask_worker):
+    memory = dask_worker.memory_manager
+    return memory.memory_target_fraction, memory.memory_spill_fraction, memory.memory_pause_fraction
+
+
+def test_workers_are_never_paused(tmp_path):
+    with pipeline.prepared(on_workers(tmp_path / "run", workers=1)) as context:
+        assert list(context.workers.client(context).run(_fractions).values()) == [(False, False, False)]
+
+
+def test_a_finished_run_starts_no_cluster(demo_copy, monkeypatch):
+    monkeypatch.setattr(distributed, "_on_this_machine", lambda *a: pytest.fail("a cluster was started"))
+    run(on_workers(demo_copy))
+
+
+# failures
+
+
+@pytest.mark.parametrize("moment", ["open", "read", "close"])
+def test_kill_9_of_workers_in_every_stage(demo_run, tmp_path, with_fault, moment):
+    stages = set()
+
+    def choose(stage, work):
+        stages.add(stage)
+        return KillOnce(tmp_path / f"{stage}-{work.make.__qualname__}", moment)
+
+    with_fault(choose)
+    run(on_workers(tmp_path / "run"))
+    assert results(tmp_path / "run") == results(demo_run)
+    assert stages == {"measure", "dedupe", "write"}
+    assert len(list(tmp_path.glob("*-*"))) >= len(stages), "workers were killed in each"
+    assert not list((tmp_path / "run").rglob("*.partial*"))
+
+
+def test_a_shard_that_kills_workers_is_named_and_the_same_command_goes_on(demo_run, tmp_path, with_fault, monkeypatch):
+    with_fault(lambda stage, work: kill_always if work.what == "01" else None)
+    with pytest.raises(DataError, match=r"measure of 01: 3 workers died one after the other"):
+        run(on_workers(tmp_path / "run"))
+    monkeypatch.undo()
+    run(on_workers(tmp_path / "run"))
+    assert results(tmp_path / "run") == results(demo_run)
+
+
+def test_a_worker_out_of_memory_is_ended_and_its_work_done_again(demo_run, tmp_path, with_fault):
+    with_fault(lambda stage, work: EatMemory(tmp_path / "eaten") if work.what == "02" else None)
+    run(on_workers(tmp_path / "run", "cluster.memory_bytes=1200MiB"))
+    assert (tmp_path / "eaten").exists()
+    assert results(tmp_path / "run") == results(demo_run)
+
+
+@pytest.mark.parametrize("stage", ["measure", "write"])
+def test_a_poisoned_shard_stops_the_run_and_is_named(demo_run, tmp_path, with_fault, monkeypatch, stage):
+    with_fault(lambda s, work: poison if s == stage and work.what == "02" else None)
+    with pytest.raises(ZeroDivisionError, match="poisoned") as caught:
+        run(on_workers(tmp_path / "run"))
+    assert f"while a worker did {stage} of 02" in caught.value.__notes__
+    monkeypatch.undo()
+    run(on_workers(tmp_path / "run"))
+    assert results(tmp_path / "run") == results(demo_run)
+
+
+def test_errors_of_a_worker_keep_their_kind(tmp_path):
+    shard = tmp_path / "a.jsonl.zst"
+    write_shard(shard, [("some text", "x")])
+    wanted = settings([shard], tmp_path / "run", cluster={"where": "local", "workers": 1, "dashboard": False})
+    with pipeline.prepared(wanted) as context:
+        shard.unlink()
+        shard.mkdir()
+        with pytest.raises(DataError, match=r"a\.jsonl\.zst.*\(on "):
+            pipeline.run_until(context, "measure")
+
+
+@contextlib.contextmanager
+def scheduler_and_worker(folder: Path):
+    """As a person starts them: a scheduler with its file, and a worker; both are ended."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": HERE.parent}
+    env = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    serve = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    scheduler = subprocess.Popen([*dask, *serve], env=env, **quiet)
+    work = ["worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    worker = None
+    try:
+        until = time.monotonic() + 60
+        while not file.is_file() and time.monotonic() < until:
+            time.sleep(0.1)
+        worker = subprocess.Popen([*dask, *work, "--local-directory", str(folder)], env=env, **quiet)
+        yield file, scheduler
+    finally:
+        for process in (worker, scheduler):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+
+@dataclasses.dataclass(frozen=True)
+class KillOther:
+    pid: int
+
+    def __call__(self, moment):
+        os.kill(self.pid, signal.SIGKILL)
+        time.sleep(1)
+
+
+def test_a_scheduler_that_dies_and_the_same_command(demo_run, tmp_path, with_fault, monkeypatch):
+    with scheduler_and_worker(tmp_path) as (file, scheduler):
+        with_fault(lambda stage, work: KillOther(scheduler.pid) if work.what == "01" else None)
+        with pytest.raises(DataError, match=r"the scheduler .* was lost.* the same command goes on"):
+            run(on_workers(tmp_path / "run", where=f"scheduler-file={file}", workers=None))
+    monkeypatch.undo()
+    with scheduler_and_worker(tmp_path) as (file, _):
+        run(on_workers(tmp_path / "run", where=f"scheduler-file={file}", workers=None))
+    assert results(tmp_path / "run") == results(demo_run)
+
+
+def test_what_a_run_left_behind_publishes_nothing(demo_run, tmp_path):
+    """A worker that still works on a run that was given up: its lease no longer counts."""
+    folder = Path(shutil.copytree(demo_run, tmp_path / "run"))
+    before = results(folder)
+    wanted = on_workers(folder, "measure.signals=[lengths, symbols, gopher_quality, c4]")
+    with pipeline.prepared(wanted) as context:
+        from gpu_pile.stages import measure
+
+        work = measure._work(context, context.shards[0], measure.definition_key(context))
+        order = distributed._Order("0", wanted, folder, "old", "measure", 1, work)
+        watch = distributed._Watch(order, None)
+        files.write_json(context.run.lease, {"lease": "new"})
+        job = distributed._Fenced(work.make(context, *work.args), watch)
+        with pytest.raises(distributed._Superseded):
+            distributed.run_jobs([job], 1)
+    assert results(folder) == before
+
+
+# what is asked for, and what is missing
+
+
+@pytest.mark.parametrize("where", ["local", "cuda", "tcp://10.0.0.1:8786", "ucx://h:1", "scheduler-file=/a b/c.json"])
+def test_places_that_are_known(where):
+    assert settings(["x"], Path("out"), cluster={"where": where}).cluster.where == where
+
+
+@pytest.mark.parametrize("where", ["here", "", "scheduler-file=", "host:8786", "tcp://a b"])
+def test_places_that_are_not(where):
+    with pytest.raises(ConfigError, match=r"cluster\.where"):
+        settings(["x"], Path("out"), cluster={"where": where})
+
+
+def test_no_scheduler(tmp_path, monkeypatch):
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        for where in (f"scheduler-file={tmp_path / 'none.json'}", "tcp://127.0.0.1:1"):
+            with pytest.raises(DataError, match=r"scheduler"):
+                run(on_workers(tmp_path / "run", where=where, workers=None))
+
+
+def test_dask_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'gpu-pile\[cluster\]'"):
+        run(on_workers(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_cuda_without_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed.backend, "cuda_missing", lambda: ["the CUDA driver reports no device"])
+    with pytest.raises(BackendError, match="no device"):
+        run(on_workers(tmp_path / "run", where="cuda"))
+    with pytest.raises(ConfigError, match=r"cluster\.where"):
+        settings(["x"], tmp_path, cluster={"where": "cuda"}, backend="cpu")
+
+
+def test_what_a_cluster_of_gpus_is_asked_for(monkeypatch):
+    """No GPU here: only that LocalCUDACluster is called with what it takes."""
+    asked = {}
+    fake = types.ModuleType("dask_cuda")
+    fake.LocalCUDACluster = lambda **kwargs: asked.update(kwargs)
+    monkeypatch.setitem(sys.modules, "dask_cuda", fake)
+    monkeypatch.setattr(distributed.backend, "cuda_devices", lambda: (None,) * 8)
+    wanted = settings(["x"], Path("out"), cluster={"where": "cuda"}, workers=64)
+    assert distributed.processes(wanted, 2) == (8, 8)
+    distributed._on_this_machine(wanted, 2)
+    assert asked["n_workers"] == 8
+    assert asked["threads_per_worker"] == 1
+    assert asked["scheduler_kwargs"] == {"allowed_failures": 2}
+
+
+@pytest.mark.parametrize(("shards", "workers", "cores", "expected"), [(30, None, 8, (8, 1)), (1, None, 8, (1, 8))])
+def test_few_shards_have_workers_with_several_threads(shards, workers, cores, expected):
+    wanted = settings(["x"], Path("out"), cluster={"where": "local", "workers": workers}, workers=cores)
+    assert distributed.processes(wanted, shards) == expected
