@@ -205,9 +205,9 @@ def _on_this_machine(config: Config, n_shards: int) -> Any:
         "n_workers": n,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
-        "dashboard_address": "127.0.0.1:0" if config.cluster.dashboard else None,
+        "dashboard_address": "127.0.0.1:0",  # a free port; without a dashboard a scheduler still has a small server
         "worker_dashboard_address": None,
-        "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1},
+        "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1, "dashboard": config.cluster.dashboard},
     }
     import dask
 
