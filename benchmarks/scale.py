@@ -83,8 +83,7 @@ def one_run(folder: str, cluster: str, workers: int) -> dict[str, Any]:
                 client = context.workers.client(context)  # type: ignore[attr-defined]
                 client.wait_for_workers(workers)
                 client.run(_warm)
-            else:
-                _warm()
+            _warm()
             pipeline.run_until(context, "write")
             if context.workers is not None:
                 peaks = list(client.run(_peak).values())

@@ -130,7 +130,7 @@ class Cluster:
                 ) from error
         info = self._client.scheduler_info(n_workers=0)
         line = f"scheduler {info['address']}"
-        if importlib.util.find_spec("bokeh") and self._client.dashboard_link:
+        if self.config.cluster.dashboard and importlib.util.find_spec("bokeh") and self._client.dashboard_link:
             line += f", dashboard {self._client.dashboard_link}"
         context.progress.say(line)
         return self._client
@@ -205,8 +205,7 @@ def _on_this_machine(config: Config, n_shards: int) -> Any:
         "n_workers": n,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
-        "dashboard_address": "127.0.0.1:0",  # a free port; without a dashboard a scheduler still has a small server
-        "worker_dashboard_address": None,
+        "dashboard_address": "127.0.0.1:0",
         "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1, "dashboard": config.cluster.dashboard},
     }
     import dask

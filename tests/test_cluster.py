@@ -359,6 +359,7 @@ def test_what_a_cluster_of_gpus_is_asked_for(monkeypatch):
     assert asked["n_workers"] == 8
     assert asked["threads_per_worker"] == 1
     assert asked["scheduler_kwargs"] == {"allowed_failures": 2, "dashboard": True}
+    assert asked["host"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(("shards", "workers", "cores", "expected"), [(30, None, 8, (8, 1)), (1, None, 8, (1, 8))])
