@@ -54,6 +54,18 @@ def load_u64(typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def store_byte(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """store_byte(uint8 array, int64 i, int64 value): its lowest byte to array[i]; as byte_at, i is never negative."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(builder.trunc(args[2], _I8), p)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), codegen
+
+
+@intrinsic
 def copy_32(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     """copy_32(uint8 target, int64 to, uint8 source, int64 start): 32 bytes, any alignment."""
 
