@@ -1,6 +1,6 @@
-"""What numba does not offer by itself: unaligned 8-byte loads and 32-byte scans, as LLVM instructions.
+"""What numba does not offer by itself: unaligned 8-byte loads, 32-byte scans, plain bytes, as LLVM instructions.
 
-Every buffer that these read must have SLACK readable bytes behind the last byte that is meant, or the caller must
+Every buffer that loads and scans read must have SLACK readable bytes behind the last byte that is meant, or the caller must
 stay SLACK bytes away from its end.
 """
 
