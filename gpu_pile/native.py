@@ -1,6 +1,6 @@
-"""What numba does not offer by itself: unaligned 8-byte loads and 32-byte scans, as LLVM instructions.
+"""What numba does not offer by itself: unaligned 8-byte loads, 32-byte scans, plain bytes, as LLVM instructions.
 
-Every buffer that these read must have SLACK readable bytes behind the last byte that is meant, or the caller must
+Every buffer that loads and scans read must have SLACK readable bytes behind the last byte that is meant, or the caller must
 stay SLACK bytes away from its end.
 """
 
@@ -51,6 +51,18 @@ def load_u64(typing: Any, array: Any, index: Any) -> Any:
         return builder.load(builder.bitcast(p, _I64.as_pointer()), align=1)
 
     return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def store_byte(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """store_byte(uint8 array, int64 i, int64 value): its lowest byte to array[i]; as byte_at, i is never negative."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(builder.trunc(args[2], _I8), p)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), codegen
 
 
 @intrinsic

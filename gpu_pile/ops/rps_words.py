@@ -41,6 +41,7 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables, sums_before
 from gpu_pile.kernel import launch_threads, launch_warps
+from gpu_pile.native import byte_at, load_u64, store_byte
 from gpu_pile.op import Op
 from gpu_pile.ops.line_counts import line_feeds
 from gpu_pile.ops.rps_lines import DOCUMENTS, NormalWords
@@ -240,7 +241,8 @@ _ASCII = np.array(
         | _A_RAW * (chr(c).isalnum() or chr(c) == "_")
         | _A_GAP * (chr(c).isspace() and not 0x1C <= c <= 0x1F)
         for c in range(128)
-    ],
+    ]
+    + [0] * 128,  # what is beyond ASCII ends a run
     np.uint16,
 )
 
@@ -255,15 +257,37 @@ def _is_stop(first, second, stops):
     return False
 
 
+@njit
+def _stop_key(data, start, end):
+    """The bytes data[start:end], 1 to 16, as the two numbers of _stop_table."""
+    first, second = np.uint64(0), np.uint64(0)
+    n = end - start
+    if start + 16 <= len(data):
+        first = load_u64(data, start)
+        if n <= 8:
+            shift = np.uint64(64 - 8 * n)
+            first = (first << shift) >> shift
+        else:
+            shift = np.uint64(128 - 8 * n)
+            second = (load_u64(data, start + 8) << shift) >> shift
+    else:
+        for k in range(n):
+            if k < 8:
+                first |= np.uint64(data[start + k]) << np.uint64(8 * k)
+            else:
+                second |= np.uint64(data[start + k]) << np.uint64(8 * k - 64)
+    return first, second
+
+
 @compiled
 def _raw(data, i, end, ascii, stage, leaves, stops, row):
     """The columns that come from raw words."""
     raw = alpha = caps = stop = sentences = curly = 0
     inside = False  # a sentence
     kind = 0  # of the raw word we are in: 0 none, 1 word characters, 2 others
+    start = i  # where it begins
     seen = 0  # classes of its characters
-    first, second = np.uint64(0), np.uint64(0)
-    length = 0  # bytes
+    plain = True  # ASCII so far
     while i <= end:
         if i == end:
             f, n = _A_GAP, 1
@@ -287,19 +311,12 @@ def _raw(data, i, end, ascii, stage, leaves, stops, row):
                 raw += 1
                 alpha += (seen & _A_LETTER) != 0
                 caps += (seen & (_A_UPPER | _A_LOWER)) == _A_UPPER
-                if kind == 1 and length <= 16:
+                if kind == 1 and plain and i - start <= 16:
+                    first, second = _stop_key(data, start, i)
                     stop += _is_stop(first, second, stops)
-            kind, seen, length = now, 0, 0
-            first, second = np.uint64(0), np.uint64(0)
+            kind, start, seen, plain = now, i, 0, True
         seen |= f
-        if now == 1:
-            if n > 1:
-                length += 17
-            elif length < 8:
-                first |= np.uint64(data[i]) << np.uint64(8 * length)
-            elif length < 16:
-                second |= np.uint64(data[i]) << np.uint64(8 * length - 64)
-            length += 1
+        plain &= n == 1
         if f & _A_WORD:
             sentences += not inside
             inside = True
@@ -307,42 +324,60 @@ def _raw(data, i, end, ascii, stage, leaves, stops, row):
             inside = False
         curly += (f & _A_CURLY) != 0
         i += n
+        if f & _A_WORD and now == 1:  # the sentence has begun: the rest of a run of ASCII
+            while i < end:
+                f = np.int64(ascii[byte_at(data, i)])
+                if f & _A_RAW == 0:
+                    break
+                seen |= f
+                i += 1
     row[0], row[1], row[2], row[3], row[4], row[5] = raw, alpha, caps, stop, sentences, curly
 
 
+_N_HERE, _N_KEPT, _N_DIGIT = 1 << 8, 9, 10
+_NORMAL = np.array(
+    [
+        n | _N_HERE * chr(c).isspace() | (n != rps.DROPPED) << _N_KEPT | chr(c).isdigit() << _N_DIGIT
+        for c, n in enumerate(rps.ASCII_NORMAL.tolist())
+    ]
+    + [_N_HERE] * 128,
+    np.uint16,
+)
+"""For each byte what it becomes in the normal form, whether it is to be looked at by itself (white space and what is
+beyond ASCII), whether it is kept, whether it is a digit."""
+
+
 @compiled
-def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, chars, marks, classes, row):
+def _split_normal(data, i, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row):
     """As repeats.split_words, of the normal form. Returns how many; fills the columns numeric, lines."""
     flag_stage, flag_leaves = tables[0], tables[1]
     words = o = total = numeric = lines = 0
     fresh = True  # no word in this line so far
     bounds[0] = chars[0] = 0
     while i < end:
-        start = i
+        start, first = i, o
         plain = True
         digits = 0
         n = 1
         while i < end:
-            b = data[i]
-            if b < 0x80:
-                if ascii[b] & _A_SPACE:
-                    n = 1
-                    break
-                digits += ascii[b] & _A_DIGIT != 0
-                packed[o] = ascii_normal[b]
-                o += packed[o] != _DROPPED
+            f = np.int64(normal[byte_at(data, i)])
+            if f & _N_HERE == 0:
+                store_byte(packed, o, f)
+                o += (f >> _N_KEPT) & 1
+                digits += f >> _N_DIGIT
                 i += 1
+            elif data[i] < 0x80:
+                break
             else:
                 c, n = unicode.decode_at(data, i)
                 if unicode.table_value(flag_stage, flag_leaves, c) & _SPACE:
                     break
                 plain = False
                 i += n
-        letters = o - bounds[words]
+                n = 1
+        letters = o - first
         if not plain:
-            o, letters, digits = _normal_word(
-                data, start, i, ascii_normal, tables, marks, classes, packed, bounds[words]
-            )
+            o, letters, digits = _normal_word(data, start, i, ascii_normal, tables, marks, classes, packed, first)
         if letters:
             words += 1
             total += letters
@@ -359,7 +394,6 @@ def _split_normal(data, i, end, ascii, ascii_normal, tables, packed, bounds, cha
 
 
 _normal_word = rps.normal_word
-_DROPPED = rps.DROPPED
 
 
 @njit
@@ -438,7 +472,7 @@ def _word_texts(words, packed, bounds, row):
 
 
 @compiled
-def _count(data, offsets, ascii, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
+def _count(data, offsets, ascii, normal, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
     room = 0
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
     ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
@@ -459,7 +493,9 @@ def _count(data, offsets, ascii, ascii_normal, tables, stops, phrases, logarithm
                 ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
                 counts = np.empty(room, np.int32)
                 places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
-        words = _split_normal(data, start, end, ascii, ascii_normal, tables, packed, bounds, chars, marks, classes, row)
+        words = _split_normal(
+            data, start, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row
+        )
         row[6], row[7] = words, chars[words]
         row[10], table = number_words(words, packed, bounds, ids, counts, table, clock)
         row[11] = _entropy_of(words, ids, counts, logarithms)
@@ -494,7 +530,7 @@ def _cpu(text: TextColumn) -> Array:
     _check_size(longest)
     packed = np.empty(rps.EXPANSION * longest + 16, np.uint8)
     _count(
-        *(text.data, text.offsets, _ASCII, rps.ASCII_NORMAL, rps.UNICODE_TABLES, *_lists(), rps.LOGARITHMS),
+        *(text.data, text.offsets, _ASCII, _NORMAL, rps.ASCII_NORMAL, rps.UNICODE_TABLES, *_lists(), rps.LOGARITHMS),
         *(packed, *new_table(), out),
     )
     return out

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gpu_pile import rps, unicode
 from gpu_pile.columns import TextColumn
+from gpu_pile.ops.rps_lines import _FIELD, rps_lines
 from gpu_pile.ops.rps_lines import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.rps_lines import rps_lines
 from gpu_pile.ops.rps_words import rps_words
 from gpu_pile.testing import assert_same_bits
 
@@ -97,3 +97,46 @@ def test_lines_cover_the_text():
     start, end = (rows[:, LINE_COLUMNS.index(name)] for name in ("start", "end"))
     for text, a, b in zip(documents, offsets[:-1], offsets[1:], strict=True):
         assert "".join(text[s:e] for s, e in zip(start[a:b], end[a:b], strict=True)) == text
+
+
+@pytest.mark.parametrize("piece", ["A1.", "1", "é2B", "javascript ", "x\n", "\u3000"])
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_lines_longer_than_one_sum(piece, shift):
+    long = "a" * shift + piece * ((1 << _FIELD) // len(piece) + 20)
+    assert_same_bits(rps_lines, "cpu", [long, long[: (1 << _FIELD) - 1], long[: 1 << _FIELD], f"• {long}.\n"], {})
+
+
+WORD_PIECES = st.sampled_from(
+    [
+        *("javascript", "Java", "script", "java.script", "JAVASCRİPT", "the", "The", "of", "themselves", "x" * 16, "-"),
+        *(
+            "_",
+            "A",
+            "É",
+            "1",
+            "²",
+            "٣",
+            "\u0301",
+            "\u200d",
+            "Ⓐ",
+            "\x1c",
+            "\x1f",
+            ".",
+            "!",
+            "{",
+            "}",
+            "'",
+            "”",
+            "•",
+            "–",
+        ),
+        *(" ", "  ", "\n", "\r\n", "\u2028", "\u3000", "\x00", "Σ", "lorem", " ipsum", "ass", "\u212a"),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(WORD_PIECES, max_size=20).map("".join), max_size=4))
+def test_texts_of_pieces(documents):
+    assert_same_bits(rps_lines, "cpu", documents, {})
+    assert_same_bits(rps_words, "cpu", documents, {})
