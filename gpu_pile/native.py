@@ -1,7 +1,7 @@
 """What numba does not offer by itself: unaligned 8-byte loads, 32-byte scans, plain bytes, as LLVM instructions.
 
-Every buffer that loads and scans read must have SLACK readable bytes behind the last byte that is meant, or the caller must
-stay SLACK bytes away from its end.
+Every buffer that loads and scans read must have SLACK readable bytes behind the last byte that is meant, or the caller
+must stay SLACK bytes away from its end.
 """
 
 from __future__ import annotations
