@@ -129,7 +129,7 @@ def describe(config: Config) -> str:
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
-        f"{memory}1 byte a document, 40 bytes a document with a candidate, 32 bytes a verified pair, "
+        f"{memory}1 byte a document, 72 bytes a document with a candidate, 32 bytes a verified pair, "
         f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
         f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "

@@ -7,7 +7,7 @@
 
 Which document of a cluster stays is not decided here: that depends on thresholds and is decide's part.
 
-Memory: sorting stays within memory_bytes by partitioning; besides it a byte a document, 40 bytes a document with a
+Memory: sorting stays within memory_bytes by partitioning; besides it a byte a document, 72 bytes a document with a
 candidate and 32 bytes a verified pair. Band keys (16 bytes a band and document), candidate pairs (16 bytes a band
 they meet in) and the shingles of candidate documents (8 bytes a shingle) go to scratch files.
 """
