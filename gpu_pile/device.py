@@ -96,6 +96,42 @@ def gather(xp: Any, source: Array, starts: Array, lengths: Array) -> tuple[Array
     return data, offsets
 
 
+def line_feeds(xp: Any, data: Array) -> Array:
+    """int64[n]: where the line feeds of device text are."""
+    n, size = len(data), 4096
+    segments = -(-n // size)
+    counts = xp.empty(segments, np.int64)
+    launch_warps("parse_lines", "count_line_feeds", segments, data, n, segments, size, counts)
+    before = sums_before(xp, counts)
+    feeds = xp.empty(int(before[-1]), np.int64)
+    launch_warps("parse_lines", "find_line_feeds", segments, data, n, segments, size, before, feeds)
+    return feeds
+
+
+def cut(xp: Any, starts: Array, stops: Array, owners: Array, ends: Array, begins: Array) -> tuple[Array, Array, Array]:
+    """Pieces of documents between separators, on the device.
+
+    Args:
+        starts, stops: int64[n_docs], where each document begins and ends.
+        owners, ends, begins: int64[n], of each separator, in order: its document, where the piece before it ends and
+            the one behind it begins.
+
+    Returns:
+        (bounds, first, owners): piece k goes from bounds[k, 0] to bounds[k, 1] and is of document owners[k]; document d
+        has the pieces first[d] .. first[d + 1], one more than separators.
+    """
+    n = len(starts)
+    first = xp.arange(n + 1, dtype=np.int64) + xp.searchsorted(owners, xp.arange(n + 1, dtype=np.int64))
+    bounds = xp.empty((len(owners) + n, 2), np.int64)
+    bounds[first[:-1], 0] = starts
+    bounds[first[1:] - 1, 1] = stops
+    before = xp.arange(len(owners), dtype=np.int64) + owners
+    bounds[before, 1] = ends
+    bounds[before + 1, 0] = begins
+    pieces = xp.arange(len(bounds), dtype=np.int64)
+    return bounds, first, xp.searchsorted(first[1:], pieces, side="right").astype(np.int64)
+
+
 def heads(text: TextColumn, n_bytes: int) -> TextColumn:
     """In host memory, the first n_bytes of each document on a GPU; documents that are in host memory as they are."""
     if text.backend == "cpu":

@@ -144,6 +144,26 @@ def mix64(x: np.uint64) -> np.uint64:
     return x
 
 
+@njit
+def starts_with(data, i, end, pattern):
+    """Whether data[i:end] begins with the bytes of the pattern."""
+    if i + len(pattern) > end:
+        return False
+    k = 0
+    while k < len(pattern) and data[i + k] == pattern[k]:
+        k += 1
+    return k == len(pattern)
+
+
+@njit
+def is_one_of(value, values):
+    """Whether the value is among a few."""
+    for v in values:  # noqa: SIM110, numba compiles no generators
+        if value == v:
+            return True
+    return False
+
+
 @compiled
 def count_newlines(data, n):
     """Line feeds among the first n bytes; SLACK bytes behind them can be read."""

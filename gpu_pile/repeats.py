@@ -19,6 +19,8 @@ from numba import njit
 
 from gpu_pile import unicode
 from gpu_pile.compiled import compiled
+from gpu_pile.device import Segments
+from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import count_trailing_zeros, load_u64, mix64, newline_mask
 
 Array = np.ndarray[Any, Any]
@@ -26,6 +28,37 @@ Array = np.ndarray[Any, Any]
 _P = np.uint64(0x9E3779B97F4A7C15)
 _Q = np.uint64(0xD1342543DE82EF95)
 _SPACE = unicode.SPACE
+
+DOCUMENTS = (
+    " ",
+    "\n",
+    "\n\n",
+    "\n\n\n\n\n",
+    "\na",
+    "a\n",
+    "\na\n",
+    "a\na\n\na\n\n\na\n",
+    " \n\t\n \n\n\n\n \n",
+    "\u3000a\n\n\u2028b\n\n\na\x1c\n\n",
+    "x\r\n\r\nx\r\n\r\n\r\nx",
+    "hello world",
+    "one two one two three one two three four",
+    "a b c d e a b c d e a b c d e a b c d e",
+    "ab c d e f a bc d e f abc d e f g",  # equal when joined, not word by word
+    "a b c d ef g a b c de f g",
+    "b a b a b a",
+    "a b b a a b b a",  # ties: the first seen
+    "é è é è ü 漢字 é è é è ü 漢字 😀",
+    "word " * 70,
+    "the same line\nanother\nthe same line\n the same line\nthe same line",
+    "p q\n\np q\n\n\np q\n\n\n\np q",
+    " ".join(f"w{i % 37}" for i in range(400)),
+    " ".join(f"x{i}" for i in range(300)) + " " + " ".join(f"x{i}" for i in range(100, 130)),
+    "x" * 300 + " " + "x" * 300 + "\n" + "y" * 2000,
+    "e\u0301 é",
+    "a\x00b a\x00b",
+)
+"""Documents that break naive versions of counting what is repeated, for the operations that do."""
 
 FIRST_SLOTS = 8192
 """Slots a table has room for before it first grows."""
@@ -462,3 +495,53 @@ def all_gram_chars(words, n, chars):
         for i in range(n):
             total += chars[words - i] - chars[i]
     return total
+
+
+NONE = 2**32 - 1
+"""On the device, the number of what is no item; NONE of kernels/repeats.cuh."""
+
+ITEMS_MAX = 2**30
+"""Items of one device table: slots and items are numbered in 32 bits."""
+
+
+def device_table(xp: Any, items: int) -> tuple[int, Array]:
+    """(mask, table): an empty table of kernels/repeats.cuh with room for this many items.
+
+    Raises:
+        ValueError: more than ITEMS_MAX.
+    """
+    if items > ITEMS_MAX:
+        raise ValueError(
+            f"one call on a GPU compares up to {ITEMS_MAX} words or lines, these texts have {items}; "
+            "call it on fewer documents at a time"
+        )
+    size = 1 << max(4, (2 * items - 1).bit_length())
+    return size - 1, xp.full(size, NONE, np.uint32)
+
+
+def device_numbers(xp: Any, slots: Array, table: Array) -> tuple[Array, Array]:
+    """(numbers, counts), uint32[n] both: the first item that equals each, and at that how many do; NONE of no item."""
+    n = len(slots)
+    counts = xp.zeros(n, np.uint32)
+    launch_threads("repeats", "number_items", n, table, n, slots, counts)
+    return slots, counts
+
+
+def hash_spans(xp: Any, data: Array, bounds: Array, step: int, lengths: Array) -> tuple[Array, Array]:
+    """(hashes uint64[n], characters int64[n]) of device spans data[bounds[k * step]:bounds[k * step + 1]]."""
+    n = len(lengths)
+    segments = Segments.of(xp, lengths, 16_384)
+    hashes, chars = xp.zeros(n, np.uint64), xp.zeros(n, np.int64)
+    launch_warps("repeats", "hash_spans", segments.count, data, bounds, step, *segments.args, hashes, chars)
+    return hashes, chars
+
+
+def number_spans(
+    xp: Any, data: Array, bounds: Array, step: int, width: int, owners: Array, hashes: Array
+) -> tuple[Array, Array]:
+    """device_numbers of the spans data[bounds[k * step]:bounds[k * step + width]], each among those of its document."""
+    n = len(owners)
+    mask, table = device_table(xp, n)
+    slots = xp.empty(n, np.uint32)
+    launch_threads("repeats", "match_spans", n, data, bounds, step, width, owners, hashes, n, mask, table, slots)
+    return device_numbers(xp, slots, table)

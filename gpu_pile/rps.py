@@ -17,6 +17,7 @@ from numba import njit
 
 from gpu_pile import unicode
 from gpu_pile.compiled import compiled
+from gpu_pile.unicode import put_code_point
 
 Array = np.ndarray[Any, Any]
 
@@ -104,32 +105,15 @@ _HANGUL, _HANGUL_END = unicode.HANGUL, unicode.HANGUL_END
 
 
 @njit
-def _put(out, o, c):
-    """Write one code point as UTF-8; returns where it ends."""
-    if c < 0x80:
-        out[o] = c
-        return o + 1
-    if c < 0x800:
-        out[o], out[o + 1] = 0xC0 | (c >> 6), 0x80 | (c & 0x3F)
-        return o + 2
-    if c < 0x10000:
-        out[o], out[o + 1], out[o + 2] = 0xE0 | (c >> 12), 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
-        return o + 3
-    out[o], out[o + 1] = 0xF0 | (c >> 18), 0x80 | ((c >> 12) & 0x3F)
-    out[o + 2], out[o + 3] = 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
-    return o + 4
-
-
-@njit
 def _put_marks(out, o, marks, classes, n):
     """Write n combining marks in the order of their classes, equal ones as they came."""
     if n == 1:
-        return _put(out, o, marks[0])
+        return put_code_point(out, o, marks[0])
     for wanted in range(1, 256):
         left = n
         for k in range(n):
             if classes[k] == wanted:
-                o = _put(out, o, marks[k])
+                o = put_code_point(out, o, marks[k])
             left -= classes[k] <= wanted
         if left == 0:
             break
@@ -201,7 +185,7 @@ def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
                 if n_marks:
                     o = _put_marks(out, o, marks, classes, n_marks)
                     n_marks = 0
-                o = _put(out, o, x)
+                o = put_code_point(out, o, x)
             else:
                 if n_marks == len(marks):
                     marks = np.concatenate((marks, np.empty_like(marks)))

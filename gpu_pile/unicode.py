@@ -188,3 +188,20 @@ def decode_at(data, i):
 def table_value(stage, leaves, c):
     """The value of code point c in a two-stage table."""
     return leaves[np.int64(stage[c >> 7]) * 128 + (c & 127)]
+
+
+@njit
+def put_code_point(out, o, c):
+    """UTF-8 of c at out[o]; the place behind it."""
+    if c < 0x80:
+        out[o] = c
+        return o + 1
+    if c < 0x800:
+        out[o], out[o + 1] = 0xC0 | (c >> 6), 0x80 | (c & 0x3F)
+        return o + 2
+    if c < 0x10000:
+        out[o], out[o + 1], out[o + 2] = 0xE0 | (c >> 12), 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
+        return o + 3
+    out[o], out[o + 1] = 0xF0 | (c >> 18), 0x80 | ((c >> 12) & 0x3F)
+    out[o + 2], out[o + 3] = 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
+    return o + 4

@@ -5,6 +5,7 @@ Needs ipywidgets: pip install 'gpu-pile[notebook]'. Without a running kernel a v
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +37,14 @@ def _widgets() -> Any:
     return ipywidgets
 
 
-class _View:
+class _View(abc.ABC):
     """A widget, and for pages without a kernel the same as HTML."""
 
     widget: Any
 
+    @abc.abstractmethod
     def html(self) -> str:
-        raise NotImplementedError
+        """What the widget shows now."""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         shown = dict(self.widget._repr_mimebundle_(include=include, exclude=exclude) or {})

@@ -63,16 +63,6 @@ WARP_KERNEL find_breaks(
     }
 }
 
-// Whether data[i .. end) begins with a pattern.
-template <int N>
-__device__ __forceinline__ bool begins(const u8* data, i64 i, i64 end, const char (&pattern)[N])
-{
-    if (i + N - 1 > end) return false;
-    for (int k = 0; k < N - 1; ++k)
-        if (data[i + k] != (u8)pattern[k]) return false;
-    return true;
-}
-
 // Whether line[start .. end) has a pattern at i, in either case of ASCII.
 template <int N>
 __device__ __forceinline__ bool has(const u8* line, i64 i, i64 start, i64 end, const char (&pattern)[N])
@@ -88,8 +78,8 @@ __device__ __forceinline__ bool has(const u8* line, i64 i, i64 start, i64 end, c
 // Where the citation ends whose bracket is data[i]; i if it is none. By the whole warp.
 __device__ __forceinline__ i64 citation_end(const u8* data, i64 i, i64 end, const Flags& flags)
 {
-    if (begins(data, i + 1, end, "edit]")) return i + 6;
-    if (begins(data, i + 1, end, "citation needed]")) return i + 17;
+    if (starts_with(data, i + 1, end, "edit]")) return i + 6;
+    if (starts_with(data, i + 1, end, "citation needed]")) return i + 17;
     for (i64 base = i + 1;; base += 32) {
         const i64 p = base + lane_index();
         const u32 stops =

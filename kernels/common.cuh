@@ -72,6 +72,16 @@ struct Segment {
     }
 };
 
+// Whether data[i .. end) begins with a pattern.
+template <int N>
+__device__ __forceinline__ bool starts_with(const u8* data, i64 i, i64 end, const char (&pattern)[N])
+{
+    if (i + N - 1 > end) return false;
+    for (int k = 0; k < N - 1; ++k)
+        if (data[i + k] != (u8)pattern[k]) return false;
+    return true;
+}
+
 // UTF-8 and the two-stage tables of gpu_pile.unicode
 
 constexpr u32 ALPHA = 1, NUMERIC = 2, WORD = 4, SPACE = 8, LINE_BREAK = 16, UPPER = 32, PUNCTUATION = 64;

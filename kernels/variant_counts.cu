@@ -26,22 +26,13 @@ __device__ __forceinline__ bool is_letter(u32 b) { return (b | 0x20) >= 'a' && (
 // What a URL may go on with: [a-zA-Z], [$-_], ! and what these include.
 __device__ __forceinline__ bool in_url(u32 b) { return is_letter(b) || b == '!' || (b >= '$' && b <= '_'); }
 
-// Whether data[i .. end) begins with the text.
-__device__ __forceinline__ bool begins(const u8* data, i64 i, i64 end, const char* text, int n)
-{
-    if (end - i < n) return false;
-    for (int k = 0; k < n; ++k)
-        if (data[i + k] != (u8)text[k]) return false;
-    return true;
-}
-
 // Whether a URL fits at data[i]: http, s or not, ://, and a character more.
 __device__ __forceinline__ bool url_fits(const u8* data, i64 i, i64 end)
 {
-    if (!begins(data, i, end, "http", 4)) return false;
+    if (!starts_with(data, i, end, "http")) return false;
     i += 4;
     if (i < end && data[i] == 's') ++i;
-    return begins(data, i, end, "://", 3) && i + 3 < end && in_url(data[i + 3]);
+    return starts_with(data, i, end, "://") && i + 3 < end && in_url(data[i + 3]);
 }
 
 // Adds to the columns of characters, and sets that of the XML header. out: int64[n_docs, COLUMNS], 0 before.
@@ -77,7 +68,7 @@ WARP_KERNEL variant_counts_characters(
     if (segment.lo) return;
     int chars = 0;
     for (i64 i = start; i < end && chars + 14 <= XML_CHARS; i += sequence_length(data[i]), ++chars)
-        if (begins(data, i, end, "<?xml version=", 14)) {
+        if (starts_with(data, i, end, "<?xml version=")) {
             row[XML_HEADER] = 1;
             return;
         }
@@ -97,7 +88,7 @@ WARP_KERNEL variant_counts_words(
         const u32 b = data[i];
         n += is_lead(b);
         runs += b == '#' && (i == start || data[i - 1] != '#');
-        if (b == '#' || begins(data, i, end, "\xE2\x80\xA6", 3)) found |= SYMBOL;
+        if (b == '#' || starts_with(data, i, end, "\xE2\x80\xA6")) found |= SYMBOL;
         if (b == 'h' && url_fits(data, i, end)) found |= MAYBE_URL;
     }
     n = warp_sum(n);
@@ -152,7 +143,7 @@ extern "C" __global__ void variant_counts_judge(
         const i64 first = i;
         bool porn = false;
         for (; i < end && in_url(data[i]); ++i)
-            porn |= i - first >= 3 && begins(data, i - 3, end, "porn", 4);
+            porn |= i - first >= 3 && starts_with(data, i - 3, end, "porn");
         atomicAdd(&row[URL_CHARS], (u64)(i - first));
         if (porn) atomicAdd(&row[PORN_URLS], 1ull);
     }

@@ -39,11 +39,10 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant, flag_tables, gather, sums_before
+from gpu_pile.device import Segments, constant, cut, flag_tables, gather, sums_before
 from gpu_pile.kernel import launch_warps
-from gpu_pile.native import byte_at
+from gpu_pile.native import byte_at, starts_with
 from gpu_pile.op import Op
-from gpu_pile.ops.line_counts import cut
 
 Array = np.ndarray[Any, Any]
 
@@ -245,10 +244,10 @@ def _clean(data, i, end, stage, leaves, out, o):
     while i < end:
         b = data[i]
         if b == 0x5B:
-            if i + 5 < end and data[i + 1] == 0x65 and _same(data, i + 1, end, _EDIT):
+            if i + 5 < end and data[i + 1] == 0x65 and starts_with(data, i + 1, end, _EDIT):
                 i += 6
                 continue
-            if data[min(i + 1, end - 1)] == 0x63 and _same(data, i + 1, end, _NEEDED):
+            if data[min(i + 1, end - 1)] == 0x63 and starts_with(data, i + 1, end, _NEEDED):
                 i += 17
                 continue
             j = i + 1
@@ -264,16 +263,6 @@ def _clean(data, i, end, stage, leaves, out, o):
         o += 1
         i += 1
     return o
-
-
-@njit
-def _same(data, i, end, pattern):
-    if i + len(pattern) > end:
-        return False
-    k = 0
-    while k < len(pattern) and data[i + k] == pattern[k]:
-        k += 1
-    return k == len(pattern)
 
 
 @njit

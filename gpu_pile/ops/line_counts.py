@@ -36,8 +36,9 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant, flag_tables, sums_before
+from gpu_pile.device import Segments, constant, cut, flag_tables, line_feeds
 from gpu_pile.kernel import launch_threads, launch_warps
+from gpu_pile.native import is_one_of
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -131,14 +132,6 @@ _READ_MORE = np.frombuffer(b"read more", np.uint8).copy()
 
 
 @njit
-def _is_one_of(c, marks):
-    for m in marks:  # noqa: SIM110, numba compiles no generators
-        if c == m:
-            return True
-    return False
-
-
-@njit
 def _reads_more(data, start, end):
     n = len(_READ_MORE)
     if end - start < n:
@@ -206,9 +199,9 @@ def _count(data, offsets, ascii_flags, stage, leaves, out):
                 )
                 row[12] += ellipsis or spaced
                 if first_c >= 0x2000 or first_c == 0x2A or first_c == 0x2D:
-                    row[8] += _is_one_of(first_c, _RPS)
-                    row[11] += _is_one_of(first_c, _DCLM)
-                    row[13] += _is_one_of(first_c, _NEMO)
+                    row[8] += is_one_of(first_c, _RPS)
+                    row[11] += is_one_of(first_c, _DCLM)
+                    row[13] += is_one_of(first_c, _NEMO)
                 row[14] += last_c == 0x2E or last_c == 0x3F or last_c == 0x21 or last_c == 0x22 or last_c == 0x27
                 ends = ellipsis
                 if not ends and (last_c == 0x5D or last_c == 0x29):  # [...] […] (...)
@@ -238,42 +231,6 @@ def _cpu(text: TextColumn) -> Array:
     u = unicode
     _count(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, out)
     return out
-
-
-def line_feeds(xp: Any, data: Array) -> Array:
-    """int64[n]: where the line feeds of device text are."""
-    n, size = len(data), 4096
-    segments = -(-n // size)
-    counts = xp.empty(segments, np.int64)
-    launch_warps("parse_lines", "count_line_feeds", segments, data, n, segments, size, counts)
-    before = sums_before(xp, counts)
-    feeds = xp.empty(int(before[-1]), np.int64)
-    launch_warps("parse_lines", "find_line_feeds", segments, data, n, segments, size, before, feeds)
-    return feeds
-
-
-def cut(xp: Any, starts: Array, stops: Array, owners: Array, ends: Array, begins: Array) -> tuple[Array, Array, Array]:
-    """Pieces of documents between separators, on the device.
-
-    Args:
-        starts, stops: int64[n_docs], where each document begins and ends.
-        owners, ends, begins: int64[n], of each separator, in order: its document, where the piece before it ends and
-            the one behind it begins.
-
-    Returns:
-        (bounds, first, owners): piece k goes from bounds[k, 0] to bounds[k, 1] and is of document owners[k]; document d
-        has the pieces first[d] .. first[d + 1], one more than separators.
-    """
-    n = len(starts)
-    first = xp.arange(n + 1, dtype=np.int64) + xp.searchsorted(owners, xp.arange(n + 1, dtype=np.int64))
-    bounds = xp.empty((len(owners) + n, 2), np.int64)
-    bounds[first[:-1], 0] = starts
-    bounds[first[1:] - 1, 1] = stops
-    before = xp.arange(len(owners), dtype=np.int64) + owners
-    bounds[before, 1] = ends
-    bounds[before + 1, 0] = begins
-    pieces = xp.arange(len(bounds), dtype=np.int64)
-    return bounds, first, xp.searchsorted(first[1:], pieces, side="right").astype(np.int64)
 
 
 def _marks() -> Array:

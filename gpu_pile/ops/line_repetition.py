@@ -27,21 +27,22 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, flag_tables, sums_before
+from gpu_pile.device import Segments, cut, flag_tables, line_feeds, sums_before
 from gpu_pile.kernel import launch_warps
 from gpu_pile.op import Op
-from gpu_pile.ops.line_counts import cut, line_feeds
-from gpu_pile.ops.word_repetition import hash_spans, number_spans
 from gpu_pile.repeats import (
+    DOCUMENTS,
     clear,
     code_points,
     find_span,
     grown,
     hash_bytes,
+    hash_spans,
     is_filled,
     item_at,
     new_table,
     next_newline,
+    number_spans,
     put,
 )
 
@@ -58,35 +59,7 @@ COLUMNS = (
 line_repetition = Op(
     "line_repetition",
     version=1,
-    documents=(
-        " ",
-        "\n",
-        "\n\n",
-        "\n\n\n\n\n",
-        "\na",
-        "a\n",
-        "\na\n",
-        "a\na\n\na\n\n\na\n",
-        " \n\t\n \n\n\n\n \n",
-        "\u3000a\n\n\u2028b\n\n\na\x1c\n\n",
-        "x\r\n\r\nx\r\n\r\n\r\nx",
-        "hello world",
-        "one two one two three one two three four",
-        "a b c d e a b c d e a b c d e a b c d e",
-        "ab c d e f a bc d e f abc d e f g",  # equal when joined, not word by word
-        "a b c d ef g a b c de f g",
-        "b a b a b a",
-        "a b b a a b b a",  # ties: the first seen
-        "é è é è ü 漢字 é è é è ü 漢字 😀",
-        "word " * 70,
-        "the same line\nanother\nthe same line\n the same line\nthe same line",
-        "p q\n\np q\n\n\np q\n\n\n\np q",
-        " ".join(f"w{i % 37}" for i in range(400)),
-        " ".join(f"x{i}" for i in range(300)) + " " + " ".join(f"x{i}" for i in range(100, 130)),
-        "x" * 300 + " " + "x" * 300 + "\n" + "y" * 2000,
-        "e\u0301 é",
-        "a\x00b a\x00b",
-    ),
+    documents=DOCUMENTS,
 )
 
 

@@ -87,19 +87,7 @@ def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage,
                 o += 1
             gap = c == 0x130  # its lower case is "i" and a mark that is no word character
             c += unicode.table_value(lower_stage, lower_leaves, c)
-            if c < 0x80:
-                out[o] = c
-                o += 1
-            elif c < 0x800:
-                out[o], out[o + 1] = 0xC0 | (c >> 6), 0x80 | (c & 0x3F)
-                o += 2
-            elif c < 0x10000:
-                out[o], out[o + 1], out[o + 2] = 0xE0 | (c >> 12), 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
-                o += 3
-            else:
-                out[o], out[o + 1] = 0xF0 | (c >> 18), 0x80 | ((c >> 12) & 0x3F)
-                out[o + 2], out[o + 3] = 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
-                o += 4
+            o = unicode.put_code_point(out, o, c)
         bounds[d + 1] = o
     return o
 

@@ -25,10 +25,11 @@ import numpy as np
 
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import gather, sums_before
+from gpu_pile.device import gather, line_feeds
 from gpu_pile.kernel import launch_warps
 from gpu_pile.native import SLACK, copy_32, count_newlines, count_trailing_zeros, newline_mask, string_mask
 from gpu_pile.op import Op
+from gpu_pile.unicode import put_code_point
 
 Array = np.ndarray[Any, Any]
 
@@ -379,23 +380,6 @@ def _utf8_length(data, i, end):
 
 
 @compiled
-def _put_code_point(out, o, c):
-    """UTF-8 of c at out[o]; the place behind it."""
-    if c < 0x80:
-        out[o] = c
-        return o + 1
-    if c < 0x800:
-        out[o], out[o + 1] = 0xC0 | (c >> 6), 0x80 | (c & 0x3F)
-        return o + 2
-    if c < 0x10000:
-        out[o], out[o + 1], out[o + 2] = 0xE0 | (c >> 12), 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
-        return o + 3
-    out[o], out[o + 1] = 0xF0 | (c >> 18), 0x80 | ((c >> 12) & 0x3F)
-    out[o + 2], out[o + 3] = 0x80 | ((c >> 6) & 0x3F), 0x80 | (c & 0x3F)
-    return o + 4
-
-
-@compiled
 def _string(data, i, end, out, o):
     """Decode the string whose opening quote is at data[i - 1] to out[o:].
 
@@ -450,7 +434,7 @@ def _string(data, i, end, out, o):
                         i += 6
                     else:
                         c = 0xFFFD
-                o = _put_code_point(out, o, c)
+                o = put_code_point(out, o, c)
                 continue
             else:
                 return i - 2, o, BAD_ESCAPE
@@ -849,13 +833,6 @@ def _cuda(
 
 def _line_ends(xp: Any, block: Array) -> Array:
     """int64[n_lines]: where each line ends; the last may end with the block."""
-    n, size = len(block), 4096
-    segments = -(-n // size)
-    counts = xp.empty(segments, np.int64)
-    launch_warps("parse_lines", "count_line_feeds", segments, block, n, segments, size, counts)
-    before = sums_before(xp, counts)
-    feeds = int(before[-1])
-    ends = xp.full(feeds + 1, n, np.int64)
-    launch_warps("parse_lines", "find_line_feeds", segments, block, n, segments, size, before, ends)
-    last = int(ends[feeds - 1]) + 1 if feeds else 0
-    return ends if last < n else ends[:feeds]
+    n, feeds = len(block), line_feeds(xp, block)
+    last = int(feeds[-1]) + 1 if len(feeds) else 0
+    return feeds if last == n else xp.concatenate([feeds, xp.full(1, n, np.int64)])

@@ -284,7 +284,7 @@ def _cpu(text: TextColumn) -> Array:
     return out
 
 
-_STOP_NUMBERS = np.array([int.from_bytes(w.encode(), "big") for w in STOP_WORDS], np.uint32)
+STOP_NUMBERS = np.array([int.from_bytes(w.encode(), "big") for w in STOP_WORDS], np.uint32)
 _SUMMARY = len(COLUMNS) + 13
 """Entries of a segment's summary: SUMMARY in kernels/quality_counts.cu."""
 
@@ -293,7 +293,7 @@ _SUMMARY = len(COLUMNS) + 13
 def _cuda(xp: Any, text: TextColumn) -> Array:
     out = xp.empty((len(text), len(COLUMNS)), np.int64)
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
-    stops = constant(xp, _STOP_NUMBERS)
+    stops = constant(xp, STOP_NUMBERS)
     summaries = xp.empty((segments.count, _SUMMARY), np.int32)
     launch_warps(
         "quality_counts", "quality_counts_segments", segments.count, text.data, text.offsets, *segments.args,

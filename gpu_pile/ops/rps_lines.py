@@ -26,11 +26,11 @@ from numba import njit
 from gpu_pile import rps, unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant, flag_tables, sums_before
+from gpu_pile.device import Segments, constant, cut, flag_tables, line_feeds, sums_before
 from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import byte_at
 from gpu_pile.op import Op
-from gpu_pile.ops.line_counts import RPS_BULLETS, cut, line_feeds
+from gpu_pile.ops.line_counts import RPS_BULLETS
 
 Array = np.ndarray[Any, Any]
 

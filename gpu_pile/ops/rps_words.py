@@ -39,17 +39,20 @@ from numba import njit
 from gpu_pile import rps, unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant, flag_tables, sums_before
+from gpu_pile.device import Segments, constant, flag_tables, line_feeds, sums_before
 from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import byte_at, load_u64, store_byte
 from gpu_pile.op import Op
-from gpu_pile.ops.line_counts import line_feeds
 from gpu_pile.ops.rps_lines import DOCUMENTS, NormalWords
-from gpu_pile.ops.word_repetition import NONE, device_numbers, device_table, hash_spans, number_spans
 from gpu_pile.repeats import (
+    NONE,
     covered_chars,
+    device_numbers,
+    device_table,
     hash_bytes,
+    hash_spans,
     new_table,
+    number_spans,
     number_words,
     repeated_grams,
     repeated_words,

@@ -33,9 +33,9 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables
 from gpu_pile.kernel import launch_threads, launch_warps
-from gpu_pile.native import byte_at, load_u64, swap_bytes
+from gpu_pile.native import byte_at, is_one_of, load_u64, starts_with, swap_bytes
 from gpu_pile.op import Op
-from gpu_pile.ops.quality_counts import STOP_WORDS, _stop_table
+from gpu_pile.ops.quality_counts import STOP_NUMBERS, STOP_WORDS, _stop_table
 from gpu_pile.ops.word_repetition import device_split_words
 
 Array = np.ndarray[Any, Any]
@@ -136,14 +136,6 @@ _SYMBOL_KEYS = _keys(NEMO_ELLIPSES)
 
 
 @njit
-def _has(keys, key):
-    for k in keys:  # noqa: SIM110, numba compiles no generators
-        if k == key:
-            return True
-    return False
-
-
-@njit
 def _key(data, start, end):
     """The bytes data[start:end], one to eight, as one number."""
     if end >= 8:
@@ -165,22 +157,12 @@ def _is_stop(key, n, keys):
 
 
 @njit
-def _is_at(data, i, end, pattern):
-    if i + len(pattern) > end:
-        return False
-    k = 0
-    while k < len(pattern) and data[i + k] == pattern[k]:
-        k += 1
-    return k == len(pattern)
-
-
-@njit
 def _find_url(data, colon, begin, end, ascii):
     """(start, end) of the URL in data[begin:end] with this colon behind http or https; (colon, colon) if none is."""
     start = colon - 4
     if start >= begin and data[colon - 1] == 0x73:
         start -= 1
-    if start < begin or not _is_at(data, start, colon, _HTTP) or not _is_at(data, colon, end, _SLASHES):
+    if start < begin or not starts_with(data, start, colon, _HTTP) or not starts_with(data, colon, end, _SLASHES):
         return colon, colon
     first = colon + len(_SLASHES)
     i = first
@@ -193,7 +175,7 @@ def _find_url(data, colon, begin, end, ascii):
 def _find_xml(data, begin, end):
     """Whether the first XML_CHARS characters of data[begin:end] have an XML header."""
     for i in range(begin, min(end, begin + 4 * XML_CHARS)):
-        if data[i] == 0x3C and _is_at(data, i, end, _XML):
+        if data[i] == 0x3C and starts_with(data, i, end, _XML):
             chars = len(_XML)
             for k in range(begin, i):
                 chars += (data[k] & 0xC0) != 0x80
@@ -246,7 +228,7 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, lengths,
                             row[10] += url_end - url
                             url_until = url_end
                             for k in range(url, url_end - 3):
-                                if _is_at(data, k, url_end, _PORN):
+                                if starts_with(data, k, url_end, _PORN):
                                     row[11] += 1
                                     break
                     else:
@@ -274,7 +256,7 @@ def _count(data, offsets, ascii, stage, leaves, stop_keys, symbol_keys, lengths,
                                 stops += same
                                 stops_lower += lower
                             if first == 0x5B or first == 0x28 or first < 0x30 or first == 0xE2:
-                                nemo_symbols += _has(symbol_keys, key | np.uint64(n_bytes) << np.uint64(56))
+                                nemo_symbols += is_one_of(key | np.uint64(n_bytes) << np.uint64(56), symbol_keys)
                         longest = max(longest, length)
                         if length < 256:
                             histogram[length] += 1
@@ -324,7 +306,6 @@ def _cpu(text: TextColumn) -> Array:
     return out
 
 
-_STOP_NUMBERS = np.array([int.from_bytes(w.encode(), "big") for w in STOP_WORDS], np.uint32)
 _LENGTHS = 256  # words of fewer characters are counted by length, to find the median
 
 
@@ -344,7 +325,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
         "variant_counts", "variant_counts_words", words.count, text.data, starts, stops, *words.args, chars, hashes, has
     )
     lengths = xp.zeros((len(text), _LENGTHS), np.uint32)
-    stop_keys, symbol_keys = constant(xp, _STOP_NUMBERS), constant(xp, _SYMBOL_KEYS)
+    stop_keys, symbol_keys = constant(xp, STOP_NUMBERS), constant(xp, _SYMBOL_KEYS)
     launch_threads(
         "variant_counts", "variant_counts_judge", n, text.data, starts, stops, owners, n, stop_keys, len(stop_keys),
         symbol_keys, len(symbol_keys), chars, hashes, has, lengths, out,
