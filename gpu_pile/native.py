@@ -43,6 +43,45 @@ def byte_at(typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def item(typing: Any, array: Any, index: Any) -> Any:
+    """item(array, int64 i): array[i] of any contiguous array, without a negative index's meaning, which costs in hot
+    loops."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.int64), codegen
+
+
+@intrinsic
+def set_item(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """set_item(array, int64 i, value): array[i] = value, as item."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        context.pack_value(builder, array.dtype, args[2], builder.gep(data, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), codegen
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """prefetch(array, int64 i): array[i] will soon be read and written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        p = builder.bitcast(builder.gep(data, [args[1]]), _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), (p.type, _I32, _I32, _I32))
+        function = builder.module.declare_intrinsic("llvm.prefetch", (p.type,), kind)
+        builder.call(function, (p, *(ir.Constant(_I32, n) for n in (1, 3, 1))))  # to write; to keep; data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
 def load_u64(typing: Any, array: Any, index: Any) -> Any:
     """load_u64(uint8 array, int64 i) -> uint64: bytes i to i + 8, little-endian, any alignment."""
 
@@ -111,6 +150,58 @@ def string_mask(typing: Any, array: Any, index: Any) -> Any:
         return _mask(builder, builder.or_(builder.or_(quote, backslash), low))
 
     return types.uint32(array, types.int64), codegen
+
+
+@intrinsic
+def split_mask(typing: Any, array: Any, index: Any) -> Any:
+    """split_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k is white space in ASCII, as str.split()
+    has it: \\t \\n \\v \\f \\r, 0x1c to 0x1f, space."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
+        controls = builder.icmp_unsigned("<", builder.sub(v, _splat(0x09)), _splat(5))
+        separators = builder.icmp_unsigned("<", builder.sub(v, _splat(0x1C)), _splat(5))
+        return _mask(builder, builder.or_(controls, separators))
+
+    return types.uint32(array, types.int64), codegen
+
+
+@intrinsic
+def far_split_mask(typing: Any, array: Any, index: Any) -> Any:
+    """far_split_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k may begin white space beyond ASCII:
+    0xc2, 0xe1, 0xe2 or 0xe3."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
+        long = builder.icmp_unsigned("<", builder.sub(v, _splat(0xE1)), _splat(3))
+        return _mask(builder, builder.or_(long, builder.icmp_unsigned("==", v, _splat(0xC2))))
+
+    return types.uint32(array, types.int64), codegen
+
+
+@intrinsic
+def continuation_mask(typing: Any, array: Any, index: Any) -> Any:
+    """continuation_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k is none that a code point's
+    UTF-8 begins with."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
+        return _mask(builder, builder.icmp_signed("<", v, _splat(0xC0)))
+
+    return types.uint32(array, types.int64), codegen
+
+
+@intrinsic
+def count_ones(typing: Any, value: Any) -> Any:
+    """count_ones(uint32) -> int64"""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.ctpop(args[0]), _I64)
+
+    return types.int64(types.uint32), codegen
 
 
 @intrinsic
