@@ -152,46 +152,24 @@ def string_mask(typing: Any, array: Any, index: Any) -> Any:
     return types.uint32(array, types.int64), codegen
 
 
-@intrinsic
-def split_mask(typing: Any, array: Any, index: Any) -> Any:
-    """split_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k is white space in ASCII, as str.split()
-    has it: \\t \\n \\v \\f \\r, 0x1c to 0x1f, space."""
+@intrinsic(prefer_literal=True)
+def bytes_between(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
+    """bytes_between(uint8 array, int64 i, first, last) -> uint32: bit k is set where first <= byte i + k <= last.
+
+    first and last are written as numbers where it is called.
+    """
+    if not (isinstance(first, types.IntegerLiteral) and isinstance(last, types.IntegerLiteral)):
+        return None
+    low, high = first.literal_value, last.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p = _pointer(context, builder, signature.args[0], args[0], args[1])
         v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
-        controls = builder.icmp_unsigned("<", builder.sub(v, _splat(0x09)), _splat(5))
-        separators = builder.icmp_unsigned("<", builder.sub(v, _splat(0x1C)), _splat(5))
-        return _mask(builder, builder.or_(controls, separators))
+        if low == high:
+            return _mask(builder, builder.icmp_unsigned("==", v, _splat(low)))
+        return _mask(builder, builder.icmp_unsigned("<=", builder.sub(v, _splat(low)), _splat(high - low)))
 
-    return types.uint32(array, types.int64), codegen
-
-
-@intrinsic
-def far_split_mask(typing: Any, array: Any, index: Any) -> Any:
-    """far_split_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k may begin white space beyond ASCII:
-    0xc2, 0xe1, 0xe2 or 0xe3."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        p = _pointer(context, builder, signature.args[0], args[0], args[1])
-        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
-        long = builder.icmp_unsigned("<", builder.sub(v, _splat(0xE1)), _splat(3))
-        return _mask(builder, builder.or_(long, builder.icmp_unsigned("==", v, _splat(0xC2))))
-
-    return types.uint32(array, types.int64), codegen
-
-
-@intrinsic
-def continuation_mask(typing: Any, array: Any, index: Any) -> Any:
-    """continuation_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k is none that a code point's
-    UTF-8 begins with."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        p = _pointer(context, builder, signature.args[0], args[0], args[1])
-        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
-        return _mask(builder, builder.icmp_signed("<", v, _splat(0xC0)))
-
-    return types.uint32(array, types.int64), codegen
+    return types.uint32(array, types.int64, first, last), codegen
 
 
 @intrinsic
@@ -253,6 +231,12 @@ def is_one_of(value, values):
         if value == v:
             return True
     return False
+
+
+@njit(inline="always")
+def ascii_space_mask(data, i):
+    """Bit k is set where byte i + k is white space for str.split(): 9 to 13, 28 to 32."""
+    return bytes_between(data, i, 9, 13) | bytes_between(data, i, 28, 32)
 
 
 @compiled

@@ -22,18 +22,17 @@ from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments
 from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import (
-    continuation_mask,
+    ascii_space_mask,
+    bytes_between,
     copy_32,
     count_ones,
     count_trailing_zeros,
-    far_split_mask,
     item,
     load_u64,
     mix64,
     newline_mask,
     prefetch,
     set_item,
-    split_mask,
 )
 
 Array = np.ndarray[Any, Any]
@@ -262,9 +261,9 @@ def split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, ch
     outside = np.uint32(1)
     spill = np.uint32(0)  # bytes of white space that began in the block before
     while i < end and i + 64 <= len(data):  # a word that ends in these 32 bytes is copied 32 bytes at a time
-        space = split_mask(data, i) | spill
+        space = ascii_space_mask(data, i) | spill
         spill = np.uint32(0)
-        far = far_split_mask(data, i)
+        far = bytes_between(data, i, 0xE1, 0xE3) | bytes_between(data, i, 0xC2, 0xC2)  # may begin white space
         while far:
             k = count_trailing_zeros(far)
             far &= far - np.uint32(1)
@@ -277,7 +276,7 @@ def split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, ch
                 spill = np.uint32(bits >> np.uint64(32))
         if i + 32 > end:
             space |= np.uint32(np.uint64(0xFFFFFFFF) << np.uint64(end - i))
-        rest = continuation_mask(data, i) & ~space
+        rest = bytes_between(data, i, 0x80, 0xBF) & ~space
         edges = np.uint32(space ^ ((space << np.uint32(1)) | outside))
         starts, ends = edges & ~space, edges & space
         if outside:
