@@ -1,7 +1,7 @@
-"""What numba does not offer by itself: unaligned 8-byte loads, 32-byte scans, plain bytes, as LLVM instructions.
+"""What numba does not offer by itself: unaligned 8-byte loads, scans of 32 and 64 bytes, plain bytes, bits.
 
 Every buffer that loads and scans read must have SLACK readable bytes behind the last byte that is meant, or the caller
-must stay SLACK bytes away from its end.
+must stay SLACK bytes away from its end; range_mask reads the 64 bytes that it speaks of.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _I8 = ir.IntType(8)
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 _V32 = ir.VectorType(_I8, 32)
+_V64 = ir.VectorType(_I8, 64)
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -114,13 +115,53 @@ def string_mask(typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def count_trailing_zeros(typing: Any, value: Any) -> Any:
-    """count_trailing_zeros(uint32) -> int64; 32 for 0."""
+def range_mask(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
+    """range_mask(uint8 array, int64 i, int64 first, int64 last) -> uint64: of 64 bytes, bit k is set where
+    first <= byte i + k <= last."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 0)), _I64)
+        def splat(value: Any) -> Any:
+            none, zeros = ir.Constant(_V64, ir.Undefined), ir.Constant(ir.VectorType(_I32, 64), None)
+            return builder.shuffle_vector(builder.insert_element(none, value, _I32(0)), none, zeros)
 
-    return types.int64(types.uint32), codegen
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V64.as_pointer()), align=1)
+        low, high = (builder.trunc(a, _I8) for a in args[2:])
+        inside = builder.icmp_unsigned("<=", builder.sub(v, splat(low)), splat(builder.sub(high, low)))
+        return builder.bitcast(inside, _I64)
+
+    return types.uint64(array, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def count_trailing_zeros(typing: Any, value: Any) -> Any:
+    """count_trailing_zeros(uint32 or uint64) -> int64; 32 or 64 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        n = builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+        return n if signature.args[0] == types.uint64 else builder.zext(n, _I64)
+
+    return types.int64(types.uint64 if value == types.uint64 else types.uint32), codegen
+
+
+@intrinsic
+def highest_bit(typing: Any, value: Any) -> Any:
+    """highest_bit(uint64) -> int64: the number of the highest bit that is set; -1 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sub(_I64(63), builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0)))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def count_ones(typing: Any, value: Any) -> Any:
+    """count_ones(uint64) -> int64: how many bits are set."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
 
 
 @intrinsic

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_pile.ops.c4_lines import c4_lines
-from gpu_pile.ops.line_counts import line_counts
 from gpu_pile.testing import assert_same_bits
 
 PIECES = st.sampled_from(
@@ -13,7 +12,6 @@ PIECES = st.sampled_from(
         *(". ", ".", "...", "…", "!", "? ", '"', "'", "”", "{", "}", "[1]", "[", "]", "[edit]", "[citation needed]"),
         *("[٣]", "[ 1]", "lorem ipsum", "Lorem", " Ipsum", "javascript", "JavaScript", "terms of use", "Mr. ", "U.S. "),
         *("use ", "s ", "of ", "cookies", "coo\u212aies", "cookie policy", "privacy policy", "\u0130", "x" * 999, "xy"),
-        *("* ", "- ", "• ", "● ", "read more", "READ MORE..", "[...]", "(...)", "[…]", "-»", ". . ."),
     ]
 )
 
@@ -23,4 +21,3 @@ PIECES = st.sampled_from(
 def test_lines_of_pieces(documents):
     assert_same_bits(c4_lines, "cpu", documents, {})
     assert_same_bits(c4_lines, "cpu", documents, {"kept_text": True})
-    assert_same_bits(line_counts, "cpu", documents, {})
