@@ -114,23 +114,38 @@ def string_mask(typing: Any, array: Any, index: Any) -> Any:
     return types.uint32(array, types.int64), codegen
 
 
+def _splat_64(builder: Any, value: Any) -> Any:
+    none, zeros = ir.Constant(_V64, ir.Undefined), ir.Constant(ir.VectorType(_I32, 64), None)
+    return builder.shuffle_vector(builder.insert_element(none, builder.trunc(value, _I8), _I32(0)), none, zeros)
+
+
 @intrinsic
 def range_mask(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
     """range_mask(uint8 array, int64 i, int64 first, int64 last) -> uint64: of 64 bytes, bit k is set where
     first <= byte i + k <= last."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def splat(value: Any) -> Any:
-            none, zeros = ir.Constant(_V64, ir.Undefined), ir.Constant(ir.VectorType(_I32, 64), None)
-            return builder.shuffle_vector(builder.insert_element(none, value, _I32(0)), none, zeros)
-
         p = _pointer(context, builder, signature.args[0], args[0], args[1])
         v = builder.load(builder.bitcast(p, _V64.as_pointer()), align=1)
-        low, high = (builder.trunc(a, _I8) for a in args[2:])
-        inside = builder.icmp_unsigned("<=", builder.sub(v, splat(low)), splat(builder.sub(high, low)))
+        low, width = args[2], builder.sub(args[3], args[2])
+        inside = builder.icmp_unsigned("<=", builder.sub(v, _splat_64(builder, low)), _splat_64(builder, width))
         return builder.bitcast(inside, _I64)
 
     return types.uint64(array, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def letter_mask(typing: Any, array: Any, index: Any, letter: Any) -> Any:
+    """letter_mask(uint8 array, int64 i, int64 letter) -> uint64: of 64 bytes, bit k is set where byte i + k is this
+    small letter of ASCII or its capital."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V64.as_pointer()), align=1)
+        small = builder.or_(v, ir.Constant(_V64, [0x20] * 64))
+        return builder.bitcast(builder.icmp_unsigned("==", small, _splat_64(builder, args[2])), _I64)
+
+    return types.uint64(array, types.int64, types.int64), codegen
 
 
 @intrinsic

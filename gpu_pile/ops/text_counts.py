@@ -66,6 +66,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile import unicode
+from gpu_pile.blocks import beyond_ascii, block, padded, reached
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables
@@ -267,13 +268,11 @@ def _reference_lines(t: str) -> dict[str, int]:
     }
 
 
-# On the CPU a document is taken in blocks of 64 bytes. A class of characters is a mask, a bit a byte, made by comparing
-# all bytes of the block with ranges of ASCII; characters beyond ASCII are looked up and their bits added. Characters
-# are counted by counting bits; what is looked at by itself is the end of a word, the end of a line, a colon.
+# On the CPU a document is taken in blocks of 64 bytes, classes of characters as masks (gpu_pile.blocks). Characters are
+# counted by counting bits; what is looked at by itself is the end of a word, the end of a line, a colon.
 
-_ALPHA, _NUMERIC, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.NUMERIC, unicode.SPACE, unicode.LINE_BREAK
-_UPPER, _PUNCTUATION, _TERMINAL, _DECIMAL = unicode.UPPER, unicode.PUNCTUATION, unicode.TERMINAL, unicode.DECIMAL
-_0, _1, _2, _3, _4, _63, _ALL = (np.uint64(n) for n in (0, 1, 2, 3, 4, 63, 2**64 - 1))
+_TERMINAL = unicode.TERMINAL
+_0, _1, _2, _3, _4, _63 = (np.uint64(n) for n in (0, 1, 2, 3, 4, 63))
 
 _ROW = {name: i for i, name in enumerate(COLUMNS)}
 _URL_CHARS, _PORN_URLS, _XML_HEADER = _ROW["url_chars"], _ROW["porn_urls"], _ROW["xml_header"]
@@ -324,58 +323,6 @@ def _key(data, start, end):
     for k in range(start, end):
         key = (key << np.uint64(8)) | np.uint64(data[k])
     return key
-
-
-@njit(inline="always")
-def _reached(runs, seeds, carry):
-    """Runs of bits with a seed in them: (the bit behind the end of each that ends, 1 if one goes on behind the block).
-
-    Seeds are bits of runs. carry: 1 if the run that goes on into the block has a seed already, or ended just before it
-    with one. A seed added to its run carries to the bit behind it.
-    """
-    once = runs + seeds
-    twice = once + carry
-    return twice & ~runs, np.uint64((once < runs) | (twice < once))
-
-
-@njit
-def _beyond_ascii(data, base, leads, stage, leaves):
-    """Characters whose bytes begin at the bits `leads` of the block at data[base], none of them ASCII.
-
-    Returns (masks, counts): of ALPHA ones, of those that are no PUNCTUATION and no SPACE, of …, of line breaks, of the
-    bytes of SPACE ones, of such bytes in the next block; how many are NUMERIC, UPPER, SPACE, PUNCTUATION, DECIMAL, and
-    how many are a parenthesis.
-    """
-    alpha = plain = ellipses = breaks = spaces = spaces_behind = _0
-    numeric = upper = space = punctuation = decimal = parens = 0
-    while leads:
-        k = count_trailing_zeros(leads)
-        bit = leads & (_0 - leads)
-        leads ^= bit
-        c, n = unicode.decode_at(data, base + k)
-        f = np.int64(unicode.table_value(stage, leaves, c))
-        numeric += (f & _NUMERIC) != 0
-        upper += (f & _UPPER) != 0
-        punctuation += (f & _PUNCTUATION) != 0
-        decimal += (f & _DECIMAL) != 0
-        parens += c == 0x27E8 or c == 0x27E9
-        if f & _SPACE:
-            space += 1
-            own = (_1 << np.uint64(n)) - _1
-            spaces |= own << np.uint64(k)
-            if k + n > 64:
-                spaces_behind = own >> np.uint64(64 - k)
-            if f & _LINE_BREAK:
-                breaks |= bit
-        else:
-            if f & _ALPHA:
-                alpha |= bit
-            if f & _PUNCTUATION == 0:
-                plain |= bit
-            if c == 0x2026:
-                ellipses |= bit
-    masks = (alpha, plain, ellipses, breaks, spaces, spaces_behind)
-    return masks, (numeric, upper, space, punctuation, decimal, parens)
 
 
 @njit
@@ -548,7 +495,7 @@ def _twice_median(words, histogram, long_lengths, n_long):
 
 @compiled
 def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, out):
-    """data has 64 bytes or more. long_lengths: scratch, of words of 256 characters or more."""
+    """long_lengths: scratch, of words of 256 characters or more."""
     histogram = np.zeros(256, np.int64)
     for d in range(len(offsets) - 1):
         begin, end = offsets[d], offsets[d + 1]
@@ -572,10 +519,7 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
         after_break = begin
         for base in range(begin, end + 1, 64):
             # The end closes the last word and the last line: there is always a block in which it lies.
-            at = min(base, len(data) - 64)
-            shift = np.uint64(min(base - at, 63))
-            n = end - base
-            valid = _ALL if n >= 64 else (_1 << np.uint64(n)) - _1
+            at, shift, valid = block(data, base, end)
             feeds = range_mask(data, at, 0x0A, 0x0A) >> shift & valid
             returns = range_mask(data, at, 0x0D, 0x0D) >> shift & valid
             blanks = range_mask(data, at, 0x20, 0x20) >> shift & valid
@@ -615,7 +559,7 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
             space_rest = _0
             if beyond:
                 tails = range_mask(data, at, 0x80, 0xBF) >> shift & valid
-                masks, counts = _beyond_ascii(data, base, beyond & ~tails, stage, leaves)
+                masks, counts = beyond_ascii(data, base, beyond & ~tails, stage, leaves)
                 alpha |= masks[0]
                 plain |= masks[1]
                 symbols |= masks[2]
@@ -644,15 +588,15 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
             after_ink = inks << _1 | in_word
             starts, ends = inks & ~after_ink, after_ink & ~inks
             in_word_before, in_word = in_word, inks >> _63
-            plain_ends, has_plain = _reached(inks, plain, has_plain)
-            alpha_ends, has_alpha = _reached(inks, alpha, has_alpha)
+            plain_ends, has_plain = reached(inks, plain, has_plain)
+            alpha_ends, has_alpha = reached(inks, alpha, has_alpha)
             words += count_ones(ends)
             word_chars += count_ones(inks & ~tails)
             plain_words += count_ones(plain_ends)
             alpha_words += count_ones(alpha_ends)
             looked_at = ends & ~plain_ends
             if symbols or has_symbol:
-                symbol_ends, has_symbol = _reached(inks, symbols, has_symbol)
+                symbol_ends, has_symbol = reached(inks, symbols, has_symbol)
                 symbol_words += count_ones(symbol_ends)
                 looked_at |= symbol_ends
             while looked_at:
@@ -794,9 +738,9 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
 @text_counts.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
-    data = text.data if text.n_bytes >= 64 else np.concatenate([text.data, np.zeros(64, np.uint8)])
     long_lengths = np.empty(int(np.diff(text.offsets).max(initial=0)) // 257 + 1, np.int64)
-    _count(data, text.offsets, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS, long_lengths, out)
+    tables = (unicode.FLAG_STAGE, unicode.FLAG_LEAVES, _STOP_KEYS, _SYMBOL_KEYS)
+    _count(padded(text.data), text.offsets, *tables, long_lengths, out)
     return out
 
 
