@@ -1,7 +1,7 @@
 """Text in blocks of 64 bytes, a class of characters in each as a mask: bit k stands for byte k. For numba.
 
-Masks of ASCII come from comparing all bytes of a block with ranges (gpu_pile.native.range_mask); what is beyond ASCII
-is looked up, a character at a time, and its bits are added. A buffer has PADDING bytes or more; `padded` sees to it.
+Masks of ASCII come from comparing all bytes of a block with ranges (native.bytes_between_64); what is beyond ASCII is
+looked up, a character at a time, and its bits are added. A buffer has PADDING bytes or more; `padded` sees to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def padded(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @njit(inline="always")
 def block(data, i, end):
-    """(at, shift, valid): masks of data[i:i + 64] are range_mask(data, at, ...) >> shift & valid, without data[end:].
+    """(at, shift, valid): bytes_between_64(data, at, ...) >> shift & valid is a mask of data[i:i + 64] without data[end:].
 
     i may be end, and then nothing is in the block.
     """

@@ -33,7 +33,7 @@ from gpu_pile.errors import BackendError, DataError, GpuPileError, UsageError
 from gpu_pile.parallel import Job, keep_freed_memory, run_jobs, worker_count
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import use_allocator
-from gpu_pile.stages.context import Context, Progress, Work
+from gpu_pile.stages.context import Context, Progress, Work, marked
 
 ATTEMPTS = 3
 """Workers that may die of one work, before the run stops; for schedulers that this process starts."""
@@ -373,8 +373,9 @@ def _do(order: _Order) -> dict[str, Any]:
         watch.check()
     context = Context(order.config, watch.run, [], _place(order.config.backend), watch)
     try:
-        job = order.work.make(context, *order.work.args)
-        run_jobs([_Fenced(job, watch)], order.threads)
+        with marked(f"{order.stage} of {order.work.what}"):
+            job = order.work.make(context, *order.work.args)
+            run_jobs([_Fenced(job, watch)], order.threads)
     except GpuPileError as error:
         raise type(error)(f"{error} (on {host})") from None
     return {"host": host, "parts": context.stopwatch.stages.get(order.stage, {}).get("parts", {})}

@@ -42,7 +42,7 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, cut, flag_tables, gather, sums_before
 from gpu_pile.kernel import launch_warps
-from gpu_pile.native import byte_at, count_trailing_zeros, highest_bit, letter_mask, range_mask, starts_with
+from gpu_pile.native import byte_at, bytes_between_64, count_trailing_zeros, highest_bit, letters_64, starts_with
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -267,8 +267,10 @@ def _find_break(data, i, end):
     """Where the line that begins at data[i] ends, and where the next one begins."""
     while i < end:
         at, shift, valid = block(data, i, end)
-        found = range_mask(data, at, 0x0A, 0x0D) | range_mask(data, at, 0x1C, 0x1E)
-        found |= range_mask(data, at, 0xC2, 0xC2) | range_mask(data, at, 0xE2, 0xE2)  # of U+0085, U+2028 and U+2029
+        found = bytes_between_64(data, at, 0x0A, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1E)
+        found |= bytes_between_64(data, at, 0xC2, 0xC2) | bytes_between_64(
+            data, at, 0xE2, 0xE2
+        )  # of U+0085, U+2028 and U+2029
         found = found >> shift & valid
         while found:
             p = i + count_trailing_zeros(found)
@@ -336,18 +338,18 @@ def _verdict(line, start, end, cleaned):
     base = start
     while True:
         at, shift, valid = block(line, base, end)
-        brackets = range_mask(line, at, 0x5B, 0x5B) >> shift & valid
-        curls = range_mask(line, at, 0x7B, 0x7B) >> shift & valid
+        brackets = bytes_between_64(line, at, 0x5B, 0x5B) >> shift & valid
+        curls = bytes_between_64(line, at, 0x7B, 0x7B) >> shift & valid
         if brackets and not cleaned:
             return 0
         curly |= curls != _0
         # in each text three letters that are rare: j, " ip", "riv", "erm", "ook", of which k may be U+212A
-        i, o, r = letter_mask(line, at, 0x69), letter_mask(line, at, 0x6F), letter_mask(line, at, 0x72)
-        found = letter_mask(line, at, 0x6A)
-        found |= (range_mask(line, at, 0x20, 0x20) << _1 & i) << _1 & letter_mask(line, at, 0x70)
-        found |= (r << _1 & i) << _1 & letter_mask(line, at, 0x76)
-        found |= (letter_mask(line, at, 0x65) << _1 & r) << _1 & letter_mask(line, at, 0x6D)
-        found |= (o << _1 & o) << _1 & (letter_mask(line, at, 0x6B) | range_mask(line, at, 0xE2, 0xE2))
+        i, o, r = letters_64(line, at, 0x69), letters_64(line, at, 0x6F), letters_64(line, at, 0x72)
+        found = letters_64(line, at, 0x6A)
+        found |= (bytes_between_64(line, at, 0x20, 0x20) << _1 & i) << _1 & letters_64(line, at, 0x70)
+        found |= (r << _1 & i) << _1 & letters_64(line, at, 0x76)
+        found |= (letters_64(line, at, 0x65) << _1 & r) << _1 & letters_64(line, at, 0x6D)
+        found |= (o << _1 & o) << _1 & (letters_64(line, at, 0x6B) | bytes_between_64(line, at, 0xE2, 0xE2))
         found = found >> shift & valid
         while found:
             p = base + count_trailing_zeros(found)
@@ -444,14 +446,18 @@ def _sentences(line, start, end, stage, leaves, keys):
     in_word = has_plain = after_letter = space_rest = _0
     for base in range(start, end + 1, 64):
         at, shift, valid = block(line, base, end)
-        white = range_mask(line, at, 0x20, 0x20) | range_mask(line, at, 0x09, 0x0D) | range_mask(line, at, 0x1C, 0x1F)
+        white = (
+            bytes_between_64(line, at, 0x20, 0x20)
+            | bytes_between_64(line, at, 0x09, 0x0D)
+            | bytes_between_64(line, at, 0x1C, 0x1F)
+        )
         white = white >> shift & valid | space_rest
-        letters = (range_mask(line, at, 0x61, 0x7A) | range_mask(line, at, 0x41, 0x5A)) >> shift & valid
-        plain = range_mask(line, at, 0x30, 0x39) >> shift & valid | letters
-        beyond = range_mask(line, at, 0x80, 0xFF) >> shift & valid
+        letters = (bytes_between_64(line, at, 0x61, 0x7A) | bytes_between_64(line, at, 0x41, 0x5A)) >> shift & valid
+        plain = bytes_between_64(line, at, 0x30, 0x39) >> shift & valid | letters
+        beyond = bytes_between_64(line, at, 0x80, 0xFF) >> shift & valid
         space_rest = _0
         if beyond:
-            leads = beyond & ~(range_mask(line, at, 0x80, 0xBF) >> shift)
+            leads = beyond & ~(bytes_between_64(line, at, 0x80, 0xBF) >> shift)
             masks, _ = beyond_ascii(line, base, leads, stage, leaves)
             plain |= masks[1]
             white |= masks[4]

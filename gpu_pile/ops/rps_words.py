@@ -51,11 +51,12 @@ from gpu_pile.repeats import (
     device_table,
     hash_bytes,
     hash_spans,
+    new_bits,
     new_table,
     number_spans,
     number_words,
+    pair_places,
     repeated_grams,
-    repeated_words,
 )
 
 Array = np.ndarray[Any, Any]
@@ -479,6 +480,7 @@ def _count(data, offsets, ascii, normal, ascii_normal, tables, stops, phrases, l
     room = 0
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
     ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
+    keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
     places, marks_of = np.empty(1, np.int32), np.empty(1, np.uint8)
     marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
     for d in range(len(offsets) - 1):
@@ -494,17 +496,18 @@ def _count(data, offsets, ascii, normal, ascii_normal, tables, stops, phrases, l
                 room = n
                 bounds, chars = np.empty(room + 2, np.int64), np.empty(room + 2, np.int64)
                 ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
-                counts = np.empty(room, np.int32)
+                counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
                 places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
+                once, twice = new_bits(room)
         words = _split_normal(
             data, start, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row
         )
         row[6], row[7] = words, chars[words]
-        row[10], table = number_words(words, packed, bounds, ids, counts, table, clock)
+        row[10], table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
         row[11] = _entropy_of(words, ids, counts, logarithms)
         _word_texts(words, packed, bounds, row)
         row[14] = _phrases(words, packed, bounds, ids, places, phrases)
-        m = repeated_words(words, ids, counts, places, grams)
+        m = pair_places(words, ids, places, grams, once, twice)
         for n in range(2, 11):
             m, best, most, _, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
             if n <= 4:

@@ -73,12 +73,12 @@ from gpu_pile.device import Segments, constant, flag_tables
 from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import (
     byte_at,
+    bytes_between_64,
     count_ones,
     count_trailing_zeros,
     highest_bit,
     is_one_of,
     load_u64,
-    range_mask,
     starts_with,
     swap_bytes,
 )
@@ -520,27 +520,31 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
         for base in range(begin, end + 1, 64):
             # The end closes the last word and the last line: there is always a block in which it lies.
             at, shift, valid = block(data, base, end)
-            feeds = range_mask(data, at, 0x0A, 0x0A) >> shift & valid
-            returns = range_mask(data, at, 0x0D, 0x0D) >> shift & valid
-            blanks = range_mask(data, at, 0x20, 0x20) >> shift & valid
-            white = (range_mask(data, at, 0x09, 0x0D) | range_mask(data, at, 0x1C, 0x1F)) >> shift & valid | blanks
-            breaks = (range_mask(data, at, 0x0A, 0x0D) | range_mask(data, at, 0x1C, 0x1E)) >> shift & valid
-            capitals = range_mask(data, at, 0x41, 0x5A) >> shift & valid
-            alpha = range_mask(data, at, 0x61, 0x7A) >> shift & valid | capitals
-            digits = range_mask(data, at, 0x30, 0x39) >> shift & valid
-            dots = range_mask(data, at, 0x2E, 0x2E) >> shift & valid
-            hash_signs = range_mask(data, at, 0x23, 0x23) >> shift & valid
-            colons = range_mask(data, at, 0x3A, 0x3A) >> shift & valid
+            feeds = bytes_between_64(data, at, 0x0A, 0x0A) >> shift & valid
+            returns = bytes_between_64(data, at, 0x0D, 0x0D) >> shift & valid
+            blanks = bytes_between_64(data, at, 0x20, 0x20) >> shift & valid
+            white = (
+                bytes_between_64(data, at, 0x09, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1F)
+            ) >> shift & valid | blanks
+            breaks = (bytes_between_64(data, at, 0x0A, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1E)) >> shift & valid
+            capitals = bytes_between_64(data, at, 0x41, 0x5A) >> shift & valid
+            alpha = bytes_between_64(data, at, 0x61, 0x7A) >> shift & valid | capitals
+            digits = bytes_between_64(data, at, 0x30, 0x39) >> shift & valid
+            dots = bytes_between_64(data, at, 0x2E, 0x2E) >> shift & valid
+            hash_signs = bytes_between_64(data, at, 0x23, 0x23) >> shift & valid
+            colons = bytes_between_64(data, at, 0x3A, 0x3A) >> shift & valid
             marks = (
-                range_mask(data, at, 0x21, 0x21) | range_mask(data, at, 0x2C, 0x2C) | range_mask(data, at, 0x3F, 0x3F)
+                bytes_between_64(data, at, 0x21, 0x21)
+                | bytes_between_64(data, at, 0x2C, 0x2C)
+                | bytes_between_64(data, at, 0x3F, 0x3F)
             ) >> shift & valid
             brackets = (
-                (range_mask(data, at, 0x28, 0x29) | range_mask(data, at, 0x5B, 0x5B))
-                | (range_mask(data, at, 0x5D, 0x5D) | range_mask(data, at, 0x7B, 0x7B))
-                | range_mask(data, at, 0x7D, 0x7D)
+                (bytes_between_64(data, at, 0x28, 0x29) | bytes_between_64(data, at, 0x5B, 0x5B))
+                | (bytes_between_64(data, at, 0x5D, 0x5D) | bytes_between_64(data, at, 0x7B, 0x7B))
+                | bytes_between_64(data, at, 0x7D, 0x7D)
             ) >> shift & valid
-            controls = range_mask(data, at, 0x08, 0x09) >> shift & valid
-            beyond = range_mask(data, at, 0x80, 0xFF) >> shift & valid
+            controls = bytes_between_64(data, at, 0x08, 0x09) >> shift & valid
+            beyond = bytes_between_64(data, at, 0x80, 0xFF) >> shift & valid
             plain = alpha | digits
             symbols = hash_signs
             tails = _0  # bytes of characters but their first
@@ -558,7 +562,7 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
             white |= space_rest
             space_rest = _0
             if beyond:
-                tails = range_mask(data, at, 0x80, 0xBF) >> shift & valid
+                tails = bytes_between_64(data, at, 0x80, 0xBF) >> shift & valid
                 masks, counts = beyond_ascii(data, base, beyond & ~tails, stage, leaves)
                 alpha |= masks[0]
                 plain |= masks[1]
@@ -704,7 +708,7 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
                         row[_URL_CHARS] += url_end - url
                         row[_PORN_URLS] += _contains(data, url, url_end, _PORN)
             if chars < XML_CHARS:
-                less = range_mask(data, at, 0x3C, 0x3C) >> shift & valid
+                less = bytes_between_64(data, at, 0x3C, 0x3C) >> shift & valid
                 while less:
                     k = count_trailing_zeros(less)
                     if chars + k - count_ones(tails & ((_1 << np.uint64(k)) - _1)) + len(_XML) <= XML_CHARS:
