@@ -1,7 +1,7 @@
 """Text in blocks of 64 bytes, a class of characters in each as a mask: bit k stands for byte k. For numba.
 
 Masks of ASCII come from comparing all bytes of a block with ranges (native.bytes_between_64); what is beyond ASCII is
-looked up, a character at a time, and its bits are added. A buffer has PADDING bytes or more; `padded` sees to it.
+looked up, a character at a time, and its bits are added. A buffer has BLOCK bytes or more; `padded` sees to it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import njit
 from gpu_pile import unicode
 from gpu_pile.native import count_trailing_zeros
 
-PADDING = 64
+BLOCK = 64
 
 _0, _1, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
 _ALPHA, _NUMERIC, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.NUMERIC, unicode.SPACE, unicode.LINE_BREAK
@@ -23,17 +23,17 @@ _UPPER, _PUNCTUATION, _DECIMAL = unicode.UPPER, unicode.PUNCTUATION, unicode.DEC
 
 def padded(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The buffer, or a longer copy of one that is too short."""
-    return data if len(data) >= PADDING else np.concatenate([data, np.zeros(PADDING, np.uint8)])
+    return data if len(data) >= BLOCK else np.concatenate([data, np.zeros(BLOCK, np.uint8)])
 
 
 @njit(inline="always")
 def block(data, i, end):
-    """(at, shift, valid): bytes_between_64(data, at, ...) >> shift & valid is a mask of data[i:i + 64] without data[end:].
+    """(at, shift, valid): bytes_between_64(data, at, ...) >> shift & valid is a mask of data[i:i + 64], cut off at end.
 
     i may be end, and then nothing is in the block.
     """
-    at = min(i, len(data) - PADDING)
-    valid = _ALL if end - i >= PADDING else (_1 << np.uint64(end - i)) - _1
+    at = min(i, len(data) - BLOCK)
+    valid = _ALL if end - i >= BLOCK else (_1 << np.uint64(end - i)) - _1
     return at, np.uint64(min(i - at, 63)), valid
 
 
@@ -74,8 +74,8 @@ def beyond_ascii(data, base, leads, stage, leaves):
             space += 1
             own = (_1 << np.uint64(n)) - _1
             spaces |= own << np.uint64(k)
-            if k + n > PADDING:
-                spaces_behind = own >> np.uint64(PADDING - k)
+            if k + n > BLOCK:
+                spaces_behind = own >> np.uint64(BLOCK - k)
             if f & _LINE_BREAK:
                 breaks |= bit
         else:

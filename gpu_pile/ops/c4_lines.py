@@ -37,7 +37,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile import unicode
-from gpu_pile.blocks import PADDING, beyond_ascii, block, padded, reached
+from gpu_pile.blocks import BLOCK, beyond_ascii, block, padded, reached
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, cut, flag_tables, gather, sums_before
@@ -546,7 +546,7 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
     counts = np.empty((len(text), len(COLUMNS)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     # a kept line is never longer than it was, and each needs one byte more, which its line break had
-    out = np.empty((text.n_bytes if kept_text else longest) + PADDING, np.uint8)
+    out = np.empty((text.n_bytes if kept_text else longest) + BLOCK, np.uint8)
     bounds = np.zeros(len(text) + 1, np.int64)
     u = unicode
     n = _lines(
