@@ -131,7 +131,7 @@ def test_show_tells_the_story_of_a_document(demo_run):
     ("what", "there"),
     [
         ("signals", "alpha_word_fraction"),
-        ("ops", "quality_counts"),
+        ("ops", "text_counts"),
         ("backends", "cpu"),
         ("thresholds", "gopher"),
         ("subsets", "Wikipedia (en)"),
