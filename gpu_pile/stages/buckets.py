@@ -195,7 +195,12 @@ class _Spread(_File):
     def open(self) -> Iterator[tuple[int, pa.Table]]:
         self.create(self.layout)
         for shard, first, start, stop in self.parts:
-            for table in row_groups(self.context, shard, self.columns, start, stop):
+            tables = row_groups(self.context, shard, self.columns, start, stop)
+            while True:
+                with self.context.stopwatch.part("dedupe", "read measured"):
+                    table = next(tables, None)
+                if table is None:
+                    break
                 yield first + start, table
                 start += len(table)
 
@@ -282,6 +287,8 @@ def sketch_array(table: pa.Table, size: int) -> Array:
 class _Ranges(_File):
     """The job of some ranges of what was spread: batch by batch within the buffers."""
 
+    part = "sort"
+
     def __init__(
         self,
         context: Context,
@@ -300,7 +307,7 @@ class _Ranges(_File):
         yield self.start, self.stop
 
     def process(self, block: tuple[int, int]) -> None:
-        with self.context.stopwatch.part("dedupe", "sort"):
+        with self.context.stopwatch.part("dedupe", self.part):
             reader = Reader(self.sources, self.layout, *block)
             most = int(min(self.layout.buffer, reader.sizes.sum()))
             buffer, spare = BUFFERS.take(most, self.layout.width), BUFFERS.take(most, self.layout.width)
@@ -354,6 +361,8 @@ class Sort(_Ranges):
 
 class Distinct(_Ranges):
     """Leaves distinct candidate pairs (see candidates_path)."""
+
+    part = "distinct"
 
     def __init__(self, context: Context, number: int, pairs: Layout, sources: int, start: int, stop: int) -> None:
         super().__init__(context, number, pairs, (PAIRS, "candidates"), sources, start, stop)
