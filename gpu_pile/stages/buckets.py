@@ -264,11 +264,11 @@ class SpreadKeys(_Spread):
         skipped |= table.column("shingles").to_numpy() == 0
         lo, hi = np.searchsorted(self.copies, [first, first + len(table)])
         skipped[self.copies[lo:hi] - first] = True
-        sketches = sketch_array(table, fuzzy.size)
-        if skipped.any():
-            sketches, scope = sketches[~skipped], scope[~skipped]
         with place.session():
-            keys = place.download(band_keys(place.upload(sketches), bands=self.bands, rows=self.band_rows))
+            sketches = place.upload(sketch_array(table, fuzzy.size))
+            keys = place.download(band_keys(sketches, bands=self.bands, rows=self.band_rows))
+        if skipped.any():  # keys are less to copy than sketches
+            keys, scope = keys[~skipped], scope[~skipped]
         found = np.empty((*keys.shape, 2), np.uint64)
         np.bitwise_xor(keys, scope[:, None], out=found[..., 0])
         found[..., 1] = (first + np.flatnonzero(~skipped))[:, None]
@@ -277,9 +277,8 @@ class SpreadKeys(_Spread):
 
 def sketch_array(table: pa.Table, size: int) -> Array:
     """uint32[rows, size]: the sketch column, without a copy."""
-    column = table.column("sketch").combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.binary(4 * size))
+    column = table.column("sketch")
+    column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     values = np.frombuffer(column.buffers()[1] or b"", np.uint32)
     return values.reshape(-1, size)[column.offset : column.offset + len(column)]
 
