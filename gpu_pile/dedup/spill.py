@@ -32,7 +32,7 @@ PARTS_MAX = 4096
 """Where memory allows parts this large, no more of them: each is a piece to read of every chunk."""
 
 WORK_BYTES = 1 << 26
-"""Records that a work sorts, where there are no more than PARTS_MAX works."""
+"""Records that a work sorts, where that makes no more than PARTS_MAX / 2 works."""
 
 SPLIT_BITS = 12
 """A part that is too large is looked at in ranges of column 0 of 2^-12 of its own."""
@@ -63,8 +63,8 @@ class Layout:
         """
         size = 8 * width
         most = max(1024, memory_bytes // (4 * size))
-        works = min(PARTS_MAX, max(1, math.ceil(expected * size / WORK_BYTES)))
-        parts = max(works, math.ceil(2 * expected / most))
+        works = min(PARTS_MAX // 2, max(1, math.ceil(expected * size / WORK_BYTES)))
+        parts = max(2 * works, math.ceil(2 * expected / most))
         bits = (values - 1).bit_length()
         shift = min(63, max(0, bits - (parts - 1).bit_length()))
         parts = ((values - 1) >> shift) + 1
@@ -267,6 +267,12 @@ class Reader:
                 raise DataError(f"{path} ends before its record {hi}; run the same command again to make it anew")
             at += n
         return out
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._file is not None:

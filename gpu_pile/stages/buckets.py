@@ -306,8 +306,10 @@ class _Ranges(_File):
         yield self.start, self.stop
 
     def process(self, block: tuple[int, int]) -> None:
-        with self.context.stopwatch.part("dedupe", self.part):
-            reader = Reader(self.sources, self.layout, *block)
+        with (
+            self.context.stopwatch.part("dedupe", self.part),
+            Reader(self.sources, self.layout, *block) as reader,
+        ):
             most = int(min(self.layout.buffer, reader.sizes.sum()))
             buffer, spare = BUFFERS.take(most, self.layout.width), BUFFERS.take(most, self.layout.width)
             try:
@@ -316,7 +318,6 @@ class _Ranges(_File):
                     for batch in reader.batches(buffer)
                 )
             finally:
-                reader.close()
                 BUFFERS.give(buffer, spare)
 
     def work(self, batches: Iterator[tuple[Array, Array]]) -> None:

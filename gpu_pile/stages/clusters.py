@@ -98,12 +98,11 @@ class Clusters:
                 found = np.stack([self.component[x], y, x, similarity.view(np.int64)], axis=1)
                 writer.add(found.view(np.uint64))
             writer.close()
-        reader = Reader([path], layout, 0, layout.parts)
         most = int(min(layout.buffer, self.n_pairs))
         buffer, spare = BUFFERS.take(most, 4), BUFFERS.take(most, 4)
-        for batch in reader.batches(buffer):
-            yield sort(batch, spare if len(batch) <= most else np.empty_like(batch))
-        reader.close()
+        with Reader([path], layout, 0, layout.parts) as reader:
+            for batch in reader.batches(buffer):
+                yield sort(batch, spare if len(batch) <= most else np.empty_like(batch))
         BUFFERS.clear()
 
 

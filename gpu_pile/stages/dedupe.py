@@ -432,9 +432,13 @@ class _Compare:
         output = _verified(self.context.run.scratch, self.number, self.start)
         with files.atomic(output, durable=False) as partial, partial.open("wb") as f:
             np.savez(f, a=a, b=b, similarity=similarity, counts=self.counts)
+        self.abandon()
 
     def abandon(self) -> None:
-        pass
+        """Nothing that is mapped or found is needed any more; the job itself is held until all are done."""
+        self.verified = []
+        for name in ("nodes", "values", "spans", "sketches"):
+            self.__dict__.pop(name, None)
 
 
 def sets_of(values: Array, offsets: Array, pairs: Array) -> tuple[Array, Array, Array]:
