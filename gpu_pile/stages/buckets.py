@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_pile import files
+from gpu_pile.config import Config
 from gpu_pile.dedup.buckets import candidate_pairs, distinct_pairs, equal_hashes
 from gpu_pile.dedup.spill import BUFFERS, Layout, Reader, Writer
 from gpu_pile.ops.band_keys import band_keys
@@ -43,9 +44,8 @@ Part = tuple[Shard, int, int, int]
 """A shard, the dense row of its first document, and rows start .. stop of it."""
 
 
-def memory_a_work(context: Context) -> int:
+def memory_a_work(config: Config) -> int:
     """Bytes that a work may take; a worker of a cluster does one at a time."""
-    config = context.config
     return config.memory_bytes // (1 if config.cluster.where else config.n_workers)
 
 
@@ -83,7 +83,7 @@ def candidates_path(context: Context, number: int) -> Path:
 
 def equal_documents(context: Context, rows: Rows) -> tuple[Array, Array]:
     """(rows, representatives): int64 each, ascending by row; every document that has an equal one."""
-    layout = Layout.of(3, rows.total, memory_a_work(context))
+    layout = Layout.of(3, rows.total, memory_a_work(context.config))
     n = _spread(context, rows, HASHES, layout, ())
     works = [
         Work(Equal, (number, layout, n, *parts), 1, f"equal hashes {number}", (scratch_file(context, EQUAL, number),))
@@ -103,7 +103,7 @@ def candidates(context: Context, rows: Rows, bands: int, band_rows: int, copies:
     copies: int64, ascending: rows that take no part because they are equal to a smaller one.
     """
     save(copies_path(context), copies)
-    memory = memory_a_work(context)
+    memory = memory_a_work(context.config)
     keys = Layout.of(2, rows.total * bands, memory)
     pairs = Layout.of(2, rows.total * PAIRS_A_ROW, memory, max(1, rows.total))
     n = _spread(context, rows, KEYS, keys, (bands, band_rows))

@@ -7,9 +7,12 @@
 
 Which document of a cluster stays is not decided here: that depends on thresholds and is decide's part.
 
-Memory: sorting stays within memory_bytes by partitioning; besides it a byte a document, 72 bytes a document with a
-candidate and 32 bytes a verified pair. Band keys (16 bytes a band and document), candidate pairs (16 bytes a band
-they meet in) and the shingles of candidate documents (8 bytes a shingle) go to scratch files.
+Workers do the first three lines (gpu_pile.stages.buckets, _ReadAgain, _Compare), the process that asks them the last
+(gpu_pile.stages.clusters).
+
+Memory: what sorts stays within memory_bytes; this process holds 9 bits for 8 documents, 64 bytes a document that has
+an equal one, and what gpu_pile.stages.clusters says. Band keys (16 bytes a band and document), candidate pairs (16
+bytes a band they meet in) and the shingles of candidate documents (8 bytes a shingle) go to scratch files.
 """
 
 from __future__ import annotations
