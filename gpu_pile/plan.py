@@ -114,10 +114,10 @@ def describe(config: Config) -> str:
         # a shard has one worker: the largest one is the least that a stage takes
         seconds = rate * max(file_bytes / (workers * threads), largest / threads)
         memory = (
-            f"memory     about {human_bytes(RESIDENT + max(blocks, buffers))} a worker: "
+            f"memory     about {human_bytes(RESIDENT + blocks + buffers)} a worker: "
             f"{human_bytes(RESIDENT)} for the program, {human_bytes(blocks)} for batches while measuring, "
-            f"{human_bytes(buffers)} while sorting band "
-            f"keys; about {human_bytes(RESIDENT + tables + CLIENT)} for the process that asks them; besides, there, "
+            f"{human_bytes(buffers)} for sorting band keys; about {human_bytes(RESIDENT + tables + CLIENT)} for the "
+            "process that asks them; besides, there, "
         )
         number = processes or "the scheduler's"
         workers_said = f"{number} worker process(es) of {threads} thread(s), {where}"
