@@ -22,8 +22,8 @@ SHORT = 32
 
 
 @compiled
-def group(records, shift, first, parts, out):
-    """Stable copy of the records to out, by part; a record's part is (column 0 >> shift) - first.
+def group(records, shift, parts, out):
+    """Stable copy of the records to out, by part; a record's part is column 0 >> shift.
 
     Returns:
         int64[parts + 1], where each part begins in out.
@@ -31,12 +31,12 @@ def group(records, shift, first, parts, out):
     n, width = records.shape
     bounds = np.zeros(parts + 1, np.int64)
     for i in range(n):
-        bounds[np.int64(records[i, 0] >> shift) - first + 1] += 1
+        bounds[np.int64(records[i, 0] >> shift) + 1] += 1
     for p in range(parts):
         bounds[p + 1] += bounds[p]
     at = bounds[:-1].copy()
     for i in range(n):
-        p = np.int64(records[i, 0] >> shift) - first
+        p = np.int64(records[i, 0] >> shift)
         to = at[p]
         at[p] = to + 1
         for c in range(width):

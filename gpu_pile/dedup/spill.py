@@ -3,7 +3,7 @@
     records in chunks, each grouped by part | int64[chunks, parts + 1], where in the file they begin | int64[3], chunks,
                                                                                             parts, width
 
-A part is a range of column 0: (column 0 >> shift) - first. Files are as many as writers, not as writers times parts.
+A part is a range of column 0: column 0 >> shift. Files are as many as writers, not as writers times parts.
 Whoever reads takes batches of consecutive parts that fit its memory; a part that does not is read several times, each
 time a range of column 0. So memory is bounded, unless a single value of column 0 is in more records than fit.
 """
@@ -43,7 +43,7 @@ class Layout:
     """How records of one kind are spread; small, sent to workers.
 
     width:  columns
-    shift, first, parts: a record's part is (column 0 >> shift) - first, one of 0 .. parts - 1
+    shift, parts: a record's part is column 0 >> shift, one of 0 .. parts - 1
     buffer: records that a buffer holds; a writer has two of them, a reader two
     works:  into how many works the parts are divided
     """
@@ -53,7 +53,6 @@ class Layout:
     parts: int
     buffer: int
     works: int
-    first: int = 0
 
     @classmethod
     def of(cls, width: int, expected: int, memory_bytes: int, values: int = 1 << 64) -> Layout:
@@ -127,9 +126,7 @@ class Writer:
                 self.flush()
 
     def flush(self) -> None:
-        layout = self.layout
-        shift = np.uint64(layout.shift)
-        bounds = group(self.buffer[: self.n], shift, layout.first, layout.parts, self.grouped)
+        bounds = group(self.buffer[: self.n], np.uint64(self.layout.shift), self.layout.parts, self.grouped)
         self.file.write(self.grouped[: self.n].data.cast("B"))
         self.index.append(bounds + self.written)
         self.written += self.n
@@ -215,7 +212,7 @@ class Reader:
             if n <= len(buffer):
                 yield self._read(start, stop, buffer)
             else:
-                low = (self.layout.first + self.start + start) << self.layout.shift
+                low = (self.start + start) << self.layout.shift
                 yield from self._split(start, low, self.layout.shift, buffer)
 
     def _split(self, part: int, low: int, bits: int, buffer: Array) -> Iterator[Array]:
