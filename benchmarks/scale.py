@@ -19,17 +19,25 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import zstandard
 
-from gpu_pile import config, pipeline
-from gpu_pile.dedup.buckets import KEY_RECORD, PAIR_RECORD, Partitions, candidate_pairs, distinct_pairs
+from gpu_pile import config, parallel, pipeline
+from gpu_pile.rundir import RunDir
+from gpu_pile.shards import Shard
+from gpu_pile.stages.context import Context
+from gpu_pile.stages.dedupe import dedupe
+from gpu_pile.stages.measure import ROW_GROUP
 
-BANDS = 16
+BANDS, SIZE = 16, 128
+SHARD_ROWS = 2_000_000
+WARM_ROWS = 10_000
+PARTS = ("read measured", "spread", "sort", "distinct", "involved", "compare", "clusters")
 
 
 def copied(folder: Path, copies: int, target: Path) -> Path:
@@ -115,37 +123,81 @@ def _warm() -> None:
 
 
 def keys(millions: float) -> dict[str, Any]:
-    """Band keys of generated documents, a tenth of them near duplicates of an earlier one (half their bands equal)."""
+    """dedupe of measured rows that were generated, on one thread, pairs verified by their sketches."""
     n = int(millions * 1e6)
-    random = np.random.default_rng(0)
+    if n > WARM_ROWS:
+        keys(WARM_ROWS / 1e6)  # compiled code is loaded
     with tempfile.TemporaryDirectory() as scratch:
-        memory = 2 << 30
-        records = Partitions(KEY_RECORD, n * BANDS, memory, Path(scratch) / "keys")
-        start = time.perf_counter()
-        step = 1 << 17
-        for first in range(0, n, step):
-            rows = np.arange(first, min(n, first + step))
-            own = _mix(rows.astype(np.uint64)[:, None] * np.uint64(BANDS) + np.arange(BANDS, dtype=np.uint64))
-            near = np.flatnonzero(random.random(len(rows)) < 0.1)
-            other = (random.random(len(near)) * rows[near]).astype(np.uint64)
-            half = np.arange(BANDS // 2, dtype=np.uint64)
-            own[near, : BANDS // 2] = _mix(other[:, None] * np.uint64(BANDS) + half)
-            found = np.empty(own.size, KEY_RECORD)
-            found["key"], found["row"] = own.reshape(-1), np.repeat(rows, BANDS)
-            records.add(found["key"], found)
-        spread = time.perf_counter()
-        pairs = Partitions(PAIR_RECORD, n, memory, Path(scratch) / "pairs")
-        candidate_pairs(records, 128, pairs, n)
-        count = sum(len(a) for a, _ in distinct_pairs(pairs))
-        end = time.perf_counter()
-    return {
-        "documents": n,
-        "partitions": records.count,
-        "spread_seconds": spread - start,
-        "sort_seconds": end - spread,
-        "pairs": count,
-        "peak_bytes": _peak(),
-    }
+        settings = config.parse(
+            {
+                "input": {"shards": [scratch]},
+                "output": scratch,
+                "workers": 1,
+                "dedupe": {"fuzzy": {"verify": "sketch", "bands": BANDS, "rows": SIZE // BANDS}},
+            }
+        )
+        run = RunDir(Path(scratch))
+        firsts = range(0, n, SHARD_ROWS)
+        shards = [Shard(i, f"{i:03d}", Path(scratch) / "none", 0) for i in range(len(firsts))]
+        for shard, first in zip(shards, firsts, strict=True):
+            _measured(run, shard, first, min(n, first + SHARD_ROWS))
+        context = Context(settings, run, shards)
+        parallel.keep_freed_memory()
+        dedupe(context)
+        took, facts = context.stopwatch.stages["dedupe"], run.state("dedupe")
+        pairs = pq.read_metadata(run.pairs).num_rows
+        return {
+            "documents": n,
+            "seconds": took["seconds"],
+            "cpu_seconds": took["cpu_seconds"],
+            "parts": took["parts"],
+            "exact_duplicates": facts["exact_duplicates"],
+            "candidate_pairs": facts["candidate_pairs"],
+            "verified_pairs": pairs,
+            "peak_bytes": _peak(),
+        }
+
+
+def _measured(run: RunDir, shard: Shard, first: int, stop: int) -> None:
+    """The measured rows of a shard: a hundredth equal an earlier row, of a tenth 14 or 15 of 16 bands are an earlier
+    row's."""
+    path = run.measured(shard.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(first)
+    writer = None
+    for start in range(first, stop, ROW_GROUP):
+        rows = np.arange(start, min(stop, start + ROW_GROUP), dtype=np.uint64)
+        other = (random.random(len(rows)) * rows).astype(np.uint64)
+        kind = random.random(len(rows))
+        source = np.where(kind < 0.11, other, rows)
+        sketch = _mix(source[:, None] * np.uint64(SIZE // 2) + np.arange(SIZE // 2, dtype=np.uint64)).view(np.uint32)
+        near = np.flatnonzero((kind >= 0.01) & (kind < 0.11))
+        differ = random.integers(1, 3, len(near)) * (SIZE // BANDS)
+        own = _mix(rows[near, None] * np.uint64(SIZE) + np.arange(2 * SIZE // BANDS, dtype=np.uint64))
+        beginning = np.arange(2 * SIZE // BANDS) < differ[:, None]
+        sketch[near, : 2 * SIZE // BANDS] = np.where(
+            beginning, own.astype(np.uint32), sketch[near, : 2 * SIZE // BANDS]
+        )
+        equal = np.where(kind < 0.01, other, rows)
+        table = pa.table(
+            {
+                "line": np.arange(start - first, start - first + len(rows)) + 1,
+                "subset": pa.array(["generated"] * len(rows)),
+                "hash_hi": _mix(equal),
+                "hash_lo": _mix(equal + np.uint64(1 << 40)),
+                "shingles": np.full(len(rows), 1000),
+                "sketch": pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(4 * SIZE), len(rows), [None, pa.py_buffer(np.ascontiguousarray(sketch))]
+                ),
+            }
+        )
+        if writer is None:
+            writer = pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=["subset"])
+        writer.write_table(table, row_group_size=ROW_GROUP)
+    assert writer is not None
+    writer.close()
+    state = {"documents": stop - first, "text_bytes": 0, "identity": "", "definition": "", "stopped": None}
+    run.set_state(state, "measure", shard.name)
 
 
 def _mix(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -180,7 +232,7 @@ def main() -> None:
     print("| copies | documents | text | by | measure | its CPU | dedupe | decide | write | worker's peak | client's |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:
-        for copies in map(int, given.copies.split(",")):
+        for copies in map(int, filter(None, given.copies.split(","))):
             folder = copied(given.folder, copies, Path(scratch) / str(copies))
             for n in given.workers.split(","):
                 for cluster in ("", "local"):
@@ -194,15 +246,18 @@ def main() -> None:
                         f"{r['peak_client_bytes'] >> 20} MiB |",
                         flush=True,
                     )
-    print("\n| documents | partitions | spread | sort and pair | a million documents | pairs | peak |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    print(
+        "\n| documents | dedupe | its CPU | CPU a million documents | of it " + " | ".join(PARTS) + " | pairs | peak |"
+    )
+    print("|---:" * (6 + len(PARTS)) + "|")
     for millions in given.keys.split(",") if given.keys else ():
-        r = apart("keys", millions)
+        r = {"load": os.getloadavg()[0], **apart("keys", millions)}
         kept["keys"].append(r)
-        total = r["spread_seconds"] + r["sort_seconds"]
+        each = [f"{r['parts'].get(p, 0.0) / r['documents'] * 1e6:.2f} s" for p in PARTS]
         print(
-            f"| {r['documents']:,} | {r['partitions']} | {r['spread_seconds']:.1f} s | {r['sort_seconds']:.1f} s | "
-            f"{total / r['documents'] * 1e6:.2f} s | {r['pairs']:,} | {r['peak_bytes'] >> 20} MiB |",
+            f"| {r['documents']:,} | {r['seconds']:.1f} s | {r['cpu_seconds']:.1f} s | "
+            f"{r['cpu_seconds'] / r['documents'] * 1e6:.2f} s | {' | '.join(each)} | {r['verified_pairs']:,} | "
+            f"{r['peak_bytes'] >> 20} MiB |",
             flush=True,
         )
     given.out.mkdir(parents=True, exist_ok=True)

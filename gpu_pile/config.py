@@ -197,7 +197,9 @@ class Config(Section):
     batch_bytes: Bytes | None = Field(
         None, description="decompressed bytes a worker holds at a time; null: 4 MiB, on a GPU up to 64 MiB"
     )
-    memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to the run directory")
+    memory_bytes: Bytes = Field(
+        2 * 2**30, description="what dedupe's sorting may hold: in this process, or in each worker"
+    )
     cluster: Cluster = Cluster()
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()

@@ -46,19 +46,23 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` at the end, remove it on any error.
 
     No two calls give the same name: two processes that make the same file (a worker of a cluster that was given up for
     dead goes on) do not write into each other's.
+
+    Args:
+        durable: have it on the disk before it has its name. Scratch files need not be: no run goes on from them.
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
-            with partial.open("rb+") as f:
-                os.fsync(f.fileno())
+            if durable:
+                with partial.open("rb+") as f:
+                    os.fsync(f.fileno())
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)

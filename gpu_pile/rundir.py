@@ -4,7 +4,7 @@ run.json                     resolved configuration, versions, every shard with 
 measured/<shard>.parquet     a row a document: position, subset, exact hash, sketch, signals
 histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a fixed grid
 samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
-pairs.parquet                verified pairs of near duplicates (doc_ids, similarity)
+pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together

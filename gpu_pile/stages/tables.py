@@ -38,11 +38,18 @@ class Rows:
         return int(self.first[-1])
 
 
-def row_groups(context: Context, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The measured table of a shard, a row group at a time."""
+def row_groups(
+    context: Context, shard: Shard, columns: Sequence[str], start: int = 0, stop: int | None = None
+) -> Iterator[pa.Table]:
+    """The measured table of a shard, or its rows start .. stop, a row group at a time."""
     with pq.ParquetFile(context.run.measured(shard.name)) as file:
+        end = 0
         for i in range(file.num_row_groups):
-            yield file.read_row_group(i, columns=list(columns))
+            first, end = end, end + file.metadata.row_group(i).num_rows
+            if end > start and (stop is None or first < stop):
+                table = file.read_row_group(i, columns=list(columns))
+                lo, hi = max(0, start - first), end - first if stop is None else min(stop, end) - first
+                yield table.slice(lo, hi - lo)
 
 
 def scan(context: Context, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
