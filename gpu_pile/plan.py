@@ -97,12 +97,13 @@ def describe(config: Config) -> str:
     rows = int(min(ROW_GROUP, documents) * row_bytes * 2)
     dedupe = min(config.memory_bytes, documents * bands * 64) + documents
     rate = text_bytes / file_bytes / 1e6 / MB_PER_CPU_SECOND if file_bytes else 0.0  # CPU seconds a byte of a file
-    largest = max((s.n_bytes for s in shards), default=0)
+    parts = [p for of_shard in context.parts(shards) for p in of_shard]
+    largest = max((p.n_bytes for p in parts), default=0)
     if where:
-        processes, threads = distributed.size(config, len(shards))
+        processes, threads = distributed.size(config, len(parts))
         workers = processes or 1
         blocks = rows + threads * context.batch_bytes * BLOCK_COPIES
-        # a shard has one worker: the largest one is the least that a stage takes
+        # a part has one worker: the largest one is the least that a stage takes
         seconds = rate * max(file_bytes / (workers * threads), largest / threads)
         memory = (
             f"memory     about {human_bytes(RESIDENT + blocks)} a worker: {human_bytes(RESIDENT)} for the program, "
@@ -127,6 +128,8 @@ def describe(config: Config) -> str:
         "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
         f"backend    {distributed.backend_of(config) or context.place.backend}, {workers_said}",
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
+        f"parts      {len(parts)} that are worked on side by side, the largest {human_bytes(largest)}; a shard has "
+        "several where it has several zstd frames (input.part_bytes)",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
         f"{memory}1 byte a document, 72 bytes a document with a candidate, 32 bytes a verified pair, "
@@ -135,7 +138,7 @@ def describe(config: Config) -> str:
         f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
         "(of documents in candidate pairs only)",
         f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core"
-        + (f"; no less than {_duration(rate * largest / threads)} for the largest shard" if where else "")
+        + (f"; no less than {_duration(rate * largest / threads)} for the largest part" if where else "")
         + (", with one worker" if where and not processes else ""),
     ]
     if fuzzy.enabled:

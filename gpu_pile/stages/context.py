@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +14,9 @@ from typing import Any, Protocol
 from gpu_pile import files
 from gpu_pile.config import Config
 from gpu_pile.device import Place
-from gpu_pile.parallel import Job, run_jobs
+from gpu_pile.parallel import Job, run_jobs, run_tasks
 from gpu_pile.rundir import RunDir
-from gpu_pile.shards import Block, Limits, Shard, ShardReader
+from gpu_pile.shards import Block, Limits, Part, Shard, ShardReader, cut
 
 
 class Progress:
@@ -81,7 +82,7 @@ class Work:
     make:    function of a module, called as make(context, *args) in the process that does the job
     args:    what can be sent to it: few and small
     cost:    compressed bytes to read, or another number that orders works of one kind
-    what:    for people: the shard
+    what:    for people: the shard, or which part of it; works of a stage have different ones
     outputs: files that are there when it is done
     n_bytes: what it adds to the stage's progress
     """
@@ -112,6 +113,22 @@ class Context:
     notes: list[str] = field(default_factory=list)
     """What a person should know about this run beyond its numbers."""
     workers: Workers | None = None
+    _parts: dict[str, list[Part]] = field(default_factory=dict)
+
+    def parts(self, shards: Sequence[Shard]) -> list[list[Part]]:
+        """The parts of each of these shards (see shards.cut). Looked for once, several shards at a time."""
+
+        def look(shard: Shard) -> None:
+            self._parts[shard.name] = cut(shard, self.config.input.part_bytes)
+
+        new = [s for s in shards if s.name not in self._parts]
+        run_tasks([functools.partial(look, s) for s in new], self.config.n_workers)
+        return [self._parts[s.name] for s in shards]
+
+    @property
+    def n_parts(self) -> int:
+        """Of all shards: how many workers can be busy at once."""
+        return sum(map(len, self.parts(self.shards)))
 
     def do(self, stage: str, works: Sequence[Work]) -> None:
         """Do works of a stage here or on the cluster; the files that they make are the same."""
@@ -139,12 +156,12 @@ class Context:
         now = {name: entry for name, entry in self.stopwatch.stages.items() if entry.get("text_bytes")}
         return {**before, **now}
 
-    def reader(self, shard: Shard, start: tuple[int, int] = (0, 0)) -> ShardReader:
+    def reader(self, shard: Shard, start: tuple[int, int] = (0, 0), part: Part | None = None) -> ShardReader:
         i = self.config.input
         limits = Limits(
             window_bytes_max=i.window_bytes_max, line_bytes_max=i.line_bytes_max, expansion_max=i.expansion_max
         )
-        return ShardReader(shard, block_bytes=self.batch_bytes, limits=limits, start=start)
+        return ShardReader(shard, block_bytes=self.batch_bytes, limits=limits, start=start, part=part)
 
     def blocks(self, stage: str, reader: ShardReader) -> Iterator[Block]:
         """The reader's blocks, timed as the stage's part "read", with progress."""

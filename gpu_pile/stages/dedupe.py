@@ -46,9 +46,18 @@ from gpu_pile.ops.components import components
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
-from gpu_pile.shards import Block, Shard
+from gpu_pile.shards import Block
 from gpu_pile.stages.context import Context, Work
-from gpu_pile.stages.tables import Rows, doc_ids, parse_spans, scan, subset_codes
+from gpu_pile.stages.tables import (
+    MeasuredPart,
+    Rows,
+    doc_ids,
+    measured_parts,
+    parse_spans,
+    scan,
+    subset_codes,
+    table_rows,
+)
 
 VERSION = 2
 
@@ -60,8 +69,8 @@ PAIRS_A_STEP = 1 << 14
 """Candidate pairs that a worker compares, and how many at a time."""
 
 PAGE = 1 << 17
-"""Values (of 8 bytes) to whose multiples a shard's part of the file of shingles is aligned: no two machines write to
-one page of it, which network file systems do not forgive."""
+"""Values (of 8 bytes) to whose multiples what a part of a shard writes of the file of shingles is aligned: no two
+machines write to one page of it, which network file systems do not forgive."""
 
 Array = np.ndarray[Any, Any]
 
@@ -235,14 +244,15 @@ class _Dedupe:
         for first, table in scan(self.context, ["shingles"]):
             lo, hi = np.searchsorted(nodes, [first, first + len(table)])
             room[lo:hi] = table.column("shingles").to_numpy()[nodes[lo:hi] - first]
-        places, n_values = _places(room, np.searchsorted(nodes, self.rows.first))
+        parts = [p for shard in self.context.shards for p in measured_parts(self.context, shard)]
+        bounds = np.concatenate(([0], np.cumsum([p.end - p.first for p in parts])))  # their rows among those of all
+        places, n_values = _places(room, np.searchsorted(nodes, bounds))
         store = self.scratch / f"shingles-{secrets.token_hex(4)}"  # no late worker of another run knows the name
         store.parent.mkdir(parents=True, exist_ok=True)
         with store.open("wb") as f:
             f.truncate(8 * n_values)
         works, asked = [], []
-        for i, shard in enumerate(self.context.shards):
-            first, end = int(self.rows.first[i]), int(self.rows.first[i + 1])
+        for part, first, end in zip(parts, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             lo, hi = np.searchsorted(members, [first, end])
             wanted = involved[first:end].copy()
             wanted[members[lo:hi] - first] = True
@@ -255,14 +265,14 @@ class _Dedupe:
             ask["place"][np.searchsorted(rows, nodes[mine] - first)] = places[mine]
             ask["digest"] = False
             ask["digest"][np.searchsorted(rows, members[lo:hi] - first)] = True
-            _save(_wanted(self.scratch, shard), ask)
-            found = _found(self.scratch, shard)
-            works.append(Work(_ReadAgain, (shard, store.name), shard.n_bytes, shard.name, (found,), shard.n_bytes))
-            asked.append((shard, mine, slice(lo, hi), ask))
+            _save(_wanted(self.scratch, part), ask)
+            found, n_bytes = _found(self.scratch, part), part.part.n_bytes
+            works.append(Work(_ReadAgain, (part, store.name), n_bytes, part.what, (found,), n_bytes))
+            asked.append((found, mine, slice(lo, hi), ask))
         self.context.do("dedupe", works)
         size = np.zeros(len(nodes), np.int64)
-        for shard, mine, equal, ask in asked:
-            found = np.load(_found(self.scratch, shard), allow_pickle=False)
+        for path, mine, equal, ask in asked:
+            found = np.load(path, allow_pickle=False)
             size[mine] = found["size"][ask["place"] >= 0]
             self.digests[equal] = found["digest"][ask["digest"]]
         spans = np.stack([places, places + size], axis=1)
@@ -349,18 +359,18 @@ class _Dedupe:
 
 
 WANTED = np.dtype([("row", "<i8"), ("place", "<i8"), ("digest", "?")])
-"""A document to read again: its row in the shard's table; where its shingles go, -1 for nowhere; whether its digest is
+"""A document to read again: its row among the part's; where its shingles go, -1 for nowhere; whether its digest is
 wanted."""
 
 FOUND = np.dtype([("size", "<i8"), ("digest", "u1", 16)])
 
 
-def _wanted(scratch: Path, shard: Shard) -> Path:
-    return scratch / "wanted" / f"{shard.name}.npy"
+def _wanted(scratch: Path, part: MeasuredPart) -> Path:
+    return scratch / "wanted" / part.shard.name / f"{part.part.index:06d}.npy"
 
 
-def _found(scratch: Path, shard: Shard) -> Path:
-    return scratch / "found" / f"{shard.name}.npy"
+def _found(scratch: Path, part: MeasuredPart) -> Path:
+    return scratch / "found" / part.shard.name / f"{part.part.index:06d}.npy"
 
 
 def _candidates(scratch: Path, number: int) -> Path:
@@ -376,14 +386,14 @@ def _save(path: Path, array: Array) -> None:
         np.save(f, array, allow_pickle=False)
 
 
-def _places(room: Array, shard_starts: Array) -> tuple[Array, int]:
-    """(int64[n] where each set of up to room[i] values goes, values in all): a shard begins at a multiple of PAGE.
+def _places(room: Array, part_starts: Array) -> tuple[Array, int]:
+    """(int64[n] where each set of up to room[i] values goes, values in all): a part begins at a multiple of PAGE.
 
-    shard_starts: int64[shards + 1], the first set of each shard.
+    part_starts: int64[parts + 1], the first set of each part of a shard.
     """
     places = np.zeros(len(room), np.int64)
     at = 0
-    for lo, hi in itertools.pairwise(shard_starts):
+    for lo, hi in itertools.pairwise(part_starts):
         before = np.concatenate(([0], np.cumsum(room[lo:hi])))
         places[lo:hi] = at + before[:-1]
         at += -(-int(before[-1]) // PAGE) * PAGE
@@ -391,23 +401,24 @@ def _places(room: Array, shard_starts: Array) -> tuple[Array, int]:
 
 
 class _ReadAgain:
-    """The job of one shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
+    """The job of one part of a shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
 
-    def __init__(self, context: Context, shard: Shard, store: str) -> None:
-        self.context, self.shard, self.store = context, shard, store
+    def __init__(self, context: Context, part: MeasuredPart, store: str) -> None:
+        self.context, self.part, self.shard, self.store = context, part, part.shard, store
         self.config = context.config.dedupe
-        self.cost = shard.n_bytes
+        self.cost = part.part.n_bytes
 
     def open(self) -> Iterator[Block]:
         context = self.context
-        self.wanted = np.load(_wanted(context.run.scratch, self.shard), allow_pickle=False)
+        self.wanted = np.load(_wanted(context.run.scratch, self.part), allow_pickle=False)
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (context.run.scratch / self.store).open("rb+", buffering=0)
-        table = pq.read_table(context.run.measured(self.shard.name), columns=["start", "length", "shingles"])
+        measured, columns = context.run.measured(self.shard.name), ["start", "length", "shingles"]
+        table = table_rows(measured, self.part.first, self.part.end, columns)
         self.start, self.length, self.room = (
             table.column(n).to_numpy()[self.wanted["row"]] for n in table.column_names
         )
-        for block in context.blocks("dedupe", context.reader(self.shard)):
+        for block in context.blocks("dedupe", context.reader(self.shard, part=self.part.part)):
             yield block
             if len(self.start) and block.start + block.n_bytes > self.start[-1]:
                 return  # nothing more is wanted from this shard
@@ -475,7 +486,7 @@ class _ReadAgain:
     def close(self) -> None:
         os.fsync(self.file.fileno())
         self.file.close()
-        _save(_found(self.context.run.scratch, self.shard), self.found)
+        _save(_found(self.context.run.scratch, self.part), self.found)
 
     def abandon(self) -> None:
         if hasattr(self, "file"):
