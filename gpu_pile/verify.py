@@ -397,7 +397,7 @@ def _decompressed(raw: BinaryIO, window: int) -> Any:
 
 def _kept(path: Path) -> Iterator[bytes]:
     """The lines of a kept shard, which must end in a line feed each."""
-    with path.open("rb") as raw, _decompressed(raw, 0) as stream:
+    with path.open("rb") as raw, _decompressed(raw, 1 << 27) as stream:
         for line in stream:
             yield line.removesuffix(b"\n")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,8 @@ from gpu_pile import pipeline
 from gpu_pile.errors import DataError
 from gpu_pile.shards import SEEK_SPACING, Limits, Shard, ShardReader, cut, file_identity, identity_of
 from gpu_pile.stages import measure, tables, write
-from tests.conftest import DEMO, results, run, settings
+from gpu_pile.verify import verify
+from tests.conftest import DEMO, HERE, results, run, settings
 from tests.test_shards import NASTY, frame, identity, skippable
 
 WHOLE = 1 << 40
@@ -206,7 +210,7 @@ def same_results(tmp_path: Path, shards, part_bytes: int, several: bool = True, 
             q for p, q in itertools.pairwise(b["seek_points"]) if q[1] - p[1] >= SEEK_SPACING
         ]
         cuts += len(b["parts"]) > 1
-        if last == "write":
+        if last != "measure":
             name = f"kept/{shard.name}.jsonl.zst"
             assert count_frames(parts[name]) == len(b["parts"])
     assert bool(cuts) == several
@@ -256,8 +260,9 @@ def test_the_demo_corpus_in_parts(tmp_path):
     for path in sorted(DEMO.glob("*.zst")):
         data = zstandard.ZstdDecompressor().stream_reader(path.read_bytes(), read_across_frames=True).read()
         (tmp_path / path.name).write_bytes(frames(data, range(0, len(data), len(data) // 9), rng))
-    context = same_results(tmp_path, [tmp_path / "*.zst"], 20_000, batch_bytes=30_000)
+    context = same_results(tmp_path, [tmp_path / "*.zst"], 20_000, batch_bytes=30_000, last="report")
     assert all(len(context.run.state("measure", s.name)["parts"]) >= 2 for s in context.shards)
+    assert not any(check.failed for check in verify(tmp_path / "parts", everything=True))
 
 
 def test_the_nasty_shards_a_frame_a_part(tmp_path):
@@ -390,6 +395,31 @@ def test_finished_parts_are_not_done_again(tmp_path, monkeypatch, shard_in_parts
     same_results(tmp_path, [shard_in_parts], 1000)
     for name in ("kept/x.jsonl.zst", "measured/x.parquet"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    assert not (tmp_path / "run" / "scratch").exists()
+
+
+KILLER = """
+import os, signal, sys
+from gpu_pile.stages import measure, write
+from tests.conftest import run, settings
+
+module, job, shard, folder = sys.argv[1:]
+def killed(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr({"measure": measure, "write": write}[module], job, killed)
+run(settings([shard], __import__("pathlib").Path(folder), input={"part_bytes": 1000}, workers=1), "write")
+"""
+
+
+def test_kill_9_between_parts_and_merge_then_the_same_command(tmp_path, shard_in_parts):
+    for module, job in (("measure", "_Merge"), ("write", "_Join")):
+        command = [sys.executable, "-c", KILLER, module, job, str(shard_in_parts), str(tmp_path / "run")]
+        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert len(list((tmp_path / "run" / "scratch" / module).rglob("*.json"))) > 3
+    run(settings([shard_in_parts], tmp_path / "run", input={"part_bytes": 1000}), "write")
+    same_results(tmp_path, [shard_in_parts], 1000)
+    assert results(tmp_path / "run") == results(tmp_path / "parts")
     assert not (tmp_path / "run" / "scratch").exists()
 
 

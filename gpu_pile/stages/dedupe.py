@@ -132,7 +132,7 @@ class _Dedupe:
             parts = self.candidates(members, representatives)
         involved = np.zeros(total, bool)
         for number in range(len(parts)):
-            a, b = np.load(_candidates(self.scratch, number), allow_pickle=False)
+            a, b = files.load_array(_candidates(self.scratch, number))
             involved[a] = involved[b] = True
         if self.config.fuzzy.verify == "exact":
             self.read_again(involved, members, representatives)
@@ -272,7 +272,7 @@ class _Dedupe:
         self.context.do("dedupe", works)
         size = np.zeros(len(nodes), np.int64)
         for path, mine, equal, ask in asked:
-            found = np.load(path, allow_pickle=False)
+            found = files.load_array(path)
             size[mine] = found["size"][ask["place"] >= 0]
             self.digests[equal] = found["digest"][ask["digest"]]
         spans = np.stack([places, places + size], axis=1)
@@ -410,7 +410,7 @@ class _ReadAgain:
 
     def open(self) -> Iterator[Block]:
         context = self.context
-        self.wanted = np.load(_wanted(context.run.scratch, self.part), allow_pickle=False)
+        self.wanted = files.load_array(_wanted(context.run.scratch, self.part))
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (context.run.scratch / self.store).open("rb+", buffering=0)
         measured, columns = context.run.measured(self.shard.name), ["start", "length", "shingles"]
@@ -505,13 +505,13 @@ class _Compare:
 
     def open(self) -> Iterator[tuple[Array, Array]]:
         scratch = self.context.run.scratch
-        self.nodes = np.load(scratch / "nodes.npy", mmap_mode="r", allow_pickle=False)
+        self.nodes = files.load_array(scratch / "nodes.npy", mapped=True)
         if self.fuzzy.verify == "exact":
             self.values = _mapped(scratch / self.store, np.uint64)
-            self.spans = np.load(scratch / "spans.npy", mmap_mode="r", allow_pickle=False)
+            self.spans = files.load_array(scratch / "spans.npy", mapped=True)
         else:
             self.sketches = _mapped(scratch / self.store, np.uint32).reshape(-1, self.fuzzy.size)
-        pairs = np.load(_candidates(scratch, self.number), mmap_mode="r", allow_pickle=False)
+        pairs = files.load_array(_candidates(scratch, self.number), mapped=True)
         for at in range(self.start, self.start + self.cost, PAIRS_A_STEP):
             a, b = np.array(pairs[:, at : min(at + PAIRS_A_STEP, self.start + self.cost)])
             yield a, b
