@@ -184,7 +184,7 @@ class Cluster:
                         failure = failure or _meaning(order, future.exception())
                         continue
                     answer = future.result()
-                    context.stopwatch.add(order.stage, answer["parts"])
+                    context.stopwatch.add(order.stage, answer["parts"], answer["seconds"])
                     _wait_for_files(order, answer["host"])
                     bar.done(order.work)
         except (CancelledError, OSError, TimeoutError) as error:
@@ -360,6 +360,7 @@ def _do(order: _Order) -> dict[str, Any]:
     """Do a work; the answer is small."""
     from distributed import get_worker
 
+    begin = time.perf_counter()
     host = socket.gethostname()
     if order.version != __version__:
         raise UsageError(f"{host} has gpu_pile {__version__}, the process that asks it {order.version}")
@@ -377,4 +378,5 @@ def _do(order: _Order) -> dict[str, Any]:
         run_jobs([_Fenced(job, watch)], order.threads)
     except GpuPileError as error:
         raise type(error)(f"{error} (on {host})") from None
-    return {"host": host, "parts": context.stopwatch.stages.get(order.stage, {}).get("parts", {})}
+    parts = context.stopwatch.stages.get(order.stage, {}).get("parts", {})
+    return {"host": host, "parts": parts, "seconds": time.perf_counter() - begin}

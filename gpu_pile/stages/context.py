@@ -66,10 +66,12 @@ class Stopwatch:
                 parts = self.stages.setdefault(stage, {"parts": {}})["parts"]
                 parts[name] = parts.get(name, 0.0) + used
 
-    def add(self, stage: str, parts: dict[str, float]) -> None:
-        """CPU seconds that another process spent on parts of a stage that is being timed here."""
+    def add(self, stage: str, parts: dict[str, float], seconds: float) -> None:
+        """A work that another process did for a stage that is timed here: CPU seconds by part, wall seconds in all."""
         with self._lock:
             entry = self.stages[stage]
+            entry["works"] = entry.get("works", 0) + 1
+            entry["work_seconds"] = round(entry.get("work_seconds", 0.0) + seconds, 4)
             entry["elsewhere"] = entry.get("elsewhere", 0.0) + sum(parts.values())
             for name, seconds in parts.items():
                 entry["parts"][name] = entry["parts"].get(name, 0.0) + seconds

@@ -266,13 +266,13 @@ class _Dedupe:
             ask["digest"] = False
             ask["digest"][np.searchsorted(rows, members[lo:hi] - first)] = True
             _save(_wanted(self.scratch, part), ask)
-            found, n_bytes = _found(self.scratch, part), part.part.n_bytes
-            works.append(Work(_ReadAgain, (part, store.name), n_bytes, part.what, (found,), n_bytes))
-            asked.append((found, mine, slice(lo, hi), ask))
+            answer, n_bytes = _found(self.scratch, part), part.part.n_bytes
+            works.append(Work(_ReadAgain, (part, store.name), n_bytes, part.what, (answer,), n_bytes))
+            asked.append((answer, mine, slice(lo, hi), ask))
         self.context.do("dedupe", works)
         size = np.zeros(len(nodes), np.int64)
-        for path, mine, equal, ask in asked:
-            found = files.load_array(path)
+        for answer, mine, equal, ask in asked:
+            found = files.load_array(answer)
             size[mine] = found["size"][ask["place"] >= 0]
             self.digests[equal] = found["digest"][ask["digest"]]
         spans = np.stack([places, places + size], axis=1)
