@@ -4,8 +4,9 @@
 
 FOLDER's shards are repeated; a copy's letters are shifted in the alphabet, each copy's by another number: so its words
 are new, and its near duplicates are near duplicates still. --keys: millions of generated documents whose band keys are
-partitioned, sorted and paired, by themselves. --part: the shards as one of many frames, and parts of so many MB; what a
-work costs besides itself (calls, answers, waiting) is told apart from the rest. Each run is a process of its own. Prints Markdown, writes scale.json.
+partitioned, sorted and paired, by themselves. --part: the shards as one of many frames, in parts of so many MB; what
+works cost besides themselves (calls, answers, waiting) is told apart. Each run is a process of its own. Prints
+Markdown, writes scale.json.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ def joined(folder: Path, size: int, target: Path) -> Path:
                 raw = zstandard.ZstdDecompressor().stream_reader(shard.read_bytes(), read_across_frames=True).read()
                 for at in range(0, len(raw), 4 << 20):
                     f.write(zstandard.compress(raw[at : at + (4 << 20)], 3))
+            shutil.rmtree(shifted)
             if f.tell() >= size:
                 break
-    shutil.rmtree(target / "copy")
     return target
 
 
@@ -184,11 +185,11 @@ def apart(*arguments: str) -> dict[str, Any]:
 
 
 def parts_of_one_shard(folder: Path, part_bytes: int, workers: list[str], kept: list[dict[str, Any]]) -> None:
-    """One shard of at least four parts, by threads and by processes."""
+    """One shard of at least five parts, by threads and by processes."""
     print("| one shard | parts | by | measure | to the first | write | to the first | a measure work | besides it |")
     print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:
-        one = joined(folder, 5 * part_bytes, Path(scratch))
+        one = joined(folder, 6 * part_bytes, Path(scratch))
         size = sum(f.stat().st_size for f in one.iterdir())
         first: dict[str, dict[str, Any]] = {}
         for cluster in ("", "local"):
@@ -199,7 +200,7 @@ def parts_of_one_shard(folder: Path, part_bytes: int, workers: list[str], kept: 
                 seconds = (f"{r['stages'][s]:.2f} s | {base[s] / r['stages'][s]:.2f}" for s in ("measure", "write"))
                 works, inside = r["works"].get("measure", (0, 0.0))
                 outside = int(n) * r["stages"]["measure"] - inside
-                each = f"{inside / works:.2f} s | {outside / inside:.2%}" if works else "|"
+                each = f"{inside / works:.2f} s | {outside / inside:.2%}" if works and n == "1" else "|"
                 print(
                     f"| {size / 1e6:.0f} MB | {r['parts']} | {n} {'processes' if cluster else 'threads'} | "
                     f"{' | '.join(seconds)} | {each} |",
@@ -230,7 +231,7 @@ def main() -> None:
     print("| copies | documents | text | by | measure | its CPU | dedupe | decide | write | worker's peak | client's |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:
-        for copies in map(int, given.copies.split(",")):
+        for copies in map(int, given.copies.split(",") if given.copies else ()):
             folder = copied(given.folder, copies, Path(scratch) / str(copies))
             for n in given.workers.split(","):
                 for cluster in ("", "local"):
