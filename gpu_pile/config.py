@@ -165,13 +165,13 @@ class Cluster(Section):
         None,
         ge=1,
         le=1024,
-        description="processes of local and cuda; null: one a core (no more than shards), one a GPU",
+        description="processes of local and cuda; null: one a core (no more than parts), one a GPU",
     )
     threads: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="threads with which a worker does its shard; null: cores / workers; elsewhere 1",
+        description="threads with which a worker does its part; null: cores / workers; elsewhere 1",
     )
     memory_bytes: Bytes | None = Field(
         None, description="of a worker of local: one that takes more is ended and begun anew; null: memory / workers"
