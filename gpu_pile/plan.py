@@ -121,6 +121,8 @@ def describe(config: Config) -> str:
             f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; besides "
         )
         workers_said = f"{config.n_workers} worker(s)"
+    in_parts = sum(s.n_bytes for s, p in zip(shards, context.parts(shards), strict=True) if len(p) > 1)
+    twice = measured * in_parts / max(1, file_bytes)
     lines = [
         "# configuration",
         yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
@@ -135,7 +137,8 @@ def describe(config: Config) -> str:
         f"{memory}1 byte a document, 72 bytes a document with a candidate, 32 bytes a verified pair, "
         f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
-        f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
+        f"scratch while measuring: parts of shards about {human_bytes(twice)}; "
+        f"while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
         "(of documents in candidate pairs only)",
         f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core"
         + (f"; no less than {_duration(rate * largest / threads)} for the largest part" if where else "")

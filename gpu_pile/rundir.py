@@ -20,6 +20,7 @@ scratch/                     spilled intermediates and finished parts of shards,
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,11 @@ class RunDir:
     def lease(self) -> Path:
         return self.state_path("lease")
 
-    def clear_scratch(self) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+    def clear_scratch(self, stage: str | None = None) -> None:
+        """Remove all of it, or what a stage's parts of shards left there."""
+        shutil.rmtree(self.scratch if stage is None else self.scratch / stage, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds something else, or is not there
+            self.scratch.rmdir()
 
     def claim(self, shard_names: list[str]) -> None:
         """Make the folder, or check that it belongs to this run.

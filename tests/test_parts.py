@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from gpu_pile import pipeline
+from gpu_pile import pipeline, shards
 from gpu_pile.errors import DataError
 from gpu_pile.shards import SEEK_SPACING, Limits, Shard, ShardReader, cut, file_identity, identity_of
 from gpu_pile.stages import measure, tables, write
@@ -182,12 +182,12 @@ def documents(rng: random.Random, n: int) -> list[bytes]:
     return lines
 
 
-def same_results(tmp_path: Path, shards, part_bytes: int, several: bool = True, last: str = "write", **more):
+def same_results(tmp_path: Path, inputs, part_bytes: int, several: bool = True, last: str = "write", **more):
     """Run with parts and without, compare every file and what is recorded; returns the run with parts."""
     given = more.pop("input", {})
     ways = {}
     for name, size in (("whole", WHOLE), ("parts", part_bytes)):
-        ways[name] = run(settings(shards, tmp_path / name, input={**given, "part_bytes": size}, **more), last)
+        ways[name] = run(settings(inputs, tmp_path / name, input={**given, "part_bytes": size}, **more), last)
     whole, parts = (results(tmp_path / name) for name in ways)
     assert whole.keys() == parts.keys()
     for name in whole:
@@ -216,6 +216,24 @@ def same_results(tmp_path: Path, shards, part_bytes: int, several: bool = True, 
     assert bool(cuts) == several
     assert not (tmp_path / "parts" / "scratch").exists()
     return ways["parts"]
+
+
+def test_seek_points_of_parts(tmp_path, monkeypatch):
+    for module in (measure, shards):
+        monkeypatch.setattr(module, "SEEK_SPACING", 300)
+    rng = random.Random(9)
+    data = b"\n".join(documents(rng, 200))
+    path = tmp_path / "x.jsonl.zst"
+    path.write_bytes(frames(data, range(0, len(data), 700), rng))
+    context = run(settings([path], tmp_path / "run", input={"part_bytes": 1000}), "measure")
+    state = context.run.state("measure", "x")
+    assert len(state["parts"]) > 3
+    assert len(state["seek_points"]) > 2 * len(state["parts"])
+    for point in state["seek_points"]:
+        blocks = ShardReader(path, start=tuple(point), block_bytes=100)
+        got = [(b.start, bytes(b.data[: b.n_bytes])) for b in blocks]
+        assert got[0][0] == point[1]
+        assert b"".join(x for _, x in got) == data[point[1] :]
 
 
 def count_frames(raw: bytes) -> int:

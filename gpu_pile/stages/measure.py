@@ -629,10 +629,7 @@ def measure(context: Context) -> None:
             [Work(_merge_job, (s, p, definition), s.n_bytes, s.name, _made(context, s)) for s, p in several],
         )
         entry["text_bytes"] = sum(context.run.state("measure", s.name)["text_bytes"] for s in todo)
-    if several:
-        shutil.rmtree(context.run.scratch / "measure", ignore_errors=True)
-        with contextlib.suppress(OSError):  # holds something else, or was never there
-            context.run.scratch.rmdir()
+    context.run.clear_scratch("measure")
     write_bad_lines(context)
     check_documents(context)
 

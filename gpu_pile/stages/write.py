@@ -10,7 +10,6 @@ decisions to removed/<shard>.parquet.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -83,10 +82,7 @@ def write(context: Context) -> None:
         context.do("write", first)
         context.do("write", then)
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in todo)
-    if then:
-        shutil.rmtree(run.scratch / "write", ignore_errors=True)
-        with contextlib.suppress(OSError):  # holds something else, or was never there
-            run.scratch.rmdir()
+    run.clear_scratch("write")
 
 
 def _part_file(context: Context, part: MeasuredPart, key: str, what: str) -> Path:
