@@ -1,19 +1,23 @@
 """How a run grows: with workers, with documents, and with band keys far beyond what a corpus at hand has.
 
-    python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--out FOLDER]
+    python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--part 100] [--out FOLDER]
 
 FOLDER's shards are repeated; a copy's letters are shifted in the alphabet, each copy's by another number: so its words
 are new, and its near duplicates are near duplicates still. --keys: millions of generated documents whose band keys are
-partitioned, sorted and paired, by themselves. Each run is a process of its own. Prints Markdown, writes scale.json.
+partitioned, sorted and paired, by themselves. --part: the shards as one of many frames, in parts of so many MB; what
+works cost besides themselves (calls, answers, waiting) is told apart. Each run is a process of its own. Prints
+Markdown, writes scale.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import resource
+import shutil
 import string
 import subprocess
 import sys
@@ -40,14 +44,14 @@ WARM_ROWS = 10_000
 PARTS = ("read measured", "spread", "sort", "distinct", "involved", "compare", "clusters")
 
 
-def copied(folder: Path, copies: int, target: Path) -> Path:
-    """The shards of a folder this many times, each time with other words."""
+def copied(folder: Path, copies: int, target: Path, first: int = 0) -> Path:
+    """The shards of a folder this many times, each time with other words; first: the number of the first copy."""
     target.mkdir(parents=True, exist_ok=True)
     lower, upper = string.ascii_lowercase, string.ascii_uppercase
     for path in sorted(folder.glob("*.jsonl.zst")):
         raw = zstandard.ZstdDecompressor().stream_reader(path.read_bytes(), read_across_frames=True).read()
         documents = [json.loads(line) for line in raw.split(b"\n") if line.strip()]
-        for copy in range(copies):
+        for copy in range(first, first + copies):
             shift = str.maketrans(lower + upper, lower[copy:] + lower[:copy] + upper[copy:] + upper[:copy])
             lines = (json.dumps({**d, "text": d["text"].translate(shift)}).encode() + b"\n" for d in documents)
             name = path.name.removesuffix(".jsonl.zst")
@@ -55,16 +59,33 @@ def copied(folder: Path, copies: int, target: Path) -> Path:
     return target
 
 
+def joined(folder: Path, size: int, target: Path) -> Path:
+    """The shards of a folder as one shard of at least so many bytes, in frames of 4 MiB of text."""
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / "one.jsonl.zst"
+    with path.open("wb") as f:
+        for copy in itertools.count():
+            shifted = copied(folder, 1, target / "copy", first=copy)
+            for shard in sorted(shifted.iterdir()):
+                raw = zstandard.ZstdDecompressor().stream_reader(shard.read_bytes(), read_across_frames=True).read()
+                for at in range(0, len(raw), 4 << 20):
+                    f.write(zstandard.compress(raw[at : at + (4 << 20)], 3))
+            shutil.rmtree(shifted)
+            if f.tell() >= size:
+                break
+    return target
+
+
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def one_run(folder: str, cluster: str, workers: int) -> dict[str, Any]:
+def one_run(folder: str, cluster: str, workers: int, part_bytes: int = 128 << 20) -> dict[str, Any]:
     """In this process: stages' seconds, peak memory of each worker and of this process, bytes of intermediates."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = config.parse(
             {
-                "input": {"shards": [folder]},
+                "input": {"shards": [folder], "part_bytes": part_bytes},
                 "output": f"{scratch}/run",
                 "workers": workers,
                 "cluster": {"where": cluster or None, "workers": workers, "threads": 1, "dashboard": False},
@@ -105,6 +126,8 @@ def one_run(folder: str, cluster: str, workers: int) -> dict[str, Any]:
             "documents": documents,
             "text_bytes": sum(s["text_bytes"] for s in states),
             "shards": len(states),
+            "parts": context.n_parts,
+            "works": {k: [v["works"], v["work_seconds"]] for k, v in context.stopwatch.stages.items() if "works" in v},
             "stages": {k: v["seconds"] for k, v in context.stopwatch.stages.items()},
             "cpu": {k: v["cpu_seconds"] for k, v in context.stopwatch.stages.items()},
             "peak_worker_bytes": max(peaks, default=0),
@@ -213,22 +236,50 @@ def apart(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.split(b"\n")[-2])
 
 
+def parts_of_one_shard(folder: Path, part_bytes: int, workers: list[str], kept: list[dict[str, Any]]) -> None:
+    """One shard of at least five parts, by threads and by processes."""
+    print("| one shard | parts | by | measure | to the first | write | to the first | a measure work | besides it |")
+    print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as scratch:
+        one = joined(folder, 6 * part_bytes, Path(scratch))
+        size = sum(f.stat().st_size for f in one.iterdir())
+        first: dict[str, dict[str, Any]] = {}
+        for cluster in ("", "local"):
+            for n in workers:
+                r = {"load": os.getloadavg()[0], **apart("run", str(one), cluster, n, str(part_bytes))}
+                kept.append({"file_bytes": size, "part_bytes": part_bytes, **r})
+                base = first.setdefault(cluster, r)["stages"]
+                seconds = (f"{r['stages'][s]:.2f} s | {base[s] / r['stages'][s]:.2f}" for s in ("measure", "write"))
+                works, inside = r["works"].get("measure", (0, 0.0))
+                outside = int(n) * r["stages"]["measure"] - inside
+                each = f"{inside / works:.2f} s | {outside / inside:.2%}" if works and n == "1" else "|"
+                print(
+                    f"| {size / 1e6:.0f} MB | {r['parts']} | {n} {'processes' if cluster else 'threads'} | "
+                    f"{' | '.join(seconds)} | {each} |",
+                    flush=True,
+                )
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--copies", default="1,2,4")
     parser.add_argument("--keys", default="1,2,4")
+    parser.add_argument("--part", type=float, default=100, help="MB; 0: leave it out")
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         what, *rest = given.one
-        result = keys(float(rest[0])) if what == "keys" else one_run(rest[0], rest[1], int(rest[2]))
+        result = keys(float(rest[0])) if what == "keys" else one_run(rest[0], rest[1], *map(int, rest[2:]))
         print(json.dumps(result))
         return
     machine = {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
-    kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": []}
+    kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": [], "parts": []}
+    if given.part:
+        parts_of_one_shard(given.folder, int(given.part * 1e6), given.workers.split(","), kept["parts"])
     print("| copies | documents | text | by | measure | its CPU | dedupe | decide | write | worker's peak | client's |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,9 +9,12 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gpu_pile.errors import DataError, GpuPileError
 
@@ -85,6 +88,20 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+_HEADERS = threading.Lock()
+
+
+def load_array(path: Path, *, mapped: bool = False) -> np.ndarray[Any, Any]:
+    """An array that np.save wrote; mapped: read as it is used, and not to be changed.
+
+    One thread at a time: NumPy parses the header with `ast`, which in CPython 3.11 fails now and then where two threads
+    parse at once (python/cpython#106905).
+    """
+    with _HEADERS:
+        found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return found
 
 
 @contextlib.contextmanager

@@ -106,12 +106,13 @@ def describe(config: Config) -> str:
     buffers += int(min(ROW_GROUP, documents) * (4 * fuzzy.size + 24 * bands))
     tables = int(documents * 9 / 32)  # two sets of rows
     rate = text_bytes / file_bytes / 1e6 / MB_PER_CPU_SECOND if file_bytes else 0.0  # CPU seconds a byte of a file
-    largest = max((s.n_bytes for s in shards), default=0)
+    parts = [p for of_shard in context.parts(shards) for p in of_shard]
+    largest = max((p.n_bytes for p in parts), default=0)
     if where:
-        processes, threads = distributed.size(config, len(shards))
+        processes, threads = distributed.size(config, len(parts))
         workers = processes or 1
         blocks = rows + threads * context.batch_bytes * BLOCK_COPIES
-        # a shard has one worker: the largest one is the least that a stage takes
+        # a part has one worker: the largest one is the least that a stage takes
         seconds = rate * max(file_bytes / (workers * threads), largest / threads)
         memory = (
             f"memory     about {human_bytes(RESIDENT + blocks + buffers)} a worker: "
@@ -131,6 +132,8 @@ def describe(config: Config) -> str:
             f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; besides "
         )
         workers_said = f"{config.n_workers} worker(s)"
+    in_parts = sum(s.n_bytes for s, p in zip(shards, context.parts(shards), strict=True) if len(p) > 1)
+    twice = measured * in_parts / max(1, file_bytes)
     lines = [
         "# configuration",
         yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
@@ -138,15 +141,18 @@ def describe(config: Config) -> str:
         "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
         f"backend    {distributed.backend_of(config) or context.place.backend}, {workers_said}",
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
+        f"parts      {len(parts)} that are worked on side by side, the largest {human_bytes(largest)}; a shard has "
+        "several where it has several zstd frames (input.part_bytes)",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
         f"{memory}90 bytes a document that has a duplicate, 64 bytes a pair of the largest cluster, "
         f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
-        f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
+        f"scratch while measuring: parts of shards about {human_bytes(twice)}; "
+        f"while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
         "(of documents in candidate pairs only)",
         f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core"
-        + (f"; no less than {_duration(rate * largest / threads)} for the largest shard" if where else "")
+        + (f"; no less than {_duration(rate * largest / threads)} for the largest part" if where else "")
         + (", with one worker" if where and not processes else ""),
     ]
     if fuzzy.enabled:

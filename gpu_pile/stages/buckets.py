@@ -255,7 +255,7 @@ class SpreadKeys(_Spread):
         self.bands, self.band_rows = bands, band_rows
 
     def open(self) -> Iterator[tuple[int, pa.Table]]:
-        self.copies = np.load(copies_path(self.context), mmap_mode="r", allow_pickle=False)
+        self.copies = files.load_array(copies_path(self.context), mapped=True)
         return super().open()
 
     def records(self, first: int, table: pa.Table) -> Array:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from gpu_pile import files
 from gpu_pile.columns import TextColumn
@@ -37,11 +36,11 @@ from gpu_pile.errors import DataError
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
-from gpu_pile.shards import Block, Shard
+from gpu_pile.shards import Block
 from gpu_pile.stages.buckets import candidates, candidates_path, equal_documents, save, sketch_array
 from gpu_pile.stages.clusters import Clusters
 from gpu_pile.stages.context import Context, Work
-from gpu_pile.stages.tables import Rows, parse_spans, row_groups, scan
+from gpu_pile.stages.tables import MeasuredPart, Rows, measured_parts, parse_spans, scan, table_rows
 
 VERSION = 3
 
@@ -53,8 +52,8 @@ PAIRS_A_STEP = 1 << 14
 """Candidate pairs that a worker compares, and how many at a time."""
 
 PAGE = 1 << 17
-"""Values (of 8 bytes) to whose multiples a shard's part of the file of shingles is aligned: no two machines write to
-one page of it, which network file systems do not forgive."""
+"""Values (of 8 bytes) to whose multiples what a part of a shard writes of the file of shingles is aligned: no two
+machines write to one page of it, which network file systems do not forgive."""
 
 Array = np.ndarray[Any, Any]
 
@@ -165,47 +164,43 @@ class _Dedupe:
         """
         self.digests = np.zeros((len(members), 16), np.uint8)
         store = self.scratch / f"shingles-{secrets.token_hex(4)}"  # no late worker of another run knows the name
-        works, n_values = [], 0
-        for i, shard in enumerate(self.context.shards):
-            first, end = int(self.rows.first[i]), int(self.rows.first[i + 1])
-            nodes = involved.rows(first, end) - first
-            equal = members[slice(*np.searchsorted(members, [first, end]))] - first
-            rows = np.union1d(nodes, equal)
-            if not len(rows):
-                continue
-            ask = np.empty(len(rows), WANTED)
-            ask["row"], ask["place"] = rows, -1
-            at = np.searchsorted(rows, nodes)
-            ask["place"][at], n_values = _places(self.shingles(shard, nodes), n_values)
-            ask["digest"] = np.isin(rows, equal)
-            save(_wanted(self.scratch, shard), ask)
-            found = _found(self.scratch, shard)
-            works.append(Work(_ReadAgain, (shard, store.name), shard.n_bytes, shard.name, (found,), shard.n_bytes))
+        works, asked, n_values = [], [], 0
+        for shard, before in zip(self.context.shards, self.rows.first.tolist(), strict=False):
+            for part in measured_parts(self.context, shard):
+                first, end = before + part.first, before + part.end
+                nodes = involved.rows(first, end) - first
+                mine = slice(*np.searchsorted(members, [first, end]))
+                rows = np.union1d(nodes, members[mine] - first)
+                if not len(rows):
+                    continue
+                ask = np.empty(len(rows), WANTED)
+                ask["row"], ask["place"] = rows, -1
+                at = np.searchsorted(rows, nodes)
+                ask["place"][at], n_values = _places(self.shingles(part, nodes), n_values)
+                ask["digest"] = np.isin(rows, members[mine] - first)
+                save(_wanted(self.scratch, part), ask)
+                answer, n_bytes = _found(self.scratch, part), part.part.n_bytes
+                works.append(Work(_ReadAgain, (part, store.name), n_bytes, part.what, (answer,), n_bytes))
+                asked.append((part, mine))
         store.parent.mkdir(parents=True, exist_ok=True)
         with store.open("wb") as f:
             f.truncate(8 * n_values)
         self.context.do("dedupe", works)
         with (self.scratch / "spans").open("wb") as f:
-            for work in works:
-                shard = work.args[0]
-                i = self.rows.names.index(shard.name)
-                ask = np.load(_wanted(self.scratch, shard), allow_pickle=False)
-                answer = np.load(_found(self.scratch, shard), allow_pickle=False)
-                lo, hi = np.searchsorted(members, self.rows.first[i : i + 2])
-                self.digests[lo:hi] = answer["digest"][ask["digest"]]
+            for part, mine in asked:
+                ask = files.load_array(_wanted(self.scratch, part))
+                found = files.load_array(_found(self.scratch, part))
+                self.digests[mine] = found["digest"][ask["digest"]]
                 placed = ask["place"] >= 0
                 places = ask["place"][placed]
-                np.stack([places, places + answer["size"][placed]], axis=1).tofile(f)
+                np.stack([places, places + found["size"][placed]], axis=1).tofile(f)
         self.keep_nodes(involved, store.name)
 
-    def shingles(self, shard: Shard, rows: Array) -> Array:
-        """int64: the shingles of these rows of a shard, counted with repetitions."""
-        out, start = np.empty(len(rows), np.int64), 0
-        for table in row_groups(self.context, shard, ["shingles"]):
-            lo, hi = np.searchsorted(rows, [start, start + len(table)])
-            out[lo:hi] = table.column("shingles").to_numpy()[rows[lo:hi] - start]
-            start += len(table)
-        return out
+    def shingles(self, part: MeasuredPart, rows: Array) -> Array:
+        """int64: the shingles of these rows of a part, counted with repetitions."""
+        table = table_rows(self.context.run.measured(part.shard.name), part.first, part.end, ["shingles"])
+        counts: Array = table.column("shingles").to_numpy()[rows]
+        return counts
 
     def gather_sketches(self, involved: RowSet) -> None:
         """The sketches of the candidates, in one file."""
@@ -244,18 +239,18 @@ class _Dedupe:
 
 
 WANTED = np.dtype([("row", "<i8"), ("place", "<i8"), ("digest", "?")])
-"""A document to read again: its row in the shard's table; where its shingles go, -1 for nowhere; whether its digest is
+"""A document to read again: its row among the part's; where its shingles go, -1 for nowhere; whether its digest is
 wanted."""
 
 FOUND = np.dtype([("size", "<i8"), ("digest", "u1", 16)])
 
 
-def _wanted(scratch: Path, shard: Shard) -> Path:
-    return scratch / "wanted" / f"{shard.name}.npy"
+def _wanted(scratch: Path, part: MeasuredPart) -> Path:
+    return scratch / "wanted" / part.shard.name / f"{part.part.index:06d}.npy"
 
 
-def _found(scratch: Path, shard: Shard) -> Path:
-    return scratch / "found" / f"{shard.name}.npy"
+def _found(scratch: Path, part: MeasuredPart) -> Path:
+    return scratch / "found" / part.shard.name / f"{part.part.index:06d}.npy"
 
 
 def _verified(scratch: Path, number: int, start: int) -> Path:
@@ -263,7 +258,7 @@ def _verified(scratch: Path, number: int, start: int) -> Path:
 
 
 def _places(room: Array, first: int) -> tuple[Array, int]:
-    """(int64[n] where each set of up to room[i] values of a shard goes, where the next shard's go): both from `first`
+    """(int64[n] where each set of up to room[i] values of a part goes, where the next part's go): both from `first`
     on, the latter at a multiple of PAGE."""
     ends = first + np.cumsum(room)
     return ends - room, -(-int(ends[-1] if len(ends) else first) // PAGE) * PAGE
@@ -276,23 +271,24 @@ def _some(pairs: Array) -> Iterator[Array]:
 
 
 class _ReadAgain:
-    """The job of one shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
+    """The job of one part of a shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
 
-    def __init__(self, context: Context, shard: Shard, store: str) -> None:
-        self.context, self.shard, self.store = context, shard, store
+    def __init__(self, context: Context, part: MeasuredPart, store: str) -> None:
+        self.context, self.part, self.shard, self.store = context, part, part.shard, store
         self.config = context.config.dedupe
-        self.cost = shard.n_bytes
+        self.cost = part.part.n_bytes
 
     def open(self) -> Iterator[Block]:
         context = self.context
-        self.wanted = np.load(_wanted(context.run.scratch, self.shard), allow_pickle=False)
+        self.wanted = files.load_array(_wanted(context.run.scratch, self.part))
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (context.run.scratch / self.store).open("rb+", buffering=0)
-        table = pq.read_table(context.run.measured(self.shard.name), columns=["start", "length", "shingles"])
+        measured, columns = context.run.measured(self.shard.name), ["start", "length", "shingles"]
+        table = table_rows(measured, self.part.first, self.part.end, columns)
         self.start, self.length, self.room = (
             table.column(n).to_numpy()[self.wanted["row"]] for n in table.column_names
         )
-        for block in context.blocks("dedupe", context.reader(self.shard)):
+        for block in context.blocks("dedupe", context.reader(self.shard, part=self.part.part)):
             yield block
             if len(self.start) and block.start + block.n_bytes > self.start[-1]:
                 return  # nothing more is wanted from this shard
@@ -360,7 +356,7 @@ class _ReadAgain:
     def close(self) -> None:
         os.fsync(self.file.fileno())
         self.file.close()
-        save(_found(self.context.run.scratch, self.shard), self.found)
+        save(_found(self.context.run.scratch, self.part), self.found)
 
     def abandon(self) -> None:
         if hasattr(self, "file"):
@@ -379,7 +375,7 @@ class _Compare:
 
     def open(self) -> Iterator[tuple[Array, Array]]:
         scratch = self.context.run.scratch
-        arrays = (np.load(scratch / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in ("nodes", "before"))
+        arrays = (files.load_array(scratch / f"{n}.npy", mapped=True) for n in ("nodes", "before"))
         self.nodes = RowSet(*arrays)
         if self.fuzzy.verify == "exact":
             self.values = _mapped(scratch / self.store, np.uint64)
