@@ -176,9 +176,12 @@ def test_barriers_and_shared_memory():
 
 BUGS = {
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
+    ("boilerplate", "boilerplate_segments"): ("i += 3;", "i += 1;"),
     ("c4_lines", "count_breaks"): ("n += is_lead(data[i])", "n += data[i] < 0x80"),
     ("c4_lines", "find_breaks"): ("i + 1 < end && data[i + 1] == '\\n'", "i + 1 < hi && data[i + 1] == '\\n'"),
     ("c4_lines", "c4_lines"): ("if (close > open) skip = close;", ""),
+    ("code_comments", "code_comments_segments"): ("next_quotes || more", "next_quotes"),
+    ("code_comments", "code_comments_join"): ("+ (state >> 4)", ""),
     ("components", "components_link"): ("high = x < y ? y : x, low = x < y ? x : y;", "high = x, low = y;"),
     ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
     ("doc_hash", "doc_hash_segments"): ("(u64)i / 8 + 1", "(u64)(i - segment.lo) / 8 + 1"),
