@@ -7,23 +7,6 @@
 // few hundred bytes.
 #include "common.cuh"
 
-// Whether data[i .. end) begins with text[k .. stop), in either case; U+212A is a k.
-__device__ __forceinline__ bool begins_with(const u8* data, i64 i, i64 end, const u8* text, i64 k, i64 stop)
-{
-    for (; k < stop; ++k) {
-        if (i >= end) return false;
-        u32 b = data[i];
-        if (b >= 'A' && b <= 'Z') b |= 0x20;
-        if (text[k] == 'k' && starts_with(data, i, end, "\xE2\x84\xAA")) {
-            i += 3;
-            continue;
-        }
-        if (b != text[k]) return false;
-        ++i;
-    }
-    return true;
-}
-
 // found[p], 0 before: 1 if paragraph p, data[bounds[2 * p] .. bounds[2 * p + 1]), has text 0; 2 if it has another one.
 // Text j is texts[text_bounds[j] .. text_bounds[j + 1]).
 WARP_KERNEL boilerplate_segments(

@@ -21,7 +21,7 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant, cut, line_feeds, sums_before
+from gpu_pile.device import Segments, constant, paragraphs, sums_before
 from gpu_pile.kernel import launch_warps
 from gpu_pile.native import byte_at
 from gpu_pile.op import Op
@@ -81,9 +81,8 @@ boilerplate = Op(
 def _reference(text: TextColumn) -> Array:
     rows = []
     for d in text.documents():
-        paragraphs = [unicode.lower(p) for p in d.decode().split("\n\n")]
-        policy = sum(any(s in p for s in POLICY) for p in paragraphs)
-        rows.append([len(paragraphs), policy, sum(LOREM in p for p in paragraphs)])
+        pieces = [unicode.lower(p) for p in d.decode().split("\n\n")]
+        rows.append([len(pieces), sum(any(s in p for s in POLICY) for p in pieces), sum(LOREM in p for p in pieces)])
     return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
 
 
@@ -152,7 +151,7 @@ _K = int(_CLASSES[ord("k")])
 def _count(data, offsets, classes, table, out):
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
-        paragraphs, policies, lorems = 1, 0, 0
+        pieces, policies, lorems = 1, 0, 0
         policy = lorem = pending = False  # pending: the last line feed is not part of a separator
         state = np.int64(0)
         while i < end:
@@ -163,7 +162,7 @@ def _count(data, offsets, classes, table, out):
                 continue
             if state == _AFTER_FEED:
                 if pending and data[i - 2] == 0x0A:
-                    paragraphs += 1
+                    pieces += 1
                     policies += policy
                     lorems += lorem
                     policy = lorem = pending = False
@@ -178,7 +177,7 @@ def _count(data, offsets, classes, table, out):
                 state = np.int64(table[before + _K])
                 i += 2
         row = out[d]
-        row[0], row[1], row[2] = paragraphs, policies + policy, lorems + lorem
+        row[0], row[1], row[2] = pieces, policies + policy, lorems + lorem
 
 
 @boilerplate.cpu
@@ -194,19 +193,7 @@ _BOUNDS = np.cumsum([0, len(LOREM), *map(len, POLICY)], dtype=np.int64)
 
 @boilerplate.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
-    starts, stops = text.offsets[:-1], text.offsets[1:]
-    feeds = line_feeds(xp, text.data)
-    n = len(feeds)
-    owners = xp.searchsorted(stops, feeds, side="right").astype(np.int64)
-    begins = xp.ones(n, bool)  # of runs of line feeds, each in one document
-    begins[1:] = (feeds[1:] != feeds[:-1] + 1) | (owners[1:] != owners[:-1])
-    first_feeds = xp.flatnonzero(begins)
-    lengths = xp.diff(xp.concatenate((first_feeds, xp.full(1, n, np.int64))))
-    run = sums_before(xp, begins.astype(np.int64))[1:] - 1
-    place = xp.arange(n, dtype=np.int64) - first_feeds[run]
-    pairs = (place % 2 == 0) & (place + 1 < lengths[run])
-    bounds, first, _ = cut(xp, starts, stops, owners[pairs], feeds[pairs], feeds[pairs] + 2)
-
+    bounds, first, _ = paragraphs(xp, text)
     found = xp.zeros(len(bounds), np.uint32)
     segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
     launch_warps(

@@ -1,8 +1,8 @@
-"""The rules of DCLM's RefinedWeb pipeline (Li et al. 2024) that can be measured with words split at white space.
+"""The rules of DCLM's RefinedWeb pipeline (Li et al. 2024), on the text as it is.
 
 DCLM splits words at white space for word length, symbols and letters, and by Unicode's word boundaries, without
-punctuation, for the length of the document and for n-grams. Left out is what needs these boundaries: n-grams and the
-length, for which Gopher's bounds stand in the thresholds, and the rules that change lines.
+punctuation, for the length of the document and for n-grams. URLs are removed there before all this, with a list of all
+top-level domains, and more than two line feeds in a row become two.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
 from gpu_pile.ops.line_counts import line_counts
 from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
+from gpu_pile.ops.quality_counts import COLUMNS as QUALITY_COLUMNS
+from gpu_pile.ops.quality_counts import quality_counts
+from gpu_pile.ops.stripped_repetition import COLUMNS as STRIPPED_COLUMNS
+from gpu_pile.ops.stripped_repetition import stripped_repetition
+from gpu_pile.ops.unicode_words import COLUMNS as WORD_COLUMNS
+from gpu_pile.ops.unicode_words import LONG, TOP, unicode_words
 from gpu_pile.ops.variant_counts import COLUMNS as VARIANT_COLUMNS
 from gpu_pile.ops.variant_counts import variant_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
@@ -23,31 +29,77 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     lines = counts(line_counts, LINE_COLUMNS)
     filled = lines["nonblank_lines"]
     again = counts(line_repetition, LINE_REPETITION_COLUMNS)
+    q = counts(quality_counts, QUALITY_COLUMNS)
+    pieces = counts(stripped_repetition, STRIPPED_COLUMNS)
+    grams = counts(unicode_words, WORD_COLUMNS)
     return {
+        "dclm_word_count": grams["words"],
+        "dclm_symbol_per_word": ratio(q["hashes"] + q["ellipses"] + pieces["spaced_ellipses"], q["words"]),
         "dclm_stop_word_count": counts(variant_counts, VARIANT_COLUMNS)["stop_words_lower"],
         "dclm_bullet_line_fraction": ratio(lines["dclm_bullet_lines"], filled),
         "dclm_ellipsis_line_fraction": ratio(lines["dclm_ellipsis_lines"], filled),
         "repeated_line_fraction": ratio(again["repeated_lines"], again["filled_lines"]),
+        **{
+            name: value
+            for piece in ("line", "paragraph")
+            for name, value in (
+                (f"dclm_repeated_{piece}_fraction", ratio(pieces[f"repeated_{piece}s"], pieces[f"{piece}s"])),
+                (
+                    f"dclm_repeated_{piece}_char_fraction",
+                    ratio(pieces[f"repeated_{piece}_chars"], pieces[f"{piece}_chars"]),
+                ),
+            )
+        },
+        **{f"dclm_top_{n}gram_char_fraction": ratio(grams[f"top_{n}_chars"], grams["chars"]) for n in TOP},
+        **{f"dclm_dup_{n}gram_char_fraction": ratio(grams[f"covered_{n}_chars"], grams["chars"]) for n in LONG},
     }
+
+
+def _fraction(name: str, definition: str) -> Signal:
+    return Signal(name, "fraction", "float64", definition)
 
 
 FAMILY = Family(
     "dclm",
-    1,
-    "Li et al. 2024 (DCLM), dclm_baseline_refinedweb.yaml",
+    2,
+    "Li et al. 2024 (DCLM), dclm_baseline_refinedweb.yaml; words as uniseg 0.10.1 finds them",
     (
+        Signal("dclm_word_count", "words", "int64", "pieces between word boundaries that begin with a letter or digit"),
+        Signal("dclm_symbol_per_word", "per word", "float64", "#, ..., . . . and … without overlaps / words"),
         Signal(
             "dclm_stop_word_count", "words", "int64", "words that are one of Gopher's eight in any case, all of them"
         ),
-        Signal("dclm_bullet_line_fraction", "fraction", "float64", "lines that begin with ● • * or - / nonblank lines"),
-        Signal(
-            "dclm_ellipsis_line_fraction", "fraction", "float64", "lines that end with ..., . . . or … / nonblank lines"
-        ),
-        Signal(
+        _fraction("dclm_bullet_line_fraction", "lines that begin with ● • * or - / nonblank lines"),
+        _fraction("dclm_ellipsis_line_fraction", "lines that end with ..., . . . or … / nonblank lines"),
+        _fraction(
             "repeated_line_fraction",
-            "fraction",
-            "float64",
             "lines that occur more than once, the first time included / lines that are not empty",
+        ),
+        *(
+            signal
+            for piece, pieces in (("line", "stripped nonblank lines"), ("paragraph", 'such pieces between "\\n\\n"'))
+            for signal in (
+                _fraction(
+                    f"dclm_repeated_{piece}_fraction",
+                    f"{pieces} that occur more than once, the first time included / all of them",
+                ),
+                _fraction(f"dclm_repeated_{piece}_char_fraction", "characters of these / characters of all of them"),
+            )
+        ),
+        *(
+            _fraction(
+                f"dclm_top_{n}gram_char_fraction",
+                f"the most frequent {n} words of dclm_word_count in a row, the longest such, if they occur twice: "
+                "characters times occurrences / characters of these words",
+            )
+            for n in TOP
+        ),
+        *(
+            _fraction(
+                f"dclm_dup_{n}gram_char_fraction",
+                f"characters of words of dclm_word_count in {n} in a row that occur more than once / characters of all",
+            )
+            for n in LONG
         ),
     ),
     _compute,
