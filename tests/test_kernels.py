@@ -191,6 +191,8 @@ BUGS = {
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
     ("line_counts", "line_counts_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
     ("line_counts", "line_counts_judge"): ("byte(3) == '-'", "byte(2) == '-'"),
+    ("line_removal", "read_lines"): ("(before & SPACE)", "true"),
+    ("line_removal", "settle_documents"): ("tail -= 31 - highest(found);", ""),
     ("line_repetition", "strip_documents"): ("atomicMin(&spans[2 * d], base + lowest(found))", "spans[2 * d] = base"),
     ("line_repetition", "mark_inked"): ("(FULL, i < hi && is_lead(data[i])", "(FULL, i < hi && data[i] < 0x80"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),

@@ -1,8 +1,8 @@
 """The rules of DCLM's RefinedWeb pipeline (Li et al. 2024), on the text as it is.
 
-DCLM splits words at white space for word length, symbols and letters, and by Unicode's word boundaries, without
-punctuation, for the length of the document and for n-grams. URLs are removed there before all this, with a list of all
-top-level domains, and more than two line feeds in a row become two.
+DCLM splits words at white space for word length, symbols and letters, as fastText does for the length of the document,
+and by Unicode's word boundaries for n-grams, both without what begins with punctuation. URLs are removed there before
+all this, with a list of all top-level domains, and more than two line feeds in a row become two.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
 from gpu_pile.ops.line_counts import line_counts
+from gpu_pile.ops.line_removal import COLUMNS as REMOVAL_COLUMNS
+from gpu_pile.ops.line_removal import line_removal
 from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
 from gpu_pile.ops.quality_counts import COLUMNS as QUALITY_COLUMNS
@@ -32,8 +34,10 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     q = counts(quality_counts, QUALITY_COLUMNS)
     pieces = counts(stripped_repetition, STRIPPED_COLUMNS)
     grams = counts(unicode_words, WORD_COLUMNS)
+    removal = counts(line_removal, REMOVAL_COLUMNS)
     return {
-        "dclm_word_count": grams["words"],
+        "dclm_word_count": removal["words"],
+        "dclm_unicode_word_count": grams["words"],
         "dclm_symbol_per_word": ratio(q["hashes"] + q["ellipses"] + pieces["spaced_ellipses"], q["words"]),
         "dclm_stop_word_count": counts(variant_counts, VARIANT_COLUMNS)["stop_words_lower"],
         "dclm_bullet_line_fraction": ratio(lines["dclm_bullet_lines"], filled),
@@ -52,6 +56,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         },
         **{f"dclm_top_{n}gram_char_fraction": ratio(grams[f"top_{n}_chars"], grams["chars"]) for n in TOP},
         **{f"dclm_dup_{n}gram_char_fraction": ratio(grams[f"covered_{n}_chars"], grams["chars"]) for n in LONG},
+        "dclm_removed_word_fraction": ratio(removal["words"] - removal["kept_words"], removal["words"]),
     }
 
 
@@ -64,7 +69,13 @@ FAMILY = Family(
     2,
     "Li et al. 2024 (DCLM), dclm_baseline_refinedweb.yaml; words as uniseg 0.10.1 finds them",
     (
-        Signal("dclm_word_count", "words", "int64", "pieces between word boundaries that begin with a letter or digit"),
+        Signal("dclm_word_count", "words", "int64", "fastText's words, those that begin with a letter or digit"),
+        Signal(
+            "dclm_unicode_word_count",
+            "words",
+            "int64",
+            "pieces between word boundaries that begin with a letter or digit",
+        ),
         Signal("dclm_symbol_per_word", "per word", "float64", "#, ..., . . . and … without overlaps / words"),
         Signal(
             "dclm_stop_word_count", "words", "int64", "words that are one of Gopher's eight in any case, all of them"
@@ -89,17 +100,22 @@ FAMILY = Family(
         *(
             _fraction(
                 f"dclm_top_{n}gram_char_fraction",
-                f"the most frequent {n} words of dclm_word_count in a row, the longest such, if they occur twice: "
-                "characters times occurrences / characters of these words",
+                f"the most frequent {n} of these words in a row, the longest such, if they occur twice: "
+                "characters times occurrences / characters of all; words as in dclm_unicode_word_count",
             )
             for n in TOP
         ),
         *(
             _fraction(
                 f"dclm_dup_{n}gram_char_fraction",
-                f"characters of words of dclm_word_count in {n} in a row that occur more than once / characters of all",
+                f"characters of such words that lie in {n} in a row that occur more than once / characters of all",
             )
             for n in LONG
+        ),
+        _fraction(
+            "dclm_removed_word_fraction",
+            "words that are lost when lines of capitals, digits, counters or one word and shop and sign-in texts are "
+            "removed / words, both as in dclm_word_count",
         ),
     ),
     _compute,
