@@ -207,6 +207,8 @@ def _abbreviation_keys() -> Array:
 
 
 _KEYS = _abbreviation_keys()
+_MAY_END = np.isin(np.arange(256), list(b".?!\"']"))
+"""Whether a line that ends in a byte may be kept; it ends in ] if a citation is there."""
 
 _SPACE, _UPPER, _DECIMAL = unicode.SPACE, unicode.UPPER, unicode.DECIMAL
 _0, _1, _63 = np.uint64(0), np.uint64(1), np.uint64(63)
@@ -262,29 +264,24 @@ def _before(line, i):
     return i
 
 
+@njit(inline="always")
+def _breaks(data, i, end):
+    """Bytes of the block at data[i] that a line break may begin with."""
+    at, shift, valid = block(data, i, end)
+    found = bytes_between_64(data, at, 0x0A, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1E)
+    found |= bytes_between_64(data, at, 0xC2, 0xC2) | bytes_between_64(data, at, 0xE2, 0xE2)
+    return found >> shift & valid
+
+
 @njit
-def _find_break(data, i, end):
-    """Where the line that begins at data[i] ends, and where the next one begins."""
-    while i < end:
-        at, shift, valid = block(data, i, end)
-        found = bytes_between_64(data, at, 0x0A, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1E)
-        found |= bytes_between_64(data, at, 0xC2, 0xC2) | bytes_between_64(
-            data, at, 0xE2, 0xE2
-        )  # of U+0085, U+2028 and U+2029
-        found = found >> shift & valid
-        while found:
-            p = i + count_trailing_zeros(found)
-            found &= found - _1
-            b = byte_at(data, p)
-            if b < 0x80:
-                return p, p + (2 if b == 13 and p + 1 < end and data[p + 1] == 10 else 1)
-            if b == 0xC2:
-                if data[p + 1] == 0x85:
-                    return p, p + 2
-            elif data[p + 1] == 0x80 and (data[p + 2] == 0xA8 or data[p + 2] == 0xA9):
-                return p, p + 3
-        i += 64
-    return end, end
+def _break_length(data, i, end):
+    """Bytes of the line break at data[i], of which _breaks says that there may be one; 0 if there is none."""
+    b = byte_at(data, i)
+    if b < 0x80:
+        return 2 if b == 13 and i + 1 < end and data[i + 1] == 10 else 1
+    if b == 0xC2:
+        return 2 if data[i + 1] == 0x85 else 0
+    return 3 if data[i + 1] == 0x80 and (data[i + 2] == 0xA8 or data[i + 2] == 0xA9) else 0
 
 
 @njit
@@ -457,8 +454,12 @@ def _sentences(line, start, end, stage, leaves, keys):
         beyond = bytes_between_64(line, at, 0x80, 0xFF) >> shift & valid
         space_rest = _0
         if beyond:
-            leads = beyond & ~(bytes_between_64(line, at, 0x80, 0xBF) >> shift)
-            masks, _ = beyond_ascii(line, base, leads, stage, leaves)
+            tails = bytes_between_64(line, at, 0x80, 0xBF) >> shift & valid
+            masks, _ = beyond_ascii(line, base, beyond & ~tails, stage, leaves)
+            alpha = masks[0]
+            for _ in range(3):
+                alpha |= alpha << _1 & tails
+            letters |= alpha
             plain |= masks[1]
             white |= masks[4]
             space_rest = masks[5]
@@ -467,7 +468,7 @@ def _sentences(line, start, end, stage, leaves, keys):
         starts, ends = inks & ~after_ink, after_ink & ~inks
         in_word = inks >> _63
         plain_ends, has_plain = reached(inks, plain, has_plain)
-        # a word that ends a sentence does not end in a letter of ASCII
+        # a word that ends a sentence does not end in a letter
         marked_ends = ends & ~(letters << _1 | after_letter)
         after_letter = letters >> _63
         todo = ~_0
@@ -491,7 +492,7 @@ def _sentences(line, start, end, stage, leaves, keys):
 
 
 @compiled
-def _lines(data, offsets, stage, leaves, keys, keep, counts, out, bounds):
+def _lines(data, offsets, stage, leaves, may_end, keys, keep, counts, out, bounds):
     total = 0
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
@@ -499,16 +500,32 @@ def _lines(data, offsets, stage, leaves, keys, keep, counts, out, bounds):
         row[:] = 0
         first_kept = total
         rejected = False
+        base, found = i, _breaks(data, i, end)
         while i < end and not rejected:
-            stop, after = _find_break(data, i, end)
-            first, last = _strip(data, i, stop, stage, leaves)
+            stop = after = end
+            while base < end:
+                if found == _0:
+                    base += 64
+                    found = _breaks(data, min(base, end), end)
+                    continue
+                p = base + count_trailing_zeros(found)
+                found &= found - _1
+                n = _break_length(data, p, end)
+                if n and p >= i:  # before i is the line feed of \r\n
+                    stop, after = p, p + n
+                    break
+            first, last = i, stop
+            if first < last and not (0x20 < byte_at(data, first) < 0x7F and 0x20 < byte_at(data, last - 1) < 0x7F):
+                first, last = _strip(data, first, last, stage, leaves)
             i = after
             row[0] += 1
             if last - first > WORD_CHARS_MAX and _words(data, first, last, last - first, stage, leaves)[1]:
                 row[1] += 1
                 continue
             start = o = total + (total > first_kept)  # a line feed before it, if it is not the first kept line
-            verdict = _verdict(data, first, last, False)
+            verdict = 2
+            if first < last and may_end[byte_at(data, last - 1)]:
+                verdict = _verdict(data, first, last, False)
             clean = verdict > 0
             if not clean:
                 o = _clean(data, first, last, stage, leaves, out, start)
@@ -550,7 +567,18 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
     bounds = np.zeros(len(text) + 1, np.int64)
     u = unicode
     n = _lines(
-        *(padded(text.data), text.offsets, u.FLAG_STAGE, u.FLAG_LEAVES, _KEYS, kept_text, counts, out, bounds),
+        *(
+            padded(text.data),
+            text.offsets,
+            u.FLAG_STAGE,
+            u.FLAG_LEAVES,
+            _MAY_END,
+            _KEYS,
+            kept_text,
+            counts,
+            out,
+            bounds,
+        ),
     )
     return (counts, out[:n].copy(), bounds) if kept_text else counts
 
