@@ -42,7 +42,15 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, cut, flag_tables, gather, sums_before
 from gpu_pile.kernel import launch_warps
-from gpu_pile.native import byte_at, bytes_between_64, count_trailing_zeros, highest_bit, letters_64, starts_with
+from gpu_pile.native import (
+    byte_at,
+    bytes_between_64,
+    count_trailing_zeros,
+    highest_bit,
+    letters_64,
+    slot_table,
+    starts_with,
+)
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -207,6 +215,7 @@ def _abbreviation_keys() -> Array:
 
 
 _KEYS = _abbreviation_keys()
+_SLOTS, _FACTOR = slot_table(map(int, _KEYS), 8)
 _MAY_END = np.isin(np.arange(256), list(b".?!\"']"))
 """Whether a line that ends in a byte may be kept; it ends in ] if a citation is there."""
 
@@ -411,9 +420,7 @@ def _ends_sentence(line, start, end, stage, leaves, keys):
             return False
     if ascii and end - start < 8:
         key |= np.uint64(end - start) << np.uint64(56)
-        for k in keys:
-            if k == key:
-                return False
+        return keys[key * _FACTOR >> np.uint64(56)] != key
     return True
 
 
@@ -440,17 +447,17 @@ def _sentences(line, start, end, stage, leaves, keys):
     sentences = 1
     ended = False  # a word ends a sentence, if a plain one follows
     word = start  # where the word begins that goes on from block to block
-    in_word = has_plain = after_letter = space_rest = _0
+    in_word = has_plain = after_mark = space_rest = _0
     for base in range(start, end + 1, 64):
         at, shift, valid = block(line, base, end)
-        white = (
-            bytes_between_64(line, at, 0x20, 0x20)
-            | bytes_between_64(line, at, 0x09, 0x0D)
-            | bytes_between_64(line, at, 0x1C, 0x1F)
-        )
+        white = bytes_between_64(line, at, 0x09, 0x0D) | bytes_between_64(line, at, 0x1C, 0x20)
         white = white >> shift & valid | space_rest
-        letters = (bytes_between_64(line, at, 0x61, 0x7A) | bytes_between_64(line, at, 0x41, 0x5A)) >> shift & valid
-        plain = bytes_between_64(line, at, 0x30, 0x39) >> shift & valid | letters
+        plain = bytes_between_64(line, at, 0x61, 0x7A) | bytes_between_64(line, at, 0x41, 0x5A)
+        plain = (plain | bytes_between_64(line, at, 0x30, 0x39)) >> shift & valid
+        marks = bytes_between_64(line, at, 0x21, 0x22) | bytes_between_64(line, at, 0x2E, 0x2E)  # ! " .
+        marks |= bytes_between_64(line, at, 0x3F, 0x3F) | bytes_between_64(line, at, 0x27, 0x27)  # ? '
+        marks |= bytes_between_64(line, at, 0x29, 0x29) | bytes_between_64(line, at, 0x5D, 0x5D)  # ) ]
+        marks = (marks | bytes_between_64(line, at, 0x7D, 0x7D)) >> shift & valid  # }
         beyond = bytes_between_64(line, at, 0x80, 0xFF) >> shift & valid
         space_rest = _0
         if beyond:
@@ -459,7 +466,7 @@ def _sentences(line, start, end, stage, leaves, keys):
             alpha = masks[0]
             for _ in range(3):
                 alpha |= alpha << _1 & tails
-            letters |= alpha
+            marks |= beyond & ~alpha
             plain |= masks[1]
             white |= masks[4]
             space_rest = masks[5]
@@ -468,9 +475,8 @@ def _sentences(line, start, end, stage, leaves, keys):
         starts, ends = inks & ~after_ink, after_ink & ~inks
         in_word = inks >> _63
         plain_ends, has_plain = reached(inks, plain, has_plain)
-        # a word that ends a sentence does not end in a letter
-        marked_ends = ends & ~(letters << _1 | after_letter)
-        after_letter = letters >> _63
+        marked_ends = ends & (marks << _1 | after_mark)
+        after_mark = marks >> _63
         todo = ~_0
         while True:
             found = (plain_ends if ended else marked_ends) & todo
@@ -573,7 +579,7 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
             u.FLAG_STAGE,
             u.FLAG_LEAVES,
             _MAY_END,
-            _KEYS,
+            _SLOTS,
             kept_text,
             counts,
             out,

@@ -79,6 +79,7 @@ from gpu_pile.native import (
     highest_bit,
     is_one_of,
     load_u64,
+    slot_table,
     starts_with,
     swap_bytes,
 )
@@ -292,24 +293,12 @@ _IN_URL = np.array([bool(re.match("[a-zA-Z!$-_]", chr(c))) for c in range(256)])
 """Whether a byte may be in a URL, behind its ://."""
 
 
-def _stop_table() -> tuple[Array, np.uint64]:
-    """The stop words' bytes as numbers, each alone in its slot (number * factor >> 60) of 16, and that factor."""
-    numbers = [int.from_bytes(w.encode(), "big") for w in STOP_WORDS]
-    factor = 0x9E3779B97F4A7C15
-    while len({n * factor % 2**64 >> 60 for n in numbers}) < len(numbers):
-        factor = (factor * 5 + 2) % 2**64 | 1
-    table = np.zeros(16, np.uint64)
-    for n in numbers:
-        table[n * factor % 2**64 >> 60] = n
-    return table, np.uint64(factor)
-
-
 def _keys(words: tuple[str, ...]) -> Array:
     raw = [w.encode() for w in words]
     return np.array([int.from_bytes(w, "big") | len(w) << 56 for w in raw], np.uint64)
 
 
-_STOP_KEYS, _SLOTS = _stop_table()
+_STOP_KEYS, _SLOTS = slot_table((int.from_bytes(w.encode(), "big") for w in STOP_WORDS), 4)
 _SYMBOL_KEYS = _keys(NEMO_SYMBOLS)
 
 
@@ -495,6 +484,8 @@ def _twice_median(words, histogram, long_lengths, n_long):
     low, high = (words - 1) // 2, words // 2  # positions of the two middle ones
     below = twice = longest = 0
     for k in range(256):
+        if below == words - n_long:
+            break
         n = histogram[k]
         if n:
             twice += k * (np.int64(below <= low < below + n) + np.int64(below <= high < below + n))
