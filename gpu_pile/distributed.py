@@ -72,18 +72,18 @@ def backend_of(config: Config) -> str | None:
     return "cuda" if config.cluster.where == "cuda" else "cpu" if config.cluster.where == "local" else config.backend
 
 
-def processes(config: Config, n_shards: int) -> tuple[int, int]:
-    """(worker processes, threads in each) of a cluster on this machine."""
+def processes(config: Config, n_parts: int) -> tuple[int, int]:
+    """(worker processes, threads in each) of a cluster on this machine, for so many parts of shards."""
     cores = worker_count(config.workers)
-    most = len(backend.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_shards))
+    most = len(backend.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_parts))
     n = config.cluster.workers or max(1, most)
     return n, config.cluster.threads or max(1, cores // n)
 
 
-def size(config: Config, n_shards: int) -> tuple[int, int]:
-    """(worker processes, threads with which each does its shard); 0 processes where a scheduler knows how many."""
+def size(config: Config, n_parts: int) -> tuple[int, int]:
+    """(worker processes, threads with which each does its part); 0 processes where a scheduler knows how many."""
     if config.cluster.where in ("local", "cuda"):
-        return processes(config, n_shards)
+        return processes(config, n_parts)
     return 0, config.cluster.threads or 1
 
 
@@ -113,7 +113,7 @@ class Cluster:
 
         where = self.config.cluster.where or ""
         if where in ("local", "cuda"):
-            self._own = _on_this_machine(self.config, len(context.shards))
+            self._own = _on_this_machine(self.config, context.n_parts)
             self._client = Client(self._own, set_as_default=False)
         else:
             try:
@@ -139,7 +139,7 @@ class Cluster:
         client = self.client(context)
         lease = secrets.token_hex(8)
         files.write_json(context.run.lease, {"lease": lease})
-        _, threads = size(self.config, len(context.shards))
+        _, threads = size(self.config, context.n_parts)
         orders = [
             _Order(__version__, context.config, context.run.path.resolve(), lease, stage, threads, w)
             for w in sorted(works, key=lambda w: w.cost)  # the dearest is popped first
@@ -184,7 +184,7 @@ class Cluster:
                         failure = failure or _meaning(order, future.exception())
                         continue
                     answer = future.result()
-                    context.stopwatch.add(order.stage, answer["parts"])
+                    context.stopwatch.add(order.stage, answer["parts"], answer["seconds"])
                     _wait_for_files(order, answer["host"])
                     bar.done(order.work)
         except (CancelledError, OSError, TimeoutError) as error:
@@ -199,8 +199,8 @@ class Cluster:
             raise failure
 
 
-def _on_this_machine(config: Config, n_shards: int) -> Any:
-    n, _ = processes(config, n_shards)
+def _on_this_machine(config: Config, n_parts: int) -> Any:
+    n, _ = processes(config, n_parts)
     common: dict[str, Any] = {
         "n_workers": n,
         "threads_per_worker": 1,
@@ -360,6 +360,7 @@ def _do(order: _Order) -> dict[str, Any]:
     """Do a work; the answer is small."""
     from distributed import get_worker
 
+    begin = time.perf_counter()
     host = socket.gethostname()
     if order.version != __version__:
         raise UsageError(f"{host} has gpu_pile {__version__}, the process that asks it {order.version}")
@@ -378,4 +379,5 @@ def _do(order: _Order) -> dict[str, Any]:
             run_jobs([_Fenced(job, watch)], order.threads)
     except GpuPileError as error:
         raise type(error)(f"{error} (on {host})") from None
-    return {"host": host, "parts": context.stopwatch.stages.get(order.stage, {}).get("parts", {})}
+    parts = context.stopwatch.stages.get(order.stage, {}).get("parts", {})
+    return {"host": host, "parts": parts, "seconds": time.perf_counter() - begin}

@@ -9,9 +9,12 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gpu_pile.errors import DataError, GpuPileError
 
@@ -46,19 +49,23 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` at the end, remove it on any error.
 
     No two calls give the same name: two processes that make the same file (a worker of a cluster that was given up for
     dead goes on) do not write into each other's.
+
+    Args:
+        durable: have it on the disk before it has its name. Scratch files need not be: no run goes on from them.
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
-            with partial.open("rb+") as f:
-                os.fsync(f.fileno())
+            if durable:
+                with partial.open("rb+") as f:
+                    os.fsync(f.fileno())
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -81,6 +88,20 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+_HEADERS = threading.Lock()
+
+
+def load_array(path: Path, *, mapped: bool = False) -> np.ndarray[Any, Any]:
+    """An array that np.save wrote; mapped: read as it is used, and not to be changed.
+
+    One thread at a time: NumPy parses the header with `ast`, which in CPython 3.11 fails now and then where two threads
+    parse at once (python/cpython#106905).
+    """
+    with _HEADERS:
+        found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return found
 
 
 @contextlib.contextmanager

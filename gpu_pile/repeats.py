@@ -351,9 +351,9 @@ def count_words(data, start, end, ascii_flags, stage, leaves):
     return words
 
 
-@njit
-def _word_keys(words, packed, bounds, keys):
-    """keys[i]: word i itself if it has less than eight bytes, else a hash of it."""
+@compiled
+def word_keys(words, packed, bounds, keys):
+    """keys[i]: word i itself if it has less than eight bytes, else a hash of it; packed as in number_words."""
     for i in range(words):
         start = item(bounds, i)
         n = item(bounds, i + 1) - start
@@ -372,9 +372,9 @@ def _word_keys(words, packed, bounds, keys):
 def number_words(words, packed, bounds, keys, ids, counts, table, clock):
     """ids[i]: the position of the first word that equals word i; counts[that]: how often it occurs.
 
-    packed is readable 8 bytes beyond its last word. keys: scratch, a uint64 a word. Returns (distinct words, table).
+    packed is readable 8 bytes beyond its last word. keys: room for word_keys. Returns (distinct words, table).
     """
-    _word_keys(words, packed, bounds, keys)
+    word_keys(words, packed, bounds, keys)
     mask = clear(table, clock, words)
     distinct = 0
     for i in range(words):

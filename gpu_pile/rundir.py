@@ -4,22 +4,23 @@ run.json                     resolved configuration, versions, every shard with 
 measured/<shard>.parquet     a row a document: position, subset, exact hash, sketch, signals
 histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a fixed grid
 samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
-pairs.parquet                verified pairs of near duplicates (doc_ids, similarity)
+pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
-kept/<shard>.jsonl.zst       the kept lines, byte for byte
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; a zstd frame a part of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
 state/lease.json             while a cluster works on the run: whose work counts
-scratch/                     spilled intermediates, removed at the end of a stage
+scratch/                     spilled intermediates and finished parts of shards, removed at the end of a stage
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,11 @@ class RunDir:
     def lease(self) -> Path:
         return self.state_path("lease")
 
-    def clear_scratch(self) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+    def clear_scratch(self, stage: str | None = None) -> None:
+        """Remove all of it, or what a stage's parts of shards left there."""
+        shutil.rmtree(self.scratch if stage is None else self.scratch / stage, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds something else, or is not there
+            self.scratch.rmdir()
 
     def claim(self, shard_names: list[str]) -> None:
         """Make the folder, or check that it belongs to this run.
