@@ -590,7 +590,7 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
 
 
 def _device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
-    """(bounds, first, owners) of str.splitlines() of each document, as line_counts.cut gives them."""
+    """(bounds, first, owners) of str.splitlines() of each document, as device.cut gives them."""
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     counts = xp.empty(segments.count, np.int64)
