@@ -30,11 +30,12 @@ import numpy as np
 from numba import njit
 
 from gpu_pile import unicode
+from gpu_pile.blocks import BLOCK, block, padded
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables, sums_before
 from gpu_pile.kernel import launch_warps
-from gpu_pile.native import byte_at
+from gpu_pile.native import byte_at, bytes_between_64, count_ones, count_trailing_zeros
 from gpu_pile.op import Op
 from gpu_pile.ops.stripped_repetition import device_lines
 
@@ -165,6 +166,8 @@ def _bytes(text: str) -> Array:
     return np.frombuffer(text.encode(), np.uint8).copy()
 
 
+_0, _1 = np.uint64(0), np.uint64(1)
+
 _COUNTED = _bytes("".join(COUNTED))
 _COUNTED_BOUNDS = np.cumsum([0, *map(len, COUNTED)], dtype=np.int64)
 _CART, _MORE, _SIGN_IN = map(_bytes, (CART, MORE, SIGN_IN))
@@ -173,7 +176,7 @@ _CART, _MORE, _SIGN_IN = map(_bytes, (CART, MORE, SIGN_IN))
 @njit(inline="always")
 def _flags_at(data, i, tables):
     """(flags, code point, bytes) of the character at data[i]."""
-    ascii, stage, leaves, _ = tables
+    ascii, stage, leaves = tables
     if data[i] < 0x80:
         return np.int64(ascii[data[i]]), np.int64(data[i]), 1
     c, n = unicode.decode_at(data, i)
@@ -189,65 +192,17 @@ def _before(data, i):
     return i
 
 
-_FIELD = 15
-"""Bits of each count in a sum of _SUMS; so many characters less than 1 << _FIELD may be summed up."""
-_AFTER, _LOOK = 60, 62
-"""Bits of _SUMS: what the byte is for the next one, 1 for white space, 2 for a separator; to be looked at by itself."""
-
-
-def _sums() -> Array:
-    """uint64[4 * 256]: what a byte counts behind a byte of each kind: capitals, digits, words of split(), words."""
-    out = np.zeros((4, 256), np.uint64)
-    for before in range(4):
-        for b in range(256):
-            f = int(_ASCII[b]) if b < 128 else 0
-            space, separator = f & _SPACE > 0, f & _SEPARATOR > 0
-            split, word = before & 1 and not space, before & 2 and f & _ALNUM
-            counts = (f & _UPPER > 0, f & _DIGIT > 0, split > 0, word > 0)
-            value = sum(int(n) << _FIELD * i for i, n in enumerate(counts)) | (space | separator << 1) << _AFTER
-            out[before, b] = 1 << _LOOK if b == 10 or b >= 128 else value
-    return out.reshape(-1)
-
-
-_SUMS = _sums()
-
-
 @compiled
-def _read_line(data, i, end, tables):
-    """(where the line ends, characters, capitals, digits, words of str.split(), words)"""
-    _, stage, leaves, sums = tables
-    chars = upper = digits = split = words = 0
-    field, ones = np.uint64(_FIELD), np.uint64((1 << _FIELD) - 1)
-    before = np.int64(3)
+def _words(data, i, end, tables):
+    """Words of data[i:end], which is one line or a part of one."""
+    words = 0
+    fresh = True
     while i < end:
-        start = i
-        part = min(end, i + (1 << _FIELD) - 1)
-        total = value = np.uint64(0)
-        while i < part:
-            value = sums[(before << 8) + byte_at(data, i)]
-            if value >> np.uint64(_LOOK):
-                break
-            total += value
-            before = np.int64(value >> np.uint64(_AFTER))
-            i += 1
-        chars += i - start
-        upper += np.int64(total & ones)
-        digits += np.int64((total >> field) & ones)
-        split += np.int64((total >> (field + field)) & ones)
-        words += np.int64((total >> (field + field + field)) & ones)
-        if i < part:
-            if data[i] == 10:
-                break
-            c, n = unicode.decode_at(data, i)
-            f = np.int64(unicode.table_value(stage, leaves, c))
-            chars += 1
-            upper += (f & _UPPER) != 0
-            digits += (f & _DIGIT) != 0
-            split += (before & 1) != 0 and (f & _SPACE) == 0
-            words += (before & 2) != 0 and (f & _ALNUM) != 0
-            before = np.int64((f & _SPACE) != 0)
-            i += n
-    return i, chars, upper, digits, split, words
+        f, c, n = _flags_at(data, i, tables)
+        words += fresh and (f & _ALNUM) != 0
+        fresh = c < 0x80 and (f & _SEPARATOR) != 0
+        i += n
+    return words
 
 
 @compiled
@@ -347,8 +302,8 @@ def _remove_cart(line, i, end, tables, pattern):
 def _more_begins(line, start, end, tables, pattern):
     """Step 6 on line[start:end]: where it ends then."""
     i = end
-    for _ in range(len(pattern) + MORE_CHARS):
-        if i == start:
+    for n in range(len(pattern) + MORE_CHARS):
+        if i == start or (n == MORE_CHARS and line[i - 1] | 0x20 != pattern[-1]):
             return end
         i = _before(line, i)
     behind = _match(line, i, end, pattern)
@@ -379,13 +334,15 @@ def _sign_in_ends(line, i, end, tables, pattern):
 def _trim(line, step, k, starts, stops, words, alive, tables, more, sign_in):
     """Step 6 or 7 on line k."""
     start, stop = starts[k], stops[k]
+    if step == 7 and line[start] | 0x20 != 0x73 and line[start] != 0xC5:  # s, or what U+017F begins with
+        return
     if step == 6:
         stops[k] = _more_begins(line, start, stop, tables, more)
     else:
         starts[k] = _sign_in_ends(line, start, stop, tables, sign_in)
     if starts[k] > start or stops[k] < stop:
         alive[k] = _lstripped(line, starts[k], stops[k], tables)[0] < stops[k]
-        words[k] = _read_line(line, starts[k], stops[k], tables)[5]
+        words[k] = _words(line, starts[k], stops[k], tables)
 
 
 @compiled
@@ -428,11 +385,11 @@ def _strip(data, line, n, starts, stops, chars, words, alive, edited, tables):
     if edited[first]:
         starts[first], gone = _lstripped(line, starts[first], stops[first], tables)
         if gone:
-            words[first] = _read_line(line, starts[first], stops[first], tables)[5]
+            words[first] = _words(line, starts[first], stops[first], tables)
     else:
         starts[first], gone = _lstripped(data, starts[first], stops[first], tables)
         if gone:
-            words[first] = _read_line(data, starts[first], stops[first], tables)[5]
+            words[first] = _words(data, starts[first], stops[first], tables)
     chars[first] -= gone
     if edited[last]:
         stops[last], gone = _rstripped(line, starts[last], stops[last], tables)
@@ -453,7 +410,7 @@ def _kept(data, line, n, starts, stops, chars, digits, split, words, alive, edit
         alive[k] = digits[k] * 1_000_000 <= 999_999 * chars[k]
     _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
     for k in range(n):
-        if alive[k]:
+        if alive[k] and digits[k]:
             alive[k] = not _is_counter(data, starts[k], stops[k], tables, counted, counted_bounds)
     _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
     for k in range(n):
@@ -465,7 +422,7 @@ def _kept(data, line, n, starts, stops, chars, digits, split, words, alive, edit
                 line[i] = data[i]
             stops[k] = _remove_cart(line, starts[k], stops[k], tables, cart)
             alive[k] = _lstripped(line, starts[k], stops[k], tables)[0] < stops[k]
-            words[k] = _read_line(line, starts[k], stops[k], tables)[5]
+            words[k] = _words(line, starts[k], stops[k], tables)
     _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
     for step in range(6, 8):
         for k in range(n):
@@ -483,33 +440,94 @@ def _kept(data, line, n, starts, stops, chars, digits, split, words, alive, edit
 
 
 @compiled
+def _lines(data, i, end):
+    """The number of lines of data[i:end]."""
+    n = 1
+    while i < end:
+        at, shift, valid = block(data, i, end)
+        n += count_ones(bytes_between_64(data, at, 10, 10) >> shift & valid)
+        i += BLOCK
+    return n
+
+
+@compiled
 def _count(data, offsets, tables, texts, line, out):
-    room = 256
+    _, stage, leaves = tables
+    room = 0
     starts, stops, chars = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     digits, split, words = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     alive, edited = np.empty(room, np.bool_), np.empty(room, np.bool_)
     for d in range(len(offsets) - 1):
-        i, end = offsets[d], offsets[d + 1]
-        n = all_words = 0
-        text = data[i:end]  # lines are positions in the document, so that the scratch is as long as one
-        end -= i
-        i = 0
+        begin, end = offsets[d], offsets[d + 1]
+        lines = _lines(data, begin, end)
+        if lines > room:
+            room = lines
+            starts, stops, chars = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+            digits, split, words = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+            alive, edited = np.empty(room, np.bool_), np.empty(room, np.bool_)
+        n = all_words = start = 0  # lines are positions in the document, so that the scratch is as long as one
+        n_chars = n_upper = n_digits = n_split = n_words = 0  # of the line so far
+        after_space, after_separator, spaces_behind = _1, _1, _0
+        i = begin
         while i < end:
-            stop, n_chars, n_upper, n_digits, n_split, n_words = _read_line(text, i, end, tables)
-            all_words += n_words
-            if n_split and 2 * n_upper <= n_chars:
-                if n == room:
-                    room *= 2
-                    starts, stops = np.concatenate((starts, starts)), np.concatenate((stops, stops))
-                    chars, digits = np.concatenate((chars, chars)), np.concatenate((digits, digits))
-                    split, words = np.concatenate((split, split)), np.concatenate((words, words))
-                    alive, edited = np.empty(room, np.bool_), np.empty(room, np.bool_)
-                starts[n], stops[n], chars[n], digits[n] = i, stop, n_chars, n_digits
-                split[n], words[n] = n_split, n_words
-                n += 1
-            i = stop + 1
+            at, shift, valid = block(data, i, end)
+            feeds = bytes_between_64(data, at, 10, 10) >> shift & valid
+            upper = bytes_between_64(data, at, 65, 90) >> shift & valid
+            digit = bytes_between_64(data, at, 48, 57) >> shift & valid
+            alnum = upper | digit | bytes_between_64(data, at, 97, 122) >> shift & valid
+            blank = bytes_between_64(data, at, 9, 13) | bytes_between_64(data, at, 32, 32)
+            separator = (blank | bytes_between_64(data, at, 0, 0)) >> shift & valid
+            space = ((blank | bytes_between_64(data, at, 28, 31)) >> shift | spaces_behind) & valid
+            leads = bytes_between_64(data, at, 0xC2, 0xF4) >> shift & valid
+            heads = valid & ~(bytes_between_64(data, at, 0x80, 0xBF) >> shift | feeds)
+            spaces_behind = _0
+            while leads:
+                k = count_trailing_zeros(leads)
+                bit = leads & (_0 - leads)
+                leads ^= bit
+                c, size = unicode.decode_at(data, i + k)
+                f = np.int64(unicode.table_value(stage, leaves, c))
+                if f & _SPACE:
+                    own = (_1 << np.uint64(size)) - _1
+                    space |= own << np.uint64(k)
+                    if k + size > BLOCK:
+                        spaces_behind = own >> np.uint64(BLOCK - k)
+                if f & _UPPER:
+                    upper |= bit
+                if f & _DIGIT:
+                    digit |= bit
+                if f & _ALNUM:
+                    alnum |= bit
+            pieces = valid & ~space & (space << _1 | after_space)
+            begun = alnum & (separator << _1 | after_separator)
+            after_space, after_separator = space >> np.uint64(63), separator >> np.uint64(63)
+            all_words += count_ones(begun)
+            rest = valid
+            while rest:
+                part = rest
+                feed = feeds & (_0 - feeds)
+                if feed:
+                    part &= feed - _1
+                n_chars += count_ones(heads & part)
+                n_upper += count_ones(upper & part)
+                n_digits += count_ones(digit & part)
+                n_split += count_ones(pieces & part)
+                n_words += count_ones(begun & part)
+                rest &= ~(part | feed)
+                feeds ^= feed
+                last = i + BLOCK >= end and rest == 0
+                if feed or last:
+                    stop = i + count_trailing_zeros(feed) - begin if feed else end - begin
+                    if n_split and 2 * n_upper <= n_chars:
+                        starts[n], stops[n], chars[n], digits[n] = start, stop, n_chars, n_digits
+                        split[n], words[n] = n_split, n_words
+                        n += 1
+                    start = stop + 1
+                    n_chars = n_upper = n_digits = n_split = n_words = 0
+            i += BLOCK
         alive[:n] = True
         edited[:n] = False
+        text = data[begin:end]
         out[d, 0] = all_words
         out[d, 1] = _kept(text, line, n, starts, stops, chars, digits, split, words, alive, edited, tables, texts)
 
@@ -517,7 +535,7 @@ def _count(data, offsets, tables, texts, line, out):
 _READ = ("chars", "upper", "digits", "split", "words")
 """Columns of kernels/line_removal.cu."""
 
-_TABLES = _ASCII, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, _SUMS
+_TABLES = _ASCII, unicode.FLAG_STAGE, unicode.FLAG_LEAVES
 _TEXTS = _COUNTED, _COUNTED_BOUNDS, _CART, _MORE, _SIGN_IN
 
 
@@ -525,7 +543,7 @@ _TEXTS = _COUNTED, _COUNTED_BOUNDS, _CART, _MORE, _SIGN_IN
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     line = np.empty(int(np.diff(text.offsets).max(initial=0)), np.uint8)
-    _count(text.data, text.offsets, _TABLES, _TEXTS, line, out)
+    _count(padded(text.data), text.offsets, _TABLES, _TEXTS, line, out)
     return out
 
 
