@@ -49,10 +49,11 @@ def reached(runs, seeds, carry):
     return twice & ~runs, np.uint64((once < runs) | (twice < once))
 
 
-_COUNTED = np.zeros(1 << 12, np.uint64)
+_SETS = 1 << int(unicode.FLAG_LEAVES.max()).bit_length()
+_COUNTED = np.zeros(_SETS, np.uint64)
 """Of each set of class bits, a byte each: whether it is NUMERIC, UPPER, SPACE, PUNCTUATION, DECIMAL."""
 for _i, _bit in enumerate((_NUMERIC, _UPPER, _SPACE, _PUNCTUATION, _DECIMAL)):
-    _COUNTED |= np.where(np.arange(1 << 12) & _bit, np.uint64(1 << 8 * _i), _0)
+    _COUNTED |= np.where(np.arange(_SETS) & _bit, np.uint64(1 << 8 * _i), _0)
 
 
 @njit(inline="always")
