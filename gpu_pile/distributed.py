@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import os
 import secrets
 import socket
 import threading
@@ -30,6 +29,7 @@ from typing import Any
 from gpu_pile import __version__, backend, device, files
 from gpu_pile.config import Config
 from gpu_pile.errors import BackendError, DataError, GpuPileError, UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.parallel import Job, keep_freed_memory, run_jobs, worker_count
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import use_allocator
@@ -141,7 +141,7 @@ class Cluster:
         files.write_json(context.run.lease, {"lease": lease})
         _, threads = size(self.config, len(context.shards))
         orders = [
-            _Order(__version__, context.config, context.run.path.resolve(), lease, stage, threads, w)
+            _Order(__version__, context.config, context.run.resolve(), lease, stage, threads, w)
             for w in sorted(works, key=lambda w: w.cost)  # the dearest is popped first
         ]
         bar = _Bar(context.progress, stage)
@@ -255,14 +255,14 @@ def _wait_for_files(order: _Order, host: str) -> None:
             )
 
 
-def _appears(path: Path, seen: Any) -> bool:
+def _appears(path: AnyPath, seen: Any) -> bool:
     until = time.monotonic() + PATIENCE
     while not seen(path):
         if time.monotonic() > until:
             return False
         time.sleep(0.1)
-        with contextlib.suppress(OSError), os.scandir(path.parent) as listing:  # asks the server anew
-            next(listing, None)
+        with contextlib.suppress(OSError):
+            next(path.parent.iterdir(), None)  # asks the server anew
     return True
 
 
@@ -299,7 +299,7 @@ class _Order:
 
     version: str
     config: Config
-    run: Path
+    run: RunDir
     lease: str
     stage: str
     threads: int
@@ -315,7 +315,7 @@ class _Watch(Progress):
 
     def __init__(self, order: _Order, worker: Any) -> None:
         self.order, self.worker = order, worker
-        self.run = RunDir(order.run)
+        self.run = order.run
         self._done, self._told = 0, time.monotonic()
 
     def advance(self, stage: str, done: int) -> None:
@@ -325,7 +325,7 @@ class _Watch(Progress):
             self.check()
             self.worker.log_event(self.order.lease, [self.order.work.what, self._done])
 
-    def counts(self, path: Path | None = None) -> bool:
+    def counts(self, path: AnyPath | None = None) -> bool:
         return (files.read_json(self.run.lease) or {}).get("lease") == self.order.lease
 
     def check(self) -> None:
@@ -365,12 +365,14 @@ def _do(order: _Order) -> dict[str, Any]:
         raise UsageError(f"{host} has gpu_pile {__version__}, the process that asks it {order.version}")
     watch = _Watch(order, get_worker())
     if not _appears(watch.run.lease, watch.counts):
-        if not order.run.is_dir():
+        if not order.run.path.is_dir():
             raise UsageError(
-                f"{host} does not see the run directory {order.run}; "
-                "it must be on a file system that all machines share"
+                f"{host} does not see the run directory {order.run.path}; "
+                "it must be on a file system that all machines share, or at a URL"
             )
         watch.check()
+    if order.stage == "dedupe" and not _appears(order.run.scratch, lambda p: p.is_dir()):
+        raise UsageError(f"{host} does not see {order.run.scratch}; scratch must be a folder that all machines share")
     context = Context(order.config, watch.run, [], _place(order.config.backend), watch)
     try:
         job = order.work.make(context, *order.work.args)

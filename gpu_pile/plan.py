@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from gpu_pile import backend, distributed, signals
+from gpu_pile import backend, distributed, rundir, signals
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
 from gpu_pile.device import place
@@ -76,11 +76,9 @@ def estimate(context: Context) -> Estimate:
 def describe(config: Config) -> str:
     """The text of --dry-run."""
     shards = find_shards(config.input.shards, Path.cwd())
-    from gpu_pile.rundir import RunDir
-
     where = config.cluster.where
     here = place("cpu" if where else backend.choose(config.backend))
-    context = Context(config, RunDir(Path(config.output)), shards, here)
+    context = Context(config, rundir.of(config), shards, here)
     e = estimate(context)
     file_bytes = sum(s.n_bytes for s in shards)
     stream_bytes = file_bytes * e.expansion

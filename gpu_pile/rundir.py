@@ -20,13 +20,17 @@ scratch/                     spilled intermediates, removed at the end of a stag
 
 from __future__ import annotations
 
+import os
 import shutil
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gpu_pile import files
+from gpu_pile.config import Config
 from gpu_pile.errors import DataError, UsageError
+from gpu_pile.files import AnyPath
 
 DOC_ID_LINE_BITS = 40
 OUTPUTS = (
@@ -56,48 +60,55 @@ def split_doc_id(identifier: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths and states of one run directory."""
+    """Paths and states of one run directory.
 
-    path: Path
+    scratch_in: the folder, on a file system, in which this run's scratch folder is made; None: the run directory
+    """
 
-    def measured(self, shard: str) -> Path:
+    path: AnyPath
+    scratch_in: Path | None = None
+
+    def measured(self, shard: str) -> AnyPath:
         return self.path / "measured" / f"{shard}.parquet"
 
-    def histogram(self, shard: str) -> Path:
+    def histogram(self, shard: str) -> AnyPath:
         return self.path / "histograms" / f"{shard}.parquet"
 
-    def sample(self, shard: str) -> Path:
+    def sample(self, shard: str) -> AnyPath:
         return self.path / "samples" / f"{shard}.parquet"
 
-    def decisions(self, shard: str) -> Path:
+    def decisions(self, shard: str) -> AnyPath:
         return self.path / "decisions" / f"{shard}.parquet"
 
-    def kept(self, shard: str) -> Path:
+    def kept(self, shard: str) -> AnyPath:
         return self.path / "kept" / f"{shard}.jsonl.zst"
 
-    def removed(self, shard: str) -> Path:
+    def removed(self, shard: str) -> AnyPath:
         return self.path / "removed" / f"{shard}.jsonl.zst"
 
-    def removed_reasons(self, shard: str) -> Path:
+    def removed_reasons(self, shard: str) -> AnyPath:
         return self.path / "removed" / f"{shard}.parquet"
 
     @property
-    def pairs(self) -> Path:
+    def pairs(self) -> AnyPath:
         return self.path / "pairs.parquet"
 
     @property
-    def clusters(self) -> Path:
+    def clusters(self) -> AnyPath:
         return self.path / "clusters.parquet"
 
     @property
-    def reasons(self) -> Path:
+    def reasons(self) -> AnyPath:
         return self.path / "reasons.parquet"
 
     @property
     def scratch(self) -> Path:
+        if self.scratch_in is not None:
+            return self.scratch_in / f"scratch-{files.key_of(str(self.path.resolve()))}"
+        assert isinstance(self.path, Path), "of() gives every other run directory a place for it"
         return self.path / "scratch"
 
-    def state_path(self, stage: str, shard: str | None = None) -> Path:
+    def state_path(self, stage: str, shard: str | None = None) -> AnyPath:
         return self.path / "state" / (f"{stage}.json" if shard is None else f"{stage}/{shard}.json")
 
     def state(self, stage: str, shard: str | None = None) -> dict[str, Any]:
@@ -113,11 +124,15 @@ class RunDir:
         self.state_path(stage, shard).unlink(missing_ok=True)
 
     @property
-    def lease(self) -> Path:
+    def lease(self) -> AnyPath:
         return self.state_path("lease")
 
     def clear_scratch(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def resolve(self) -> RunDir:
+        """The same, for processes with another working directory."""
+        return replace(self, path=self.path.resolve(), scratch_in=self.scratch_in and self.scratch_in.resolve())
 
     def claim(self, shard_names: list[str]) -> None:
         """Make the folder, or check that it belongs to this run.
@@ -150,7 +165,8 @@ class RunDir:
 
     def remove_partials(self) -> None:
         """Remove what killed processes left half-done."""
-        for file in sorted(self.path.rglob(f"*{files.PARTIAL}")):
+        found: list[AnyPath] = [*self.path.rglob(f"*{files.PARTIAL}")]
+        for file in found:
             file.unlink(missing_ok=True)
 
     def remove_strays(self, shard_names: list[str]) -> list[str]:
@@ -159,7 +175,8 @@ class RunDir:
         known = set(shard_names)
         self.remove_partials()
         for folder, suffix in OUTPUTS:
-            for file in sorted((self.path / folder).glob("*")):
+            found: list[AnyPath] = [*(self.path / folder).glob("*")]
+            for file in found:
                 if file.name.endswith(suffix) and file.name.removesuffix(suffix) not in known:
                     gone.add(file.name.removesuffix(suffix))
                     file.unlink()
@@ -173,14 +190,38 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def open_dir(path: str | Path) -> RunDir:
+def of(config: Config) -> RunDir:
+    """The run directory of a configuration, whether it is there or not.
+
+    Raises:
+        UsageError: the folder for temporary files has something of another user where ours would be.
+    """
+    path = files.path_of(config.output)
+    if config.scratch is not None:
+        scratch = files.path_of(config.scratch)
+        assert isinstance(scratch, Path), "the configuration checks that"
+        return RunDir(path, scratch)
+    return RunDir(path, None if isinstance(path, Path) else _temporary_folder())
+
+
+def _temporary_folder() -> Path:
+    """A folder of this user in the folder for temporary files, which everybody can write to."""
+    folder = Path(tempfile.gettempdir()) / f"gpu-pile-{os.getuid()}"
+    with files.disk_errors(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            raise UsageError(f"{folder} belongs to somebody else; set scratch to a folder for intermediate files")
+    return folder
+
+
+def open_dir(path: str | AnyPath) -> RunDir:
     """An existing run directory.
 
     Raises:
         UsageError: there is none.
         DataError: it is damaged.
     """
-    folder = Path(path)
+    folder = files.path_of(path)
     if not folder.is_dir():
         raise UsageError(f"there is no run directory {folder}; make one with: gpu-pile run CONFIG")
     run = files.read_json(folder / "run.json")
@@ -191,7 +232,7 @@ def open_dir(path: str | Path) -> RunDir:
     return RunDir(folder)
 
 
-def need(path: Path) -> Path:
+def need(path: AnyPath) -> AnyPath:
     """A file of a finished run.
 
     Raises:
@@ -200,3 +241,8 @@ def need(path: Path) -> Path:
     if not path.is_file():
         raise UsageError(f"{path} is missing: this run is not finished; go on with: gpu-pile run CONFIG")
     return path
+
+
+def table(path: AnyPath) -> Any:
+    """A Parquet file of a finished run, for pyarrow; see need()."""
+    return files.table(need(path))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -30,7 +30,9 @@ import zstandard
 from gpu_pile import files
 from gpu_pile.compiled import compiled
 from gpu_pile.errors import DataError, UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.native import SLACK, count_newlines
+from gpu_pile.remote import RemotePath
 
 Array = np.ndarray[Any, Any]
 
@@ -52,12 +54,12 @@ class Shard:
 
     index: int
     name: str
-    path: Path
+    path: AnyPath
     n_bytes: int
 
 
-def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
-    """The files that globs, folders and paths name, sorted by name; relative ones start at base.
+def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
+    """The files that globs, folders, paths and URLs name, sorted by name; relative ones start at base.
 
     A folder stands for the files with one of SUFFIXES in it. A file named twice counts once.
 
@@ -65,9 +67,17 @@ def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
         UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
     """
     problems: list[str] = []
-    found: set[Path] = set()
+    found: set[AnyPath] = set()
     for given in inputs:
-        text = os.fspath(base / Path(given).expanduser())
+        location = files.path_of(given)
+        if isinstance(location, RemotePath):
+            far = _at_url(location)
+            if not far:
+                problems.append(f"{given} names no file, or cannot be reached")
+            found.update(far)
+            continue
+        text = os.fspath(base / location.expanduser())
+        paths: list[Path]
         if Path(text).is_dir():
             paths = [p for p in Path(text).iterdir() if p.name.endswith(SUFFIXES) and p.is_file()]
             if not paths:
@@ -79,23 +89,33 @@ def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
             if not paths:
                 problems.append(f"{given} names no file (looked in {base})")
         found.update(p.resolve() for p in paths)
-    by_name: dict[str, list[Path]] = {}
-    for path in sorted(found):
+    by_name: dict[str, list[AnyPath]] = {}
+    for path in sorted(found, key=str):
         match = _NAME.fullmatch(path.name)
         by_name.setdefault(match[1] if match else path.stem, []).append(path)
-    for name, paths in by_name.items():
-        if len(paths) > 1:
+    for name, same in by_name.items():
+        if len(same) > 1:
             problems.append(
-                f"two inputs have the name {name!r}: {paths[0]} and {paths[1]}; "
+                f"two inputs have the name {name!r}: {same[0]} and {same[1]}; "
                 "results are named by shard, so rename one or run them separately"
             )
     if problems:
         raise UsageError("input.shards: " + "; ".join(problems))
-    unreadable = [str(p[0]) for p in by_name.values() if not os.access(p[0], os.R_OK)]
+    unreadable = [str(p[0]) for p in by_name.values() if isinstance(p[0], Path) and not os.access(p[0], os.R_OK)]
     if unreadable:
         raise DataError(f"this user may not read {', '.join(unreadable[:5])}")
-    shards = sorted((name, paths[0]) for name, paths in by_name.items())
-    return [Shard(i, name, path, path.stat().st_size) for i, (name, path) in enumerate(shards)]
+    shards = sorted(by_name)
+    with files.read_errors():
+        return [Shard(i, name, by_name[name][0], by_name[name][0].stat().st_size) for i, name in enumerate(shards)]
+
+
+def _at_url(location: RemotePath) -> list[RemotePath]:
+    with files.read_errors():
+        if any(c in location.name for c in "*?[") and not location.is_file():
+            return location.matches()
+        if location.is_dir():
+            return [p for p in location.iterdir() if p.name.endswith(SUFFIXES)]
+        return [location] if location.is_file() else []
 
 
 @dataclass(frozen=True)
@@ -206,13 +226,13 @@ class ShardReader:
 
     def __init__(
         self,
-        shard: Shard | Path,
+        shard: Shard | AnyPath,
         *,
         block_bytes: int = 16 * 2**20,
         limits: Limits | None = None,
         start: tuple[int, int] = (0, 0),
     ) -> None:
-        self.path = shard.path if isinstance(shard, Shard) else Path(shard)
+        self.path = shard.path if isinstance(shard, Shard) else files.path_of(shard)
         self.limits = limits or Limits()
         self.block_bytes = block_bytes
         if self.limits.line_bytes_max < block_bytes + CHUNK:
@@ -231,8 +251,8 @@ class ShardReader:
 
     def __iter__(self) -> Iterator[Block]:
         try:
-            with self.path.open("rb") as f:
-                self._file = _Hashed(f, self.start)
+            with files.opened(self.path) as source:
+                self._file = _Hashed(source, self.start)
                 yield from self._blocks()
                 self.compressed_bytes_read = self._file.size
                 if not self.start:
@@ -446,16 +466,16 @@ def _skip(reader: Any, n: int) -> None:
 class _Hashed:
     """A file whose bytes are hashed in order as they are read, each once; not at all when reading begins later."""
 
-    def __init__(self, file: BinaryIO, start: int = 0) -> None:
-        self._file = file
-        self.size = os.fstat(file.fileno()).st_size
+    def __init__(self, source: files.Source, start: int = 0) -> None:
+        self._source = source
+        self.size = source.size
         self.position = start
         self.hashed = self.size if start else 0
         self.digest = hashlib.blake2b(digest_size=32)
 
     def peek(self, start: int, n: int) -> bytes:
         """Bytes at a place, without hashing."""
-        return os.pread(self._file.fileno(), n, start)
+        return self._source.pread(n, start)
 
     def read_at(self, start: int, n: int) -> bytes:
         self.hash_to(start)
@@ -621,7 +641,7 @@ def copy_spans(data, starts, lengths, target):
 class ShardWriter:
     """Writes one zstd frame; the file appears under its name when the `with` block ends without an error."""
 
-    def __init__(self, path: Path, *, level: int = 3, threads: int = 0, checksum: bool = True) -> None:
+    def __init__(self, path: AnyPath, *, level: int = 3, threads: int = 0, checksum: bool = True) -> None:
         self.path = path
         self._compressor = zstandard.ZstdCompressor(
             level=level, threads=threads, write_checksum=checksum, write_content_size=False

@@ -299,7 +299,7 @@ def test_what_a_run_left_behind_publishes_nothing(demo_run, tmp_path):
         from gpu_pile.stages import measure
 
         work = measure._work(context, context.shards[0], measure.definition_key(context))
-        order = distributed._Order("0", wanted, folder, "old", "measure", 1, work)
+        order = distributed._Order("0", wanted, context.run, "old", "measure", 1, work)
         watch = distributed._Watch(order, None)
         files.write_json(context.run.lease, {"lease": "new"})
         job = distributed._Fenced(work.make(context, *work.args), watch)

@@ -81,7 +81,7 @@ def decide(context: Context) -> None:
 
 def survivors(context: Context) -> decisions.Clustered:
     """Survivors and witnesses among the documents that have duplicates."""
-    clusters, pairs = pq.read_table(context.run.clusters), pq.read_table(context.run.pairs)
+    clusters, pairs = pq.read_table(files.table(context.run.clusters)), pq.read_table(files.table(context.run.pairs))
     doc_id = clusters.column("doc_id").to_numpy()
     passing = np.ones(len(doc_id), bool)
     length = np.zeros(len(doc_id), np.int64)

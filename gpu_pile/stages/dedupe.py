@@ -289,7 +289,7 @@ class _Dedupe:
         self.context.do("dedupe", works)
         verified = []
         for work in works:
-            with np.load(work.outputs[0], allow_pickle=False) as found:
+            with np.load(str(work.outputs[0]), allow_pickle=False) as found:
                 verified.append((found["a"], found["b"], found["similarity"]))
                 counts += found["counts"]
         return verified, counts
@@ -403,7 +403,9 @@ class _ReadAgain:
         self.wanted = np.load(_wanted(context.run.scratch, self.shard), allow_pickle=False)
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (context.run.scratch / self.store).open("rb+", buffering=0)
-        table = pq.read_table(context.run.measured(self.shard.name), columns=["start", "length", "shingles"])
+        table = pq.read_table(
+            files.table(context.run.measured(self.shard.name)), columns=["start", "length", "shingles"]
+        )
         self.start, self.length, self.room = (
             table.column(n).to_numpy()[self.wanted["row"]] for n in table.column_names
         )

@@ -24,7 +24,6 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from gpu_pile import files, histograms, op, samples, signals
 from gpu_pile.columns import TextColumn
 from gpu_pile.device import Place, to_host
 from gpu_pile.errors import DataError, UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.native import SLACK
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.parse_lines import explain, parse_lines
@@ -268,12 +268,11 @@ class _Shard:
             with files.atomic(path) as partial:
                 pq.write_table(table, partial, compression="zstd")
         self.atomic.__exit__(None, None, None)
-        stat = self.shard.path.stat()
         context.run.set_state(
             {
                 "definition": self.definition,
                 "identity": identity,
-                "file": {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns},
+                "file": files.fingerprint(self.shard.path),
                 "documents": self.documents,
                 "text_bytes": self.text_bytes,
                 "lines": self.reader.n_lines,
@@ -290,7 +289,7 @@ class _Shard:
     def abandon(self) -> None:
         if self.writer is not None:
             self.writer.close()
-        self.partial.unlink(missing_ok=True)
+        self.atomic.__exit__(DataError, DataError("abandoned"), None)
 
 
 def _middle_line(data: Array) -> int:
@@ -336,7 +335,7 @@ def file_identity(shard: Shard) -> str:
     return digest.hexdigest()
 
 
-def _outputs(context: Context, shard: Shard) -> tuple[Path, Path, Path]:
+def _outputs(context: Context, shard: Shard) -> tuple[AnyPath, AnyPath, AnyPath]:
     run, name = context.run, shard.name
     return run.measured(name), run.histogram(name), run.sample(name)
 
@@ -347,9 +346,8 @@ def is_done(context: Context, shard: Shard, definition: str) -> bool:
     state = run.state("measure", shard.name)
     if state.get("definition") != definition or not all(p.is_file() for p in _outputs(context, shard)):
         return False
-    stat = shard.path.stat()
-    seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    if state["file"] != seen:
+    seen = files.fingerprint(shard.path)
+    if state["file"] != seen or None in seen.values():
         if state["file"]["bytes"] != seen["bytes"] or file_identity(shard) != state["identity"]:
             context.notes.append(f"{shard.path} has changed since it was measured: it is measured again")
             return False

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpu_pile import rundir
+from gpu_pile import files, rundir
 from gpu_pile.columns import TextColumn
 from gpu_pile.errors import DataError
 from gpu_pile.ops.parse_lines import parse_lines
@@ -40,7 +40,7 @@ class Rows:
 
 def row_groups(context: Context, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The measured table of a shard, a row group at a time."""
-    with pq.ParquetFile(context.run.measured(shard.name)) as file:
+    with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
         for i in range(file.num_row_groups):
             yield file.read_row_group(i, columns=list(columns))
 
@@ -60,7 +60,9 @@ def doc_ids(context: Context, rows: Rows, wanted: Array) -> Array:
     for i, shard in enumerate(context.shards):
         lo, hi = np.searchsorted(wanted, [rows.first[i], rows.first[i + 1]])
         if hi > lo:
-            lines = pq.read_table(context.run.measured(shard.name), columns=["line"]).column("line").to_numpy()
+            lines = (
+                pq.read_table(files.table(context.run.measured(shard.name)), columns=["line"]).column("line").to_numpy()
+            )
             out[lo:hi] = rundir.doc_id(np.uint64(shard.index), lines[wanted[lo:hi] - rows.first[i]].astype(np.uint64))
     return out
 
@@ -124,7 +126,7 @@ def places(context: Context, wanted: Sequence[int]) -> dict[int, Place | None]:
             continue
         shard = context.shards[index]
         seek = context.run.state("measure", shard.name)["seek_points"] or [(0, 0)]
-        with pq.ParquetFile(context.run.measured(shard.name)) as file:
+        with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
             groups = _Groups(file)
             for line in sorted(set(lines)):
                 group, row = groups.find(line)
@@ -215,7 +217,7 @@ def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
     Args:
         read_bytes: decompressed bytes to read at most; an excerpt is null where that, or the shard, is not enough.
     """
-    table = pq.read_table(context.run.clusters, columns=["doc_id", "cluster"])
+    table = pq.read_table(files.table(context.run.clusters), columns=["doc_id", "cluster"])
     cluster, doc_id = table.column("cluster").to_numpy(), table.column("doc_id").to_numpy()
     names, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
     chosen = np.lexsort((names, -sizes))[:n]

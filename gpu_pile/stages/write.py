@@ -7,9 +7,7 @@ decisions to removed/<shard>.parquet.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 from gpu_pile import files, op
 from gpu_pile.edit import edited_lines
 from gpu_pile.errors import DataError
+from gpu_pile.files import AnyPath
 from gpu_pile.shards import Block, Shard, ShardWriter, copy_spans
 from gpu_pile.stages.context import Context, Work
 
@@ -42,7 +41,7 @@ def write_key(context: Context, shard: Shard) -> str:
     )
 
 
-def outputs(context: Context, shard: Shard) -> list[Path]:
+def outputs(context: Context, shard: Shard) -> list[AnyPath]:
     run, name = context.run, shard.name
     removed = [run.removed(name), run.removed_reasons(name)] if context.config.write.removed else []
     return [run.kept(name), *removed]
@@ -58,7 +57,7 @@ def write(context: Context) -> None:
         or not all(p.is_file() for p in outputs(context, s))
     ]
     if not context.config.write.removed and (run.path / "removed").is_dir():
-        shutil.rmtree(run.path / "removed")  # of a run with other settings: it would no longer be kept in step
+        files.remove_tree(run.path / "removed")  # of a run with other settings: it would no longer be kept in step
     with context.stage("write", todo) as entry:
         context.do("write", [_work(context, s) for s in todo])
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in todo)
@@ -79,9 +78,9 @@ class _Shard:
     def open(self) -> Iterator[Block]:
         context, name = self.context, self.shard.name
         context.run.forget("write", name)
-        decided = pq.read_table(context.run.decisions(name), columns=["keep", "edited_bytes"])
+        decided = pq.read_table(files.table(context.run.decisions(name)), columns=["keep", "edited_bytes"])
         keep, edited = (decided.column(column).to_numpy() for column in ("keep", "edited_bytes"))
-        spans = pq.read_table(context.run.measured(name), columns=["start", "length"])
+        spans = pq.read_table(files.table(context.run.measured(name)), columns=["start", "length"])
         start, length = spans.column("start").to_numpy(), spans.column("length").to_numpy()
         self.targets = [_Target(context, context.run.kept(name), start[keep], length[keep], edited[keep])]
         if context.config.write.removed:
@@ -113,7 +112,7 @@ class _Shard:
         for target in self.targets:
             target.writer.__exit__(None, None, None)
         if self.context.config.write.removed:
-            decided = pq.read_table(run.decisions(name), filters=[("keep", "==", False)])
+            decided = pq.read_table(files.table(run.decisions(name)), filters=[("keep", "==", False)])
             with files.atomic(run.removed_reasons(name)) as partial:
                 pq.write_table(decided.drop_columns(["keep"]), partial, compression="zstd")
         run.set_state(
@@ -133,7 +132,7 @@ class _Target:
     edited_bytes:  int64[n], what editing takes away from the text of each
     """
 
-    def __init__(self, context: Context, path: Path, start: Array, length: Array, edited_bytes: Array) -> None:
+    def __init__(self, context: Context, path: AnyPath, start: Array, length: Array, edited_bytes: Array) -> None:
         self.context = context
         settings = context.config.write
         self.start, self.length, self.edited_bytes = start, length, edited_bytes
