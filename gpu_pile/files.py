@@ -65,7 +65,10 @@ def disk_errors(path: AnyPath) -> Iterator[None]:
     except GpuPileError:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full and isinstance(path, RemotePath):
+            advice = f"{tempfile.gettempdir()} is full, where files are made before they are uploaded; set TMPDIR"
+        elif full:
             advice = "the disk is full; free space there and run the same command again, it goes on where it stopped"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "this user may not write there; choose another output folder"

@@ -49,7 +49,11 @@ PACKAGES = {
 """The protocols there are, and the package that each needs. fsspec has others that read local files, run what they
 fetch, or chain protocols: a configuration of somebody else's could make them do so, and none is needed here."""
 
-READ_ONLY = {"hf", "http", "https"}
+WEB = {"http", "https"}
+READ_ONLY = {"hf", *WEB}
+
+OPTIONS = {"s3": {"max_concurrency": 2}}
+"""For the file systems of protocols. s3fs holds so many parts of 50 MB in memory for each upload; by itself ten."""
 
 BLOCK = 8 * 2**20
 """Bytes of a shard that are fetched at a time."""
@@ -109,7 +113,8 @@ def _filesystem_of(protocol: str, process: int) -> Any:
             f"pip install 'gpu-pile[remote]' {package}"
         ) from None
     # listings that are remembered would hide what other processes write
-    return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
+    options = OPTIONS.get(protocol, {})
+    return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **options)
 
 
 def _filesystem(protocol: str) -> Any:
@@ -174,7 +179,7 @@ class RemotePath:
     @property
     def name(self) -> str:
         path = self.url.partition("://")[2]
-        if self.protocol in ("http", "https"):
+        if self.protocol in WEB:
             path = re.split(r"[?#]", path, maxsplit=1)[0]
         return path.rstrip("/").rpartition("/")[2]
 
@@ -249,6 +254,11 @@ class RemotePath:
             names = fs.find(self.key)
         return (p for p in map(self._named, names) if fnmatch.fnmatchcase(p.name, pattern))
 
+    def is_glob(self) -> bool:
+        """Whether the URL has wildcards and is not the name of a file as it stands; a server's query has none."""
+        wild = "*[" if self.protocol in WEB else "*?["
+        return any(c in self.url for c in wild) and not self.is_file()
+
     def matches(self) -> list[RemotePath]:
         """The files that this URL names as a glob."""
         fs = self.fs
@@ -260,7 +270,7 @@ class RemotePath:
         """The bytes from start to end of a file of this size; raises where there are fewer or more."""
         fs = self.fs
         with _calling(self.url, fs):
-            if self.protocol in ("http", "https"):  # its cat_file would take a whole file from a server without ranges
+            if self.protocol in WEB:  # its cat_file would take a whole file from a server without ranges
                 with fs.open(self.key, "rb", block_size=end - start, cache_type="none", size=size) as f:
                     f.seek(start)
                     data: bytes = f.read(end - start)
@@ -354,9 +364,13 @@ class RemoteFile(io.RawIOBase):
     def _fetch(self, block: int) -> None:
         start = block * self.block
         data = memoryview(self.path.read_range(start, min(start + self.block, self.size), self.size))
-        while data:
-            n = os.pwrite(self._store.fileno(), data, start)
-            data, start = data[n:], start + n
+        try:
+            while data:
+                n = os.pwrite(self._store.fileno(), data, start)
+                data, start = data[n:], start + n
+        except OSError as error:
+            said = f"{error.strerror} in {tempfile.gettempdir()}, where it is kept while it is read; set TMPDIR"
+            raise OSError(error.errno, said, str(self.path)) from error
 
     def pread(self, n: int, start: int) -> bytes:
         """Up to n bytes at a place, as os.pread."""

@@ -111,7 +111,7 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
 
 def _at_url(location: RemotePath) -> list[RemotePath]:
     with files.read_errors():
-        if any(c in location.name for c in "*?[") and not location.is_file():
+        if location.is_glob():
             return location.matches()
         if location.is_dir():
             return [p for p in location.iterdir() if p.name.endswith(SUFFIXES)]
