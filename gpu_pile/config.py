@@ -212,8 +212,8 @@ class Config(Section):
     scratch: str | None = Field(
         None,
         min_length=1,
-        description="a folder on a file system for dedupe's intermediate files; null: the run directory, and for one "
-        "at a URL this machine's folder for temporary files",
+        description="a folder on a file system for intermediate files; null: the run directory, and for one at a URL "
+        "this machine's folder for temporary files",
     )
     backend: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int | None = Field(
@@ -222,7 +222,7 @@ class Config(Section):
     batch_bytes: Bytes | None = Field(
         None, description="decompressed bytes a worker holds at a time; null: 4 MiB, on a GPU up to 64 MiB"
     )
-    memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to the run directory")
+    memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to scratch")
     cluster: Cluster = Cluster()
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()
@@ -249,7 +249,7 @@ class Config(Section):
         if there and self.scratch is None and not isinstance(files.path_of(self.output), Path):
             raise ValueError(
                 "output is a URL and the workers are on other machines: set scratch to a folder that all of them "
-                "share, under the same path, for dedupe's intermediate files"
+                "share, under the same path, for intermediate files"
             )
         return self
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from gpu_pile import remote
-from gpu_pile.errors import DataError, GpuPileError
+from gpu_pile.errors import DataError
 from gpu_pile.remote import RemotePath
 
 PARTIAL = ".partial"
@@ -62,9 +62,9 @@ def disk_errors(path: AnyPath) -> Iterator[None]:
     """Turn what the operating system says about `path` into an error that says what to do."""
     try:
         yield
-    except GpuPileError:
-        raise
     except OSError as error:
+        if isinstance(error, remote.StoreError) and error.filename != str(path):
+            raise  # it is about another file, and says so
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full and isinstance(path, RemotePath):
             advice = f"{tempfile.gettempdir()} is full, where files are made before they are uploaded; set TMPDIR"

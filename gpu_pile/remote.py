@@ -125,20 +125,29 @@ def _filesystem(protocol: str) -> Any:
 _ONE_AT_A_TIME = threading.Lock()
 
 
+class StoreError(DataError, OSError):
+    """A store that refuses, or is not reached: an OSError, and one that people can do something about."""
+
+    def __str__(self) -> str:
+        if self.filename is None:
+            return super().__str__()
+        return f"{self.filename}: {self.strerror}; run the same command again to go on"
+
+
 @contextlib.contextmanager
 def _calling(url: str, fs: Any) -> Iterator[None]:
     """Errors as a file system raises them; one call at a time where fsspec promises nothing about threads."""
     try:
         with contextlib.nullcontext() if fs.async_impl else _ONE_AT_A_TIME:
             yield
+    except FileExistsError:
+        raise
     except FileNotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, f"it is not there ({error})", url) from error
     except PermissionError as error:
-        raise PermissionError(errno.EACCES, f"no permission ({error})", url) from error
-    except OSError:
-        raise
+        raise StoreError(errno.EACCES, f"no permission ({error})", url) from error
     except Exception as error:
-        raise OSError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
+        raise StoreError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
 
 
 @dataclass(frozen=True)
@@ -219,13 +228,13 @@ class RemotePath:
     def _there(self) -> dict[str, Any]:
         found = self._info()
         if found is None or found["type"] != "file":
-            raise FileNotFoundError(errno.ENOENT, "it is not there, or cannot be reached", self.url)
+            raise FileNotFoundError(errno.ENOENT, "it is not there", self.url)
         return found
 
     def stat(self) -> Stat:
         size = self._there().get("size")
         if size is None:
-            raise OSError(errno.EINVAL, "the server does not tell its size; download it, and name the file", self.url)
+            raise StoreError(errno.EINVAL, "the server does not tell its size; download it, and name that", self.url)
         return Stat(size)
 
     def version(self) -> str | None:
@@ -277,7 +286,8 @@ class RemotePath:
             else:
                 data = fs.cat_file(self.key, start=start, end=end)
         if len(data) != end - start:
-            raise OSError(errno.EIO, f"{len(data)} bytes came where {end - start} were asked for: has it changed?")
+            said = f"{len(data)} bytes came where {end - start} were asked for: has it changed?"
+            raise StoreError(errno.EIO, said, self.url)
         return data
 
     def open(self, mode: str = "rb") -> BinaryIO:
@@ -370,7 +380,7 @@ class RemoteFile(io.RawIOBase):
                 data, start = data[n:], start + n
         except OSError as error:
             said = f"{error.strerror} in {tempfile.gettempdir()}, where it is kept while it is read; set TMPDIR"
-            raise OSError(error.errno, said, str(self.path)) from error
+            raise StoreError(error.errno, said, str(self.path)) from error
 
     def pread(self, n: int, start: int) -> bytes:
         """Up to n bytes at a place, as os.pread."""

@@ -15,7 +15,8 @@ bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
 state/lease.json             while a cluster works on the run: whose work counts
-scratch/                     spilled intermediates, removed at the end of a stage
+scratch/                     spilled intermediates, removed at the end of a stage; elsewhere, if the configuration says
+                             so, or the run directory is at a URL
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ class RunDir:
         """Make the folder, or check that it belongs to this run.
 
         Raises:
-            UsageError: it holds something else: another run, or files that gpu-pile did not write.
+            UsageError: it holds something else: another run, or files that gpu-pile did not write; or the folder for
+                temporary files has something of another user where scratch would be.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"output {self.path} is a file; name a folder that gpu-pile may make")
@@ -161,6 +163,11 @@ class RunDir:
                 )
         with files.disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        if self.scratch_in == _temporary_folder():  # where everybody can make something of that name
+            with files.disk_errors(self.scratch_in):
+                self.scratch_in.mkdir(mode=0o700, exist_ok=True)
+                if self.scratch_in.is_symlink() or self.scratch_in.stat().st_uid != os.getuid():
+                    raise UsageError(f"{self.scratch_in} is somebody else's; set scratch to a folder for this run")
         files.write_json(self.path / CLAIM, {"shards": [{"name": name} for name in shard_names]})
 
     def remove_partials(self) -> None:
@@ -191,11 +198,7 @@ def _some(names: list[str]) -> str:
 
 
 def of(config: Config) -> RunDir:
-    """The run directory of a configuration, whether it is there or not.
-
-    Raises:
-        UsageError: the folder for temporary files has something of another user where ours would be.
-    """
+    """The run directory of a configuration, whether it is there or not."""
     path = files.path_of(config.output)
     if config.scratch is not None:
         scratch = files.path_of(config.scratch)
@@ -205,13 +208,8 @@ def of(config: Config) -> RunDir:
 
 
 def _temporary_folder() -> Path:
-    """A folder of this user in the folder for temporary files, which everybody can write to."""
-    folder = Path(tempfile.gettempdir()) / f"gpu-pile-{os.getuid()}"
-    with files.disk_errors(folder):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-            raise UsageError(f"{folder} belongs to somebody else; set scratch to a folder for intermediate files")
-    return folder
+    """This user's, in the folder for temporary files."""
+    return Path(tempfile.gettempdir()) / f"gpu-pile-{os.getuid()}"
 
 
 def open_dir(path: str | AnyPath) -> RunDir:

@@ -57,7 +57,7 @@ class Store:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             environ["wsgi.input"].read(length)
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
-            return [DENIED]
+            return [DENIED] if environ["REQUEST_METHOD"] != "HEAD" else []
         return self.moto(environ, start_response)
 
     def names(self, folder: str) -> list[str]:
@@ -170,13 +170,13 @@ def test_damaged_shards_are_read_alike(tmp_path, s3):
 
 
 def test_workers_write_at_the_url_themselves_also_those_that_are_killed(demo_run, tmp_path, s3, with_fault):  # noqa: F811
-    with_fault(lambda stage, work: KillOnce(tmp_path / f"{stage}-killed", "close"))
+    with_fault(lambda stage, work: KillOnce(tmp_path / "killed", "close") if stage == "write" else None)
     cluster = [
         f"cluster.{k}={v}" for k, v in {"where": "local", "workers": 2, "threads": 1, "dashboard": "false"}.items()
     ]
     run(demo("s3://runs/cluster", *cluster, f"scratch={tmp_path / 'scratch'}"))
     assert fetched("s3://runs/cluster", tmp_path / "run") == results(demo_run)
-    assert len(list(tmp_path.glob("*-killed"))) == 3
+    assert (tmp_path / "killed").exists()
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -194,7 +194,7 @@ def test_the_command_line(demo_run, tmp_path, s3):
 
 
 def test_an_upload_that_fails_leaves_nothing_and_the_next_run_goes_on(demo_run, tmp_path, s3):
-    for part in ("kept/01", "measured/02", "state/dedupe"):
+    for part in ("measured/02", "kept/01"):
         url = f"s3://runs/fail-{part.replace('/', '-')}"
         s3.fail = lambda method, path, part=part: method == "PUT" and part in path
         with pytest.raises(DataError, match=rf"cannot write {url}.*this user may not write there"):
@@ -252,6 +252,14 @@ def test_an_error_while_reading_names_the_shard(tmp_path, s3):
     s3.fail = lambda method, path: method == "GET" and path.endswith("02.jsonl.zst")
     with pytest.raises(DataError, match=r"cannot read s3://pile/demo/02\.jsonl\.zst: no permission"):
         run(demo(tmp_path / "run"), "measure")
+
+
+def test_a_store_that_refuses_a_state_is_no_state_that_is_missing(s3):
+    run(demo("s3://runs/away"), "measure")
+    for what in ("state/measure/01", "measured/01"):
+        s3.fail = lambda method, path, what=what: what in path
+        with pytest.raises(DataError, match=rf"s3://runs/away/{what}.*: no permission .*run the same command again"):
+            run(demo("s3://runs/away"), "measure")
 
 
 KILLER = r"""
@@ -314,7 +322,7 @@ def test_kill_9_then_the_same_command(tmp_path, s3):
         write_shard(tmp_path / f"{i}.jsonl.zst", documents)
         RemotePath(f"s3://pile/small/{i}.jsonl.zst").put(tmp_path / f"{i}.jsonl.zst")
     done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(QUICK), "s3://runs/kill", str(tmp_path / "scratch"), str(tmp_path), "8"],
+        [sys.executable, "-c", KILLER, str(QUICK), "s3://runs/kill", str(tmp_path / "scratch"), str(tmp_path), "11"],
         capture_output=True,
         text=True,
         cwd=HERE.parent,
@@ -322,7 +330,7 @@ def test_kill_9_then_the_same_command(tmp_path, s3):
     )
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
     killed = done.stdout.split()
-    assert len(killed) > 3
+    assert len(killed) > 1
     whole = results(tmp_path / "whole")
     assert "kept/1.jsonl.zst" in whole
     for n in killed:
@@ -517,11 +525,13 @@ def test_scratch_is_a_folder_of_ours(tmp_path, monkeypatch):
     monkeypatch.setattr(rundir.tempfile, "gettempdir", lambda: str(tmp_path))
     far = rundir.of(settings(["x"], "memory://runs/x"))
     assert far.scratch.parent == tmp_path / f"gpu-pile-{os.getuid()}"
+    assert not far.scratch.parent.exists()
+    far.claim(["x"])
     assert far.scratch.parent.stat().st_mode & 0o077 == 0
     far.scratch.parent.rmdir()
     far.scratch.parent.symlink_to(tmp_path)
-    with pytest.raises(UsageError, match="belongs to somebody else"):
-        rundir.of(settings(["x"], "memory://runs/x"))
+    with pytest.raises(UsageError, match="is somebody else's"):
+        far.claim(["x"])
 
 
 def test_a_package_that_is_not_installed(monkeypatch):
