@@ -25,7 +25,7 @@ demo: $(VENV)/.installed  ## the main job on the small real corpus of tests/data
 	$(BIN)/gpu-pile run configs/quickstart.yaml
 
 test: $(VENV)/.developing  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.developing  ## ruff, and its format
 	$(BIN)/ruff check .

@@ -151,6 +151,7 @@ def _clusters(run: rundir.RunDir, documents: int, rng: np.random.Generator) -> N
         pa.table({"doc_id": doc_id, "cluster": cluster, "representative": doc_id}), run.clusters, compression="zstd"
     )
     follower = np.flatnonzero(leader != np.arange(len(members)))
+    follower = follower[np.argsort(leader[follower], kind="stable")]  # as dedupe writes them: by cluster
     similarity = rng.uniform(0.8, 1.0, len(follower))
     pq.write_table(
         pa.table({"a": cluster[follower], "b": doc_id[follower], "similarity": similarity}),

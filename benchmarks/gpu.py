@@ -34,7 +34,7 @@ from gpu_pile.shards import ShardReader
 TARGETS = {  # GB/s of text on an H200
     "sketch(method=affine32, kind=byte)": 60,
     "sketch()": 100,
-    "quality_counts()": 50,
+    "text_counts()": 50,
 }
 
 

@@ -1,45 +1,57 @@
 """How a run grows: with workers, with documents, and with band keys far beyond what a corpus at hand has.
 
-    python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--out FOLDER]
+    python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--part 100] [--out FOLDER]
 
 FOLDER's shards are repeated; a copy's letters are shifted in the alphabet, each copy's by another number: so its words
 are new, and its near duplicates are near duplicates still. --keys: millions of generated documents whose band keys are
-partitioned, sorted and paired, by themselves. Each run is a process of its own. Prints Markdown, writes scale.json.
+partitioned, sorted and paired, by themselves. --part: the shards as one of many frames, in parts of so many MB; what
+works cost besides themselves (calls, answers, waiting) is told apart. Each run is a process of its own. Prints
+Markdown, writes scale.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import resource
+import shutil
 import string
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import zstandard
 
-from gpu_pile import config, pipeline
-from gpu_pile.dedup.buckets import KEY_RECORD, PAIR_RECORD, Partitions, candidate_pairs, distinct_pairs
+from gpu_pile import config, parallel, pipeline
+from gpu_pile.rundir import RunDir
+from gpu_pile.shards import Shard
+from gpu_pile.stages.context import Context
+from gpu_pile.stages.dedupe import dedupe
+from gpu_pile.stages.measure import ROW_GROUP
 
-BANDS = 16
+BANDS, SIZE = 16, 128
+SHARD_ROWS = 2_000_000
+WARM_ROWS = 10_000
+PARTS = ("read measured", "spread", "sort", "distinct", "involved", "compare", "clusters")
 
 
-def copied(folder: Path, copies: int, target: Path) -> Path:
-    """The shards of a folder this many times, each time with other words."""
+def copied(folder: Path, copies: int, target: Path, first: int = 0) -> Path:
+    """The shards of a folder this many times, each time with other words; first: the number of the first copy."""
     target.mkdir(parents=True, exist_ok=True)
     lower, upper = string.ascii_lowercase, string.ascii_uppercase
     for path in sorted(folder.glob("*.jsonl.zst")):
         raw = zstandard.ZstdDecompressor().stream_reader(path.read_bytes(), read_across_frames=True).read()
         documents = [json.loads(line) for line in raw.split(b"\n") if line.strip()]
-        for copy in range(copies):
+        for copy in range(first, first + copies):
             shift = str.maketrans(lower + upper, lower[copy:] + lower[:copy] + upper[copy:] + upper[:copy])
             lines = (json.dumps({**d, "text": d["text"].translate(shift)}).encode() + b"\n" for d in documents)
             name = path.name.removesuffix(".jsonl.zst")
@@ -47,16 +59,33 @@ def copied(folder: Path, copies: int, target: Path) -> Path:
     return target
 
 
+def joined(folder: Path, size: int, target: Path) -> Path:
+    """The shards of a folder as one shard of at least so many bytes, in frames of 4 MiB of text."""
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / "one.jsonl.zst"
+    with path.open("wb") as f:
+        for copy in itertools.count():
+            shifted = copied(folder, 1, target / "copy", first=copy)
+            for shard in sorted(shifted.iterdir()):
+                raw = zstandard.ZstdDecompressor().stream_reader(shard.read_bytes(), read_across_frames=True).read()
+                for at in range(0, len(raw), 4 << 20):
+                    f.write(zstandard.compress(raw[at : at + (4 << 20)], 3))
+            shutil.rmtree(shifted)
+            if f.tell() >= size:
+                break
+    return target
+
+
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def one_run(folder: str, cluster: str, workers: int) -> dict[str, Any]:
+def one_run(folder: str, cluster: str, workers: int, part_bytes: int = 128 << 20) -> dict[str, Any]:
     """In this process: stages' seconds, peak memory of each worker and of this process, bytes of intermediates."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = config.parse(
             {
-                "input": {"shards": [folder]},
+                "input": {"shards": [folder], "part_bytes": part_bytes},
                 "output": f"{scratch}/run",
                 "workers": workers,
                 "cluster": {"where": cluster or None, "workers": workers, "threads": 1, "dashboard": False},
@@ -97,6 +126,8 @@ def one_run(folder: str, cluster: str, workers: int) -> dict[str, Any]:
             "documents": documents,
             "text_bytes": sum(s["text_bytes"] for s in states),
             "shards": len(states),
+            "parts": context.n_parts,
+            "works": {k: [v["works"], v["work_seconds"]] for k, v in context.stopwatch.stages.items() if "works" in v},
             "stages": {k: v["seconds"] for k, v in context.stopwatch.stages.items()},
             "cpu": {k: v["cpu_seconds"] for k, v in context.stopwatch.stages.items()},
             "peak_worker_bytes": max(peaks, default=0),
@@ -115,37 +146,81 @@ def _warm() -> None:
 
 
 def keys(millions: float) -> dict[str, Any]:
-    """Band keys of generated documents, a tenth of them near duplicates of an earlier one (half their bands equal)."""
+    """dedupe of measured rows that were generated, on one thread, pairs verified by their sketches."""
     n = int(millions * 1e6)
-    random = np.random.default_rng(0)
+    if n > WARM_ROWS:
+        keys(WARM_ROWS / 1e6)  # compiled code is loaded
     with tempfile.TemporaryDirectory() as scratch:
-        memory = 2 << 30
-        records = Partitions(KEY_RECORD, n * BANDS, memory, Path(scratch) / "keys")
-        start = time.perf_counter()
-        step = 1 << 17
-        for first in range(0, n, step):
-            rows = np.arange(first, min(n, first + step))
-            own = _mix(rows.astype(np.uint64)[:, None] * np.uint64(BANDS) + np.arange(BANDS, dtype=np.uint64))
-            near = np.flatnonzero(random.random(len(rows)) < 0.1)
-            other = (random.random(len(near)) * rows[near]).astype(np.uint64)
-            half = np.arange(BANDS // 2, dtype=np.uint64)
-            own[near, : BANDS // 2] = _mix(other[:, None] * np.uint64(BANDS) + half)
-            found = np.empty(own.size, KEY_RECORD)
-            found["key"], found["row"] = own.reshape(-1), np.repeat(rows, BANDS)
-            records.add(found["key"], found)
-        spread = time.perf_counter()
-        pairs = Partitions(PAIR_RECORD, n, memory, Path(scratch) / "pairs")
-        candidate_pairs(records, 128, pairs, n)
-        count = sum(len(a) for a, _ in distinct_pairs(pairs))
-        end = time.perf_counter()
-    return {
-        "documents": n,
-        "partitions": records.count,
-        "spread_seconds": spread - start,
-        "sort_seconds": end - spread,
-        "pairs": count,
-        "peak_bytes": _peak(),
-    }
+        settings = config.parse(
+            {
+                "input": {"shards": [scratch]},
+                "output": scratch,
+                "workers": 1,
+                "dedupe": {"fuzzy": {"verify": "sketch", "bands": BANDS, "rows": SIZE // BANDS}},
+            }
+        )
+        run = RunDir(Path(scratch))
+        firsts = range(0, n, SHARD_ROWS)
+        shards = [Shard(i, f"{i:03d}", Path(scratch) / "none", 0) for i in range(len(firsts))]
+        for shard, first in zip(shards, firsts, strict=True):
+            _measured(run, shard, first, min(n, first + SHARD_ROWS))
+        context = Context(settings, run, shards)
+        parallel.keep_freed_memory()
+        dedupe(context)
+        took, facts = context.stopwatch.stages["dedupe"], run.state("dedupe")
+        pairs = pq.read_metadata(run.pairs).num_rows
+        return {
+            "documents": n,
+            "seconds": took["seconds"],
+            "cpu_seconds": took["cpu_seconds"],
+            "parts": took["parts"],
+            "exact_duplicates": facts["exact_duplicates"],
+            "candidate_pairs": facts["candidate_pairs"],
+            "verified_pairs": pairs,
+            "peak_bytes": _peak(),
+        }
+
+
+def _measured(run: RunDir, shard: Shard, first: int, stop: int) -> None:
+    """The measured rows of a shard: a hundredth equal an earlier row, of a tenth 14 or 15 of 16 bands are an earlier
+    row's."""
+    path = run.measured(shard.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(first)
+    writer = None
+    for start in range(first, stop, ROW_GROUP):
+        rows = np.arange(start, min(stop, start + ROW_GROUP), dtype=np.uint64)
+        other = (random.random(len(rows)) * rows).astype(np.uint64)
+        kind = random.random(len(rows))
+        source = np.where(kind < 0.11, other, rows)
+        sketch = _mix(source[:, None] * np.uint64(SIZE // 2) + np.arange(SIZE // 2, dtype=np.uint64)).view(np.uint32)
+        near = np.flatnonzero((kind >= 0.01) & (kind < 0.11))
+        differ = random.integers(1, 3, len(near)) * (SIZE // BANDS)
+        own = _mix(rows[near, None] * np.uint64(SIZE) + np.arange(2 * SIZE // BANDS, dtype=np.uint64))
+        beginning = np.arange(2 * SIZE // BANDS) < differ[:, None]
+        sketch[near, : 2 * SIZE // BANDS] = np.where(
+            beginning, own.astype(np.uint32), sketch[near, : 2 * SIZE // BANDS]
+        )
+        equal = np.where(kind < 0.01, other, rows)
+        table = pa.table(
+            {
+                "line": np.arange(start - first, start - first + len(rows)) + 1,
+                "subset": pa.array(["generated"] * len(rows)),
+                "hash_hi": _mix(equal),
+                "hash_lo": _mix(equal + np.uint64(1 << 40)),
+                "shingles": np.full(len(rows), 1000),
+                "sketch": pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(4 * SIZE), len(rows), [None, pa.py_buffer(np.ascontiguousarray(sketch))]
+                ),
+            }
+        )
+        if writer is None:
+            writer = pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=["subset"])
+        writer.write_table(table, row_group_size=ROW_GROUP)
+    assert writer is not None
+    writer.close()
+    state = {"documents": stop - first, "text_bytes": 0, "identity": "", "definition": "", "stopped": None}
+    run.set_state(state, "measure", shard.name)
 
 
 def _mix(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -161,26 +236,54 @@ def apart(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.split(b"\n")[-2])
 
 
+def parts_of_one_shard(folder: Path, part_bytes: int, workers: list[str], kept: list[dict[str, Any]]) -> None:
+    """One shard of at least five parts, by threads and by processes."""
+    print("| one shard | parts | by | measure | to the first | write | to the first | a measure work | besides it |")
+    print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as scratch:
+        one = joined(folder, 6 * part_bytes, Path(scratch))
+        size = sum(f.stat().st_size for f in one.iterdir())
+        first: dict[str, dict[str, Any]] = {}
+        for cluster in ("", "local"):
+            for n in workers:
+                r = {"load": os.getloadavg()[0], **apart("run", str(one), cluster, n, str(part_bytes))}
+                kept.append({"file_bytes": size, "part_bytes": part_bytes, **r})
+                base = first.setdefault(cluster, r)["stages"]
+                seconds = (f"{r['stages'][s]:.2f} s | {base[s] / r['stages'][s]:.2f}" for s in ("measure", "write"))
+                works, inside = r["works"].get("measure", (0, 0.0))
+                outside = int(n) * r["stages"]["measure"] - inside
+                each = f"{inside / works:.2f} s | {outside / inside:.2%}" if works and n == "1" else "|"
+                print(
+                    f"| {size / 1e6:.0f} MB | {r['parts']} | {n} {'processes' if cluster else 'threads'} | "
+                    f"{' | '.join(seconds)} | {each} |",
+                    flush=True,
+                )
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--copies", default="1,2,4")
     parser.add_argument("--keys", default="1,2,4")
+    parser.add_argument("--part", type=float, default=100, help="MB; 0: leave it out")
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         what, *rest = given.one
-        result = keys(float(rest[0])) if what == "keys" else one_run(rest[0], rest[1], int(rest[2]))
+        result = keys(float(rest[0])) if what == "keys" else one_run(rest[0], rest[1], *map(int, rest[2:]))
         print(json.dumps(result))
         return
     machine = {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
-    kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": []}
+    kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": [], "parts": []}
+    if given.part:
+        parts_of_one_shard(given.folder, int(given.part * 1e6), given.workers.split(","), kept["parts"])
     print("| copies | documents | text | by | measure | its CPU | dedupe | decide | write | worker's peak | client's |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:
-        for copies in map(int, given.copies.split(",")):
+        for copies in map(int, filter(None, given.copies.split(","))):
             folder = copied(given.folder, copies, Path(scratch) / str(copies))
             for n in given.workers.split(","):
                 for cluster in ("", "local"):
@@ -194,15 +297,18 @@ def main() -> None:
                         f"{r['peak_client_bytes'] >> 20} MiB |",
                         flush=True,
                     )
-    print("\n| documents | partitions | spread | sort and pair | a million documents | pairs | peak |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    print(
+        "\n| documents | dedupe | its CPU | CPU a million documents | of it " + " | ".join(PARTS) + " | pairs | peak |"
+    )
+    print("|---:" * (6 + len(PARTS)) + "|")
     for millions in given.keys.split(",") if given.keys else ():
-        r = apart("keys", millions)
+        r = {"load": os.getloadavg()[0], **apart("keys", millions)}
         kept["keys"].append(r)
-        total = r["spread_seconds"] + r["sort_seconds"]
+        each = [f"{r['parts'].get(p, 0.0) / r['documents'] * 1e6:.2f} s" for p in PARTS]
         print(
-            f"| {r['documents']:,} | {r['partitions']} | {r['spread_seconds']:.1f} s | {r['sort_seconds']:.1f} s | "
-            f"{total / r['documents'] * 1e6:.2f} s | {r['pairs']:,} | {r['peak_bytes'] >> 20} MiB |",
+            f"| {r['documents']:,} | {r['seconds']:.1f} s | {r['cpu_seconds']:.1f} s | "
+            f"{r['cpu_seconds'] / r['documents'] * 1e6:.2f} s | {' | '.join(each)} | {r['verified_pairs']:,} | "
+            f"{r['peak_bytes'] >> 20} MiB |",
             flush=True,
         )
     given.out.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,7 @@ from gpu_pile import signals as _signals
 from gpu_pile.columns import TextColumn
 from gpu_pile.config import Fuzzy
 from gpu_pile.dedup import bands as banding
-from gpu_pile.dedup.buckets import (
-    HASH_RECORD,
-    KEY_RECORD,
-    PAIR_RECORD,
-    Partitions,
-    candidate_pairs,
-    distinct_pairs,
-    equal_hashes,
-)
+from gpu_pile.dedup.buckets import candidate_pairs, distinct_pairs, equal_hashes
 from gpu_pile.dedup.clusters import connected_survivors
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.ops.c4_lines import c4_lines
@@ -40,8 +31,6 @@ from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.parallel import keep_freed_memory, run_tasks, worker_count
 
 Array = np.ndarray[Any, Any]
-
-_IN_MEMORY = 1 << 62
 
 
 def text_column(texts: Any) -> TextColumn:
@@ -207,8 +196,8 @@ class _Memory:
         )
         rows = np.arange(n)
         representative = rows.copy()
-        members, representatives = equal_hashes(_filled(HASH_RECORD, hi=hashes[:, 0], lo=hashes[:, 1], row=rows))
-        representative[members] = representatives
+        members = equal_hashes(np.column_stack([hashes, rows.astype(np.uint64)])).astype(np.int64)
+        representative[members[:, 0]] = members[:, 1]
 
         chosen = np.flatnonzero((representative == rows) & (shingles > 0))
         bands, band_rows = (fuzzy.bands, fuzzy.rows) if fuzzy.bands else banding.choose(fuzzy.threshold, fuzzy.size)
@@ -216,15 +205,13 @@ class _Memory:
         with place.session():
             distinct = place.upload(np.ascontiguousarray(sketches[chosen]))
             keys = place.download(band_keys(distinct, bands=bands, rows=band_rows))
-        pairs = Partitions(PAIR_RECORD, n, _IN_MEMORY, Path())
-        candidate_pairs(
-            _filled(KEY_RECORD, key=keys.reshape(-1), row=np.repeat(chosen, bands or 0)),
-            fuzzy.bucket_neighbours_max,
-            pairs,
-            n,
-            place.argsort,
-        )
-        ((a, b),) = distinct_pairs(pairs)
+        records = np.stack([keys.reshape(-1), np.repeat(chosen.astype(np.uint64), bands or 0)], axis=1)
+        pairs = [np.empty((0, 2), np.uint64)]
+        out = np.empty((max(fuzzy.bucket_neighbours_max, 1 << 14), 2), np.uint64)
+        argsort = None if place.backend == "cpu" else place.argsort
+        for some in candidate_pairs(records, fuzzy.bucket_neighbours_max, out, argsort=argsort):
+            pairs.append(some.copy())
+        b, a = distinct_pairs(np.concatenate(pairs)).astype(np.int64).T.copy()
         if fuzzy.verify == "exact":
             similarity = self.exact_similarity(a, b)
         else:
@@ -272,14 +259,3 @@ class _Memory:
         at = np.where(copy, 1.0, np.where(kept[representative], np.nan, at[representative]))
         table = pa.table({"a": a, "b": b, "similarity": similarity})
         return Deduplicated(kept, witness, at, component, table)
-
-
-def _filled(dtype: np.dtype[Any], **columns: Array) -> Partitions:
-    """All records in one partition in memory."""
-    n = len(columns["row"])
-    records = np.empty(n, dtype)
-    for name, values in columns.items():
-        records[name] = values
-    partitions = Partitions(dtype, n, _IN_MEMORY, Path())
-    partitions.add(np.empty(0, np.uint64), records)
-    return partitions

@@ -60,6 +60,11 @@ class Input(Section):
     text_lists: bool = Field(
         False, description="a text may be a list of strings, joined by a blank line (lm_dataformat)"
     )
+    part_bytes: Bytes = Field(
+        128 * 2**20,
+        description="a file of several zstd frames is cut between them into parts of at least this many of its bytes, "
+        "which are worked on side by side and leave as a frame each; not at a URL",
+    )
     bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
     window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
     line_bytes_max: Bytes = Field(2**30, description="a longer line is a bad line and is not kept in memory")
@@ -177,13 +182,13 @@ class Cluster(Section):
         None,
         ge=1,
         le=1024,
-        description="processes of local and cuda; null: one a core (no more than shards), one a GPU",
+        description="processes of local and cuda; null: one a core (no more than parts), one a GPU",
     )
     threads: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="threads with which a worker does its shard; null: cores / workers; elsewhere 1",
+        description="threads with which a worker does its part; null: cores / workers; elsewhere 1",
     )
     memory_bytes: Bytes | None = Field(
         None, description="of a worker of local: one that takes more is ended and begun anew; null: memory / workers"
@@ -222,7 +227,9 @@ class Config(Section):
     batch_bytes: Bytes | None = Field(
         None, description="decompressed bytes a worker holds at a time; null: 4 MiB, on a GPU up to 64 MiB"
     )
-    memory_bytes: Bytes = Field(2 * 2**30, description="what dedupe may hold before it spills to scratch")
+    memory_bytes: Bytes = Field(
+        2 * 2**30, description="what dedupe's sorting may hold: in this process, or in each worker"
+    )
     cluster: Cluster = Cluster()
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()

@@ -6,7 +6,7 @@ documents that pass their thresholds, so nothing is removed as the duplicate of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_pile.dedup.clusters import connected_survivors
+from gpu_pile.errors import DataError
 from gpu_pile.ops.witnesses import witnesses
 
 Array = np.ndarray[Any, Any]
@@ -42,19 +43,63 @@ class Clustered:
 
 def resolve(
     clusters: pa.Table,
-    pairs: pa.Table,
+    pairs: Iterable[pa.Table],
     passing: Array,
     preference: Sequence[Array],
     how: str,
 ) -> Clustered:
-    """Choose survivors and witnesses.
+    """Choose survivors and witnesses, some whole clusters at a time.
 
     Args:
-        clusters, pairs: as dedupe wrote them.
+        clusters: as dedupe wrote them. pairs: the rows of the pairs that it wrote, in their order, some at a time.
         passing: bool[n], for each row of clusters whether the document fails no threshold.
         preference: arrays of n, smaller is better, the first one decides, then the next; then the smallest doc_id.
         how: "witness" or "connected" (dedupe.fuzzy.resolve).
+
+    Raises:
+        DataError: the pairs are not in the order of their clusters.
     """
+    doc_id, cluster = (clusters.column(name).to_numpy() for name in ("doc_id", "cluster"))
+    n = len(doc_id)
+    found = Clustered(
+        doc_id, cluster, doc_id.copy(), np.zeros(n, np.float64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    )
+    by_cluster = np.argsort(cluster, kind="stable")
+    cluster = cluster[by_cluster]
+    done = 0
+    for last, part in _whole_clusters(found, pairs):
+        stop = n if last is None else int(np.searchsorted(cluster, last, side="right"))
+        rows = np.sort(by_cluster[done:stop])
+        done = stop
+        some = _resolve(
+            clusters.take(pa.array(rows)), part, passing[rows], [values[rows] for values in preference], how
+        )
+        for name in ("witness", "similarity", "exact", "near"):
+            getattr(found, name)[rows] = getattr(some, name)
+    return found
+
+
+def _whole_clusters(found: Clustered, pairs: Iterable[pa.Table]) -> Iterator[tuple[np.uint64 | None, pa.Table]]:
+    """(a cluster, all pairs of the clusters up to it that did not come before); None for the cluster at the end."""
+    held = [pa.table({"a": np.empty(0, np.uint64), "b": np.empty(0, np.uint64), "similarity": np.empty(0)})]
+    last: np.uint64 | None = None  # the cluster of what is held
+    for table in pairs:
+        if not len(table):
+            continue
+        cluster = found.cluster[np.searchsorted(found.doc_id, table.column("a").to_numpy())]
+        if (cluster[1:] < cluster[:-1]).any() or (last is not None and cluster[0] < last):
+            raise DataError("pairs.parquet is of another version of gpu-pile; run the same command again")
+        cut = int(np.searchsorted(cluster, cluster[-1]))  # of the last cluster more may come
+        if cut or (last is not None and last != cluster[-1]):
+            yield cluster[cut - 1] if cut else last, pa.concat_tables([*held, table.slice(0, cut)])
+            held = []
+        held.append(table.slice(cut))
+        last = cluster[-1]
+    yield None, pa.concat_tables(held)
+
+
+def _resolve(clusters: pa.Table, pairs: pa.Table, passing: Array, preference: Sequence[Array], how: str) -> Clustered:
+    """As resolve, for all that is given at once."""
     doc_id = clusters.column("doc_id").to_numpy()
     n = len(doc_id)
     order = np.lexsort((doc_id, *reversed(preference)))

@@ -181,8 +181,8 @@ class Place:
         return TextColumn(move(text.data), move(text.offsets))
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """An order that sorts the keys, in host memory; equal keys in any order."""
-        return np.argsort(keys)
+        """An order that sorts the keys, in host memory; equal keys stay in theirs."""
+        return np.argsort(keys, kind="stable")
 
     def empty(self, n: int) -> np.ndarray[Any, Any]:
         """uint8[n] in host memory, to be filled and uploaded."""
@@ -231,7 +231,7 @@ class Gpu(Place):
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with self.session():
-            return self.download(self.cupy.argsort(self.upload(keys)))
+            return self.download(self.cupy.argsort(self.upload(keys)))  # stable, the only kind that CuPy has
 
     def empty(self, n: int) -> np.ndarray[Any, Any]:
         import cupyx

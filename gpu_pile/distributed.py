@@ -33,7 +33,7 @@ from gpu_pile.files import AnyPath
 from gpu_pile.parallel import Job, keep_freed_memory, run_jobs, worker_count
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import use_allocator
-from gpu_pile.stages.context import Context, Progress, Work
+from gpu_pile.stages.context import Context, Progress, Work, marked
 
 ATTEMPTS = 3
 """Workers that may die of one work, before the run stops; for schedulers that this process starts."""
@@ -72,18 +72,18 @@ def backend_of(config: Config) -> str | None:
     return "cuda" if config.cluster.where == "cuda" else "cpu" if config.cluster.where == "local" else config.backend
 
 
-def processes(config: Config, n_shards: int) -> tuple[int, int]:
-    """(worker processes, threads in each) of a cluster on this machine."""
+def processes(config: Config, n_parts: int) -> tuple[int, int]:
+    """(worker processes, threads in each) of a cluster on this machine, for so many parts of shards."""
     cores = worker_count(config.workers)
-    most = len(backend.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_shards))
+    most = len(backend.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_parts))
     n = config.cluster.workers or max(1, most)
     return n, config.cluster.threads or max(1, cores // n)
 
 
-def size(config: Config, n_shards: int) -> tuple[int, int]:
-    """(worker processes, threads with which each does its shard); 0 processes where a scheduler knows how many."""
+def size(config: Config, n_parts: int) -> tuple[int, int]:
+    """(worker processes, threads with which each does its part); 0 processes where a scheduler knows how many."""
     if config.cluster.where in ("local", "cuda"):
-        return processes(config, n_shards)
+        return processes(config, n_parts)
     return 0, config.cluster.threads or 1
 
 
@@ -94,6 +94,7 @@ class Cluster:
         self.config = config
         self._client: Any = None
         self._own: Any = None
+        self._settings = contextlib.ExitStack()
 
     def __enter__(self) -> Cluster:
         return self
@@ -104,6 +105,7 @@ class Cluster:
                 with contextlib.suppress(OSError, TimeoutError):
                     part.close(timeout=10)
         self._client = self._own = None
+        self._settings.close()
 
     def client(self, context: Context) -> Any:
         """The client of the scheduler; what is missing is started."""
@@ -113,7 +115,12 @@ class Cluster:
 
         where = self.config.cluster.where or ""
         if where in ("local", "cuda"):
-            self._own = _on_this_machine(self.config, len(context.shards))
+            import dask
+
+            # By itself, a cluster of this process ends a worker that has not come back after 15 s, in the middle of its
+            # start or of a work, and starts no other: a busy machine lost all of them like that.
+            self._settings.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": f"{PATIENCE} s"}))
+            self._own = _on_this_machine(self.config, context.n_parts)
             self._client = Client(self._own, set_as_default=False)
         else:
             try:
@@ -138,8 +145,9 @@ class Cluster:
     def do(self, context: Context, stage: str, works: Sequence[Work]) -> None:
         client = self.client(context)
         lease = secrets.token_hex(8)
-        files.write_json(context.run.lease, {"lease": lease})
-        _, threads = size(self.config, len(context.shards))
+        for path in context.run.leases:
+            files.write_json(path, {"lease": lease})
+        _, threads = size(self.config, context.n_parts)
         orders = [
             _Order(__version__, context.config, context.run.resolve(), lease, stage, threads, w)
             for w in sorted(works, key=lambda w: w.cost)  # the dearest is popped first
@@ -150,7 +158,8 @@ class Cluster:
             with client.as_current():
                 self._answers(context, client, orders, bar)
         finally:
-            context.run.lease.unlink(missing_ok=True)  # whoever still works on something stops
+            for path in context.run.leases:
+                path.unlink(missing_ok=True)  # whoever still works on something stops
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unsubscribe_topic(lease)
 
@@ -184,7 +193,7 @@ class Cluster:
                         failure = failure or _meaning(order, future.exception())
                         continue
                     answer = future.result()
-                    context.stopwatch.add(order.stage, answer["parts"])
+                    context.stopwatch.add(order.stage, answer["parts"], answer["seconds"])
                     _wait_for_files(order, answer["host"])
                     bar.done(order.work)
         except (CancelledError, OSError, TimeoutError) as error:
@@ -199,8 +208,8 @@ class Cluster:
             raise failure
 
 
-def _on_this_machine(config: Config, n_shards: int) -> Any:
-    n, _ = processes(config, n_shards)
+def _on_this_machine(config: Config, n_parts: int) -> Any:
+    n, _ = processes(config, n_parts)
     common: dict[str, Any] = {
         "n_workers": n,
         "threads_per_worker": 1,
@@ -325,11 +334,11 @@ class _Watch(Progress):
             self.check()
             self.worker.log_event(self.order.lease, [self.order.work.what, self._done])
 
-    def counts(self, path: AnyPath | None = None) -> bool:
-        return (files.read_json(self.run.lease) or {}).get("lease") == self.order.lease
+    def counts(self, path: AnyPath) -> bool:
+        return (files.read_json(path) or {}).get("lease") == self.order.lease
 
     def check(self) -> None:
-        if not self.counts():
+        if not self.counts(self.run.lease):
             raise _Superseded(f"{self.order.stage} of {self.order.work.what} was given up, or is done by another run")
 
 
@@ -360,23 +369,25 @@ def _do(order: _Order) -> dict[str, Any]:
     """Do a work; the answer is small."""
     from distributed import get_worker
 
+    begin = time.perf_counter()
     host = socket.gethostname()
     if order.version != __version__:
         raise UsageError(f"{host} has gpu_pile {__version__}, the process that asks it {order.version}")
     watch = _Watch(order, get_worker())
-    if not _appears(watch.run.lease, watch.counts):
+    if not all(_appears(path, watch.counts) for path in order.run.leases):
         if not order.run.path.is_dir():
             raise UsageError(
                 f"{host} does not see the run directory {order.run.path}; "
                 "it must be on a file system that all machines share, or at a URL"
             )
         watch.check()
-    if order.stage == "dedupe" and not _appears(order.run.scratch, lambda p: p.is_dir()):
         raise UsageError(f"{host} does not see {order.run.scratch}; scratch must be a folder that all machines share")
     context = Context(order.config, watch.run, [], _place(order.config.backend), watch)
     try:
-        job = order.work.make(context, *order.work.args)
-        run_jobs([_Fenced(job, watch)], order.threads)
+        with marked(f"{order.stage} of {order.work.what}"):
+            job = order.work.make(context, *order.work.args)
+            run_jobs([_Fenced(job, watch)], order.threads)
     except GpuPileError as error:
         raise type(error)(f"{error} (on {host})") from None
-    return {"host": host, "parts": context.stopwatch.stages.get(order.stage, {}).get("parts", {})}
+    parts = context.stopwatch.stages.get(order.stage, {}).get("parts", {})
+    return {"host": host, "parts": parts, "seconds": time.perf_counter() - begin}

@@ -84,7 +84,7 @@ class Run:
 
     @cached_property
     def pairs(self) -> pa.Table:
-        """a, b, similarity: verified pairs between representatives of equal texts."""
+        """a, b, similarity: verified pairs between representatives of equal texts, by cluster, then b and a."""
         return pq.read_table(rundir.table(self.directory.pairs))
 
     @property

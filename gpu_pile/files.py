@@ -15,9 +15,12 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+
+import numpy as np
 
 from gpu_pile import remote
 from gpu_pile.errors import DataError
@@ -79,7 +82,7 @@ def disk_errors(path: AnyPath) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic(path: AnyPath) -> Iterator[Path]:
+def atomic(path: AnyPath, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` at the end, remove it on any error.
 
     No two calls give the same name: two processes that make the same file (a worker of a cluster that was given up for
@@ -87,6 +90,9 @@ def atomic(path: AnyPath) -> Iterator[Path]:
 
     A remote file is made in the machine's folder for temporary files and uploaded at the end. It has no name there but
     that of its open descriptor, so that a killed process leaves nothing.
+
+    Args:
+        durable: have it on the disk before it has its name. Scratch files need not be: no run goes on from them.
     """
     if isinstance(path, RemotePath):
         remote.check(str(path), written=True)
@@ -100,8 +106,9 @@ def atomic(path: AnyPath) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
-            with partial.open("rb+") as f:
-                os.fsync(f.fileno())
+            if durable:
+                with partial.open("rb+") as f:
+                    os.fsync(f.fileno())
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -124,6 +131,20 @@ def read_json(path: AnyPath) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+_HEADERS = threading.Lock()
+
+
+def load_array(path: Path, *, mapped: bool = False) -> np.ndarray[Any, Any]:
+    """An array that np.save wrote; mapped: read as it is used, and not to be changed.
+
+    One thread at a time: NumPy parses the header with `ast`, which in CPython 3.11 fails now and then where two threads
+    parse at once (python/cpython#106905).
+    """
+    with _HEADERS:
+        found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return found
 
 
 @contextlib.contextmanager

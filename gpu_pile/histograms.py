@@ -97,6 +97,8 @@ class Names:
 
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
+        self.exceeded = False
+        """Whether there were others."""
 
     def of(self, column: pa.ChunkedArray) -> Array:
         """int64[n]: the code of each row."""
@@ -106,6 +108,7 @@ class Names:
             if name not in self.codes and len(self.codes) < SUBSETS_MAX:
                 self.codes[name] = len(self.codes)
             local[i] = self.codes.get(name, SUBSETS_MAX)
+            self.exceeded |= name not in self.codes
         return local[encoded.indices.to_numpy(zero_copy_only=False)]
 
     def name(self, code: int) -> str:

@@ -1,7 +1,7 @@
-"""Threads over shards and over the blocks of a shard.
+"""Threads over parts of shards and over their blocks.
 
-A worker takes a shard of its own while there are any, largest first; then it helps where blocks are left. Reading a
-shard goes on under the shard's lock, one block at a time; blocks are processed side by side; results are consumed in
+A worker takes a part of a shard of its own while there are any, largest first; then it helps where blocks are left.
+Reading a part goes on under its lock, one block at a time; blocks are processed side by side; results are consumed in
 order. So N workers are N threads, one huge shard keeps all of them busy, and the result does not depend on N.
 """
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class Job(Protocol[B, R]):
-    """The work on one shard."""
+    """The work on one shard, or on a part of one."""
 
     cost: int
 

@@ -12,9 +12,11 @@ import yaml
 from gpu_pile import backend, distributed, rundir, signals
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
+from gpu_pile.dedup.spill import Layout
 from gpu_pile.device import place
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.shards import Shard, find_shards
+from gpu_pile.stages.buckets import memory_a_work
 from gpu_pile.stages.context import Context
 from gpu_pile.stages.measure import ROW_GROUP
 from gpu_pile.stages.report import human_bytes
@@ -28,6 +30,9 @@ BLOCK_COPIES = 8
 
 LONG_DOCUMENT = 12
 """Scratch of a document, in times its size: matters for documents larger than a batch."""
+
+CLIENT = 4 << 26
+"""Buffers of the process that asks workers, for pairs by cluster."""
 
 MB_PER_CPU_SECOND = 60
 """Text from file to decisions, measured; see benchmarks/README.md."""
@@ -89,35 +94,44 @@ def describe(config: Config) -> str:
     row_bytes = 4 * fuzzy.size + 8 * n_signals + 60
     measured = documents * row_bytes
     bands = fuzzy.bands or banding.choose(fuzzy.threshold, fuzzy.size)[0]
-    spill = documents * bands * 16 if documents * bands * 64 > config.memory_bytes else 0
+    spill = documents * bands * 16 if fuzzy.enabled else 0
     again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
     # besides the blocks, a worker collects rows for a row group, and copies them once to write it
     rows = int(min(ROW_GROUP, documents) * row_bytes * 2)
-    dedupe = min(config.memory_bytes, documents * bands * 64) + documents
+    # a work of dedupe holds four buffers of band keys, and while it fills them sketches and keys of a row group
+    keys = Layout.of(2, int(documents) * bands, memory_a_work(config))
+    buffers = int(min(4 * 16 * keys.buffer, documents * bands * 64))
+    buffers += int(min(ROW_GROUP, documents) * (4 * fuzzy.size + 24 * bands))
+    tables = int(documents * 9 / 32)  # two sets of rows
     rate = text_bytes / file_bytes / 1e6 / MB_PER_CPU_SECOND if file_bytes else 0.0  # CPU seconds a byte of a file
-    largest = max((s.n_bytes for s in shards), default=0)
+    parts = [p for of_shard in context.parts(shards) for p in of_shard]
+    largest = max((p.n_bytes for p in parts), default=0)
     if where:
-        processes, threads = distributed.size(config, len(shards))
+        processes, threads = distributed.size(config, len(parts))
         workers = processes or 1
         blocks = rows + threads * context.batch_bytes * BLOCK_COPIES
-        # a shard has one worker: the largest one is the least that a stage takes
+        # a part has one worker: the largest one is the least that a stage takes
         seconds = rate * max(file_bytes / (workers * threads), largest / threads)
         memory = (
-            f"memory     about {human_bytes(RESIDENT + blocks)} a worker: {human_bytes(RESIDENT)} for the program, "
-            f"{human_bytes(blocks)} for batches while measuring; about {human_bytes(RESIDENT + dedupe)} for the "
-            "process that asks them, at most, while it sorts band keys; besides, there, "
+            f"memory     about {human_bytes(RESIDENT + blocks + buffers)} a worker: "
+            f"{human_bytes(RESIDENT)} for the program, {human_bytes(blocks)} for batches while measuring, "
+            f"{human_bytes(buffers)} for sorting band keys; about {human_bytes(RESIDENT + tables + CLIENT)} for the "
+            "process that asks them; besides, there, "
         )
         number = processes or "the scheduler's"
         workers_said = f"{number} worker process(es) of {threads} thread(s), {where}"
     else:
         blocks = config.n_workers * (context.batch_bytes * BLOCK_COPIES + rows)
         seconds = rate * file_bytes / config.n_workers
+        dedupe = config.n_workers * buffers + tables
         memory = (
             f"memory     about {human_bytes(RESIDENT + blocks + dedupe)} at most: "
             f"{human_bytes(RESIDENT)} for the program, "
             f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; besides "
         )
         workers_said = f"{config.n_workers} worker(s)"
+    in_parts = sum(s.n_bytes for s, p in zip(shards, context.parts(shards), strict=True) if len(p) > 1)
+    twice = measured * in_parts / max(1, file_bytes)
     lines = [
         "# configuration",
         yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
@@ -125,15 +139,18 @@ def describe(config: Config) -> str:
         "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
         f"backend    {distributed.backend_of(config) or context.place.backend}, {workers_said}",
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
+        f"parts      {len(parts)} that are worked on side by side, the largest {human_bytes(largest)}; a shard has "
+        "several where it has several zstd frames, in a file here (input.part_bytes)",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
-        f"{memory}1 byte a document, 72 bytes a document with a candidate, 32 bytes a verified pair, "
+        f"{memory}90 bytes a document that has a duplicate, 64 bytes a pair of the largest cluster, "
         f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
-        f"scratch while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
+        f"scratch while measuring: parts of shards about {human_bytes(twice)}; "
+        f"while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
         "(of documents in candidate pairs only)",
         f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core"
-        + (f"; no less than {_duration(rate * largest / threads)} for the largest shard" if where else "")
+        + (f"; no less than {_duration(rate * largest / threads)} for the largest part" if where else "")
         + (", with one worker" if where and not processes else ""),
     ]
     if fuzzy.enabled:

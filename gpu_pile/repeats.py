@@ -4,7 +4,7 @@ Pieces are found again in an open table by a 64-bit key. The key of a word of up
 n-gram is (number of the (n - 1)-gram before, number of the last word): these are equal only for equal pieces. Other
 keys are hashes, and pieces of equal hash are compared, so a collision, by accident or by intent, changes nothing.
 Tables grow with the number of distinct pieces: a document of one word repeated needs a small one, and every step is
-linear in the text. Scratch memory of a document is at most 41 bytes a word and 32 to 96 bytes a distinct piece.
+linear in the text. Scratch memory of a document is at most 57 bytes a word and 32 to 96 bytes a distinct piece.
 
 A table is uint64[2 * slots]: a key, and clock | item. What another clock wrote counts as empty, so nothing is cleared
 between documents; `clock` is a uint64[1] whose upper half counts the uses of the table.
@@ -21,7 +21,19 @@ from gpu_pile import unicode
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments
 from gpu_pile.kernel import launch_threads, launch_warps
-from gpu_pile.native import count_trailing_zeros, load_u64, mix64, newline_mask
+from gpu_pile.native import (
+    ascii_space_mask,
+    bytes_between,
+    copy_32,
+    count_ones,
+    count_trailing_zeros,
+    item,
+    load_u64,
+    mix64,
+    newline_mask,
+    prefetch,
+    set_item,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -67,9 +79,12 @@ _TICK = np.uint64(1 << 32)
 _ITEM = np.uint64((1 << 32) - 1)
 _HASHED = np.uint64(1 << 63)
 
-_PREFIXES = 3
-"""Joined n-grams that are equal begin with the same bytes: only those are looked up whose first 16, 32 and 48 bytes
-begin another word too."""
+_AHEAD = 8
+"""So many words ahead, what will be looked up is fetched."""
+
+_B = np.uint64(0x9FB21C651E98DF25)
+_BYTE = np.uint64(0xFF)
+_B2, _B3, _B4, _B5, _B6, _B7 = (np.uint64(pow(int(_B), n, 1 << 64)) for n in range(2, 8))
 
 
 @njit
@@ -77,6 +92,20 @@ def hash_bytes(data, start, end):
     """A hash of data[start:end], eight bytes a step; the last step overlaps the one before."""
     h = np.uint64(end - start) * _Q
     i = start
+    if end - start > 64:  # four at a time: none waits for another's product
+        a, b, c = h ^ _P, h + _P, h - _P
+        while i + 32 < end:
+            h = (h ^ load_u64(data, i)) * _P
+            a = (a ^ load_u64(data, i + 8)) * _P
+            b = (b ^ load_u64(data, i + 16)) * _P
+            c = (c ^ load_u64(data, i + 24)) * _P
+            h ^= h >> np.uint64(29)
+            a ^= a >> np.uint64(29)
+            b ^= b >> np.uint64(29)
+            c ^= c >> np.uint64(29)
+            i += 32
+        h = (h ^ a * _Q) * _P ^ (b ^ c * _Q) * _Q
+        h ^= h >> np.uint64(31)
     while i + 8 < end:
         h = (h ^ load_u64(data, i)) * _P
         h ^= h >> np.uint64(29)
@@ -139,18 +168,18 @@ def home(key, mask):
 
 @njit(inline="always")
 def is_filled(table, clock, s):
-    return table[2 * s + 1] >= clock[0]
+    return item(table, 2 * s + 1) >= clock[0]
 
 
 @njit(inline="always")
 def item_at(table, s):
-    return np.int64(table[2 * s + 1] & _ITEM)
+    return np.int64(item(table, 2 * s + 1) & _ITEM)
 
 
 @njit(inline="always")
-def put(table, clock, s, key, item):
-    table[2 * s] = key
-    table[2 * s + 1] = clock[0] | np.uint64(item)
+def put(table, clock, s, key, value):
+    set_item(table, 2 * s, key)
+    set_item(table, 2 * s + 1, clock[0] | np.uint64(value))
 
 
 @njit
@@ -179,25 +208,29 @@ def grown(table, clock, mask):
 def find_key(table, clock, mask, key):
     """The slot with this key, or the empty slot where it belongs."""
     s = home(key, mask)
-    while is_filled(table, clock, s) and table[2 * s] != key:
+    while is_filled(table, clock, s) and item(table, 2 * s) != key:
         s = (s + 1) & mask
     return s
 
 
+@njit(inline="always")
+def _same_item(data, bounds, step, width, a, b):
+    """Whether items a and b have the same bytes: item i is data[bounds[i * step]:bounds[i * step + width]]."""
+    start, other = item(bounds, a * step), item(bounds, b * step)
+    n = item(bounds, a * step + width) - start
+    return item(bounds, b * step + width) - other == n and same_bytes(data, start, other, n)
+
+
 @njit
-def find_span(table, clock, mask, key, data, bounds, step, width, item):
-    """The slot of the item with this key whose bytes equal those of `item`, or the empty slot where it belongs.
+def find_span(table, clock, mask, key, data, bounds, step, width, this):
+    """The slot of the item with this key whose bytes equal those of item `this`, or the empty slot where it belongs.
 
     Item i is data[bounds[i * step]:bounds[i * step + width]].
     """
-    start = bounds[item * step]
-    n = bounds[item * step + width] - start
     s = home(key, mask)
     while is_filled(table, clock, s):
-        if table[2 * s] == key:
-            other = item_at(table, s) * step
-            if bounds[other + width] - bounds[other] == n and same_bytes(data, bounds[other], start, n):
-                break
+        if item(table, 2 * s) == key and _same_item(data, bounds, step, width, item_at(table, s), this):
+            break
         s = (s + 1) & mask
     return s
 
@@ -219,11 +252,56 @@ def next_newline(data, i, end):
 def split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, chars):
     """The words of str.split(), their bytes back to back in `packed`; returns how many.
 
-    Word i is packed[bounds[i]:bounds[i + 1]], and chars[i] code points precede it.
+    Word i is packed[bounds[i]:bounds[i + 1]], and chars[i] code points precede it. packed has room for 31 bytes more
+    than the text.
     """
-    words = o = length = 0
+    words = o = inner = 0  # inner: bytes of words that are no beginnings of code points
     bounds[0] = chars[0] = 0
-    i = start
+    i = first = start  # first: where the word begins that we are in
+    outside = np.uint32(1)
+    spill = np.uint32(0)  # bytes of white space that began in the block before
+    while i < end and i + 64 <= len(data):  # a word that ends in these 32 bytes is copied 32 bytes at a time
+        space = ascii_space_mask(data, i) | spill
+        spill = np.uint32(0)
+        far = bytes_between(data, i, 0xE1, 0xE3) | bytes_between(data, i, 0xC2, 0xC2)  # may begin white space
+        while far:
+            k = count_trailing_zeros(far)
+            far &= far - np.uint32(1)
+            if i + k >= end:
+                break
+            c, n = unicode.decode_at(data, i + k)
+            if unicode.table_value(stage, leaves, c) & _SPACE:
+                bits = ((np.uint64(1) << np.uint64(n)) - np.uint64(1)) << np.uint64(k)
+                space |= np.uint32(bits)
+                spill = np.uint32(bits >> np.uint64(32))
+        if i + 32 > end:
+            space |= np.uint32(np.uint64(0xFFFFFFFF) << np.uint64(end - i))
+        rest = bytes_between(data, i, 0x80, 0xBF) & ~space
+        edges = np.uint32(space ^ ((space << np.uint32(1)) | outside))
+        starts, ends = edges & ~space, edges & space
+        if outside:
+            first = i + count_trailing_zeros(starts)
+            starts &= starts - np.uint32(1)
+        while ends:
+            k = count_trailing_zeros(ends)
+            ends &= ends - np.uint32(1)
+            copy_32(packed, o, data, first)
+            for after in range(32, i + k - first, 32):
+                copy_32(packed, o + after, data, first + after)
+            o += i + k - first
+            words += 1
+            set_item(bounds, words, o)
+            set_item(chars, words, o - inner - count_ones(rest & ((np.uint32(1) << np.uint32(k)) - np.uint32(1))))
+            first = i + count_trailing_zeros(starts)  # behind the block if there is no other
+            starts &= starts - np.uint32(1)
+        outside = space >> np.uint32(31)
+        inner += count_ones(rest)
+        i += 32
+    if outside:
+        i += count_ones(spill)
+    else:  # a word that goes on, or ends with the text
+        i = first
+    length = chars[words]
     while i < end:
         b = data[i]
         if b < 0x80:
@@ -274,30 +352,47 @@ def count_words(data, start, end, ascii_flags, stage, leaves):
 
 
 @compiled
-def number_words(words, packed, bounds, ids, counts, table, clock):
+def word_keys(words, packed, bounds, keys):
+    """keys[i]: word i itself if it has less than eight bytes, else a hash of it; packed as in number_words."""
+    for i in range(words):
+        start = item(bounds, i)
+        n = item(bounds, i + 1) - start
+        if n <= 16:
+            shift = np.uint64(max(64 - 8 * n, 0))
+            first = (load_u64(packed, start) << shift) >> shift
+            hashed = (first * _P) ^ load_u64(packed, start + max(n - 8, 0))
+            hashed = (hashed ^ (hashed >> np.uint64(32))) * _Q + np.uint64(n)
+            key = first | (np.uint64(n) << np.uint64(56)) if n < 8 else hashed | _HASHED
+        else:
+            key = hash_bytes(packed, start, start + n) | _HASHED
+        set_item(keys, i, key)
+
+
+@compiled
+def number_words(words, packed, bounds, keys, ids, counts, table, clock):
     """ids[i]: the position of the first word that equals word i; counts[that]: how often it occurs.
 
-    packed is readable 8 bytes beyond its last word. Returns (distinct words, table).
+    packed is readable 8 bytes beyond its last word. keys: room for word_keys. Returns (distinct words, table).
     """
+    word_keys(words, packed, bounds, keys)
     mask = clear(table, clock, words)
     distinct = 0
     for i in range(words):
-        start = bounds[i]
-        n = bounds[i + 1] - start
-        if n < 8:
-            shift = np.uint64(64 - 8 * n)
-            key = ((load_u64(packed, start) << shift) >> shift) | (np.uint64(n) << np.uint64(56))
-            s = find_key(table, clock, mask, key)
+        if i + _AHEAD < words:
+            prefetch(table, 2 * home(item(keys, i + _AHEAD), mask))
+        key = item(keys, i)
+        s = home(key, mask)
+        while is_filled(table, clock, s):
+            if item(table, 2 * s) == key:
+                first = item_at(table, s)
+                if key < _HASHED or _same_item(packed, bounds, 1, 1, first, i):
+                    set_item(ids, i, np.int32(first))
+                    set_item(counts, first, np.int32(item(counts, first) + 1))
+                    break
+            s = (s + 1) & mask
         else:
-            key = hash_bytes(packed, start, start + n) | _HASHED
-            s = find_span(table, clock, mask, key, packed, bounds, 1, 1, i)
-        if is_filled(table, clock, s):
-            first = item_at(table, s)
-            ids[i] = first
-            counts[first] += 1
-        else:
-            ids[i] = i
-            counts[i] = 1
+            set_item(ids, i, np.int32(i))
+            set_item(counts, i, np.int32(1))
             put(table, clock, s, key, i)
             distinct += 1
             if 2 * distinct >= mask:
@@ -305,15 +400,62 @@ def number_words(words, packed, bounds, ids, counts, table, clock):
     return distinct, table
 
 
+@njit
+def new_bits(items):
+    """(once, twice): bits for this many items, 16 or more for each."""
+    n = 1
+    while 64 * n < 16 * items:
+        n *= 2
+    return np.empty(n, np.uint64), np.empty(n, np.uint64)
+
+
+@njit(inline="always")
+def _clear_bits(once, twice, items):
+    """Room for this many items; the number of bits, 16 an item if there are so many."""
+    bits = 64
+    while bits < 16 * items and bits < 64 * len(once):
+        bits *= 2
+    once[: bits >> 6] = 0
+    twice[: bits >> 6] = 0
+    return bits
+
+
+@njit(inline="always")
+def _set_bit(once, twice, s):
+    """Note that slot s is met, and whether it had been met before."""
+    bit = np.uint64(1) << np.uint64(s & 63)
+    before = item(once, s >> 6)
+    set_item(twice, s >> 6, item(twice, s >> 6) | (before & bit))
+    set_item(once, s >> 6, before | bit)
+
+
+@njit(inline="always")
+def _was_set_twice(twice, s):
+    return (item(twice, s >> 6) >> np.uint64(s & 63)) & np.uint64(1) != 0
+
+
 @compiled
-def repeated_words(words, ids, counts, places, grams):
-    """Write the positions of words that occur more than once to places, and ids to grams; returns how many places."""
-    n = 0
+def pair_places(words, ids, places, grams, once, twice):
+    """Write where two words begin that may occur more than once to places, and ids to grams; returns how many places.
+
+    Pairs are looked up as single bits by their hashes: some that occur once may be among them.
+    once, twice: scratch, of new_bits.
+    """
+    bits = _clear_bits(once, twice, words)
+    for i in range(words - 1):
+        _set_bit(once, twice, _pair_slot(ids, i, bits))
+    found = 0
     for i in range(words):
-        grams[i] = ids[i]
-        places[n] = i
-        n += counts[ids[i]] > 1
-    return n
+        set_item(grams, i, item(ids, i))
+    for i in range(words - 1):
+        set_item(places, found, np.int32(i))
+        found += _was_set_twice(twice, _pair_slot(ids, i, bits))
+    return found
+
+
+@njit(inline="always")
+def _pair_slot(ids, i, bits):
+    return home((np.uint64(item(ids, i)) << np.uint64(32)) | np.uint64(item(ids, i + 1)), bits - 1)
 
 
 @compiled
@@ -325,8 +467,8 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
     Args:
         ids: of the words.
         grams: the first position of the (n - 1)-gram that begins here, right at `places`; then the same for n.
-        places, m: the first m are where an (n - 1)-gram begins that occurs more than once, ascending; then the same
-            for n is written there.
+        places, m: the first m are where an (n - 1)-gram begins that occurs more than once, ascending, and for n = 2
+            those of pair_places; then the same for n is written there.
         marks, counts: scratch, a uint8 and an int32 a word.
 
     Returns:
@@ -337,114 +479,172 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
     mask = clear(table, clock, m)
     best, most, longest, distinct = 0, 1, 0, 0
     for j in range(m):
-        i = places[j]
-        marks[i] = 0
-        if j + 1 == m or places[j + 1] != i + 1:
+        i = item(places, j)
+        set_item(marks, i, np.uint8(0))
+        if n > 2 and (j + 1 == m or item(places, j + 1) != i + 1):
             continue
-        key = (np.uint64(grams[i]) << np.uint64(32)) | np.uint64(ids[i + n - 1])
-        s = find_key(table, clock, mask, key)
-        if is_filled(table, clock, s):
-            first = item_at(table, s)
-            grams[i] = first
-            marks[first] = marks[i] = 1
-            counts[first] += 1
-            length = chars[i + n] - chars[i]
-            if counts[first] > most:
-                best, most, longest = first, counts[first], length
-            elif counts[first] == most:
-                best, longest = min(best, first), max(longest, length)
-        else:
-            grams[i] = i
-            counts[i] = 1
-            put(table, clock, s, key, i)
-            distinct += 1
-            if 2 * distinct >= mask:
-                table, mask = grown(table, clock, mask)
+        first = np.int64(item(grams, i))
+        if first == i:  # what begins here is new already when one word shorter
+            set_item(counts, i, np.int32(1))
+            continue
+        word = item(ids, i + n - 1)
+        if item(ids, first + n - 1) != word:  # another continuation than where its beginning was first seen
+            key = (np.uint64(first) << np.uint64(32)) | np.uint64(word)
+            s = home(key, mask)
+            while is_filled(table, clock, s):
+                if item(table, 2 * s) == key:
+                    first = item_at(table, s)
+                    break
+                s = (s + 1) & mask
+            else:
+                set_item(grams, i, np.int32(i))
+                set_item(counts, i, np.int32(1))
+                put(table, clock, s, key, i)
+                distinct += 1
+                if 2 * distinct >= mask:
+                    table, mask = grown(table, clock, mask)
+                continue
+            set_item(grams, i, np.int32(first))
+        set_item(marks, first, np.uint8(1))
+        set_item(marks, i, np.uint8(1))
+        count = item(counts, first) + np.int32(1)
+        set_item(counts, first, np.int32(count))
+        length = item(chars, i + n) - item(chars, i)
+        if count > most:
+            best, most, longest = first, np.int64(count), length
+        elif count == most:
+            best, longest = min(best, first), max(longest, length)
     found = 0
     for j in range(m):
-        places[found] = places[j]
-        found += marks[places[j]]
+        i = item(places, j)
+        set_item(places, found, i)
+        found += item(marks, i)
     return found, best, most, longest, table
 
 
 @compiled
-def joined_places(words, packed, bounds, places, marks, slots, once, twice):
+def hash_prefixes(words, packed, bounds, powers, hashes):
+    """hashes[i]: of all that precedes word i, as a polynomial of its bytes, so that joined words can be told apart
+    without reading them again (Karp and Rabin 1987).
+
+    packed is readable 8 bytes beyond its last word. powers: of hash_powers.
+    """
+    h = np.uint64(0)
+    hashes[0] = h
+    for i in range(words):
+        start, end = item(bounds, i), item(bounds, i + 1)
+        first = ((end - start - 1) & 7) + 1
+        h = h * item(powers, first) + _eight(load_u64(packed, start) << np.uint64(64 - 8 * first))
+        if end - start > 8:  # few words: the rule above is without a branch
+            for k in range(start + first, end, 8):
+                h = h * item(powers, 8) + _eight(load_u64(packed, k))
+        set_item(hashes, i + 1, h)
+
+
+@njit(inline="always")
+def _eight(x):
+    """The polynomial of eight bytes, the lowest first; those that are 0 at the beginning add nothing."""
+    return (
+        (x & _BYTE) * _B7
+        + ((x >> np.uint64(8)) & _BYTE) * _B6
+        + ((x >> np.uint64(16)) & _BYTE) * _B5
+        + ((x >> np.uint64(24)) & _BYTE) * _B4
+        + ((x >> np.uint64(32)) & _BYTE) * _B3
+        + ((x >> np.uint64(40)) & _BYTE) * _B2
+        + ((x >> np.uint64(48)) & _BYTE) * _B
+        + (x >> np.uint64(56))
+    )
+
+
+def hash_powers() -> Array:
+    """uint64[4 * 256]: the polynomial's base to the power of each byte of a number, for numbers of 32 bits."""
+    b = int(_B)
+    return np.array([pow(b, n << (8 * k), 1 << 64) for k in range(4) for n in range(256)], np.uint64)
+
+
+@njit(inline="always")
+def joined_hash(i, n, bounds, hashes, powers):
+    """The hash of words i to i + n without anything between them."""
+    i, after = np.uint64(i), np.uint64(i) + np.uint64(n)  # unsigned: no index from the end is looked for
+    length = np.uint64(bounds[after] - bounds[i])
+    power = powers[length & _BYTE]
+    length >>= np.uint64(8)
+    table = np.uint64(256)
+    while length:
+        power *= powers[table + (length & _BYTE)]
+        length >>= np.uint64(8)
+        table += np.uint64(256)
+    return hashes[after] - hashes[i] * power
+
+
+@compiled
+def joined_places(words, packed, bounds, places, keys, once, twice):
     """Where an n-gram of five words or more may begin that equals another when its words are joined.
 
-    marks[i] is how many of the prefixes of 16, 32 and 48 bytes of what begins at word i also begin at another word;
-    those that are longer than the rest of the text count too. Places are where marks[i] is not 0 or the next five words
-    are shorter than 16 bytes. A prefix that no other word has may be taken for one that another has, never the other
-    way round: prefixes are looked up as single bits by their hashes.
+    These begin with 16 bytes that another word begins with too, or the next five words are shorter than 16 bytes. Words
+    that no other equals may be among them, never the other way round: the 16 bytes are looked up as single bits by
+    their hashes.
 
     Args:
         packed: readable 16 bytes beyond its last word.
-        slots: scratch, an int32 a word. once, twice: scratch, uint64[n], n a power of two, two bits a word or more.
+        keys: scratch, a uint64 a word. once, twice: scratch, of new_bits.
 
     Returns:
         how many places.
     """
+    bits = _clear_bits(once, twice, words)
     for i in range(words):
-        places[i] = i
-        marks[i] = 0
-    found = words
-    for level in range(1, _PREFIXES + 1):
-        bits = 64
-        while bits < 16 * found and bits < 64 * len(once):
-            bits *= 2
-        once[: bits >> 6] = 0
-        twice[: bits >> 6] = 0
-        for j in range(found):
-            i = places[j]
-            slots[j] = -1
-            if marks[i] != level - 1:
-                continue
-            start = bounds[i]
-            if bounds[words] - start < 16 * level:
-                marks[i] = _PREFIXES
-                continue
-            key = np.uint64(0)
-            for k in range(start, start + 16 * level, 16):
-                key = (key ^ load_u64(packed, k)) * _P
-                key = (key ^ (key >> np.uint64(29)) ^ load_u64(packed, k + 8)) * _Q
-            s = home(key, bits - 1)
-            slots[j] = s
-            bit = np.uint64(1) << np.uint64(s & 63)
-            twice[s >> 6] |= once[s >> 6] & bit
-            once[s >> 6] |= bit
-        kept = 0
-        for j in range(found):
-            i = places[j]
-            s = slots[j]
-            if s >= 0:
-                marks[i] += (twice[s >> 6] >> np.uint64(s & 63)) & np.uint64(1)
-            places[kept] = i
-            kept += level > 1 or marks[i] > 0 or bounds[min(i + 5, words)] - bounds[i] < 16
-        found = kept
+        start = item(bounds, i)
+        key = load_u64(packed, start) * _P
+        key = (key ^ (key >> np.uint64(29)) ^ load_u64(packed, start + 8)) * _Q
+        s = home(key, bits - 1)
+        set_item(keys, i, np.uint64(s))
+        _set_bit(once, twice, s)
+    found = 0
+    for i in range(words):
+        set_item(places, found, np.int32(i))
+        short = item(bounds, min(i + 5, words)) - item(bounds, i) < 16
+        found += short | _was_set_twice(twice, np.int64(item(keys, i)))
     return found
 
 
 @compiled
-def joined_duplicate_chars(words, n, packed, bounds, chars, places, marks, m, table, clock):
+def joined_duplicate_chars(
+    words, n, packed, bounds, chars, hashes, powers, places, m, chosen, keys, once, twice, table, clock
+):
     """Characters of n-grams seen before, on a walk that steps over them. Returns (characters, table).
 
-    An n-gram is its words' characters without anything between them, so "a bc" equals "ab c".
-    places, marks, m: of joined_places.
+    An n-gram is its words' characters without anything between them, so "a bc" equals "ab c". Only what may equal
+    another is looked up, as in joined_places.
+    places, m: of joined_places. hashes, powers: of hash_prefixes. chosen: scratch, an int32 a word.
     """
-    mask = clear(table, clock, m)
-    distinct = found = after = 0
+    bits = _clear_bits(once, twice, m)
+    while m and places[m - 1] + n > words:
+        m -= 1
     for j in range(m):
-        i = places[j]
-        if i < after:  # inside an n-gram that was stepped over
+        key = joined_hash(item(places, j), n, bounds, hashes, powers)
+        set_item(keys, j, key)
+        _set_bit(once, twice, home(key, bits - 1))
+    some = 0
+    for j in range(m):
+        key = item(keys, j)
+        set_item(chosen, some, item(places, j))
+        set_item(keys, some, key)
+        some += _was_set_twice(twice, home(key, bits - 1))
+    mask = clear(table, clock, some)
+    distinct = found = after = 0
+    for j in range(some):
+        i = item(chosen, j)
+        if i < after:  # inside one that was stepped over
             continue
-        if i + n > words:
-            break
-        if min((bounds[i + n] - bounds[i]) >> 4, _PREFIXES) > marks[i]:  # unique by its beginning
-            continue
-        key = hash_bytes(packed, bounds[i], bounds[i + n])
-        s = find_span(table, clock, mask, key, packed, bounds, 1, n, i)
-        if is_filled(table, clock, s):
-            found += chars[i + n] - chars[i]
-            after = i + n
+        key = item(keys, j)
+        s = home(key, mask)
+        while is_filled(table, clock, s):
+            if item(table, 2 * s) == key and _same_item(packed, bounds, 1, n, item_at(table, s), i):
+                found += chars[i + n] - chars[i]
+                after = i + n
+                break
+            s = (s + 1) & mask
         else:
             put(table, clock, s, key, i)
             distinct += 1

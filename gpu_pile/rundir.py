@@ -4,23 +4,24 @@ run.json                     resolved configuration, versions, every shard with 
 measured/<shard>.parquet     a row a document: position, subset, exact hash, sketch, signals
 histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a fixed grid
 samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
-pairs.parquet                verified pairs of near duplicates (doc_ids, similarity)
+pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
-kept/<shard>.jsonl.zst       the kept lines, byte for byte
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; a zstd frame a part of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
 state/lease.json             while a cluster works on the run: whose work counts
-scratch/                     spilled intermediates, removed at the end of a stage; elsewhere, if the configuration says
-                             so, or the run directory is at a URL
+scratch/                     spilled intermediates and finished parts of shards, removed at the end of a stage;
+                             elsewhere, if the configuration says so, or the run directory is at a URL
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -128,8 +129,16 @@ class RunDir:
     def lease(self) -> AnyPath:
         return self.state_path("lease")
 
-    def clear_scratch(self) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+    @property
+    def leases(self) -> list[AnyPath]:
+        """The lease, and where scratch is elsewhere, the same there: who sees both sees this run's."""
+        return [self.lease] if self.scratch_in is None else [self.lease, self.scratch / "lease.json"]
+
+    def clear_scratch(self, stage: str | None = None) -> None:
+        """Remove all of it, or what a stage's parts of shards left there."""
+        shutil.rmtree(self.scratch if stage is None else self.scratch / stage, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds something else, or is not there
+            self.scratch.rmdir()
 
     def resolve(self) -> RunDir:
         """The same, for processes with another working directory."""
@@ -173,6 +182,8 @@ class RunDir:
     def remove_partials(self) -> None:
         """Remove what killed processes left half-done."""
         found: list[AnyPath] = [*self.path.rglob(f"*{files.PARTIAL}")]
+        if self.scratch_in is not None:
+            found += self.scratch.rglob(f"*{files.PARTIAL}")
         for file in found:
             file.unlink(missing_ok=True)
 

@@ -94,11 +94,15 @@ def _offer(cells, ranges, subset, key, line, signal, best_key, best_line, entere
 
 
 class Sample:
-    """The sample of one shard. Tables are offered in the order of the lines."""
+    """The sample of one shard. Tables are offered in the order of the lines.
+
+    The samples of a shard's parts (candidates) offered in their order give that of the shard, as long as no part and
+    not the shard has more than SUBSETS_MAX subsets.
+    """
 
     def __init__(self, signals: Sequence[str]) -> None:
         self.signals = list(signals)
-        self._names = Names()
+        self.names = Names()
         self._key = np.zeros((0, len(self.signals), RANGE_COUNT, PER_RANGE), np.uint64)
         self._line = np.zeros(self._key.shape, np.int64)
         self._rows: list[pa.Table] = []
@@ -106,14 +110,14 @@ class Sample:
 
     def offer(self, table: pa.Table, cells: Sequence[Array]) -> None:
         """More documents: a measured table with a column `excerpt`, and the cells of each signal."""
-        subset = self._names.of(table.column("subset"))
+        subset = self.names.of(table.column("subset"))
         self._grow(int(subset.max(initial=-1)) + 1)
         key, line = table.column("hash_lo").to_numpy(), table.column("line").to_numpy()
         entered = np.zeros(len(table), bool)
         for i, where in enumerate(cells):
             _offer(where, RANGES, subset, key, line, i, self._key, self._line, entered)
         if entered.any():
-            columns = ["line", "subset", "text_bytes", *self.signals, "excerpt"]
+            columns = ["line", "subset", "text_bytes", "hash_lo", *self.signals, "excerpt"]
             self._rows.append(table.select(columns).filter(pa.array(entered)).combine_chunks())
             self._held += int(entered.sum())
             if self._held > 4 * np.count_nonzero(self._line) + 1000:
@@ -132,9 +136,14 @@ class Sample:
         self._rows = [whole.filter(pa.array(chosen)).combine_chunks()]
         self._held = len(self._rows[0])
 
-    def table(self) -> pa.Table | None:
-        """line, subset, text_bytes, the signals and excerpt of the chosen documents, by line; None without any."""
+    def candidates(self) -> pa.Table | None:
+        """line, subset, text_bytes, hash_lo, signals and excerpt of the chosen documents, by line; None without any."""
         if not self._rows:
             return None
         self._prune()
         return self._rows[0]
+
+    def table(self) -> pa.Table | None:
+        """line, subset, text_bytes, the signals and excerpt of the chosen documents, by line; None without any."""
+        found = self.candidates()
+        return None if found is None else found.drop_columns(["hash_lo"])

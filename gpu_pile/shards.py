@@ -6,11 +6,14 @@ gzip, or plain; its format is told by its content. It is decompressed in bounded
 Damage (a corrupt or truncated frame, garbage, a wrong checksum, a window beyond the limit) is recorded and costs what
 cannot be decompressed, no more: everything before it is delivered up to the last whole line, and reading goes on at
 the next sound frame. What is delivered does not depend on the size of the blocks.
+
+A shard of several zstd frames is cut into parts, which are read side by side (docs/decisions/0011-parts-of-shards.md).
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import hashlib
 import os
@@ -43,6 +46,9 @@ SEEK_SPACING = 4 * 2**20
 """Places where reading can begin are remembered this many decompressed bytes apart, at least."""
 
 SEEK_POINTS_MAX = 20_000
+
+IDENTITY_STEP = 2**20
+"""Bytes of a file that are hashed together for its identity."""
 
 CHUNK = 128 * 1024
 """Bytes asked of a decoder at a time, always: so what comes before an error does not depend on the block size."""
@@ -119,6 +125,60 @@ def _at_url(location: RemotePath) -> list[RemotePath]:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A range of a shard's file between two beginnings of zstd frames, which one job reads.
+
+    Its lines are those that begin behind the first line feed in it, and the last of them may end behind it: it is read
+    on to the first line feed of the next part. The first part's lines begin with the shard; a part without a line feed
+    has none, and the part before it reads on.
+
+    index, of:  its number from 0, and how many parts the shard has
+    first, end: bytes of the file
+    start:      where `first` is in the decompressed stream; 0 as long as that is not known
+    """
+
+    index: int
+    of: int
+    first: int
+    end: int
+    start: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        return self.end - self.first
+
+    def said(self, shard: Shard) -> str:
+        """For people."""
+        return shard.name if self.of == 1 else f"{shard.name}, part {self.index + 1} of {self.of}"
+
+
+def cut(shard: Shard, part_bytes: int) -> list[Part]:
+    """The parts of a shard, of at least part_bytes each: what they are depends on the file and on part_bytes alone.
+
+    Frames are found by their headers. gzip, plain text, a shard of one frame, and one whose frames cannot be walked are
+    one part; and one at a URL: a header stands every 128 KiB of text at most, to walk over them is to fetch the file.
+    """
+    places, size = [0], shard.n_bytes
+    if size >= 2 * part_bytes and isinstance(shard.path, Path):
+        try:
+            with files.opened(shard.path) as opened:
+                source = _Hashed(opened)
+                size, position = source.size, 0
+                while position < size:
+                    if min(position - places[-1], size - position) >= part_bytes:
+                        places.append(position)
+                    frame = _walk(source, position)
+                    if frame.problem:
+                        places = [0]
+                        break
+                    position = frame.end
+        except OSError as error:
+            raise DataError(f"cannot read {shard.path}: {error.strerror or error}") from error
+    ends = [*places[1:], size]
+    return [Part(i, len(places), first, end) for i, (first, end) in enumerate(zip(places, ends, strict=True))]
+
+
+@dataclass(frozen=True)
 class Limits:
     """What hostile input may cost.
 
@@ -132,6 +192,7 @@ class Limits:
     expansion_max: int = 1000
 
     def stream_bytes_max(self, file_bytes: int) -> int:
+        """What a file, or a part of one, may come to."""
         return max(2**30, self.expansion_max * file_bytes)
 
 
@@ -214,14 +275,18 @@ class ShardReader:
 
     damages:      what was damaged
     bad_lines:    (1-based line, reason) of lines over line_bytes_max
-    identity:     BLAKE2b-256 of the file's bytes
+    digests:      of the file's bytes, a digest for every IDENTITY_STEP; of a part, those that begin in it
+    identity:     what identity_of makes of them; of a whole shard only
     n_lines, stream_bytes: lines and bytes delivered
     seek_points:  (byte of the file, byte of the decompressed stream) where a zstd frame begins, SEEK_SPACING apart
-    compressed_bytes_read: of the file, also valid while reading
+    compressed_bytes_read: of the file, or of the part's range, also valid while reading
 
     Args:
         start: one of the seek points of the same file: reading begins there. Block.start counts as if from the
             beginning; lines are numbered from there, the first one may be a part of a line, and there is no identity.
+        part: read the lines of this part alone. Lines are numbered from its own, bytes of the stream from part.start.
+            Reading ends where something is damaged: what that costs the shard is known only to who reads all of it.
+            Afterwards own_bytes is what the part's own frames came to.
     """
 
     def __init__(
@@ -231,6 +296,7 @@ class ShardReader:
         block_bytes: int = 16 * 2**20,
         limits: Limits | None = None,
         start: tuple[int, int] = (0, 0),
+        part: Part | None = None,
     ) -> None:
         self.path = shard.path if isinstance(shard, Shard) else files.path_of(shard)
         self.limits = limits or Limits()
@@ -242,9 +308,12 @@ class ShardReader:
             )
         self.damages: list[Damage] = []
         self.bad_lines: list[tuple[int, str]] = []
+        self.digests: list[bytes] = []
         self.identity = ""
         self.n_lines = 0
-        self.start, self.stream_bytes = start
+        self.part = part if part is not None and part.of > 1 else None
+        self.start, self.stream_bytes = start if self.part is None else (self.part.first, self.part.start)
+        self.own_bytes = 0
         self.seek_points: list[tuple[int, int]] = []
         self._frame: int | None = None
         self.compressed_bytes_read = 0
@@ -252,12 +321,14 @@ class ShardReader:
     def __iter__(self) -> Iterator[Block]:
         try:
             with files.opened(self.path) as source:
-                self._file = _Hashed(source, self.start)
+                hashed = self.part or (None if self.start else Part(0, 1, 0, source.size))
+                self._file = _Hashed(source, hashed, self.start)
+                self._end = self.part.end if self.part else self._file.size
                 yield from self._blocks()
-                self.compressed_bytes_read = self._file.size
-                if not self.start:
-                    self._file.hash_to(self._file.size)
-                    self.identity = self._file.digest.hexdigest()
+                self.compressed_bytes_read = self._end - self.start
+                if hashed is not None:
+                    self.digests = self._file.all_digests()
+                    self.identity = "" if self.part else identity_of(self.digests)
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
 
@@ -268,7 +339,10 @@ class ShardReader:
         buffer, used = _BUFFERS.take(standard), 0
         whole = 0  # bytes of whole lines in it
         skipping = False  # inside a line over the limit
-        most = self.limits.stream_bytes_max(self._file.size)
+        if self.part is None:
+            most = self.limits.stream_bytes_max(self._file.size)
+        else:
+            most = self.part.start + self.limits.stream_bytes_max(self.part.n_bytes)
         ended = False
         while not ended:
             if used + CHUNK + SLACK > len(buffer):  # one line fills it
@@ -284,7 +358,7 @@ class ShardReader:
                 got = decoder.send(buffer[used : used + CHUNK].data)
             except StopIteration:
                 got, ended = 0, True
-            self.compressed_bytes_read = self._file.position
+            self.compressed_bytes_read = min(self._file.position, self._end) - self.start
             if self._frame is not None and not isinstance(got, _Problem):
                 place = (self._frame, self.stream_bytes + used)
                 far = not self.seek_points or place[1] - self.seek_points[-1][1] >= SEEK_SPACING
@@ -360,7 +434,9 @@ class ShardReader:
 
     def _decoder(self) -> _Decoder:
         head = self._file.peek(0, 64)
-        if self.start:
+        if self.part is not None:
+            yield from self._lines_of(self.part)
+        elif self.start:
             yield from self._zstd(self.start)
         elif head[:4] == _MAGIC or _is_skippable(head):
             yield from self._zstd()
@@ -375,6 +451,39 @@ class ShardReader:
             view = yield _Problem(0, reason)
             if frame < self._file.size:
                 yield from self._zstd(frame, view)
+
+    def _lines_of(self, part: Part) -> _Decoder:
+        """What the part's lines are in, and nothing else: up to the first problem."""
+        self.seek_points.append((part.first, part.start))
+        decoder = self._zstd(part.first)
+        next(decoder)
+        view = yield 0
+        inside = part.index == 0  # behind the line feed that the part's lines begin behind
+        ended = False
+        while not ended:
+            try:
+                got = decoder.send(view)
+            except StopIteration:
+                return
+            if isinstance(got, _Problem):
+                yield got
+                return
+            beyond = self._frame_at >= part.end
+            self.own_bytes += 0 if beyond else got
+            chunk = np.frombuffer(view, np.uint8)
+            begin, end = 0, got
+            if not inside:
+                behind = -1 if beyond else _first_newline(chunk, got)
+                ended, inside = beyond, behind >= 0
+                begin = behind if inside else got
+                self.stream_bytes += 0 if beyond else begin
+            elif beyond and (behind := _first_newline(chunk, got)) >= 0:
+                ended, end = True, behind
+            if begin or beyond:
+                self._frame = None  # where it begins is no place in what is delivered
+            if begin:
+                chunk[: end - begin] = chunk[begin:end].copy()
+            view = yield end - begin
 
     def _plain(self) -> _Decoder:
         view = yield 0
@@ -416,6 +525,9 @@ class ShardReader:
             view = yield 0
         while position < source.size:
             frame = _walk(source, position)
+            self._frame_at = position
+            if position < self._end < frame.end:
+                frame = dataclasses.replace(frame, problem="the file changed while it was read", data=False)
             if frame.skippable and not frame.problem:
                 position = frame.end
                 continue
@@ -454,7 +566,7 @@ class ShardReader:
 
     def _frame_reader(self, start: int, end: int) -> Any:
         decompressor = zstandard.ZstdDecompressor(max_window_size=max(self.limits.window_bytes_max, 1024))
-        source: Any = _Part(self._file, start, end)
+        source: Any = _Range(self._file, start, end)
         return decompressor.stream_reader(source, read_size=CHUNK)
 
 
@@ -464,25 +576,30 @@ def _skip(reader: Any, n: int) -> None:
 
 
 class _Hashed:
-    """A file whose bytes are hashed in order as they are read, each once; not at all when reading begins later."""
+    """A file of which a part's bytes are hashed in order as they are read, each once: where `part` is given.
 
-    def __init__(self, source: files.Source, start: int = 0) -> None:
+    A part hashes the steps of IDENTITY_STEP bytes that begin in it, so that the digests of a file's parts, one behind
+    the other, are those of the file.
+    """
+
+    def __init__(self, source: files.Source, part: Part | None = None, start: int = 0) -> None:
         self._source = source
         self.size = source.size
         self.position = start
-        self.hashed = self.size if start else 0
-        self.digest = hashlib.blake2b(digest_size=32)
+        first, end = (part.first, part.end) if part else (self.size, self.size)
+        self._hashed = -(-first // IDENTITY_STEP) * IDENTITY_STEP
+        self._end = min(self.size, -(-end // IDENTITY_STEP) * IDENTITY_STEP)
+        self._digest = hashlib.blake2b(digest_size=32)
+        self._digests: list[bytes] = []
 
     def peek(self, start: int, n: int) -> bytes:
         """Bytes at a place, without hashing."""
         return self._source.pread(n, start)
 
     def read_at(self, start: int, n: int) -> bytes:
-        self.hash_to(start)
+        self._hash_to(start)
         data = self.peek(start, n)
-        if start + len(data) > self.hashed:
-            self.digest.update(memoryview(data)[self.hashed - start :])
-            self.hashed = start + len(data)
+        self._hash(data, start)
         self.position = start + len(data)
         return data
 
@@ -494,17 +611,46 @@ class _Hashed:
         view[: len(data)] = data
         return len(data)
 
-    def hash_to(self, end: int) -> None:
-        """Hash everything before `end` that was passed over."""
-        while self.hashed < end:
-            data = self.peek(self.hashed, min(1 << 20, end - self.hashed))
+    def all_digests(self) -> list[bytes]:
+        """After hashing what was passed over."""
+        self._hash_to(self._end)
+        if self._hashed % IDENTITY_STEP and self._hashed == self._end:  # the file's last step is a short one
+            self._digests.append(self._digest.digest())
+            self._hashed = self._end + IDENTITY_STEP
+        return self._digests
+
+    def _hash_to(self, end: int) -> None:
+        while self._hashed < min(end, self._end):
+            data = self.peek(self._hashed, min(IDENTITY_STEP, self._end - self._hashed))
             if not data:
                 return
-            self.digest.update(data)
-            self.hashed += len(data)
+            self._hash(data, self._hashed)
+
+    def _hash(self, data: bytes, start: int) -> None:
+        """Hash what of this has not been hashed yet; nothing before it is missing."""
+        piece = memoryview(data)[max(0, self._hashed - start) : max(0, self._end - start)]
+        while piece:
+            n = IDENTITY_STEP - self._hashed % IDENTITY_STEP
+            self._digest.update(piece[:n])
+            self._hashed += len(piece[:n])
+            if not self._hashed % IDENTITY_STEP:
+                self._digests.append(self._digest.digest())
+                self._digest = hashlib.blake2b(digest_size=32)
+            piece = piece[n:]
 
 
-class _Part:
+def identity_of(digests: Sequence[bytes]) -> str:
+    """A file's identity: BLAKE2b-256 of the BLAKE2b-256 of each IDENTITY_STEP of its bytes, which parts hash alone."""
+    return hashlib.blake2b(b"".join(digests), digest_size=32).hexdigest()
+
+
+def file_identity(path: AnyPath) -> str:
+    """ShardReader.identity without reading what is in the file."""
+    with files.opened(path) as source:
+        return identity_of(_Hashed(source, Part(0, 1, 0, source.size)).all_digests())
+
+
+class _Range:
     """A range of a file as something to read from."""
 
     def __init__(self, file: _Hashed, start: int, end: int) -> None:

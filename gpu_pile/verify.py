@@ -396,8 +396,8 @@ def _decompressed(raw: BinaryIO, window: int) -> Any:
 
 
 def _kept(path: AnyPath) -> Iterator[bytes]:
-    """The lines of a kept shard, which must end in a line feed each; the file is one zstd frame."""
-    with path.open("rb") as raw, io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw), 1 << 20) as stream:
+    """The lines of a kept shard, which must end in a line feed each."""
+    with path.open("rb") as raw, _decompressed(raw, 1 << 27) as stream:
         for line in stream:
             yield line.removesuffix(b"\n")
 

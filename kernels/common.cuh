@@ -41,6 +41,15 @@ __device__ __forceinline__ T warp_sum(T value)
     return value;
 }
 
+__device__ __forceinline__ u32 warp_max(u32 value)
+{
+    for (int d = 16; d; d >>= 1) {
+        const u32 other = __shfl_xor_sync(FULL, value, d);
+        value = value > other ? value : other;
+    }
+    return value;
+}
+
 __device__ __forceinline__ u32 warp_or(u32 value)
 {
     for (int d = 16; d; d >>= 1)

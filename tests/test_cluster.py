@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ import types
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from gpu_pile import config, distributed, files, pipeline
 from gpu_pile.errors import BackendError, ConfigError, DataError, UsageError
@@ -162,6 +164,44 @@ def test_damaged_shards_and_several_threads_a_worker(tmp_path):
     assert pipeline.damages(context)
 
 
+@pytest.fixture(scope="module")
+def one_shard_in_parts(tmp_path_factory):
+    """A shard of many frames, and the result of a run of one process."""
+    folder, rng = tmp_path_factory.mktemp("parts"), random.Random(1)
+    lines = [json.dumps({"text": f"{' '.join(f'w{rng.randrange(50)}' for _ in range(40))}"}) for _ in range(600)]
+    lines[::5] = lines[:480:4]  # duplicates
+    frames = ["".join(f"{line}\n" for line in lines[i : i + 50]).encode() for i in range(0, 600, 50)]
+    (folder / "x.jsonl.zst").write_bytes(b"".join(zstandard.compress(f) for f in frames))
+    run(settings([folder / "x.jsonl.zst"], folder / "run", input={"part_bytes": 3000}))
+    return folder
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_one_shard_keeps_several_workers_busy(one_shard_in_parts, tmp_path, with_fault, workers):
+    """And where there are two, some die, of parts and of what puts parts together."""
+    seen = set()
+
+    def choose(stage, work):
+        seen.add(f"{work.make.__name__} {work.what}")
+        chosen = workers == 2 and (work.what.endswith("part 2 of 6") or work.what == "x")
+        return KillOnce(tmp_path / f"{stage}-{work.what[-6:]}", "close") if chosen else None
+
+    with_fault(choose)
+    cluster = {"where": "local", "workers": workers, "threads": 1, "dashboard": False}
+    shard = one_shard_in_parts / "x.jsonl.zst"
+    told = Told()
+    with pipeline.prepared(settings([shard], tmp_path / "run", input={"part_bytes": 3000}, cluster=cluster), told) as c:
+        pipeline.run_until(c, "report")
+        assert c.n_parts == 6
+    assert results(tmp_path / "run") == results(one_shard_in_parts / "run")
+    assert {"_part_job x, part 6 of 6", "_Part x, part 1 of 6", "_merge_job x", "_Join x"} <= seen
+    if workers == 2:
+        assert len(list(tmp_path.glob("*-x"))) == 2
+        assert len(list(tmp_path.glob("*-2 of 6"))) == 3, "dedupe reads parts, too"
+    for stage in ("measure", "write"):
+        assert told.stages[stage] == told.totals[stage] > 0
+
+
 def test_progress_and_time_come_from_the_workers(tmp_path):
     told = Told()
     with pipeline.prepared(on_workers(tmp_path / "run"), told) as context:
@@ -199,8 +239,12 @@ def test_kill_9_of_workers_in_every_stage(demo_run, tmp_path, with_fault, moment
         stages.add(stage)
         return KillOnce(tmp_path / f"{stage}-{work.make.__qualname__}", moment)
 
+    import dask
+
     with_fault(choose)
-    run(on_workers(tmp_path / "run"))
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}):  # too short for any worker: not heeded
+        run(on_workers(tmp_path / "run"))
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == "100ms"
     assert results(tmp_path / "run") == results(demo_run)
     assert stages == {"measure", "dedupe", "write"}
     assert len(list(tmp_path.glob("*-*"))) >= len(stages), "workers were killed in each"

@@ -30,7 +30,7 @@ texts = st.lists(st.text(st.sampled_from(ALPHABET) | st.characters(exclude_categ
 
 
 def test_the_registry_is_complete():
-    assert {"doc_hash", "parse_lines", "quality_counts", "shingle_set", "sketch", "band_keys", "jaccard"} <= OPS.keys()
+    assert {"doc_hash", "parse_lines", "text_counts", "shingle_set", "sketch", "band_keys", "jaccard"} <= OPS.keys()
     for o in OPS.values():
         assert {"reference", "cpu", "cuda"} <= o.implementations.keys(), o
 

@@ -25,7 +25,9 @@ def below(*folders):
 IO = {"config", "rundir", "files", "shards", "stages", "pipeline", "cli", "explore", "api", "thresholds", "decisions"}
 
 
-@pytest.mark.parametrize("name", below("ops/", "signals/", "columns.py", "native.py", "unicode.py", "op.py"))
+@pytest.mark.parametrize(
+    "name", below("ops/", "signals/", "columns.py", "native.py", "blocks.py", "unicode.py", "op.py")
+)
 def test_operations_and_signals_know_no_files_and_no_thresholds(name):
     assert not [m for m in imports(SOURCES[name]) if m.startswith("gpu_pile.") and m.split(".")[1] in IO]
 
@@ -42,7 +44,11 @@ def test_summaries_and_pictures_know_no_files_and_no_thresholds(name):
 def test_verification_uses_no_compiled_code(name):
     """What it checks was made by compiled kernels: it names none, and runs operations by their references."""
     seen = {m for m in imports(SOURCES[name]) if m.startswith("gpu_pile.")}
-    assert not [m for m in seen if m.split(".")[1] in {"native", "compiled", "samples", "histograms", "tally", "dedup"}]
+    assert not [
+        m
+        for m in seen
+        if m.split(".")[1] in {"native", "blocks", "compiled", "samples", "histograms", "tally", "dedup"}
+    ]
     runs = [n for n in ast.walk(SOURCES[name]) if isinstance(n, ast.Attribute) and n.attr == "run"]
     assert all(
         "reference" in ast.unparse(call)

@@ -5,10 +5,12 @@ S3 is a server of moto's in this process, reached over its socket by this proces
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,14 +19,16 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+import zstandard
 from hypothesis import given
 
 import gpu_pile as gp
-from gpu_pile import config, exports, files, remote, rundir
+from gpu_pile import config, distributed, exports, files, remote, rundir
 from gpu_pile.cli import app
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.remote import RemoteFile, RemotePath
 from gpu_pile.shards import ShardWriter, find_shards
+from gpu_pile.stages.context import Work
 from gpu_pile.verify import verify
 from tests.conftest import DEMO, HERE, results, run, settings, write_shard
 from tests.test_cluster import KillOnce, with_fault  # noqa: F401
@@ -64,7 +68,7 @@ class Store:
         return sorted(self.fs.find(folder))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server():
     with pytest.MonkeyPatch.context() as patch:
         store = Store()
@@ -132,6 +136,32 @@ def test_s3_and_a_second_run_that_has_nothing_to_do(demo_run, tmp_path, s3):
     written = {path.removeprefix("/runs/a/") for method, path in s3.asked if method == "PUT"}
     every = {".claim.json", ".lock", "bad_lines.jsonl", "run.json", "timings.json"}
     assert written == every
+
+
+def test_a_shard_of_several_frames_at_a_url_is_one_part(tmp_path, s3):
+    """Nobody fetches it to see where its frames begin. One that was measured in parts elsewhere is written in them."""
+    lines = [b'{"text": "document %d has some words in it"}\n' % (i // 2) for i in range(600)]
+    shard = tmp_path / "x.jsonl.zst"
+    shard.write_bytes(b"".join(zstandard.compress(b"".join(lines[i : i + 50])) for i in range(0, 600, 50)))
+    far = RemotePath("s3://pile/frames/x.jsonl.zst")
+    far.put(shard)
+    whole, parts = {"part_bytes": 1 << 40}, {"part_bytes": shard.stat().st_size // 5}
+    run(settings([shard], tmp_path / "whole", input=whole))
+    s3.asked.clear()
+    context = run(settings([str(far)], tmp_path / "far", input=parts), "measure")
+    assert context.n_parts == 1
+    assert [path for method, path in s3.asked if method == "GET" and "x.jsonl" in path] == ["/pile/frames/x.jsonl.zst"]
+    run(settings([str(far)], tmp_path / "far", input=parts))
+    assert results(tmp_path / "far") == results(tmp_path / "whole")
+
+    assert run(settings([shard], tmp_path / "near", input=parts)).n_parts == 4
+    before = results(tmp_path / "near")
+    for name in ("decisions", "kept"):
+        shutil.rmtree(tmp_path / "near" / name)
+    s3.asked.clear()
+    run(settings([str(far)], tmp_path / "near", input=parts))
+    assert results(tmp_path / "near") == before
+    assert [method for method, path in s3.asked if "x.jsonl" in path].count("GET") > 4, "read to see, then in parts"
 
 
 def test_a_changed_shard_is_measured_again_and_no_other(tmp_path, s3):
@@ -515,12 +545,35 @@ def test_scratch_that_workers_elsewhere_share():
         settings(["x"], "out", scratch="s3://runs/scratch")
 
 
+@pytest.mark.parametrize("stage", ["measure", "dedupe", "write"])
+def test_a_worker_that_sees_another_scratch(tmp_path, monkeypatch, stage):
+    """Also one of the same name, of its own machine's."""
+    monkeypatch.setattr("distributed.get_worker", lambda: None)
+    monkeypatch.setattr(distributed, "PATIENCE", 0.2)
+    wanted = settings([DEMO], tmp_path / "run", scratch=str(tmp_path / "here"))
+    here = rundir.of(wanted)
+    for path in here.leases:
+        files.write_json(path, {"lease": "x"})
+    there = dataclasses.replace(here, scratch_in=tmp_path / "there")
+    there.scratch.mkdir(parents=True)
+    order = distributed._Order(gp.__version__, wanted, there, "x", stage, 1, Work(print, (), 0, "", ()))
+    with pytest.raises(UsageError, match=r"does not see .*there.*scratch must be a folder that all machines share"):
+        distributed._do(order)
+
+
 def test_scratch_is_a_folder_of_ours(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("keep")
     one, two = (rundir.of(settings(["x"], tmp_path / name, scratch=str(tmp_path))) for name in "ab")
     assert one.scratch != two.scratch
-    one.scratch.mkdir()
-    one.clear_scratch()
+    left = [run.scratch / "measure" / name for run in (one, two) for name in ("x.partial", "x.json")]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    one.remove_partials()
+    assert [file.exists() for file in left] == [False, True, True, True]
+    one.clear_scratch("measure")
+    assert not one.scratch.exists()
+    two.clear_scratch()
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     monkeypatch.setattr(rundir.tempfile, "gettempdir", lambda: str(tmp_path))
     far = rundir.of(settings(["x"], "memory://runs/x"))

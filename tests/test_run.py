@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ import zstandard
 
 from gpu_pile import config, pipeline, unicode
 from gpu_pile.errors import DataError, UsageError
+from gpu_pile.stages.context import Stopwatch
 from tests.conftest import DEMO, HERE, decisions, results, run, settings, write_shard
 
 ROOT = HERE.parent
@@ -539,3 +542,27 @@ def test_huge_documents(tmp_path):
     assert [r["reasons"] for r in rows] == [[], ["near_duplicate"], [], [], []]
     assert rows[1]["witness"] == 3
     assert rows[1]["similarity"] > 0.99999
+
+
+def test_stages_and_their_parts_are_profiler_ranges_on_a_gpu(monkeypatch):
+    """Nested as they are; and nothing is imported where no GPU is used."""
+    seen = []
+
+    @contextlib.contextmanager
+    def annotate(name, domain):
+        seen.append((f"begin {name}", domain))
+        yield
+        seen.append((f"end {name}", domain))
+
+    def once():
+        watch = Stopwatch()
+        with watch.stage("measure"), watch.part("measure", "parse"):
+            pass
+        return [name for name, domain in seen if domain == "gpu_pile"]
+
+    monkeypatch.setitem(sys.modules, "nvtx", None)  # importing it fails
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    assert once() == []
+    monkeypatch.setitem(sys.modules, "nvtx", types.SimpleNamespace(annotate=annotate))
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace())
+    assert once() == ["begin measure", "begin measure: parse", "end measure: parse", "end measure"]

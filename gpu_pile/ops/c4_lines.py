@@ -37,11 +37,12 @@ import numpy as np
 from numba import njit
 
 from gpu_pile import unicode
+from gpu_pile.blocks import BLOCK, beyond_ascii, block, padded, reached
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, cut, flag_tables, gather, sums_before
 from gpu_pile.kernel import launch_warps
-from gpu_pile.native import byte_at, starts_with
+from gpu_pile.native import byte_at, bytes_between_64, count_trailing_zeros, highest_bit, letters_64, starts_with
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -200,19 +201,6 @@ _COO, _IE_POLICY, _IES = map(_codes, ("coo", "ie policy", "ies"))
 _USES, _USE_OF, _USE = map(_codes, ("uses ", "use of ", "use "))
 _EDIT, _NEEDED = map(_codes, ("edit]", "citation needed]"))
 
-_CURLY, _BRACKET, _J, _P, _V, _M, _K, _KELVIN = (1 << i for i in range(8))
-_ANCHORS, _AFTER = np.zeros(256, np.uint8), np.full(256, _CURLY | _BRACKET | _J, np.uint8)
-"""Bytes at which a line is looked at: one rare letter of each of the texts above, { and [, and U+212A, whose lower case
-is k; and for each byte, those that count behind it. Letters in either case."""
-for _mark, _letters, _before_it in (
-    *((_CURLY, "{", ""), (_BRACKET, "[", ""), (_J, "jJ", ""), (_P, "pP", "iI"), (_V, "vV", "iI"), (_M, "mM", "rR")),
-    *((_K, "kK", "oO"), (_KELVIN, "\u212a", "oO")),
-):
-    for _letter in _letters:
-        _ANCHORS[_letter.encode()[0]] |= _mark
-    for _letter in _before_it:
-        _AFTER[ord(_letter)] |= _mark
-
 
 def _abbreviation_keys() -> Array:
     return np.array([int.from_bytes(a.encode(), "big") | len(a) << 56 for a in ABBREVIATIONS], np.uint64)
@@ -220,8 +208,8 @@ def _abbreviation_keys() -> Array:
 
 _KEYS = _abbreviation_keys()
 
-_ALPHA, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.SPACE, unicode.LINE_BREAK
-_UPPER, _PUNCTUATION, _DECIMAL = unicode.UPPER, unicode.PUNCTUATION, unicode.DECIMAL
+_SPACE, _UPPER, _DECIMAL = unicode.SPACE, unicode.UPPER, unicode.DECIMAL
+_0, _1, _63 = np.uint64(0), np.uint64(1), np.uint64(63)
 
 
 @njit
@@ -266,8 +254,79 @@ def _clean(data, i, end, stage, leaves, out, o):
 
 
 @njit
-def _verdict(line, start, end, words, cleaned, anchors, after_byte):
-    """The position among COLUMNS of what becomes of a stripped line; 0 if that needs it cleaned of citations."""
+def _before(line, i):
+    """Where the character before line[i] begins."""
+    i -= 1
+    while line[i] & 0xC0 == 0x80:
+        i -= 1
+    return i
+
+
+@njit
+def _find_break(data, i, end):
+    """Where the line that begins at data[i] ends, and where the next one begins."""
+    while i < end:
+        at, shift, valid = block(data, i, end)
+        found = bytes_between_64(data, at, 0x0A, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1E)
+        found |= bytes_between_64(data, at, 0xC2, 0xC2) | bytes_between_64(
+            data, at, 0xE2, 0xE2
+        )  # of U+0085, U+2028 and U+2029
+        found = found >> shift & valid
+        while found:
+            p = i + count_trailing_zeros(found)
+            found &= found - _1
+            b = byte_at(data, p)
+            if b < 0x80:
+                return p, p + (2 if b == 13 and p + 1 < end and data[p + 1] == 10 else 1)
+            if b == 0xC2:
+                if data[p + 1] == 0x85:
+                    return p, p + 2
+            elif data[p + 1] == 0x80 and (data[p + 2] == 0xA8 or data[p + 2] == 0xA9):
+                return p, p + 3
+        i += 64
+    return end, end
+
+
+@njit
+def _strip(data, i, end, stage, leaves):
+    """Where data[i:end] begins and ends without white space around it."""
+    while i < end:
+        c, n = unicode.decode_at(data, i)
+        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+            break
+        i += n
+    while end > i:
+        last = _before(data, end)
+        c, _ = unicode.decode_at(data, last)
+        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+            break
+        end = last
+    return i, end
+
+
+@njit
+def _speaks_of_cookies(line, i, start, end):
+    """Whether one of POLICY has its "cookie" where line[i] is its k, or U+212A, whose lower case is k."""
+    after = i + 1
+    if line[i] == 0xE2:
+        if i + 3 > end or line[i + 1] != 0x84 or line[i + 2] != 0xAA:
+            return False
+        after = i + 3
+    if not _is_at(line, i - 3, start, end, _COO):
+        return False
+    if _is_at(line, after, start, end, _IE_POLICY):
+        return True
+    return _is_at(line, after, start, end, _IES) and (
+        _is_at(line, i - 8, start, end, _USES)
+        or _is_at(line, i - 10, start, end, _USE_OF)
+        or _is_at(line, i - 7, start, end, _USE)
+    )
+
+
+@njit
+def _verdict(line, start, end, cleaned):
+    """The position among COLUMNS of what becomes of a stripped line if its words are neither too long nor too few; 0 if
+    that needs it cleaned of citations."""
     if end == start:
         return 2
     last = line[end - 1]
@@ -276,41 +335,39 @@ def _verdict(line, start, end, words, cleaned, anchors, after_byte):
     if last == 0x2E and end - start >= 3 and line[end - 2] == 0x2E and line[end - 3] == 0x2E:
         return 2
     lorem = javascript = curly = policy = False
-    near = after_byte[0]
-    for i in range(start, end):
-        b = byte_at(line, i)
-        anchor = anchors[b] & near
-        near = after_byte[b]
-        if anchor == 0:
-            continue
-        if anchor == _BRACKET:
-            if not cleaned:
-                return 0
-        elif anchor == _CURLY:
-            curly = True
-        elif anchor == _J:
-            javascript |= _is_at(line, i, start, end, _JAVASCRIPT)
-        elif anchor == _P:
-            lorem |= _is_at(line, i - 7, start, end, _LOREM)
-        elif anchor == _V:
-            policy |= _is_at(line, i - 3, start, end, _PRIVACY)
-        elif anchor == _M:
-            policy |= _is_at(line, i - 3, start, end, _TERMS)
-        else:
-            after = i + 1
-            if anchor == _KELVIN:  # its lower case is k
-                if i + 3 > end or line[i + 1] != 0x84 or line[i + 2] != 0xAA:
-                    continue
-                after = i + 3
-            if not _is_at(line, i - 3, start, end, _COO):
-                continue
-            policy |= _is_at(line, after, start, end, _IE_POLICY)
-            if _is_at(line, after, start, end, _IES):
-                policy |= _is_at(line, i - 8, start, end, _USES)
-                policy |= _is_at(line, i - 10, start, end, _USE_OF)
-                policy |= _is_at(line, i - 7, start, end, _USE)
-    if words < WORDS_MIN:
-        return 3
+    base = start
+    while True:
+        at, shift, valid = block(line, base, end)
+        brackets = bytes_between_64(line, at, 0x5B, 0x5B) >> shift & valid
+        curls = bytes_between_64(line, at, 0x7B, 0x7B) >> shift & valid
+        if brackets and not cleaned:
+            return 0
+        curly |= curls != _0
+        # in each text three letters that are rare: j, " ip", "riv", "erm", "ook", of which k may be U+212A
+        i, o, r = letters_64(line, at, 0x69), letters_64(line, at, 0x6F), letters_64(line, at, 0x72)
+        found = letters_64(line, at, 0x6A)
+        found |= (bytes_between_64(line, at, 0x20, 0x20) << _1 & i) << _1 & letters_64(line, at, 0x70)
+        found |= (r << _1 & i) << _1 & letters_64(line, at, 0x76)
+        found |= (letters_64(line, at, 0x65) << _1 & r) << _1 & letters_64(line, at, 0x6D)
+        found |= (o << _1 & o) << _1 & (letters_64(line, at, 0x6B) | bytes_between_64(line, at, 0xE2, 0xE2))
+        found = found >> shift & valid
+        while found:
+            p = base + count_trailing_zeros(found)
+            found &= found - _1
+            letter = line[p] | 0x20
+            if letter == 0x6A:
+                javascript |= _is_at(line, p, start, end, _JAVASCRIPT)
+            elif letter == 0x70:
+                lorem |= _is_at(line, p - 7, start, end, _LOREM)
+            elif letter == 0x76:
+                policy |= _is_at(line, p - 3, start, end, _PRIVACY)
+            elif letter == 0x6D:
+                policy |= _is_at(line, p - 3, start, end, _TERMS)
+            else:
+                policy |= _speaks_of_cookies(line, p, start, end)
+        if end - base <= 64:
+            break
+        base += 62  # all three of the next letters are in one block
     if lorem:
         return 4
     if javascript:
@@ -318,15 +375,6 @@ def _verdict(line, start, end, words, cleaned, anchors, after_byte):
     if curly:
         return 6
     return 7 if policy else 8
-
-
-@njit
-def _before(line, i):
-    """Where the character before line[i] begins."""
-    i -= 1
-    while line[i] & 0xC0 == 0x80:
-        i -= 1
-    return i
 
 
 @njit
@@ -373,59 +421,77 @@ def _ends_sentence(line, start, end, stage, leaves, keys):
 
 
 @njit
-def _word_end(line, i, end, ascii_flags, stage, leaves):
-    """Where the word that begins at line[i], if one does, ends: (position, length in code points, class bits and bytes
-    of the white space there; SPACE and 0 at the end of the line)."""
-    start = i
-    continuations = 0
-    while i < end:
-        b = byte_at(line, i)
-        if b < 0x80:
-            f = np.int64(ascii_flags[b])
-            if f & _SPACE:
-                return i, i - start - continuations, f, 1
-            i += 1
-        else:
-            c, n = unicode.decode_at(line, i)
-            f = np.int64(unicode.table_value(stage, leaves, c))
-            if f & _SPACE:
-                return i, i - start - continuations, f, n
-            continuations += n - 1
-            i += n
-    return i, i - start - continuations, _SPACE, 0
-
-
-@njit
-def _has_plain(line, i, end, ascii_flags, stage, leaves):
-    """Whether line[i:end] has a character that is no PUNCTUATION."""
-    while i < end:
+def _words(line, i, end, enough, stage, leaves):
+    """(words of line[i:end] but no more than `enough`, whether one of those is longer than WORD_CHARS_MAX)."""
+    words = length = 0
+    while i < end and words + (length == 0) <= enough:
         c, n = unicode.decode_at(line, i)
-        if unicode.table_value(stage, leaves, c) & _PUNCTUATION == 0:
-            return True
         i += n
-    return False
+        if unicode.table_value(stage, leaves, c) & _SPACE:
+            length = 0
+        else:
+            words += length == 0
+            length += 1
+            if length > WORD_CHARS_MAX:
+                return words, True
+    return words, False
 
 
 @njit
-def _sentences(line, i, end, ascii_flags, stage, leaves, keys):
+def _sentences(line, start, end, stage, leaves, keys):
+    """Sentences of line[start:end], which has one at least."""
     sentences = 1
-    ended = False
-    while i < end:
-        word = i
-        i, length, _, n = _word_end(line, i, end, ascii_flags, stage, leaves)
-        if length:
-            if ended and _has_plain(line, word, i, ascii_flags, stage, leaves):
+    ended = False  # a word ends a sentence, if a plain one follows
+    word = start  # where the word begins that goes on from block to block
+    in_word = has_plain = after_letter = space_rest = _0
+    for base in range(start, end + 1, 64):
+        at, shift, valid = block(line, base, end)
+        white = (
+            bytes_between_64(line, at, 0x20, 0x20)
+            | bytes_between_64(line, at, 0x09, 0x0D)
+            | bytes_between_64(line, at, 0x1C, 0x1F)
+        )
+        white = white >> shift & valid | space_rest
+        letters = (bytes_between_64(line, at, 0x61, 0x7A) | bytes_between_64(line, at, 0x41, 0x5A)) >> shift & valid
+        plain = bytes_between_64(line, at, 0x30, 0x39) >> shift & valid | letters
+        beyond = bytes_between_64(line, at, 0x80, 0xFF) >> shift & valid
+        space_rest = _0
+        if beyond:
+            leads = beyond & ~(bytes_between_64(line, at, 0x80, 0xBF) >> shift)
+            masks, _ = beyond_ascii(line, base, leads, stage, leaves)
+            plain |= masks[1]
+            white |= masks[4]
+            space_rest = masks[5]
+        inks = valid & ~white
+        after_ink = inks << _1 | in_word
+        starts, ends = inks & ~after_ink, after_ink & ~inks
+        in_word = inks >> _63
+        plain_ends, has_plain = reached(inks, plain, has_plain)
+        # a word that ends a sentence does not end in a letter of ASCII
+        marked_ends = ends & ~(letters << _1 | after_letter)
+        after_letter = letters >> _63
+        todo = ~_0
+        while True:
+            found = (plain_ends if ended else marked_ends) & todo
+            if found == _0:
+                break
+            bit = found & (_0 - found)
+            todo = _0 - bit  # from this word on
+            if ended:
                 sentences += 1
                 ended = False
-            last = line[i - 1]
-            if not ended and (last >= 0x80 or ascii_flags[last] & _ALPHA == 0):
-                ended = _ends_sentence(line, word, i, stage, leaves, keys)
-        i += n
+            else:
+                own = starts & (bit - _1)
+                first = base + highest_bit(own) if own else word
+                ended = _ends_sentence(line, first, base + count_trailing_zeros(bit), stage, leaves, keys)
+                todo ^= bit
+        if starts:
+            word = base + highest_bit(starts)
     return sentences
 
 
 @compiled
-def _lines(data, offsets, ascii_flags, stage, leaves, anchors, after_byte, keys, keep, counts, out, bounds):
+def _lines(data, offsets, stage, leaves, keys, keep, counts, out, bounds):
     total = 0
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
@@ -434,53 +500,33 @@ def _lines(data, offsets, ascii_flags, stage, leaves, anchors, after_byte, keys,
         first_kept = total
         rejected = False
         while i < end and not rejected:
-            first, last = -1, -1  # of the stripped line
-            words = longest = 0
-            line_end = False
-            while i < end and not line_end:
-                word = i
-                i, length, f, n = _word_end(data, i, end, ascii_flags, stage, leaves)
-                if length:
-                    if first < 0:
-                        first = word
-                    last = i
-                    words += 1
-                    longest = max(longest, length)
-                if n:
-                    line_end = f & _LINE_BREAK != 0
-                    if data[i] == 13 and i + 1 < end and data[i + 1] == 10:
-                        n = 2
-                    i += n
+            stop, after = _find_break(data, i, end)
+            first, last = _strip(data, i, stop, stage, leaves)
+            i = after
             row[0] += 1
-            if longest > WORD_CHARS_MAX:
+            if last - first > WORD_CHARS_MAX and _words(data, first, last, last - first, stage, leaves)[1]:
                 row[1] += 1
                 continue
-            if first < 0:
-                row[2] += 1
-                continue
             start = o = total + (total > first_kept)  # a line feed before it, if it is not the first kept line
-            verdict = _verdict(data, first, last, words, False, anchors, after_byte)
+            verdict = _verdict(data, first, last, False)
             clean = verdict > 0
             if not clean:
                 o = _clean(data, first, last, stage, leaves, out, start)
-                verdict = _verdict(out, start, o, words, True, anchors, after_byte)
+                verdict = _verdict(out, start, o, True)
+            if verdict > 3 and _words(data, first, last, WORDS_MIN, stage, leaves)[0] < WORDS_MIN:
+                verdict = 3
             row[verdict] += 1
             if verdict == 8:
                 if clean:
-                    row[9] += _sentences(data, first, last, ascii_flags, stage, leaves, keys)
+                    row[9] += _sentences(data, first, last, stage, leaves, keys)
                     row[10] += last - first + (row[8] > 1)
                     if keep:
                         out[start : start + last - first] = data[first:last]
                         o = start + last - first
                 else:
-                    row[9] += _sentences(out, start, o, ascii_flags, stage, leaves, keys)
-                    skip = start
-                    if row[8] == 1:  # the joined text is stripped: a citation may have stood before a space
-                        while True:
-                            c, n = unicode.decode_at(out, skip)
-                            if unicode.table_value(stage, leaves, c) & _SPACE == 0:
-                                break
-                            skip += n
+                    row[9] += _sentences(out, start, o, stage, leaves, keys)
+                    # the joined text is stripped: a citation may have stood before a space
+                    skip = _strip(out, start, o, stage, leaves)[0] if row[8] == 1 else start
                     row[10] += o - skip + (row[8] > 1)
                     if keep and skip > start:
                         for k in range(start, o - (skip - start)):
@@ -500,12 +546,11 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
     counts = np.empty((len(text), len(COLUMNS)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     # a kept line is never longer than it was, and each needs one byte more, which its line break had
-    out = np.empty((text.n_bytes if kept_text else longest) + 8, np.uint8)
+    out = np.empty((text.n_bytes if kept_text else longest) + BLOCK, np.uint8)
     bounds = np.zeros(len(text) + 1, np.int64)
     u = unicode
     n = _lines(
-        *(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, _ANCHORS, _AFTER, _KEYS),
-        *(kept_text, counts, out, bounds),
+        *(padded(text.data), text.offsets, u.FLAG_STAGE, u.FLAG_LEAVES, _KEYS, kept_text, counts, out, bounds),
     )
     return (counts, out[:n].copy(), bounds) if kept_text else counts
 

@@ -71,20 +71,27 @@ def _find(up, x):
 
 
 @compiled
-def _components(n, a, b):
-    up = np.arange(n)
+def link(up, a, b):
+    """Join nodes a[i] and b[i] in a forest in which up[x] <= x; up[x] == x for a root. For edges that come in parts."""
     for i in range(len(a)):
         x, y = _find(up, a[i]), _find(up, b[i])
         if x != y:  # the smaller becomes the root
             up[max(x, y)] = min(x, y)
-    for x in range(n):
-        up[x] = _find(up, x)
-    return up
+
+
+@compiled
+def name(up):
+    """Let up[x] be the root of x, the smallest node of its component."""
+    for x in range(len(up)):
+        up[x] = up[up[x]]  # smaller nodes have theirs already
 
 
 @components.cpu
 def _cpu(a: Array, b: Array, n: int) -> Array:
-    return _components(n, a, b)
+    up = np.arange(n)
+    link(up, a, b)
+    name(up)
+    return up
 
 
 @components.cuda

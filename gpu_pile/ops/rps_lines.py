@@ -30,7 +30,7 @@ from gpu_pile.device import Segments, constant, cut, flag_tables, line_feeds, su
 from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import byte_at
 from gpu_pile.op import Op
-from gpu_pile.ops.line_counts import RPS_BULLETS
+from gpu_pile.ops.text_counts import RPS_BULLETS
 
 Array = np.ndarray[Any, Any]
 

@@ -41,7 +41,7 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, flag_tables, line_feeds, sums_before
 from gpu_pile.kernel import launch_threads, launch_warps
-from gpu_pile.native import byte_at, load_u64, store_byte
+from gpu_pile.native import byte_at, bytes_between, count_ones, count_trailing_zeros, load_u64, store_byte
 from gpu_pile.op import Op
 from gpu_pile.ops.rps_lines import DOCUMENTS, NormalWords
 from gpu_pile.repeats import (
@@ -51,11 +51,14 @@ from gpu_pile.repeats import (
     device_table,
     hash_bytes,
     hash_spans,
+    home,
+    new_bits,
     new_table,
     number_spans,
     number_words,
+    pair_places,
     repeated_grams,
-    repeated_words,
+    word_keys,
 )
 
 Array = np.ndarray[Any, Any]
@@ -180,6 +183,9 @@ _SPACE, _WORD, _UTS18_WORD = unicode.SPACE, unicode.WORD, unicode.UTS18_WORD
 _UPPER, _CASED = unicode.UPPER, unicode.CASED
 
 
+_LIKELY_BITS = 14
+
+
 class _Phrases:
     """The entries of LDNOOBW for compiled code. Words are found by hash and compared; entry e is the words
     sequence[starts[e]:starts[e + 1]], and entries that begin with word w are order[firsts[w]:firsts[w + 1]]."""
@@ -202,6 +208,10 @@ class _Phrases:
         begins = np.bincount([number[e[0]] for e in entries], minlength=len(words))
         self.firsts = np.concatenate(([0], np.cumsum(begins))).astype(np.int64)
         self.slots = np.full(4096, -1, np.int64)
+        keys = np.empty(len(words), np.uint64)
+        word_keys(len(words), np.append(self.data, np.zeros(8, np.uint8)), self.bounds, keys)
+        self.likely = np.zeros(1 << _LIKELY_BITS, bool)  # a word of another key is none of these
+        self.likely[[home(k, len(self.likely) - 1) for k in keys]] = True
         for i in range(len(words)):
             s = int(hash_bytes(self.data, self.bounds[i], self.bounds[i + 1])) & 4095
             while self.slots[s] >= 0:
@@ -209,11 +219,13 @@ class _Phrases:
             self.slots[s] = i
 
     def arrays(self) -> tuple[Array, ...]:
-        return self.data, self.bounds, self.sequence, self.starts, self.order, self.firsts, self.slots
+        return self.data, self.bounds, self.sequence, self.starts, self.order, self.firsts, self.slots, self.likely
 
 
 def _stop_table(words: tuple[str, ...]) -> Array:
-    """uint64[4096, 2]: the words' bytes as two numbers, found by _stop_slot; (0, 0) is empty."""
+    """uint64[4096, 2]: the words' bytes as two numbers, found by _is_stop; (0, 0) is empty.
+
+    The words are of 16 bytes at most and begin with a small letter of ASCII."""
     table = np.zeros((4096, 2), np.uint64)
     for w in words:
         first, second = (int.from_bytes(part, "little") for part in (w.encode()[:8], w.encode()[8:16]))
@@ -226,28 +238,6 @@ def _stop_table(words: tuple[str, ...]) -> Array:
 
 _M = 0x9E3779B97F4A7C15
 _M64 = np.uint64(_M)
-
-# ASCII classes: white space, \\w, ..., \\w of raw words, white space between raw words
-_A_SPACE, _A_WORD, _A_LETTER, _A_UPPER, _A_LOWER, _A_END, _A_CURLY, _A_DIGIT, _A_RAW, _A_GAP = (
-    1 << i for i in range(10)
-)
-_ASCII = np.array(
-    [
-        _A_SPACE * chr(c).isspace()
-        | _A_WORD * (chr(c).isalnum() or chr(c) == "_")
-        | _A_LETTER * chr(c).isalpha()
-        | _A_UPPER * chr(c).isupper()
-        | _A_LOWER * chr(c).islower()
-        | _A_END * (chr(c) in ".!?")
-        | _A_CURLY * (chr(c) in "{}")
-        | _A_DIGIT * chr(c).isdigit()
-        | _A_RAW * (chr(c).isalnum() or chr(c) == "_")
-        | _A_GAP * (chr(c).isspace() and not 0x1C <= c <= 0x1F)
-        for c in range(128)
-    ]
-    + [0] * 128,  # what is beyond ASCII ends a run
-    np.uint16,
-)
 
 
 @njit
@@ -282,59 +272,104 @@ def _stop_key(data, start, end):
     return first, second
 
 
+_ONE, _ALL = np.uint64(1), np.uint64(0xFFFFFFFF)
+
+
+@njit(inline="always")
+def _among(data, i, first, last):
+    """bytes_between, with room above."""
+    return np.uint64(bytes_between(data, i, first, last))
+
+
+@njit(inline="always")
+def _runs_with(run, some, carry):
+    """Runs of set bits in `run` with a bit of `some`, a subset, are those whose sum with it overflows: (a bit behind
+    each of them; 1 if it goes on behind bit 31, which is the next block's carry)."""
+    overflow = run + some + carry
+    return overflow & ~run & _ALL, overflow >> np.uint64(32)
+
+
 @compiled
-def _raw(data, i, end, ascii, stage, leaves, stops, row):
-    """The columns that come from raw words."""
-    raw = alpha = caps = stop = sentences = curly = 0
-    inside = False  # a sentence
-    kind = 0  # of the raw word we are in: 0 none, 1 word characters, 2 others
-    start = i  # where it begins
-    seen = 0  # classes of its characters
-    plain = True  # ASCII so far
-    while i <= end:
-        if i == end:
-            f, n = _A_GAP, 1
-        elif data[i] < 0x80:
-            f, n = np.int64(ascii[data[i]]), 1
-        else:
-            c, n = unicode.decode_at(data, i)
-            g = unicode.table_value(stage, leaves, c)
-            f = _A_GAP if g & _SPACE else 0
-            if g & _WORD:
-                f |= _A_WORD
-            if g & _UTS18_WORD:
-                f |= _A_RAW
-            if g & _UPPER:
-                f |= _A_UPPER
-            elif g & _CASED:
-                f |= _A_LOWER
-        now = 0 if f & _A_GAP else 1 if f & _A_RAW else 2
-        if now != kind:
-            if kind:
-                raw += 1
-                alpha += (seen & _A_LETTER) != 0
-                caps += (seen & (_A_UPPER | _A_LOWER)) == _A_UPPER
-                if kind == 1 and plain and i - start <= 16:
-                    first, second = _stop_key(data, start, i)
-                    stop += _is_stop(first, second, stops)
-            kind, start, seen, plain = now, i, 0, True
-        seen |= f
-        plain &= n == 1
-        if f & _A_WORD:
-            sentences += not inside
-            inside = True
-        elif f & _A_END:
-            inside = False
-        curly += (f & _A_CURLY) != 0
-        i += n
-        if f & _A_WORD and now == 1:  # the sentence has begun: the rest of a run of ASCII
-            while i < end:
-                f = np.int64(ascii[byte_at(data, i)])
-                if f & _A_RAW == 0:
-                    break
-                seen |= f
-                i += 1
-    row[0], row[1], row[2], row[3], row[4], row[5] = raw, alpha, caps, stop, sentences, curly
+def _raw(data, i, end, last_block, stage, leaves, stops, row):
+    """The columns that come from raw words, 32 bytes at a time. last_block: scratch, uint8[32]."""
+    raws = alpha = cased = small = stop = sentences = curly = 0
+    before_raw, before_other = np.uint64(0), np.uint64(0)  # 1 where the byte before the block is of such a run
+    more_raw, more_gap = np.uint64(0), np.uint64(0)  # bytes of a code point that began in the block before
+    alpha_open, cased_open, small_open, sentence_open = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    first = i  # of the raw word we are in
+    first_small = np.uint64(0)  # whether it begins with a small letter
+    while i < end:
+        source, at = data, i
+        if i + 32 > len(data):
+            for k in range(32):
+                last_block[k] = data[i + k] if i + k < end else 0
+            source, at = last_block, np.int64(0)
+        inside = (_ONE << np.uint64(min(32, end - i))) - _ONE
+        upper, lower = _among(source, at, 65, 90), _among(source, at, 97, 122)
+        letter = upper | lower
+        word = letter | _among(source, at, 48, 57) | _among(source, at, 95, 95)
+        raw = word | more_raw
+        gap = _among(source, at, 9, 13) | _among(source, at, 32, 32) | more_gap
+        stops_here = _among(source, at, 33, 33) | _among(source, at, 46, 46) | _among(source, at, 63, 63)
+        far = _among(source, at, 0xC2, 0xF4) & inside
+        while far:
+            k = count_trailing_zeros(np.uint32(far))
+            far &= far - _ONE
+            bit = _ONE << np.uint64(k)
+            c, n = unicode.decode_at(data, i + k)
+            f = unicode.table_value(stage, leaves, c)
+            bits = ((_ONE << np.uint64(n)) - _ONE) << np.uint64(k)
+            if f & _SPACE:
+                gap |= bits
+            elif f & _UTS18_WORD:
+                raw |= bits
+            if f & _WORD:
+                word |= bit
+            if f & _UPPER:
+                upper |= bit
+            elif f & _CASED:
+                lower |= bit
+        more_raw, more_gap = raw >> np.uint64(32), gap >> np.uint64(32)
+        raw &= inside
+        other = ~(raw | gap) & inside
+        shifted = (raw << _ONE) | before_raw
+        starts, ends = raw & ~shifted, shifted & ~raw & _ALL
+        raws += count_ones(np.uint32(starts)) + count_ones(np.uint32(other & ~((other << _ONE) | before_other)))
+        before_raw, before_other = raw >> np.uint64(31), other >> np.uint64(31)
+
+        done, alpha_open = _runs_with(raw, letter & raw, alpha_open)
+        alpha += count_ones(np.uint32(done))
+        done, cased_open = _runs_with(raw, (upper | lower) & raw, cased_open)
+        cased += count_ones(np.uint32(done))
+        done, small_open = _runs_with(raw, lower & raw, small_open)
+        small += count_ones(np.uint32(done))
+        stops_here |= ~inside & _ALL
+        done, sentence_open = _runs_with(~stops_here & _ALL, word & inside, sentence_open)
+        sentences += count_ones(np.uint32(done))
+        curly += count_ones(np.uint32((_among(source, at, 123, 123) | _among(source, at, 125, 125)) & inside))
+
+        if not shifted & _ONE:  # no raw word goes on
+            k = count_trailing_zeros(np.uint32(starts))
+            first, first_small = i + k, (lower >> np.uint64(k)) & _ONE
+            starts &= starts - _ONE
+        while ends:
+            k = count_trailing_zeros(np.uint32(ends))
+            ends &= ends - _ONE
+            if first_small and i + k - first <= 16:
+                low, high = _stop_key(data, first, i + k)
+                stop += _is_stop(low, high, stops)
+            k = count_trailing_zeros(np.uint32(starts))
+            first, first_small = i + k, (lower >> np.uint64(k)) & _ONE
+            starts &= starts - _ONE
+        i += 32
+    if before_raw and first_small and end - first <= 16:
+        low, high = _stop_key(data, first, end)
+        stop += _is_stop(low, high, stops)
+    alpha += np.int64(alpha_open)
+    cased += np.int64(cased_open)
+    small += np.int64(small_open)
+    sentences += np.int64(sentence_open)
+    row[0], row[1], row[2], row[3], row[4], row[5] = raws, alpha, cased - small, stop, sentences, curly
 
 
 _N_HERE, _N_KEPT, _N_DIGIT = 1 << 8, 9, 10
@@ -423,9 +458,9 @@ def _same(data, a, other, b, n):
 
 
 @compiled
-def _phrases(words, packed, bounds, ids, codes, phrases):
-    """How many entries begin at a word, summed over all words. codes: scratch, an int32 a word."""
-    data, word_bounds, sequence, starts, order, firsts, slots = phrases
+def _phrases(words, packed, bounds, keys, ids, codes, phrases):
+    """How many entries begin at a word, summed over all words. keys: of word_keys. codes: scratch, an int32 a word."""
+    data, word_bounds, sequence, starts, order, firsts, slots, likely = phrases
     found = 0
     any_code = False
     for i in range(words):
@@ -433,6 +468,8 @@ def _phrases(words, packed, bounds, ids, codes, phrases):
             codes[i] = codes[ids[i]]
             continue
         codes[i] = -1
+        if not likely[home(keys[i], len(likely) - 1)]:
+            continue
         n = bounds[i + 1] - bounds[i]
         s = np.int64(hash_bytes(packed, bounds[i], bounds[i + 1]) & np.uint64(4095))
         while slots[s] >= 0:
@@ -475,36 +512,39 @@ def _word_texts(words, packed, bounds, row):
 
 
 @compiled
-def _count(data, offsets, ascii, normal, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
+def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
     room = 0
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
     ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
+    keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
     places, marks_of = np.empty(1, np.int32), np.empty(1, np.uint8)
     marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
+    last_block = np.empty(32, np.uint8)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
-        _raw(data, start, end, ascii, tables[0], tables[1], stops, row)
+        _raw(data, start, end, last_block, tables[0], tables[1], stops, row)
         if (end - start) // 2 + 1 > room:
             n = 0  # a word has a character that is no white space and one of white space behind it, or the end
             for i in range(start, end):
-                n += data[i] >= 0x80 or ascii[data[i]] & _A_SPACE != 0
+                n += data[i] >= 0x80 or normal[data[i]] & _N_HERE != 0
             n = min(n + 1, (end - start) // 2 + 1)
             if n > room:
                 room = n
                 bounds, chars = np.empty(room + 2, np.int64), np.empty(room + 2, np.int64)
                 ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
-                counts = np.empty(room, np.int32)
+                counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
                 places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
+                once, twice = new_bits(room)
         words = _split_normal(
             data, start, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row
         )
         row[6], row[7] = words, chars[words]
-        row[10], table = number_words(words, packed, bounds, ids, counts, table, clock)
+        row[10], table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
         row[11] = _entropy_of(words, ids, counts, logarithms)
         _word_texts(words, packed, bounds, row)
-        row[14] = _phrases(words, packed, bounds, ids, places, phrases)
-        m = repeated_words(words, ids, counts, places, grams)
+        row[14] = _phrases(words, packed, bounds, keys, ids, places, phrases)
+        m = pair_places(words, ids, places, grams, once, twice)
         for n in range(2, 11):
             m, best, most, _, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
             if n <= 4:
@@ -533,7 +573,7 @@ def _cpu(text: TextColumn) -> Array:
     _check_size(longest)
     packed = np.empty(rps.EXPANSION * longest + 16, np.uint8)
     _count(
-        *(text.data, text.offsets, _ASCII, _NORMAL, rps.ASCII_NORMAL, rps.UNICODE_TABLES, *_lists(), rps.LOGARITHMS),
+        *(text.data, text.offsets, _NORMAL, rps.ASCII_NORMAL, rps.UNICODE_TABLES, *_lists(), rps.LOGARITHMS),
         *(packed, *new_table(), out),
     )
     return out

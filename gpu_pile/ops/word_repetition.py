@@ -44,14 +44,17 @@ from gpu_pile.repeats import (
     device_numbers,
     device_table,
     gram_chars,
+    hash_powers,
+    hash_prefixes,
     hash_spans,
     joined_duplicate_chars,
     joined_places,
+    new_bits,
     new_table,
     number_spans,
     number_words,
+    pair_places,
     repeated_grams,
-    repeated_words,
     split_words,
     uncounted_chars,
 )
@@ -134,20 +137,21 @@ def _longest_gram(words, n, chars):
 
 
 @compiled
-def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
+def _count(data, offsets, ascii_flags, stage, leaves, powers, table, clock, out):
     room, words_room = 0, 0
     packed = np.empty(0, np.uint8)
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
     ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
     places, marks = np.empty(1, np.int32), np.empty(1, np.uint8)
     once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64)
+    hashes, keys = np.empty(1, np.uint64), np.empty(1, np.uint64)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
         n_bytes = end - start
         if n_bytes > room:
             room = n_bytes
-            packed = np.empty(room + 16, np.uint8)
+            packed = np.empty(room + 32, np.uint8)
         if n_bytes // 2 + 1 > words_room:
             words = count_words(data, start, end, ascii_flags, stage, leaves)
             if words > words_room:
@@ -156,15 +160,13 @@ def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
                 ids, grams = np.empty(words, np.int32), np.empty(words, np.int32)
                 counts = np.empty(words, np.int32)
                 places, marks = np.empty(words, np.int32), np.empty(words, np.uint8)
-                bits = 1
-                while 64 * bits < 16 * words:
-                    bits *= 2
-                once, twice = np.empty(bits, np.uint64), np.empty(bits, np.uint64)
+                once, twice = new_bits(words)
+                hashes, keys = np.empty(words + 1, np.uint64), np.empty(words, np.uint64)
         words = split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, chars)
         row[0], row[1] = words, chars[words]
 
-        _, table = number_words(words, packed, bounds, ids, counts, table, clock)
-        m = repeated_words(words, ids, counts, places, grams)
+        _, table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
+        m = pair_places(words, ids, places, grams, once, twice)
         for n in range(2, 11):
             m, best, most, longest, table = repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
             if n <= 4:
@@ -181,10 +183,11 @@ def _count(data, offsets, ascii_flags, stage, leaves, table, clock, out):
                 row[at + 2] = gram_chars(n, places, m, chars)
                 row[at + 3] = all_gram_chars(words, n, chars)
 
-        m = joined_places(words, packed, bounds, places, marks, counts, once, twice)
+        hash_prefixes(words, packed, bounds, powers, hashes)
+        m = joined_places(words, packed, bounds, places, keys, once, twice)
         for n in range(5, 11):
             row[4 * n - 9], table = joined_duplicate_chars(
-                words, n, packed, bounds, chars, places, marks, m, table, clock
+                words, n, packed, bounds, chars, hashes, powers, places, m, counts, keys, once, twice, table, clock
             )
 
 
@@ -201,7 +204,7 @@ def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
     _check_size(int(np.diff(text.offsets).max(initial=0)))
     u = unicode
-    _count(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, *new_table(), out)
+    _count(text.data, text.offsets, u.ASCII_FLAGS, u.FLAG_STAGE, u.FLAG_LEAVES, hash_powers(), *new_table(), out)
     return out
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpu_pile.ops.c4_lines import COLUMNS, c4_lines
-from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.line_counts import line_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 _LINES = {
@@ -35,7 +35,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "c4_curly_bracket": c["curly"],
         "c4_sentence_count": c["sentences"],
         "c4_kept_bytes": c["kept_bytes"],
-        "third_longest_line_chars": counts(line_counts, LINE_COLUMNS)["third_line_chars"],
+        "third_longest_line_chars": counts(text_counts, TEXT_COLUMNS)["third_line_chars"],
     }
 
 

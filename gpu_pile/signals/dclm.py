@@ -10,23 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.line_counts import line_counts
 from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.variant_counts import COLUMNS as VARIANT_COLUMNS
-from gpu_pile.ops.variant_counts import variant_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    lines = counts(line_counts, LINE_COLUMNS)
-    filled = lines["nonblank_lines"]
+    t = counts(text_counts, TEXT_COLUMNS)
+    filled = t["nonblank_lines"]
     again = counts(line_repetition, LINE_REPETITION_COLUMNS)
     return {
-        "dclm_stop_word_count": counts(variant_counts, VARIANT_COLUMNS)["stop_words_lower"],
-        "dclm_bullet_line_fraction": ratio(lines["dclm_bullet_lines"], filled),
-        "dclm_ellipsis_line_fraction": ratio(lines["dclm_ellipsis_lines"], filled),
+        "dclm_stop_word_count": t["stop_words_lower"],
+        "dclm_bullet_line_fraction": ratio(t["dclm_bullet_lines"], filled),
+        "dclm_ellipsis_line_fraction": ratio(t["dclm_ellipsis_lines"], filled),
         "repeated_line_fraction": ratio(again["repeated_lines"], again["filled_lines"]),
     }
 

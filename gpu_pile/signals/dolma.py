@@ -13,36 +13,30 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.line_counts import line_counts
 from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.quality_counts import COLUMNS as QUALITY_COLUMNS
-from gpu_pile.ops.quality_counts import quality_counts
-from gpu_pile.ops.variant_counts import COLUMNS as VARIANT_COLUMNS
-from gpu_pile.ops.variant_counts import variant_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.ops.word_repetition import COLUMNS as WORD_REPETITION_COLUMNS
 from gpu_pile.ops.word_repetition import LONG, TOP, word_repetition
 from gpu_pile.signals import Array, Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    q = counts(quality_counts, QUALITY_COLUMNS)
-    v = counts(variant_counts, VARIANT_COLUMNS)
-    lines = counts(line_counts, LINE_COLUMNS)
+    t = counts(text_counts, TEXT_COLUMNS)
     again = counts(line_repetition, LINE_REPETITION_COLUMNS)
     grams = counts(word_repetition, WORD_REPETITION_COLUMNS)
-    words, chars = np.maximum(q["words"], 1), np.maximum(q["word_chars"], 1)
-    some = q["chars"] > 0
-    all_lines = q["newlines"] + 1
+    words, chars = np.maximum(t["words"], 1), np.maximum(t["word_chars"], 1)
+    some = t["chars"] > 0
+    all_lines = t["newlines"] + 1
     out: dict[str, Any] = {
-        "dolma_median_word_length": v["twice_median_word"] / 2,
-        "dolma_symbol_to_word_ratio": v["symbol_words"] / words,
-        "dolma_required_word_count": v["stop_words"],
+        "dolma_median_word_length": t["twice_median_word"] / 2,
+        "dolma_symbol_to_word_ratio": t["symbol_words"] / words,
+        "dolma_required_word_count": t["stop_words"],
     }
     for version, n_lines in (("v1", all_lines), ("v2", again["lines"])):
-        out[f"dolma_bullet_line_fraction_{version}"] = lines["dolma_bullet_lines"] / n_lines
-        out[f"dolma_ellipsis_line_fraction_{version}"] = lines["dolma_ellipsis_lines"] / n_lines
+        out[f"dolma_bullet_line_fraction_{version}"] = t["dolma_bullet_lines"] / n_lines
+        out[f"dolma_ellipsis_line_fraction_{version}"] = t["dolma_ellipsis_lines"] / n_lines
         empty = n_lines - again["filled_lines"]
         repeated = again["repeated_lines"] + np.where(empty > 1, empty, 0)
         out[f"dolma_dup_line_fraction_{version}"] = repeated * some / n_lines

@@ -9,31 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.line_counts import line_counts
 from gpu_pile.ops.line_repetition import COLUMNS as REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.quality_counts import COLUMNS as QUALITY_COLUMNS
-from gpu_pile.ops.quality_counts import quality_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = counts(line_counts, LINE_COLUMNS)
-    q = counts(quality_counts, QUALITY_COLUMNS)
+    t = counts(text_counts, TEXT_COLUMNS)
     dup_chars = counts(line_repetition, REPETITION_COLUMNS)["dup_nonblank_line_chars"]
-    chars = q["chars"] - q["newlines"]
+    chars = t["chars"] - t["newlines"]
     return {
-        "nonblank_line_count": c["nonblank_lines"],
-        "terminal_line_count": c["terminal_lines"],
-        "short_line_count": c["short_lines"],
-        "newline_count": q["newlines"],
+        "nonblank_line_count": t["nonblank_lines"],
+        "terminal_line_count": t["terminal_lines"],
+        "short_line_count": t["short_lines"],
+        "newline_count": t["newlines"],
         "chars_without_newlines": chars,
         "dup_nonblank_line_chars": dup_chars,
-        "terminal_line_fraction": ratio(c["terminal_lines"], c["nonblank_lines"]),
-        "short_line_fraction": ratio(c["short_lines"], c["nonblank_lines"]),
+        "terminal_line_fraction": ratio(t["terminal_lines"], t["nonblank_lines"]),
+        "short_line_fraction": ratio(t["short_lines"], t["nonblank_lines"]),
         "dup_nonblank_line_char_fraction": ratio(dup_chars, chars),
-        "newline_per_word": ratio(q["newlines"], q["words"]),
+        "newline_per_word": ratio(t["newlines"], t["words"]),
     }
 
 

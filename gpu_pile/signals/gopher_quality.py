@@ -10,27 +10,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.quality_counts import COLUMNS, STOP_WORDS, quality_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import STOP_WORDS, text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = counts(quality_counts, COLUMNS)
+    t = counts(text_counts, TEXT_COLUMNS)
     return {
-        "plain_word_count": c["plain_words"],
-        "plain_word_chars": c["plain_word_chars"],
-        "hash_count": c["hashes"],
-        "ellipsis_count": c["ellipses"],
-        "bullet_line_count": c["bullet_lines"],
-        "ellipsis_line_count": c["ellipsis_lines"],
-        "alpha_word_count": c["alpha_words"],
-        "mean_plain_word_length": ratio(c["plain_word_chars"], c["plain_words"]),
-        "hash_per_word": ratio(c["hashes"], c["words"]),
-        "ellipsis_per_word": ratio(c["ellipses"], c["words"]),
-        "bullet_line_fraction": ratio(c["bullet_lines"], c["lines"]),
-        "ellipsis_line_fraction": ratio(c["ellipsis_lines"], c["lines"]),
-        "alpha_word_fraction": ratio(c["alpha_words"], c["words"]),
-        "stop_word_distinct": c["stop_words"],
+        "plain_word_count": t["plain_words"],
+        "plain_word_chars": t["plain_word_chars"],
+        "hash_count": t["hashes"],
+        "ellipsis_count": t["ellipses"],
+        "bullet_line_count": t["gopher_bullet_lines"],
+        "ellipsis_line_count": t["gopher_ellipsis_lines"],
+        "alpha_word_count": t["alpha_words"],
+        "mean_plain_word_length": ratio(t["plain_word_chars"], t["plain_words"]),
+        "hash_per_word": ratio(t["hashes"], t["words"]),
+        "ellipsis_per_word": ratio(t["ellipses"], t["words"]),
+        "bullet_line_fraction": ratio(t["gopher_bullet_lines"], t["lines"]),
+        "ellipsis_line_fraction": ratio(t["gopher_ellipsis_lines"], t["lines"]),
+        "alpha_word_fraction": ratio(t["alpha_words"], t["words"]),
+        "stop_word_distinct": t["different_stop_words"],
     }
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from gpu_pile.ops.line_repetition import COLUMNS as LINE_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.quality_counts import COLUMNS as QUALITY_COLUMNS
-from gpu_pile.ops.quality_counts import quality_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.ops.word_repetition import COLUMNS as WORD_COLUMNS
 from gpu_pile.ops.word_repetition import LONG, TOP, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
@@ -22,7 +22,7 @@ from gpu_pile.signals import Counts, Family, Signal, ratio
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
     c = {**counts(line_repetition, LINE_COLUMNS), **counts(word_repetition, WORD_COLUMNS)}
-    chars = counts(quality_counts, QUALITY_COLUMNS)["chars"]
+    chars = counts(text_counts, TEXT_COLUMNS)["chars"]
     out: dict[str, Any] = {
         "paragraph_count": c["paragraphs"],
         "dup_paragraph_count": c["dup_paragraphs"],

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.quality_counts import COLUMNS, quality_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = counts(quality_counts, COLUMNS)
+    t = counts(text_counts, TEXT_COLUMNS)
     return {
-        "char_count": c["chars"],
-        "word_count": c["words"],
-        "line_count": c["lines"],
-        "mean_word_length": ratio(c["word_chars"], c["words"]),
-        "mean_line_length": ratio(c["chars"], c["lines"]),
+        "char_count": t["chars"],
+        "word_count": t["words"],
+        "line_count": t["lines"],
+        "mean_word_length": ratio(t["word_chars"], t["words"]),
+        "mean_line_length": ratio(t["chars"], t["lines"]),
     }
 
 

@@ -11,41 +11,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.line_counts import line_counts
 from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.quality_counts import COLUMNS as QUALITY_COLUMNS
-from gpu_pile.ops.quality_counts import quality_counts
-from gpu_pile.ops.variant_counts import COLUMNS as VARIANT_COLUMNS
-from gpu_pile.ops.variant_counts import variant_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.ops.word_repetition import COLUMNS as WORD_REPETITION_COLUMNS
 from gpu_pile.ops.word_repetition import LONG, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    q = counts(quality_counts, QUALITY_COLUMNS)
-    v = counts(variant_counts, VARIANT_COLUMNS)
-    lines = counts(line_counts, LINE_COLUMNS)
+    t = counts(text_counts, TEXT_COLUMNS)
     again = counts(line_repetition, LINE_REPETITION_COLUMNS)
     grams = counts(word_repetition, WORD_REPETITION_COLUMNS)
-    chars, nonblank = q["chars"], lines["nonblank_lines"]
+    chars, nonblank = t["chars"], t["nonblank_lines"]
     block_chars = chars - 2 * (again["blocks"] - 1)
     line_chars = again["nonblank_line_chars"]
     return {
-        "nemo_non_alnum_fraction": ratio(chars - v["nemo_alnum_chars"], chars),
-        "nemo_symbol_word_fraction": ratio(v["nemo_symbol_words"], q["words"]),
-        "nemo_digit_fraction": ratio(v["decimal_chars"], chars),
-        "nemo_url_char_fraction": ratio(v["url_chars"], chars),
-        "nemo_bullet_line_fraction": ratio(lines["nemo_bullet_lines"], nonblank),
-        "nemo_white_space_fraction": ratio(v["nemo_space_chars"], chars),
-        "nemo_parenthesis_fraction": ratio(v["paren_chars"], chars),
-        "longest_word_chars": v["longest_word"],
-        "nemo_no_end_mark_line_fraction": ratio(nonblank - lines["nemo_end_mark_lines"], nonblank),
-        "nemo_ellipsis_line_fraction": ratio(lines["nemo_ellipsis_lines"], nonblank),
-        "nemo_common_word_count": v["stop_words"],
-        "nemo_porn_url_count": v["porn_urls"],
+        "nemo_non_alnum_fraction": ratio(chars - t["nemo_alnum_chars"], chars),
+        "nemo_symbol_word_fraction": ratio(t["nemo_symbol_words"], t["words"]),
+        "nemo_digit_fraction": ratio(t["decimal_chars"], chars),
+        "nemo_url_char_fraction": ratio(t["url_chars"], chars),
+        "nemo_bullet_line_fraction": ratio(t["nemo_bullet_lines"], nonblank),
+        "nemo_white_space_fraction": ratio(t["nemo_space_chars"], chars),
+        "nemo_parenthesis_fraction": ratio(t["paren_chars"], chars),
+        "longest_word_chars": t["longest_word"],
+        "nemo_no_end_mark_line_fraction": ratio(nonblank - t["nemo_end_mark_lines"], nonblank),
+        "nemo_ellipsis_line_fraction": ratio(t["nemo_ellipsis_lines"], nonblank),
+        "nemo_common_word_count": t["stop_words"],
+        "nemo_porn_url_count": t["porn_urls"],
         "nemo_unique_line_fraction": ratio(nonblank - again["dup_nonblank_lines"], nonblank),
         "nemo_unique_line_char_fraction": ratio(line_chars - again["dup_nonblank_line_chars"], line_chars),
         "nemo_unique_paragraph_fraction": ratio(again["blocks"] - again["dup_blocks"], again["blocks"]),
@@ -54,8 +48,8 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
             f"nemo_dup_{n}gram_char_fraction": ratio(grams[f"again_{n}_chars"], chars * (grams["words"] >= n))
             for n in LONG
         },
-        "code_line_count": q["newlines"] + 1,
-        "code_xml_header": v["xml_header"],
+        "code_line_count": t["newlines"] + 1,
+        "code_xml_header": t["xml_header"],
     }
 
 

@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile.ops.line_counts import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.line_counts import line_counts
-from gpu_pile.ops.quality_counts import COLUMNS as QUALITY_COLUMNS
-from gpu_pile.ops.quality_counts import quality_counts
 from gpu_pile.ops.rps_words import COLUMNS, LONG, TOP, rps_words
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.rps import FRACTION
 from gpu_pile.signals import Array, Counts, Family, Signal, ratio
 
@@ -30,8 +28,7 @@ def _or_zero(numerator: Array, denominator: Array) -> Array:
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
     c = counts(rps_words, COLUMNS)
-    q = counts(quality_counts, QUALITY_COLUMNS)
-    lines = counts(line_counts, LINE_COLUMNS)
+    t = counts(text_counts, TEXT_COLUMNS)
     raw, words, chars = c["raw_words"], c["words"], c["chars"]
     normal_chars = chars + np.maximum(words - 1, 0)
     line_chars = chars + words - c["lines"]  # of the normal forms of the lines, one space between words
@@ -40,24 +37,22 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "rps_doc_word_count": words,
         "rps_doc_mean_word_length": ratio(chars, words),
         "rps_doc_num_sentences": c["sentences"],
-        "rps_doc_symbol_to_word_ratio": ratio(q["hashes"] + q["ellipses"], raw),
-        "rps_doc_frac_lines_end_with_ellipsis": ratio(lines["ellipsis_lines"], lines["rps_lines"]),
+        "rps_doc_symbol_to_word_ratio": ratio(t["hashes"] + t["ellipses"], raw),
+        "rps_doc_frac_lines_end_with_ellipsis": ratio(t["rps_ellipsis_lines"], t["rps_lines"]),
         "rps_doc_frac_no_alph_words": ratio(raw - c["ascii_alpha_words"], raw),
         "rps_doc_frac_unique_words": ratio(c["unique_words"], words),
         "rps_doc_unigram_entropy": pa.array(c["entropy"] / 2.0**FRACTION, mask=words == 0),
         "rps_doc_frac_all_caps_words": ratio(c["caps_words"], raw),
         "rps_doc_stop_word_fraction": _or_zero(c["stop_words"] * (words > 0), raw),
-        "rps_doc_curly_bracket": _or_zero(c["curly"], q["chars"]),
+        "rps_doc_curly_bracket": _or_zero(c["curly"], t["chars"]),
         "rps_doc_lorem_ipsum": _or_zero(c["lorem"], normal_chars),
         "rps_doc_ldnoobw_words": c["bad_phrases"],
-        "rps_lines_count": lines["rps_lines"],
-        "rps_lines_ending_with_terminal_punctution_mark_fraction": ratio(
-            lines["rps_terminal_lines"], lines["rps_lines"]
-        ),
-        "rps_lines_start_with_bulletpoint_fraction": ratio(lines["rps_bullet_lines"], lines["rps_lines"]),
-        "rps_lines_num_words_mean": ratio(words, lines["rps_lines"]),
+        "rps_lines_count": t["rps_lines"],
+        "rps_lines_ending_with_terminal_punctution_mark_fraction": ratio(t["rps_terminal_lines"], t["rps_lines"]),
+        "rps_lines_start_with_bulletpoint_fraction": ratio(t["rps_bullet_lines"], t["rps_lines"]),
+        "rps_lines_num_words_mean": ratio(words, t["rps_lines"]),
         "rps_lines_javascript_counts_sum": c["javascript"],
-        "rps_lines_uppercase_letter_fraction_all": ratio(q["upper_chars"], q["chars"]),
+        "rps_lines_uppercase_letter_fraction_all": ratio(t["upper_chars"], t["chars"]),
         "rps_lines_numerical_chars_fraction_all": _or_zero(c["numeric"], line_chars),
     }
     for n in TOP:

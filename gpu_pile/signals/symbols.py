@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.quality_counts import COLUMNS, quality_counts
+from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 _CLASSES = {
@@ -18,8 +19,8 @@ _CLASSES = {
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = counts(quality_counts, COLUMNS)
-    return {f"{name}_char_fraction": ratio(c[f"{name}_chars"], c["chars"]) for name in _CLASSES}
+    t = counts(text_counts, TEXT_COLUMNS)
+    return {f"{name}_char_fraction": ratio(t[f"{name}_chars"], t["chars"]) for name in _CLASSES}
 
 
 FAMILY = Family(

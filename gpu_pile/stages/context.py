@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +15,9 @@ from gpu_pile import files
 from gpu_pile.config import Config
 from gpu_pile.device import Place
 from gpu_pile.files import AnyPath
-from gpu_pile.parallel import Job, run_jobs
+from gpu_pile.parallel import Job, run_jobs, run_tasks
 from gpu_pile.rundir import RunDir
-from gpu_pile.shards import Block, Limits, Shard, ShardReader
+from gpu_pile.shards import Block, Limits, Part, Shard, ShardReader, cut
 
 
 class Progress:
@@ -34,8 +36,18 @@ class Progress:
         """Something that whoever watches wants to know now."""
 
 
+def marked(name: str) -> contextlib.AbstractContextManager[Any]:
+    """An NVTX range, for Nsight Systems, where this process uses a GPU; nothing elsewhere."""
+    if "cupy" not in sys.modules:
+        return contextlib.nullcontext()
+    import nvtx
+
+    span: contextlib.AbstractContextManager[Any] = nvtx.annotate(name, domain="gpu_pile")
+    return span
+
+
 class Stopwatch:
-    """Wall and CPU seconds of a stage and of its parts, summed over threads."""
+    """Wall and CPU seconds of a stage and of its parts, summed over threads; each is an NVTX range, too."""
 
     def __init__(self) -> None:
         self.stages: dict[str, dict[str, Any]] = {}
@@ -47,7 +59,8 @@ class Stopwatch:
         wall, cpu = time.perf_counter(), time.process_time()
         self.stages[name] = entry
         try:
-            yield entry
+            with marked(name):
+                yield entry
         finally:
             entry["seconds"] = round(time.perf_counter() - wall, 4)
             entry["cpu_seconds"] = round(time.process_time() - cpu + entry.pop("elsewhere", 0.0), 4)
@@ -58,17 +71,20 @@ class Stopwatch:
         """CPU seconds of this thread, added to a part of a stage."""
         start = time.thread_time()
         try:
-            yield
+            with marked(f"{stage}: {name}"):
+                yield
         finally:
             used = time.thread_time() - start
             with self._lock:
                 parts = self.stages.setdefault(stage, {"parts": {}})["parts"]
                 parts[name] = parts.get(name, 0.0) + used
 
-    def add(self, stage: str, parts: dict[str, float]) -> None:
-        """CPU seconds that another process spent on parts of a stage that is being timed here."""
+    def add(self, stage: str, parts: dict[str, float], seconds: float) -> None:
+        """A work that another process did for a stage that is timed here: CPU seconds by part, wall seconds in all."""
         with self._lock:
             entry = self.stages[stage]
+            entry["works"] = entry.get("works", 0) + 1
+            entry["work_seconds"] = round(entry.get("work_seconds", 0.0) + seconds, 4)
             entry["elsewhere"] = entry.get("elsewhere", 0.0) + sum(parts.values())
             for name, seconds in parts.items():
                 entry["parts"][name] = entry["parts"].get(name, 0.0) + seconds
@@ -81,7 +97,7 @@ class Work:
     make:    function of a module, called as make(context, *args) in the process that does the job
     args:    what can be sent to it: few and small
     cost:    compressed bytes to read, or another number that orders works of one kind
-    what:    for people: the shard
+    what:    for people: the shard, or which part of it; works of a stage have different ones
     outputs: files that are there when it is done
     n_bytes: what it adds to the stage's progress
     """
@@ -112,6 +128,22 @@ class Context:
     notes: list[str] = field(default_factory=list)
     """What a person should know about this run beyond its numbers."""
     workers: Workers | None = None
+    _parts: dict[str, list[Part]] = field(default_factory=dict)
+
+    def parts(self, shards: Sequence[Shard]) -> list[list[Part]]:
+        """The parts of each of these shards (see shards.cut). Looked for once, several shards at a time."""
+
+        def look(shard: Shard) -> None:
+            self._parts[shard.name] = cut(shard, self.config.input.part_bytes)
+
+        new = [s for s in shards if s.name not in self._parts]
+        run_tasks([functools.partial(look, s) for s in new], self.config.n_workers)
+        return [self._parts[s.name] for s in shards]
+
+    @property
+    def n_parts(self) -> int:
+        """Of all shards: how many workers can be busy at once."""
+        return sum(map(len, self.parts(self.shards)))
 
     def do(self, stage: str, works: Sequence[Work]) -> None:
         """Do works of a stage here or on the cluster; the files that they make are the same."""
@@ -139,12 +171,12 @@ class Context:
         now = {name: entry for name, entry in self.stopwatch.stages.items() if entry.get("text_bytes")}
         return {**before, **now}
 
-    def reader(self, shard: Shard, start: tuple[int, int] = (0, 0)) -> ShardReader:
+    def reader(self, shard: Shard, start: tuple[int, int] = (0, 0), part: Part | None = None) -> ShardReader:
         i = self.config.input
         limits = Limits(
             window_bytes_max=i.window_bytes_max, line_bytes_max=i.line_bytes_max, expansion_max=i.expansion_max
         )
-        return ShardReader(shard, block_bytes=self.batch_bytes, limits=limits, start=start)
+        return ShardReader(shard, block_bytes=self.batch_bytes, limits=limits, start=start, part=part)
 
     def blocks(self, stage: str, reader: ShardReader) -> Iterator[Block]:
         """The reader's blocks, timed as the stage's part "read", with progress."""

@@ -7,15 +7,17 @@
 
 Which document of a cluster stays is not decided here: that depends on thresholds and is decide's part.
 
-Memory: sorting stays within memory_bytes by partitioning; besides it a byte a document, 72 bytes a document with a
-candidate and 32 bytes a verified pair. Band keys (16 bytes a band and document), candidate pairs (16 bytes a band
-they meet in) and the shingles of candidate documents (8 bytes a shingle) go to scratch files.
+Workers do the first three lines (gpu_pile.stages.buckets, _ReadAgain, _Compare), the process that asks them the last
+(gpu_pile.stages.clusters).
+
+Memory: what sorts stays within memory_bytes; this process holds 9 bits for 8 documents, 64 bytes a document that has
+an equal one, and what gpu_pile.stages.clusters says. Band keys (16 bytes a band and document), candidate pairs (16
+bytes a band they meet in) and the shingles of candidate documents (8 bytes a shingle) go to scratch files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import secrets
 from collections.abc import Iterator
@@ -23,34 +25,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gpu_pile import files
 from gpu_pile.columns import TextColumn
 from gpu_pile.dedup import bands as banding
-from gpu_pile.dedup.buckets import (
-    HASH_RECORD,
-    KEY_RECORD,
-    PAIR_RECORD,
-    Partitions,
-    candidate_pairs,
-    distinct_pairs,
-    equal_hashes,
-)
+from gpu_pile.dedup.rows import RowSet
 from gpu_pile.dedup.sets import set_down
 from gpu_pile.device import Place, to_host
 from gpu_pile.errors import DataError
-from gpu_pile.ops.band_keys import band_keys
-from gpu_pile.ops.components import components
 from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
-from gpu_pile.shards import Block, Shard
+from gpu_pile.shards import Block
+from gpu_pile.stages.buckets import candidates, candidates_path, equal_documents, save, sketch_array
+from gpu_pile.stages.clusters import Clusters
 from gpu_pile.stages.context import Context, Work
-from gpu_pile.stages.tables import Rows, doc_ids, parse_spans, scan, subset_codes
+from gpu_pile.stages.tables import MeasuredPart, Rows, measured_parts, parse_spans, scan, table_rows
 
-VERSION = 2
+VERSION = 3
 
 SIMILARITY_BINS = 20
 """Candidate pairs are counted by similarity in this many equal bins from 0 to 1."""
@@ -60,8 +52,8 @@ PAIRS_A_STEP = 1 << 14
 """Candidate pairs that a worker compares, and how many at a time."""
 
 PAGE = 1 << 17
-"""Values (of 8 bytes) to whose multiples a shard's part of the file of shingles is aligned: no two machines write to
-one page of it, which network file systems do not forgive."""
+"""Values (of 8 bytes) to whose multiples what a part of a shard writes of the file of shingles is aligned: no two
+machines write to one page of it, which network file systems do not forgive."""
 
 Array = np.ndarray[Any, Any]
 
@@ -108,31 +100,27 @@ class _Dedupe:
 
     def run(self) -> dict[str, Any]:
         part = self.context.stopwatch.part
-        total = self.rows.total
         members, representatives = np.empty(0, np.int64), np.empty(0, np.int64)
+        involved = RowSet.empty(self.rows.total)
+        found: list[Path] = []
         if self.config.exact.enabled:
-            with part("dedupe", "exact"):
-                members, representatives = self.equal_documents()
-        if not self.config.fuzzy.enabled:
-            if self.config.fuzzy.verify == "exact":
-                self.read_again(np.zeros(total, bool), members, representatives)
-                members, representatives = self.checked(members, representatives)
-            self.write([], members, representatives)
-            return self.facts(members, representatives, np.zeros((2, SIMILARITY_BINS), np.int64))
-        with part("dedupe", "buckets"):
-            parts = self.candidates(members, representatives)
-        involved = np.zeros(total, bool)
-        for number in range(len(parts)):
-            a, b = np.load(_candidates(self.scratch, number), allow_pickle=False)
-            involved[a] = involved[b] = True
+            members, representatives = equal_documents(self.context, self.rows)
+        if self.config.fuzzy.enabled:
+            copies = members[members != representatives]
+            found = candidates(self.context, self.rows, self.bands, self.band_rows, copies)
+            with part("dedupe", "involved"):
+                for path in found:
+                    for pairs in _some(_mapped(path, np.int64).reshape(-1, 2)):
+                        involved.add(pairs[:, 0])
+                        involved.add(pairs[:, 1])
         if self.config.fuzzy.verify == "exact":
             self.read_again(involved, members, representatives)
             members, representatives = self.checked(members, representatives)
-        else:
+        elif self.config.fuzzy.enabled:
             self.gather_sketches(involved)
-        verified, counts = self.compare(parts)
+        verified, counts = self.compare(found)
         with part("dedupe", "clusters"):
-            self.write(verified, members, representatives)
+            Clusters(self.context, self.rows, verified, members, representatives).write()
         return self.facts(members, representatives, counts)
 
     def facts(self, members: Array, representatives: Array, counts: Array) -> dict[str, Any]:
@@ -153,31 +141,7 @@ class _Dedupe:
             ],
         }
 
-    # exact
-
-    def equal_documents(self) -> tuple[Array, Array]:
-        records = Partitions(HASH_RECORD, self.rows.total, self.context.config.memory_bytes, self.scratch / "hashes")
-        for first, table in scan(self.context, ["subset", "hash_hi", "hash_lo"]):
-            found = np.empty(len(table), HASH_RECORD)
-            scope, skipped = self.scope(table, self.config.exact.skip_subsets)
-            found["hi"] = table.column("hash_hi").to_numpy() ^ scope
-            found["lo"] = table.column("hash_lo").to_numpy()
-            found["row"] = first + np.arange(len(table))
-            found = found[~skipped]
-            records.add(found["hi"], found)
-        return equal_hashes(records)
-
-    def scope(self, table: pa.Table, skip: list[str]) -> tuple[Array, Array]:
-        """(uint64 mixed into keys so that only documents of one scope meet, rows that take no part)."""
-        names, codes = subset_codes(table)
-        salt = np.zeros(len(names), np.uint64)
-        if self.config.scope == "subset":
-            salt = np.array(
-                [int.from_bytes(hashlib.blake2b(n.encode(), digest_size=8).digest(), "little") for n in names],
-                np.uint64,
-            )
-        skipped = np.array([n in set(skip) for n in names], bool)
-        return salt[codes], skipped[codes]
+    # verification
 
     def checked(self, members: Array, representatives: Array) -> tuple[Array, Array]:
         """Drop from sets of equal documents those whose text differs after all from their representative's."""
@@ -192,224 +156,140 @@ class _Dedupe:
         several = size[inverse] > 1
         return members[several], representatives[several]
 
-    # candidates
-
-    def candidates(self, members: Array, representatives: Array) -> list[int]:
-        """Write candidate pairs to files, int64[2, n] rows a < b each; returns the number of pairs in each."""
-        memory, total, place = self.context.config.memory_bytes, self.rows.total, self.context.place
-        keys = Partitions(KEY_RECORD, total * self.bands, memory, self.scratch / "bands")
-        copies = members[members != representatives]
-        for first, table in scan(self.context, ["subset", "shingles", "sketch"]):
-            scope, skipped = self.scope(table, self.config.fuzzy.skip_subsets)
-            skipped |= table.column("shingles").to_numpy() == 0
-            lo, hi = np.searchsorted(copies, [first, first + len(table)])
-            skipped[copies[lo:hi] - first] = True
-            chosen = np.flatnonzero(~skipped)
-            sketches = sketch_array(table, self.config.fuzzy.size)[chosen]
-            with place.session():
-                bucket = place.download(band_keys(place.upload(sketches), bands=self.bands, rows=self.band_rows))
-            bucket = bucket ^ scope[chosen, None]
-            found = np.empty(bucket.size, KEY_RECORD)
-            found["key"] = bucket.reshape(-1)
-            found["row"] = np.repeat(first + chosen, self.bands)
-            keys.add(found["key"], found)
-        pairs = Partitions(PAIR_RECORD, total, memory, self.scratch / "pairs")
-        candidate_pairs(keys, self.config.fuzzy.bucket_neighbours_max, pairs, total, place.argsort)
-        parts: list[int] = []
-        for a, b in distinct_pairs(pairs):
-            _save(_candidates(self.scratch, len(parts)), np.stack([a, b]))
-            parts.append(len(a))
-        return parts
-
-    # verification
-
-    def read_again(self, involved: Array, members: Array, representatives: Array) -> None:
+    def read_again(self, involved: RowSet, members: Array, representatives: Array) -> None:
         """Shingle sets of the candidates and digests of the equal documents, from the texts.
 
         Every candidate has a place of its own in one file: the shingles of its text, counted with repetitions, are room
         enough. So whoever reads a shard writes its sets without asking, and twice is as good as once.
         """
         self.digests = np.zeros((len(members), 16), np.uint8)
-        nodes = np.flatnonzero(involved)
-        room = np.zeros(len(nodes), np.int64)
-        for first, table in scan(self.context, ["shingles"]):
-            lo, hi = np.searchsorted(nodes, [first, first + len(table)])
-            room[lo:hi] = table.column("shingles").to_numpy()[nodes[lo:hi] - first]
-        places, n_values = _places(room, np.searchsorted(nodes, self.rows.first))
         store = self.scratch / f"shingles-{secrets.token_hex(4)}"  # no late worker of another run knows the name
+        works, asked, n_values = [], [], 0
+        for shard, before in zip(self.context.shards, self.rows.first.tolist(), strict=False):
+            for part in measured_parts(self.context, shard):
+                first, end = before + part.first, before + part.end
+                nodes = involved.rows(first, end) - first
+                mine = slice(*np.searchsorted(members, [first, end]))
+                rows = np.union1d(nodes, members[mine] - first)
+                if not len(rows):
+                    continue
+                ask = np.empty(len(rows), WANTED)
+                ask["row"], ask["place"] = rows, -1
+                at = np.searchsorted(rows, nodes)
+                ask["place"][at], n_values = _places(self.shingles(part, nodes), n_values)
+                ask["digest"] = np.isin(rows, members[mine] - first)
+                save(_wanted(self.scratch, part), ask)
+                answer, n_bytes = _found(self.scratch, part), part.part.n_bytes
+                works.append(Work(_ReadAgain, (part, store.name), n_bytes, part.what, (answer,), n_bytes))
+                asked.append((part, mine))
         store.parent.mkdir(parents=True, exist_ok=True)
         with store.open("wb") as f:
             f.truncate(8 * n_values)
-        works, asked = [], []
-        for i, shard in enumerate(self.context.shards):
-            first, end = int(self.rows.first[i]), int(self.rows.first[i + 1])
-            lo, hi = np.searchsorted(members, [first, end])
-            wanted = involved[first:end].copy()
-            wanted[members[lo:hi] - first] = True
-            if not wanted.any():
-                continue
-            rows = np.flatnonzero(wanted)
-            ask = np.empty(len(rows), WANTED)
-            ask["row"], ask["place"] = rows, -1
-            mine = slice(*np.searchsorted(nodes, [first, end]))
-            ask["place"][np.searchsorted(rows, nodes[mine] - first)] = places[mine]
-            ask["digest"] = False
-            ask["digest"][np.searchsorted(rows, members[lo:hi] - first)] = True
-            _save(_wanted(self.scratch, shard), ask)
-            found = _found(self.scratch, shard)
-            works.append(Work(_ReadAgain, (shard, store.name), shard.n_bytes, shard.name, (found,), shard.n_bytes))
-            asked.append((shard, mine, slice(lo, hi), ask))
         self.context.do("dedupe", works)
-        size = np.zeros(len(nodes), np.int64)
-        for shard, mine, equal, ask in asked:
-            found = np.load(_found(self.scratch, shard), allow_pickle=False)
-            size[mine] = found["size"][ask["place"] >= 0]
-            self.digests[equal] = found["digest"][ask["digest"]]
-        spans = np.stack([places, places + size], axis=1)
-        self.keep_nodes(nodes, store.name, spans.reshape(-1))
+        with (self.scratch / "spans").open("wb") as f:
+            for part, mine in asked:
+                ask = files.load_array(_wanted(self.scratch, part))
+                found = files.load_array(_found(self.scratch, part))
+                self.digests[mine] = found["digest"][ask["digest"]]
+                placed = ask["place"] >= 0
+                places = ask["place"][placed]
+                np.stack([places, places + found["size"][placed]], axis=1).tofile(f)
+        self.keep_nodes(involved, store.name)
 
-    def keep_nodes(self, nodes: Array, store: str, spans: Array) -> None:
-        """Leave in scratch what _Compare looks up: candidates' rows, and where in which file their sets are."""
+    def shingles(self, part: MeasuredPart, rows: Array) -> Array:
+        """int64: the shingles of these rows of a part, counted with repetitions."""
+        table = table_rows(self.context.run.measured(part.shard.name), part.first, part.end, ["shingles"])
+        counts: Array = table.column("shingles").to_numpy()[rows]
+        return counts
+
+    def gather_sketches(self, involved: RowSet) -> None:
+        """The sketches of the candidates, in one file."""
+        path = self.scratch / "sketches"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as f:
+            for first, table in scan(self.context, ["sketch"]):
+                rows = involved.rows(first, first + len(table))
+                sketch_array(table, self.config.fuzzy.size)[rows - first].tofile(f)
+        self.keep_nodes(involved, path.name)
+
+    def keep_nodes(self, involved: RowSet, store: str) -> None:
+        """Leave in scratch what _Compare looks up: which rows are candidates; and which file holds their sets."""
         self.store = store
-        _save(self.scratch / "nodes.npy", nodes)
-        _save(self.scratch / "spans.npy", spans)
+        save(self.scratch / "nodes.npy", involved.bits)
+        save(self.scratch / "before.npy", involved.before)
 
-    def compare(self, parts: list[int]) -> tuple[list[tuple[Array, Array, Array]], Array]:
-        """([a, b, similarity] of verified pairs, int64[2, SIMILARITY_BINS] counts of candidate and verified pairs).
+    def compare(self, found: list[Path]) -> tuple[list[Path], Array]:
+        """(files of verified pairs, int64[2, SIMILARITY_BINS] counts of candidate and verified pairs).
 
-        parts: the number of pairs in each file of candidates.
+        found: files of candidates.
         """
-        works, counts = [], np.zeros((2, SIMILARITY_BINS), np.int64)
-        for number, n in enumerate(parts):
+        works, outputs, counts = [], [], np.zeros((2, SIMILARITY_BINS), np.int64)
+        for number, path in enumerate(found):
+            n = path.stat().st_size // 16
             for start in range(0, n, PAIRS_A_WORK):
                 stop = min(n, start + PAIRS_A_WORK)
                 output = _verified(self.scratch, number, start)
                 what = f"pairs {number}, {start} to {stop}"
                 works.append(Work(_Compare, (self.store, number, start, stop), stop - start, what, (output,)))
+                outputs.append(output)
         self.context.do("dedupe", works)
-        verified = []
-        for work in works:
-            with np.load(str(work.outputs[0]), allow_pickle=False) as found:
-                verified.append((found["a"], found["b"], found["similarity"]))
-                counts += found["counts"]
-        return verified, counts
-
-    def gather_sketches(self, involved: Array) -> None:
-        """The sketches of the candidates, in one file."""
-        nodes = np.flatnonzero(involved)
-        path = self.scratch / "sketches"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as f:
-            for first, table in scan(self.context, ["sketch"]):
-                lo, hi = np.searchsorted(nodes, [first, first + len(table)])
-                sketch_array(table, self.config.fuzzy.size)[nodes[lo:hi] - first].tofile(f)
-        self.keep_nodes(nodes, path.name, np.empty(0, np.int64))
-
-    # results
-
-    def write(self, verified: list[tuple[Array, Array, Array]], members: Array, representatives: Array) -> None:
-        a = np.concatenate([v[0] for v in verified]) if verified else np.empty(0, np.int64)
-        b = np.concatenate([v[1] for v in verified]) if verified else np.empty(0, np.int64)
-        similarity = np.concatenate([v[2] for v in verified]) if verified else np.empty(0)
-        nodes = np.unique(np.concatenate([a, b, members]))
-        place = self.context.place
-        with place.session():
-            ends = (
-                place.upload(np.searchsorted(nodes, np.concatenate(x))) for x in ((a, members), (b, representatives))
-            )
-            component = place.download(components(*ends, n=len(nodes)))
-        identifiers = doc_ids(self.context, self.rows, nodes)
-        representative = np.arange(len(nodes))
-        representative[np.searchsorted(nodes, members)] = np.searchsorted(nodes, representatives)
-        run = self.context.run
-        with files.atomic(run.pairs) as partial:
-            pq.write_table(
-                pa.table(
-                    {
-                        "a": identifiers[np.searchsorted(nodes, a)],
-                        "b": identifiers[np.searchsorted(nodes, b)],
-                        "similarity": similarity,
-                    }
-                ),
-                partial,
-                compression="zstd",
-            )
-        with files.atomic(run.clusters) as partial:
-            pq.write_table(
-                pa.table(
-                    {
-                        "doc_id": identifiers,
-                        "cluster": identifiers[component],
-                        "representative": identifiers[representative],
-                    }
-                ),
-                partial,
-                compression="zstd",
-            )
+        for output in outputs:
+            with np.load(output, allow_pickle=False) as verified:
+                counts += verified["counts"]
+        return outputs, counts
 
 
 WANTED = np.dtype([("row", "<i8"), ("place", "<i8"), ("digest", "?")])
-"""A document to read again: its row in the shard's table; where its shingles go, -1 for nowhere; whether its digest is
+"""A document to read again: its row among the part's; where its shingles go, -1 for nowhere; whether its digest is
 wanted."""
 
 FOUND = np.dtype([("size", "<i8"), ("digest", "u1", 16)])
 
 
-def _wanted(scratch: Path, shard: Shard) -> Path:
-    return scratch / "wanted" / f"{shard.name}.npy"
+def _wanted(scratch: Path, part: MeasuredPart) -> Path:
+    return scratch / "wanted" / part.shard.name / f"{part.part.index:06d}.npy"
 
 
-def _found(scratch: Path, shard: Shard) -> Path:
-    return scratch / "found" / f"{shard.name}.npy"
-
-
-def _candidates(scratch: Path, number: int) -> Path:
-    return scratch / "candidates" / f"{number:05d}.npy"
+def _found(scratch: Path, part: MeasuredPart) -> Path:
+    return scratch / "found" / part.shard.name / f"{part.part.index:06d}.npy"
 
 
 def _verified(scratch: Path, number: int, start: int) -> Path:
     return scratch / "verified" / f"{number:05d}-{start:012d}.npz"
 
 
-def _save(path: Path, array: Array) -> None:
-    with files.atomic(path) as partial, partial.open("wb") as f:
-        np.save(f, array, allow_pickle=False)
+def _places(room: Array, first: int) -> tuple[Array, int]:
+    """(int64[n] where each set of up to room[i] values of a part goes, where the next part's go): both from `first`
+    on, the latter at a multiple of PAGE."""
+    ends = first + np.cumsum(room)
+    return ends - room, -(-int(ends[-1] if len(ends) else first) // PAGE) * PAGE
 
 
-def _places(room: Array, shard_starts: Array) -> tuple[Array, int]:
-    """(int64[n] where each set of up to room[i] values goes, values in all): a shard begins at a multiple of PAGE.
-
-    shard_starts: int64[shards + 1], the first set of each shard.
-    """
-    places = np.zeros(len(room), np.int64)
-    at = 0
-    for lo, hi in itertools.pairwise(shard_starts):
-        before = np.concatenate(([0], np.cumsum(room[lo:hi])))
-        places[lo:hi] = at + before[:-1]
-        at += -(-int(before[-1]) // PAGE) * PAGE
-    return places, at
+def _some(pairs: Array) -> Iterator[Array]:
+    """The rows of an array, PAIRS_A_WORK at a time."""
+    for start in range(0, len(pairs), PAIRS_A_WORK):
+        yield pairs[start : start + PAIRS_A_WORK]
 
 
 class _ReadAgain:
-    """The job of one shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
+    """The job of one part of a shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
 
-    def __init__(self, context: Context, shard: Shard, store: str) -> None:
-        self.context, self.shard, self.store = context, shard, store
+    def __init__(self, context: Context, part: MeasuredPart, store: str) -> None:
+        self.context, self.part, self.shard, self.store = context, part, part.shard, store
         self.config = context.config.dedupe
-        self.cost = shard.n_bytes
+        self.cost = part.part.n_bytes
 
     def open(self) -> Iterator[Block]:
         context = self.context
-        self.wanted = np.load(_wanted(context.run.scratch, self.shard), allow_pickle=False)
+        self.wanted = files.load_array(_wanted(context.run.scratch, self.part))
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (context.run.scratch / self.store).open("rb+", buffering=0)
-        table = pq.read_table(
-            files.table(context.run.measured(self.shard.name)), columns=["start", "length", "shingles"]
-        )
+        measured, columns = context.run.measured(self.shard.name), ["start", "length", "shingles"]
+        table = table_rows(measured, self.part.first, self.part.end, columns)
         self.start, self.length, self.room = (
             table.column(n).to_numpy()[self.wanted["row"]] for n in table.column_names
         )
-        for block in context.blocks("dedupe", context.reader(self.shard)):
+        for block in context.blocks("dedupe", context.reader(self.shard, part=self.part.part)):
             yield block
             if len(self.start) and block.start + block.n_bytes > self.start[-1]:
                 return  # nothing more is wanted from this shard
@@ -477,7 +357,7 @@ class _ReadAgain:
     def close(self) -> None:
         os.fsync(self.file.fileno())
         self.file.close()
-        _save(_found(self.context.run.scratch, self.shard), self.found)
+        save(_found(self.context.run.scratch, self.part), self.found)
 
     def abandon(self) -> None:
         if hasattr(self, "file"):
@@ -496,19 +376,20 @@ class _Compare:
 
     def open(self) -> Iterator[tuple[Array, Array]]:
         scratch = self.context.run.scratch
-        self.nodes = np.load(scratch / "nodes.npy", mmap_mode="r", allow_pickle=False)
+        arrays = (files.load_array(scratch / f"{n}.npy", mapped=True) for n in ("nodes", "before"))
+        self.nodes = RowSet(*arrays)
         if self.fuzzy.verify == "exact":
             self.values = _mapped(scratch / self.store, np.uint64)
-            self.spans = np.load(scratch / "spans.npy", mmap_mode="r", allow_pickle=False)
+            self.spans = _mapped(scratch / "spans", np.int64)
         else:
             self.sketches = _mapped(scratch / self.store, np.uint32).reshape(-1, self.fuzzy.size)
-        pairs = np.load(_candidates(scratch, self.number), mmap_mode="r", allow_pickle=False)
+        pairs = _mapped(candidates_path(self.context, self.number), np.int64).reshape(-1, 2)
         for at in range(self.start, self.start + self.cost, PAIRS_A_STEP):
-            a, b = np.array(pairs[:, at : min(at + PAIRS_A_STEP, self.start + self.cost)])
+            b, a = np.ascontiguousarray(pairs[at : min(at + PAIRS_A_STEP, self.start + self.cost)].T)
             yield a, b
 
     def process(self, block: tuple[Array, Array]) -> tuple[Array, Array, Array]:
-        nodes = np.stack([np.searchsorted(self.nodes, rows) for rows in block], axis=1)
+        nodes = np.stack([self.nodes.rank(rows) for rows in block], axis=1)
         with self.context.stopwatch.part("dedupe", "compare"):
             return (*block, self.exact(nodes) if self.fuzzy.verify == "exact" else self.estimated(nodes))
 
@@ -549,20 +430,15 @@ class _Compare:
     def close(self) -> None:
         a, b, similarity = (np.concatenate(x) for x in zip(*self.verified, strict=True))
         output = _verified(self.context.run.scratch, self.number, self.start)
-        with files.atomic(output) as partial, partial.open("wb") as f:
+        with files.atomic(output, durable=False) as partial, partial.open("wb") as f:
             np.savez(f, a=a, b=b, similarity=similarity, counts=self.counts)
+        self.abandon()
 
     def abandon(self) -> None:
-        pass
-
-
-def sketch_array(table: pa.Table, size: int) -> Array:
-    """uint32[rows, size]: the sketch column, without a copy."""
-    column = table.column("sketch").combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.binary(4 * size))
-    values = np.frombuffer(column.buffers()[1] or b"", np.uint32)
-    return values.reshape(-1, size)[column.offset : column.offset + len(column)]
+        """Nothing that is mapped or found is needed any more; the job itself is held until all are done."""
+        self.verified = []
+        for name in ("nodes", "values", "spans", "sketches"):
+            self.__dict__.pop(name, None)
 
 
 def sets_of(values: Array, offsets: Array, pairs: Array) -> tuple[Array, Array, Array]:

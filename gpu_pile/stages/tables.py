@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from gpu_pile import files, rundir
 from gpu_pile.columns import TextColumn
 from gpu_pile.errors import DataError
+from gpu_pile.files import AnyPath
 from gpu_pile.ops.parse_lines import parse_lines
-from gpu_pile.shards import Block, Shard, copy_spans
+from gpu_pile.shards import Block, Part, Shard, copy_spans
 from gpu_pile.stages.context import Context
 
 Array = np.ndarray[Any, Any]
@@ -38,11 +39,54 @@ class Rows:
         return int(self.first[-1])
 
 
-def row_groups(context: Context, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The measured table of a shard, a row group at a time."""
+def row_groups(
+    context: Context, shard: Shard, columns: Sequence[str], start: int = 0, stop: int | None = None
+) -> Iterator[pa.Table]:
+    """The measured table of a shard, or its rows start .. stop, a row group at a time."""
     with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
+        end = 0
         for i in range(file.num_row_groups):
-            yield file.read_row_group(i, columns=list(columns))
+            first, end = end, end + file.metadata.row_group(i).num_rows
+            if end > start and (stop is None or first < stop):
+                table = file.read_row_group(i, columns=list(columns))
+                lo, hi = max(0, start - first), end - first if stop is None else min(stop, end) - first
+                yield table.slice(lo, hi - lo)
+
+
+def table_rows(path: AnyPath, first: int, end: int, columns: Sequence[str]) -> pa.Table:
+    """Rows first .. end of a table; only the row groups that hold them are read."""
+    with pq.ParquetFile(files.table(path)) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        begins = np.concatenate(([0], np.cumsum(sizes)))
+        lo = max(0, int(np.searchsorted(begins, first, "right")) - 1)
+        hi = int(np.searchsorted(begins[:-1], end))
+        table = file.read_row_groups(list(range(lo, max(lo, hi))), columns=list(columns))
+    return table.slice(first - int(begins[lo]), end - first)
+
+
+@dataclass(frozen=True)
+class MeasuredPart:
+    """A part of a measured shard: its documents are rows first .. end of the shard's tables."""
+
+    shard: Shard
+    part: Part
+    first: int
+    end: int
+
+    @property
+    def what(self) -> str:
+        return self.part.said(self.shard)
+
+
+def measured_parts(context: Context, shard: Shard) -> list[MeasuredPart]:
+    """The parts in which a shard was measured, each with where it begins in the decompressed stream."""
+    recorded = context.run.state("measure", shard.name)["parts"]
+    first, found = 0, []
+    for i, p in enumerate(recorded):
+        part = Part(i, len(recorded), p["first"], p["end"], p["start"])
+        found.append(MeasuredPart(shard, part, first, first + p["documents"]))
+        first += p["documents"]
+    return found
 
 
 def scan(context: Context, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:

@@ -1,4 +1,7 @@
-"""write: the kept lines of each shard, byte for byte as they came, into kept/<shard>.jsonl.zst, one zstd frame each.
+"""write: the kept lines of each shard, byte for byte as they came, into kept/<shard>.jsonl.zst.
+
+A shard of one part leaves as one zstd frame, one of several parts (shards.cut) as a frame a part: each is compressed by
+itself, into scratch/write/, and then they are put one behind the other.
 
 Documents that decisions mark as edited leave with another text, and everything else in their lines as it came. With
 write.removed, the lines of all other documents go to removed/<shard>.jsonl.zst byte for byte, and their rows of the
@@ -7,7 +10,9 @@ decisions to removed/<shard>.parquet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +22,11 @@ from gpu_pile import files, op
 from gpu_pile.edit import edited_lines
 from gpu_pile.errors import DataError
 from gpu_pile.files import AnyPath
-from gpu_pile.shards import Block, Shard, ShardWriter, copy_spans
+from gpu_pile.shards import Block, Shard, ShardWriter, copy_spans, identity_of
 from gpu_pile.stages.context import Context, Work
+from gpu_pile.stages.tables import MeasuredPart, measured_parts, table_rows
 
-VERSION = 2
+VERSION = 3
 
 Array = np.ndarray[Any, Any]
 
@@ -59,35 +65,58 @@ def write(context: Context) -> None:
     if not context.config.write.removed and (run.path / "removed").is_dir():
         files.remove_tree(run.path / "removed")  # of a run with other settings: it would no longer be kept in step
     with context.stage("write", todo) as entry:
-        context.do("write", [_work(context, s) for s in todo])
+        first, then = [], []
+        for shard in todo:
+            parts = measured_parts(context, shard)
+            made = (*outputs(context, shard), run.state_path("write", shard.name))
+            if len(parts) == 1:
+                first.append(Work(_Shard, (parts[0],), shard.n_bytes, shard.name, made, shard.n_bytes))
+                continue
+            key = write_key(context, shard)
+            then.append(Work(_Join, (shard, key), shard.n_bytes, shard.name, made))
+            for p in parts:
+                done = _part_file(context, p, key, "json")
+                if done.is_file():  # by a run that was stopped
+                    context.progress.advance("write", p.part.n_bytes)
+                    continue
+                first.append(Work(_Part, (p, key), p.part.n_bytes, p.what, (done,), p.part.n_bytes))
+        context.do("write", first)
+        context.do("write", then)
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in todo)
+    run.clear_scratch("write")
 
 
-def _work(context: Context, shard: Shard) -> Work:
-    state = context.run.state_path("write", shard.name)
-    return Work(_Shard, (shard,), shard.n_bytes, shard.name, (*outputs(context, shard), state), shard.n_bytes)
+def _part_file(context: Context, part: MeasuredPart, key: str, what: str) -> Path:
+    """A file of a part that waits for the others; its name says what it depends on."""
+    return context.run.scratch / "write" / part.shard.name / key / f"{part.part.index:06d}.{what}"
 
 
-class _Shard:
-    """The job of one shard (see parallel.Job)."""
+class _Reading:
+    """What the jobs of a whole shard and of a part have in common: reading, copying, compressing (see parallel.Job)."""
 
-    def __init__(self, context: Context, shard: Shard) -> None:
-        self.context, self.shard = context, shard
-        self.cost = shard.n_bytes
+    def __init__(self, context: Context, mine: MeasuredPart) -> None:
+        self.context, self.mine, self.shard = context, mine, mine.shard
+        self.cost = mine.part.n_bytes
+        self.targets: list[_Target] = []
+
+    def paths(self) -> Sequence[AnyPath]:
+        """Where kept lines go, and with write.removed the others."""
+        raise NotImplementedError
 
     def open(self) -> Iterator[Block]:
-        context, name = self.context, self.shard.name
-        context.run.forget("write", name)
-        decided = pq.read_table(files.table(context.run.decisions(name)), columns=["keep", "edited_bytes"])
-        keep, edited = (decided.column(column).to_numpy() for column in ("keep", "edited_bytes"))
-        spans = pq.read_table(files.table(context.run.measured(name)), columns=["start", "length"])
-        start, length = spans.column("start").to_numpy(), spans.column("length").to_numpy()
-        self.targets = [_Target(context, context.run.kept(name), start[keep], length[keep], edited[keep])]
-        if context.config.write.removed:
-            self.targets.append(_Target(context, context.run.removed(name), start[~keep], length[~keep], edited[~keep]))
+        context, name, mine = self.context, self.shard.name, self.mine
+
+        def rows(path: AnyPath, *columns: str) -> list[Array]:
+            table = table_rows(path, mine.first, mine.end, columns)
+            return [table.column(c).to_numpy() for c in columns]
+
+        keep, edited = rows(context.run.decisions(name), "keep", "edited_bytes")
+        start, length = rows(context.run.measured(name), "start", "length")
+        for path, chosen in zip(self.paths(), (keep, ~keep), strict=False):
+            self.targets.append(_Target(context, path, start[chosen], length[chosen], edited[chosen]))
         for target in self.targets:
             target.writer.__enter__()
-        self.reader = context.reader(self.shard)
+        self.reader = context.reader(self.shard, part=mine.part)
         yield from context.blocks("write", self.reader)
 
     def process(self, block: Block) -> list[Array]:
@@ -101,28 +130,99 @@ class _Shard:
                 target.writer.write(mine)
         return True
 
-    def close(self) -> None:
-        run, name = self.context.run, self.shard.name
-        measured = run.state("measure", name)
-        if self.reader.identity != measured["identity"]:
-            self.abandon()
-            raise DataError(
-                f"{self.shard.path} changed while the run was going on; run the same command again to measure it anew"
-            )
-        for target in self.targets:
-            target.writer.__exit__(None, None, None)
-        if self.context.config.write.removed:
-            decided = pq.read_table(files.table(run.decisions(name)), filters=[("keep", "==", False)])
-            with files.atomic(run.removed_reasons(name)) as partial:
-                pq.write_table(decided.drop_columns(["keep"]), partial, compression="zstd")
-        run.set_state(
-            {"key": write_key(self.context, self.shard), "bytes": run.kept(name).stat().st_size}, "write", name
-        )
-
     def abandon(self) -> None:
         error = DataError("abandoned")
         for target in self.targets:
             target.writer.__exit__(DataError, error, None)
+
+
+class _Shard(_Reading):
+    """The job of a shard of one part."""
+
+    def paths(self) -> Sequence[AnyPath]:
+        return outputs(self.context, self.shard)[:2]
+
+    def open(self) -> Iterator[Block]:
+        self.context.run.forget("write", self.shard.name)
+        yield from super().open()
+
+    def close(self) -> None:
+        _check_identity(self.context, self.shard, self.reader.identity)
+        for target in self.targets:
+            target.writer.__exit__(None, None, None)
+        _finish(self.context, self.shard)
+
+
+class _Part(_Reading):
+    """The job of one of several parts."""
+
+    def __init__(self, context: Context, mine: MeasuredPart, key: str) -> None:
+        super().__init__(context, mine)
+        self.key = key
+
+    def paths(self) -> list[Path]:
+        return [_part_file(self.context, self.mine, self.key, what) for what in _frames(self.context)]
+
+    def close(self) -> None:
+        for target in self.targets:
+            target.writer.__exit__(None, None, None)
+        digests = [d.hex() for d in self.reader.digests]
+        files.write_json(_part_file(self.context, self.mine, self.key, "json"), {"digests": digests})
+
+
+class _Join:
+    """The job of a shard whose parts are compressed: puts their frames one behind the other (see parallel.Job)."""
+
+    def __init__(self, context: Context, shard: Shard, key: str) -> None:
+        self.context, self.shard, self.key, self.cost = context, shard, key, shard.n_bytes
+        self.parts = measured_parts(context, shard)
+
+    def open(self) -> Iterator[None]:
+        found = [files.read_json(_part_file(self.context, p, self.key, "json")) or {} for p in self.parts]
+        digests = [bytes.fromhex(d) for f in found for d in f.get("digests", ())]
+        _check_identity(self.context, self.shard, identity_of(digests))
+        self.context.run.forget("write", self.shard.name)
+        with self.context.stopwatch.part("write", "join"):
+            for path, what in zip(outputs(self.context, self.shard), _frames(self.context), strict=False):
+                with files.atomic(path) as partial, partial.open("wb") as whole:
+                    for p in self.parts:
+                        with _part_file(self.context, p, self.key, what).open("rb") as frame:
+                            shutil.copyfileobj(frame, whole, 1 << 20)
+        yield from ()
+
+    def process(self, block: None) -> None:
+        pass
+
+    def consume(self, result: None) -> bool:
+        return True
+
+    def close(self) -> None:
+        _finish(self.context, self.shard)
+        shutil.rmtree(self.context.run.scratch / "write" / self.shard.name, ignore_errors=True)
+
+    def abandon(self) -> None:
+        pass
+
+
+def _frames(context: Context) -> Sequence[str]:
+    return ("kept", "removed") if context.config.write.removed else ("kept",)
+
+
+def _check_identity(context: Context, shard: Shard, identity: str) -> None:
+    if identity != context.run.state("measure", shard.name)["identity"]:
+        raise DataError(
+            f"{shard.path} changed while the run was going on; run the same command again to measure it anew"
+        )
+
+
+def _finish(context: Context, shard: Shard) -> None:
+    """The shards are there: what goes with them."""
+    run, name = context.run, shard.name
+    if context.config.write.removed:
+        decided = pq.read_table(files.table(run.decisions(name)), filters=[("keep", "==", False)])
+        with files.atomic(run.removed_reasons(name)) as partial:
+            pq.write_table(decided.drop_columns(["keep"]), partial, compression="zstd")
+    run.set_state({"key": write_key(context, shard), "bytes": run.kept(name).stat().st_size}, "write", name)
 
 
 class _Target:

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_pile import unicode
 from gpu_pile.ops.c4_lines import c4_lines
-from gpu_pile.ops.line_counts import line_counts
 from gpu_pile.testing import assert_same_bits
 
 PIECES = st.sampled_from(
@@ -13,7 +13,7 @@ PIECES = st.sampled_from(
         *(". ", ".", "...", "…", "!", "? ", '"', "'", "”", "{", "}", "[1]", "[", "]", "[edit]", "[citation needed]"),
         *("[٣]", "[ 1]", "lorem ipsum", "Lorem", " Ipsum", "javascript", "JavaScript", "terms of use", "Mr. ", "U.S. "),
         *("use ", "s ", "of ", "cookies", "coo\u212aies", "cookie policy", "privacy policy", "\u0130", "x" * 999, "xy"),
-        *("* ", "- ", "• ", "● ", "read more", "READ MORE..", "[...]", "(...)", "[…]", "-»", ". . ."),
+        *("y" * 61, "- " * 30, " " * 62, "é" * 31, "e. " * 20),
     ]
 )
 
@@ -23,4 +23,18 @@ PIECES = st.sampled_from(
 def test_lines_of_pieces(documents):
     assert_same_bits(c4_lines, "cpu", documents, {})
     assert_same_bits(c4_lines, "cpu", documents, {"kept_text": True})
-    assert_same_bits(line_counts, "cpu", documents, {})
+
+
+def test_every_place_in_a_block():
+    lines = (
+        "Enable JavaScript. Our privacy policy.\u2028Use cookies! Terms of use? Mr. A. Go.\u2028Lorem ipsum.\u0085A {."
+    )
+    documents = [
+        "x " * (n // 2) + "y" * (n % 2) + lines.replace("\u2028", b) for n in range(66) for b in ("\u2028", " ")
+    ]
+    assert_same_bits(c4_lines, "cpu", documents, {"kept_text": True})
+
+
+def test_line_breaks_are_those_that_are_looked_for():
+    breaks = [c for c in range(0x110000) if unicode.flags(chr(c)) & unicode.LINE_BREAK]
+    assert breaks == [*range(0x0A, 0x0E), *range(0x1C, 0x1F), 0x85, 0x2028, 0x2029]

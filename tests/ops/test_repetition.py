@@ -3,14 +3,16 @@
 import random
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpu_pile import repeats
+from gpu_pile import repeats, unicode
 from gpu_pile.ops.line_repetition import COLUMNS, line_repetition
 from gpu_pile.ops.word_repetition import COLUMNS as WORD_COLUMNS
 from gpu_pile.ops.word_repetition import word_repetition
 from gpu_pile.testing import assert_same_bits
+
+TABLES = (unicode.ASCII_FLAGS, unicode.FLAG_STAGE, unicode.FLAG_LEAVES)
 
 # words that are equal when joined, though they are not one by one, and words that differ late
 WORDS = [
@@ -49,6 +51,47 @@ def test_lines(lines):
     assert_same_bits(line_repetition, "cpu", ["\n".join(lines), "\n\n".join(lines), "\n\n\n".join(lines)], {})
 
 
+SPACES = " \n\x1c\x1f\x85\u00a0\u1680\u2003\u2028\u202f\u205f\u3000"
+LOOK_ALIKES = "\u00c2\u1234\u200b\u2026\u2060\u3001\u30a2\x00\x08\x1b!"  # bytes like those of white space
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.sampled_from([*SPACES, *LOOK_ALIKES, "x", "x" * 31, "x" * 64, "é😀"]), max_size=60), st.integers(0, 32)
+)
+def test_words_wherever_blocks_of_32_bytes_end(parts, shift):
+    """Also where nothing may be read behind the text, and where much may."""
+    text = "y" * shift + "".join(parts)
+    expected = text.split()
+    for behind in (0, 80):
+        raw = text.encode()
+        data = np.frombuffer(raw + b"z" * behind, np.uint8)
+        packed = np.empty(len(raw) + 32, np.uint8)
+        bounds, chars = np.empty(len(raw) + 1, np.int64), np.empty(len(raw) + 1, np.int64)
+        n = repeats.split_words(data, 0, len(raw), *TABLES, packed, bounds, chars)
+        assert [bytes(packed[bounds[i] : bounds[i + 1]]).decode() for i in range(n)] == expected
+        assert np.diff(chars[: n + 1]).tolist() == [len(word) for word in expected]
+
+
+@example(["a" * 300, "b", "cd", "e" * 70_000, "f", "g", "h" * 255])
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="".join(SPACES)), min_size=1), max_size=40))
+def test_hashes_of_joined_words_do_not_show_where_they_were_cut(words):
+    raw = "".join(words).encode()
+    packed = np.frombuffer(raw + bytes(16), np.uint8)
+    bounds = np.cumsum([0, *(len(word.encode()) for word in words)])
+    whole = np.array([0, len(raw)])
+    powers, hashes, one = repeats.hash_powers(), np.empty(len(words) + 1, np.uint64), np.empty(2, np.uint64)
+    repeats.hash_prefixes(len(words), packed, bounds, powers, hashes)
+    for i in range(len(words) - 5):
+        part = np.array([0, bounds[i + 5] - bounds[i]])
+        repeats.hash_prefixes(1, packed[bounds[i] :], part, powers, one)
+        assert repeats.joined_hash(i, 5, bounds, hashes, powers) == one[1]
+    if words:
+        repeats.hash_prefixes(1, packed, whole, powers, one)
+        assert hashes[-1] == one[1]
+
+
 def test_tables_grow_and_are_used_again():
     rng = random.Random(3)
     many = [f"w{rng.randrange(30_000)}" for _ in range(40_000)]
@@ -62,8 +105,8 @@ def test_one_word_over_and_over_needs_little_memory():
     n = 200_000
     packed = np.frombuffer(b"word" * n + bytes(16), np.uint8)
     bounds = np.arange(n + 1) * 4
-    ids, counts = np.empty(n, np.int32), np.empty(n, np.int32)
-    distinct, after = repeats.number_words(n, packed, bounds, ids, counts, table, clock)
+    keys, ids, counts = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.int32)
+    distinct, after = repeats.number_words(n, packed, bounds, keys, ids, counts, table, clock)
     assert distinct == 1
     assert counts[0] == n
     assert len(after) == len(table)

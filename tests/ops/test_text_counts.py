@@ -1,0 +1,59 @@
+"""Texts put together from the pieces that text_counts is about, of which some go over the seams of its blocks."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile import unicode
+from gpu_pile.columns import TextColumn
+from gpu_pile.ops.text_counts import COLUMNS, NEMO_SYMBOLS, text_counts
+from gpu_pile.testing import assert_same_bits
+from tests import emulator
+
+PIECES = st.sampled_from(
+    [
+        *("a", "B", "7", "٣", "é", "漢", "h", "p", "s", "http", "https", ":", "//", "://", "http://", "https://x"),
+        *("porn", "http://porn", "httphttp://a", "http:://", "hhttp://a.b", "#", "##", "…", ".", "..", "..."),
+        *("[…]", "(...)", "[...]", "-»", " ", "  ", "\n", "\r\n", "\r", "\t", "\b", "\u3000", "\x1c", "\x00", "\x85"),
+        *("the", "The", "BE", " of ", "@f", "`the", "wit", "with ", "{", "⟨", "<", "<?xml version=", "\u2028"),
+        *("• ", "- ", "* ", "● ", "read more", "READ MORE..", ". . .", "”", '"', "。", "é" * 86, "x" * 85, "y" * 255),
+        *("a" * 60, " " * 61, "." * 62, "#" * 63),
+    ]
+)
+TEXTS = st.lists(st.lists(PIECES, max_size=25).map("".join), max_size=4)
+
+
+@settings(max_examples=500, deadline=None)
+@given(TEXTS)
+def test_texts_of_pieces(documents):
+    assert_same_bits(text_counts, "cpu", documents, {})
+
+
+@settings(max_examples=40, deadline=None)
+@given(TEXTS, st.sampled_from((None, 8, 40)))
+def test_texts_of_pieces_by_kernels(documents, segment):
+    with emulator.installed(segment=segment):
+        assert_same_bits(text_counts, "cuda-emulated", documents, {})
+
+
+@pytest.mark.parametrize("piece", ["a1{\t", "A#", "é", "http://a.b ", "\u3000", "-\r\n", "…", "the "])
+def test_every_place_in_a_block(piece):
+    documents = [" " * n + piece * 70 + "." * n for n in range(66)]
+    assert_same_bits(text_counts, "cpu", documents, {})
+
+
+def test_what_masks_of_ascii_take_for_granted():
+    """In ASCII, what is a letter or a digit and nothing else is neither punctuation nor white space; so are symbols."""
+    for c in map(chr, range(128)):
+        f = unicode.flags(c)
+        assert bool(f & unicode.PUNCTUATION) == (not c.isalnum() and c not in "\t\n "), repr(c)
+        assert bool(f & unicode.TERMINAL) == (c in ".!?"), repr(c)
+    assert all(unicode.flags(c) & unicode.PUNCTUATION for symbol in NEMO_SYMBOLS for c in symbol)
+
+
+def test_bytes_around_a_text_do_not_count():
+    text = TextColumn.from_documents(["the # ..." * 9, "", "a", "the\n" * 40, "…"])
+    for i in range(5):
+        alone = TextColumn.from_documents([list(text.documents())[i]])
+        assert (text_counts(text)[i] == text_counts(alone)[0]).all()
+    assert text_counts(text).shape == (5, len(COLUMNS))
