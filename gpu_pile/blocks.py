@@ -49,6 +49,17 @@ def reached(runs, seeds, carry):
     return twice & ~runs, np.uint64((once < runs) | (twice < once))
 
 
+_COUNTED = np.zeros(1 << 12, np.uint64)
+"""Of each set of class bits, a byte each: whether it is NUMERIC, UPPER, SPACE, PUNCTUATION, DECIMAL."""
+for _i, _bit in enumerate((_NUMERIC, _UPPER, _SPACE, _PUNCTUATION, _DECIMAL)):
+    _COUNTED |= np.where(np.arange(1 << 12) & _bit, np.uint64(1 << 8 * _i), _0)
+
+
+@njit(inline="always")
+def _byte(sums, i):
+    return np.int64(sums >> np.uint64(8 * i) & np.uint64(0xFF))
+
+
 @njit
 def beyond_ascii(data, base, leads, stage, leaves):
     """Characters whose bytes begin at the bits `leads` of the block at data[base], none of them ASCII.
@@ -57,21 +68,16 @@ def beyond_ascii(data, base, leads, stage, leaves):
     bytes of SPACE ones, of such bytes in the next block; how many are NUMERIC, UPPER, SPACE, PUNCTUATION, DECIMAL, and
     how many are a parenthesis.
     """
-    alpha = plain = ellipses = breaks = spaces = spaces_behind = _0
-    numeric = upper = space = punctuation = decimal = parens = 0
+    alpha = plain = ellipses = breaks = spaces = spaces_behind = sums = _0
+    parens = 0
     while leads:
         k = count_trailing_zeros(leads)
         bit = leads & (_0 - leads)
         leads ^= bit
         c, n = unicode.decode_at(data, base + k)
         f = np.int64(unicode.table_value(stage, leaves, c))
-        numeric += (f & _NUMERIC) != 0
-        upper += (f & _UPPER) != 0
-        punctuation += (f & _PUNCTUATION) != 0
-        decimal += (f & _DECIMAL) != 0
-        parens += c == 0x27E8 or c == 0x27E9
+        sums += _COUNTED[np.uint64(f)]
         if f & _SPACE:
-            space += 1
             own = (_1 << np.uint64(n)) - _1
             spaces |= own << np.uint64(k)
             if k + n > BLOCK:
@@ -83,7 +89,8 @@ def beyond_ascii(data, base, leads, stage, leaves):
                 alpha |= bit
             if f & _PUNCTUATION == 0:
                 plain |= bit
-            if c == 0x2026:
+            elif c == 0x2026:
                 ellipses |= bit
+        parens += c == 0x27E8 or c == 0x27E9
     masks = (alpha, plain, ellipses, breaks, spaces, spaces_behind)
-    return masks, (numeric, upper, space, punctuation, decimal, parens)
+    return masks, (_byte(sums, 0), _byte(sums, 1), _byte(sums, 2), _byte(sums, 3), _byte(sums, 4), parens)

@@ -132,6 +132,22 @@ def cut(xp: Any, starts: Array, stops: Array, owners: Array, ends: Array, begins
     return bounds, first, xp.searchsorted(first[1:], pieces, side="right").astype(np.int64)
 
 
+def paragraphs(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
+    """The pieces of split("\n\n") of all documents on the device: (bounds, first, owners) of `cut`."""
+    starts, stops = text.offsets[:-1], text.offsets[1:]
+    feeds = line_feeds(xp, text.data)
+    n = len(feeds)
+    owners = xp.searchsorted(stops, feeds, side="right").astype(np.int64)
+    begins = xp.ones(n, bool)  # of runs of line feeds, each in one document
+    begins[1:] = (feeds[1:] != feeds[:-1] + 1) | (owners[1:] != owners[:-1])
+    first = xp.flatnonzero(begins)
+    lengths = xp.diff(xp.concatenate((first, xp.full(1, n, np.int64))))
+    run = sums_before(xp, begins.astype(np.int64))[1:] - 1
+    place = xp.arange(n, dtype=np.int64) - first[run]
+    pairs = (place % 2 == 0) & (place + 1 < lengths[run])
+    return cut(xp, starts, stops, owners[pairs], feeds[pairs], feeds[pairs] + 2)
+
+
 def heads(text: TextColumn, n_bytes: int) -> TextColumn:
     """In host memory, the first n_bytes of each document on a GPU; documents that are in host memory as they are."""
     if text.backend == "cpu":

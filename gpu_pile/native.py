@@ -6,6 +6,7 @@ must stay SLACK bytes away from its end; those that end in _64 read 64 bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -256,6 +257,18 @@ def mix64(x: np.uint64) -> np.uint64:
     x *= np.uint64(0xD6E8FEB86659FD93)
     x ^= x >> np.uint64(32)
     return x
+
+
+def slot_table(numbers: Iterable[int], bits: int) -> tuple[Any, np.uint64]:
+    """(uint64[1 << bits], factor): the numbers, each alone in its slot (number * factor >> 64 - bits); 0 elsewhere."""
+    wanted = sorted(numbers)
+    factor = 0x9E3779B97F4A7C15
+    while len({n * factor % 2**64 >> (64 - bits) for n in wanted}) < len(wanted):
+        factor = (factor * 5 + 2) % 2**64 | 1
+    table = np.zeros(1 << bits, np.uint64)
+    for n in wanted:
+        table[n * factor % 2**64 >> (64 - bits)] = n
+    return table, np.uint64(factor)
 
 
 @njit

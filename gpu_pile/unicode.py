@@ -15,6 +15,7 @@ The table is Unicode 14.0.0, that of Python 3.11. Class bits of a code point c:
     DECIMAL     c.isdecimal(), which is \\d of Python's re
     UTS18_WORD  \\w of the regex module: WORD without superscripts, fractions and the like, with combining marks,
                 joiners and circled letters
+    DIGIT       c.isdigit()
 
 Lower case is that of each code point by itself: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
 in one thing: a capital sigma at a word's end becomes the ordinary small sigma. U+0130 alone becomes two code points,
@@ -22,23 +23,34 @@ in one thing: a capital sigma at a word's end becomes the ordinary small sigma. 
 
 Canonical decompositions (of NFD) and combining classes are in the table too; `decomposed` puts them together.
 
+A table of its own has the classes of word boundaries (UAX #29), as uniseg 0.10.1 has them from Unicode 16.0.0; a code
+point that Unicode 14.0.0 lacks is no letter or digit there either. BREAK_KINDS is the mask of the class, beside it
+PICTOGRAPHIC (Extended_Pictographic) and LETTER_OR_DIGIT (c.isalnum()). `word_segments` applies the rules.
+
 Code points are looked up in two stages, so that the tables stay in the first-level cache:
 value(c) = leaves[stage[c >> 7] * 128 + (c & 127)].
 """
 
 from __future__ import annotations
 
+import itertools
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD = (
-    1 << i for i in range(12)
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD, DIGIT = (
+    1 << i for i in range(13)
 )
 
 DOTTED_CAPITAL_I = 0x130
+
+BREAK_KINDS, PICTOGRAPHIC, LETTER_OR_DIGIT = 15, 16, 32
+(_, NEWLINE, IGNORED, ZWJ, KATAKANA, SINGLE_QUOTE, DOUBLE_QUOTE, MID_NUM_LET, MID_LETTER, MID_NUM, _, _) = range(12)
+LETTER, HEBREW, NUMBER, EXTEND_NUM_LET = range(12, 16)
+"""Classes of word boundaries. NEWLINE: CR, LF and Newline; IGNORED: Extend and Format; 0: any other, regional
+indicators and spaces among them. Of the last four, from LETTER on, any two belong together."""
 
 with (files("gpu_pile") / "unicode_table.npz").open("rb") as _file:
     _table: Any = np.load(_file, allow_pickle=False)
@@ -52,8 +64,11 @@ with (files("gpu_pile") / "unicode_table.npz").open("rb") as _file:
     DECOMPOSITION_PARTS: np.ndarray[Any, Any] = _table["decomposition_parts"]
     COMBINING_STAGE: np.ndarray[Any, Any] = _table["combining_stage"]
     COMBINING_LEAVES: np.ndarray[Any, Any] = _table["combining_leaves"]
+    BREAK_STAGE: np.ndarray[Any, Any] = _table["break_stage"]
+    BREAK_LEAVES: np.ndarray[Any, Any] = _table["break_leaves"]
 
 ASCII_FLAGS: np.ndarray[Any, Any] = FLAG_LEAVES[FLAG_STAGE[0] * 128 :][:128].copy()
+ASCII_BREAKS: np.ndarray[Any, Any] = BREAK_LEAVES[BREAK_STAGE[0] * 128 :][:128].copy()
 
 
 def flags(c: str) -> int:
@@ -164,6 +179,46 @@ def split_lines(text: str) -> list[str]:
             line = ""
         before = c
     return [*out, line] if line else out
+
+
+def word_segments(text: str) -> list[str]:
+    """The text cut at the word boundaries of UAX #29: for references and tests.
+
+    Two spaces and two regional indicators in a row are cut apart, which concerns no piece that begins with a letter or
+    digit.
+    """
+    values = [int(BREAK_LEAVES[int(BREAK_STAGE[ord(c) >> 7]) * 128 + (ord(c) & 127)]) for c in text]
+    kinds = [value & BREAK_KINDS for value in values]
+    kept = [i for i, kind in enumerate(kinds) if kind not in (IGNORED, ZWJ)]
+    joined = [False] * len(text)  # with what is before
+    for i in range(1, len(text)):
+        if NEWLINE not in kinds[i - 1 : i + 1]:  # WB3a, WB3b
+            joined[i] = kinds[i] in (IGNORED, ZWJ) or (
+                kinds[i - 1] == ZWJ and values[i] & PICTOGRAPHIC > 0
+            )  # WB4, WB3c
+    window = [0, 0, *(kinds[i] for i in kept), 0]
+    for n, i in enumerate(kept):
+        joined[i] |= _belongs(*window[n : n + 4])
+    starts = [i for i in range(len(text)) if not joined[i]]
+    return [text[a:b] for a, b in itertools.pairwise([*starts, len(text)])]
+
+
+def _belongs(two_before: int, before: int, kind: int, after: int) -> bool:
+    """WB5 to WB13b: whether there is no boundary before a character of this class."""
+    letters, word = (LETTER, HEBREW), (LETTER, HEBREW, NUMBER, EXTEND_NUM_LET)
+    mid_letter, mid_number = (MID_LETTER, MID_NUM_LET, SINGLE_QUOTE), (MID_NUM, MID_NUM_LET, SINGLE_QUOTE)
+    return (
+        (before in word and kind in word)
+        or (before in letters and kind in mid_letter and after in letters)
+        or (two_before in letters and before in mid_letter and kind in letters)
+        or (before == HEBREW and kind == SINGLE_QUOTE)
+        or (before == HEBREW and kind == DOUBLE_QUOTE and after == HEBREW)
+        or (two_before == HEBREW and before == DOUBLE_QUOTE and kind == HEBREW)
+        or (two_before == NUMBER and before in mid_number and kind == NUMBER)
+        or (before == NUMBER and kind in mid_number and after == NUMBER)
+        or (before in (KATAKANA, EXTEND_NUM_LET) and kind == KATAKANA)
+        or (before == KATAKANA and kind == EXTEND_NUM_LET)
+    )
 
 
 @njit(inline="always")

@@ -91,6 +91,23 @@ __device__ __forceinline__ bool starts_with(const u8* data, i64 i, i64 end, cons
     return true;
 }
 
+// Whether data[i .. end) begins with text[k .. stop), in either case; U+212A is a k.
+__device__ __forceinline__ bool begins_with(const u8* data, i64 i, i64 end, const u8* text, i64 k, i64 stop)
+{
+    for (; k < stop; ++k) {
+        if (i >= end) return false;
+        u32 b = data[i];
+        if (b >= 'A' && b <= 'Z') b |= 0x20;
+        if (text[k] == 'k' && starts_with(data, i, end, "\xE2\x84\xAA")) {
+            i += 3;
+            continue;
+        }
+        if (b != text[k]) return false;
+        ++i;
+    }
+    return true;
+}
+
 // UTF-8 and the two-stage tables of gpu_pile.unicode
 
 constexpr u32 ALPHA = 1, NUMERIC = 2, WORD = 4, SPACE = 8, LINE_BREAK = 16, UPPER = 32, PUNCTUATION = 64;

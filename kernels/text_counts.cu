@@ -6,8 +6,8 @@
 // the text before the segment (the word, the run of dots and the line that go on into it) is left open in a summary; a
 // thread a document puts the summaries together.
 //
-// Work: about 400 instructions a step of 32 bytes and warp, of which half are for words and lines that end. Floor on an
-// H200: 4 instructions a clock and multiprocessor, about 70 GB/s of text.
+// Work: about 700 instructions a step of 32 bytes and warp, of which a third are for words and lines that end. Floor on
+// an H200: 4 instructions a clock and multiprocessor, about 40 GB/s of text.
 #include "common.cuh"
 
 constexpr u32 TERMINAL = 128, DECIMAL = 1024;

@@ -176,9 +176,12 @@ def test_barriers_and_shared_memory():
 
 BUGS = {
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
+    ("boilerplate", "boilerplate_segments"): ("i += 3;", "i += 1;"),
     ("c4_lines", "count_breaks"): ("n += is_lead(data[i])", "n += data[i] < 0x80"),
     ("c4_lines", "find_breaks"): ("i + 1 < end && data[i + 1] == '\\n'", "i + 1 < hi && data[i + 1] == '\\n'"),
     ("c4_lines", "c4_lines"): ("if (close > open) skip = close;", ""),
+    ("code_comments", "code_comments_segments"): ("next_quotes || more", "next_quotes"),
+    ("code_comments", "code_comments_join"): ("+ (state >> 4)", ""),
     ("components", "components_link"): ("high = x < y ? y : x, low = x < y ? x : y;", "high = x, low = y;"),
     ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
     ("doc_hash", "doc_hash_segments"): ("(u64)i / 8 + 1", "(u64)(i - segment.lo) / 8 + 1"),
@@ -186,6 +189,8 @@ BUGS = {
     ("gather", "gather"): ("source[starts[d] + i]", "source[starts[d] + i - segment.lo]"),
     ("jaccard", "jaccard_segments"): ("lo < m && large[lo] == value", "lo < m"),
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
+    ("line_removal", "read_lines"): ("(before & SPACE)", "true"),
+    ("line_removal", "settle_documents"): ("tail -= 31 - highest(found);", ""),
     ("line_repetition", "strip_documents"): ("atomicMin(&spans[2 * d], base + lowest(found))", "spans[2 * d] = base"),
     ("line_repetition", "mark_inked"): ("(FULL, i < hi && is_lead(data[i])", "(FULL, i < hi && data[i] < 0x80"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
@@ -220,8 +225,11 @@ BUGS = {
     ("sketch", "fss_round"): ("find_empty(out + d * k,", "if (r == 2) return; find_empty(out + d * k,"),
     ("sketch", "affine32"): ("                    atomicMin(&out[segment.owner * k + at], least[j]);", ""),
     ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
+    ("stripped_repetition", "strip_pieces"): ("while (!(found = inks(base))) base -= 32;", "found = inks(base);"),
     ("text_counts", "text_counts_segments"): ("lead && !ink && !after_space", "lead && !ink && space_before"),
     ("text_counts", "text_counts_join"): ("dots += part[HEAD_DOTS];", "dots = part[HEAD_DOTS];"),
+    ("unicode_words", "count_pieces"): ("n += is_lead(data[i]) &&", "n += data[i] < 0x80 &&"),
+    ("unicode_words", "find_pieces"): ("starts[piece] = i;", "starts[piece] = base;"),
     ("witnesses", "witnesses_block"): ("place[x] < place[y] ? y : x", "y"),
     ("witnesses", "witnesses_remove"): ("if (state[y] == KEPT) state[x] = REMOVED;", ""),
     ("witnesses", "witnesses_best"): ("atomicMax(&best[b[i]]", "atomicMin(&best[b[i]]"),
@@ -278,7 +286,7 @@ COLLISIONS = (
 )
 
 
-@pytest.mark.parametrize("name", ["line_repetition", "rps_words", "word_repetition"])
+@pytest.mark.parametrize("name", ["line_repetition", "rps_words", "unicode_words", "word_repetition"])
 def test_repetition_is_exact_when_all_hashes_are_equal(name):
     used = set()
 

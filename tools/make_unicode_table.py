@@ -1,4 +1,5 @@
-"""Make gpu_pile/unicode_table.npz from the running Python's Unicode data. Run it with Python 3.11 (Unicode 14.0.0).
+"""Make gpu_pile/unicode_table.npz from the running Python's Unicode data. Run it with Python 3.11 (Unicode 14.0.0) and
+uniseg 0.10.1, which has what Python lacks: Word_Break and Extended_Pictographic (Unicode 16.0.0).
 
 Every backend and the references read this one table, so results do not depend on the Python that runs them.
 """
@@ -9,10 +10,12 @@ import pathlib
 import unicodedata
 
 import numpy as np
+from uniseg.emoji import extended_pictographic
+from uniseg.wordbreak import word_break
 
 # Bits of a code point's class; gpu_pile/unicode.py gives them their names and definitions.
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD = (
-    1 << i for i in range(12)
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD, DIGIT = (
+    1 << i for i in range(13)
 )
 
 # The two sets that datatrove 0.10.1 (utils/text.py) calls TERMINAL_PUNCTUATION and PUNCTUATION_SET.
@@ -45,6 +48,7 @@ def classes(c: str) -> int:
         | IGNORABLE * is_case_ignorable(c)
         | DECIMAL * c.isdecimal()
         | UTS18_WORD * is_uts18_word(c)
+        | DIGIT * c.isdigit()
     )
 
 
@@ -65,6 +69,35 @@ def is_uts18_word(c: str) -> bool:
 def is_case_ignorable(c: str) -> bool:
     """Whether str.lower() looks past c to find out if a capital sigma ends a word."""
     return ("A" + c + "\u03a3").lower()[-1] == "\u03c2" and (c + "\u03a3").lower()[-1] != "\u03c2"
+
+
+# Values of Word_Break by class, as in gpu_pile/unicode.py; what is not named is class 0, where no rule that matters to
+# words with a letter or digit tells them apart.
+BREAK_CLASSES = (
+    (),
+    ("CR", "LF", "Newline"),
+    ("Extend", "Format"),
+    ("ZWJ",),
+    ("Katakana",),
+    ("Single_Quote",),
+    ("Double_Quote",),
+    ("MidNumLet",),
+    ("MidLetter",),
+    ("MidNum",),
+    (),
+    (),
+    ("ALetter",),
+    ("Hebrew_Letter",),
+    ("Numeric",),
+    ("ExtendNumLet",),
+)
+PICTOGRAPHIC, LETTER_OR_DIGIT = 16, 32
+
+
+def word_break_value(c: str) -> int:
+    value = word_break(c).value
+    classes = [i for i, names in enumerate(BREAK_CLASSES) if value in names]
+    return (*classes, 0)[0] | PICTOGRAPHIC * extended_pictographic(c) | LETTER_OR_DIGIT * c.isalnum()
 
 
 def two_stage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +126,7 @@ def main() -> None:
     combining_stage, combining_leaves = two_stage(
         np.array([unicodedata.combining(chr(c)) for c in range(0x110000)], np.uint8)
     )
+    break_stage, break_leaves = two_stage(np.array([word_break_value(chr(c)) for c in range(0x110000)], np.uint8))
     stage, leaves = two_stage(flags)
     lower_stage, lower_leaves = two_stage(lower - np.arange(0x110000, dtype=np.int32))
     target = pathlib.Path(__file__).parents[1] / "gpu_pile" / "unicode_table.npz"
@@ -108,6 +142,8 @@ def main() -> None:
         decomposition_parts=np.array(parts, np.int32),
         combining_stage=combining_stage,
         combining_leaves=combining_leaves,
+        break_stage=break_stage,
+        break_leaves=break_leaves,
     )
 
 

@@ -42,7 +42,15 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import Segments, constant, cut, flag_tables, gather, sums_before
 from gpu_pile.kernel import launch_warps
-from gpu_pile.native import byte_at, bytes_between_64, count_trailing_zeros, highest_bit, letters_64, starts_with
+from gpu_pile.native import (
+    byte_at,
+    bytes_between_64,
+    count_trailing_zeros,
+    highest_bit,
+    letters_64,
+    slot_table,
+    starts_with,
+)
 from gpu_pile.op import Op
 
 Array = np.ndarray[Any, Any]
@@ -207,6 +215,9 @@ def _abbreviation_keys() -> Array:
 
 
 _KEYS = _abbreviation_keys()
+_SLOTS, _FACTOR = slot_table(map(int, _KEYS), 8)
+_MAY_END = np.isin(np.arange(256), list(b".?!\"']"))
+"""Whether a line that ends in a byte may be kept; it ends in ] if a citation is there."""
 
 _SPACE, _UPPER, _DECIMAL = unicode.SPACE, unicode.UPPER, unicode.DECIMAL
 _0, _1, _63 = np.uint64(0), np.uint64(1), np.uint64(63)
@@ -262,29 +273,24 @@ def _before(line, i):
     return i
 
 
+@njit(inline="always")
+def _breaks(data, i, end):
+    """Bytes of the block at data[i] that a line break may begin with."""
+    at, shift, valid = block(data, i, end)
+    found = bytes_between_64(data, at, 0x0A, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1E)
+    found |= bytes_between_64(data, at, 0xC2, 0xC2) | bytes_between_64(data, at, 0xE2, 0xE2)
+    return found >> shift & valid
+
+
 @njit
-def _find_break(data, i, end):
-    """Where the line that begins at data[i] ends, and where the next one begins."""
-    while i < end:
-        at, shift, valid = block(data, i, end)
-        found = bytes_between_64(data, at, 0x0A, 0x0D) | bytes_between_64(data, at, 0x1C, 0x1E)
-        found |= bytes_between_64(data, at, 0xC2, 0xC2) | bytes_between_64(
-            data, at, 0xE2, 0xE2
-        )  # of U+0085, U+2028 and U+2029
-        found = found >> shift & valid
-        while found:
-            p = i + count_trailing_zeros(found)
-            found &= found - _1
-            b = byte_at(data, p)
-            if b < 0x80:
-                return p, p + (2 if b == 13 and p + 1 < end and data[p + 1] == 10 else 1)
-            if b == 0xC2:
-                if data[p + 1] == 0x85:
-                    return p, p + 2
-            elif data[p + 1] == 0x80 and (data[p + 2] == 0xA8 or data[p + 2] == 0xA9):
-                return p, p + 3
-        i += 64
-    return end, end
+def _break_length(data, i, end):
+    """Bytes of the line break at data[i], of which _breaks says that there may be one; 0 if there is none."""
+    b = byte_at(data, i)
+    if b < 0x80:
+        return 2 if b == 13 and i + 1 < end and data[i + 1] == 10 else 1
+    if b == 0xC2:
+        return 2 if data[i + 1] == 0x85 else 0
+    return 3 if data[i + 1] == 0x80 and (data[i + 2] == 0xA8 or data[i + 2] == 0xA9) else 0
 
 
 @njit
@@ -414,9 +420,7 @@ def _ends_sentence(line, start, end, stage, leaves, keys):
             return False
     if ascii and end - start < 8:
         key |= np.uint64(end - start) << np.uint64(56)
-        for k in keys:
-            if k == key:
-                return False
+        return keys[key * _FACTOR >> np.uint64(56)] != key
     return True
 
 
@@ -443,22 +447,26 @@ def _sentences(line, start, end, stage, leaves, keys):
     sentences = 1
     ended = False  # a word ends a sentence, if a plain one follows
     word = start  # where the word begins that goes on from block to block
-    in_word = has_plain = after_letter = space_rest = _0
+    in_word = has_plain = after_mark = space_rest = _0
     for base in range(start, end + 1, 64):
         at, shift, valid = block(line, base, end)
-        white = (
-            bytes_between_64(line, at, 0x20, 0x20)
-            | bytes_between_64(line, at, 0x09, 0x0D)
-            | bytes_between_64(line, at, 0x1C, 0x1F)
-        )
+        white = bytes_between_64(line, at, 0x09, 0x0D) | bytes_between_64(line, at, 0x1C, 0x20)
         white = white >> shift & valid | space_rest
-        letters = (bytes_between_64(line, at, 0x61, 0x7A) | bytes_between_64(line, at, 0x41, 0x5A)) >> shift & valid
-        plain = bytes_between_64(line, at, 0x30, 0x39) >> shift & valid | letters
+        plain = bytes_between_64(line, at, 0x61, 0x7A) | bytes_between_64(line, at, 0x41, 0x5A)
+        plain = (plain | bytes_between_64(line, at, 0x30, 0x39)) >> shift & valid
+        marks = bytes_between_64(line, at, 0x21, 0x22) | bytes_between_64(line, at, 0x2E, 0x2E)  # ! " .
+        marks |= bytes_between_64(line, at, 0x3F, 0x3F) | bytes_between_64(line, at, 0x27, 0x27)  # ? '
+        marks |= bytes_between_64(line, at, 0x29, 0x29) | bytes_between_64(line, at, 0x5D, 0x5D)  # ) ]
+        marks = (marks | bytes_between_64(line, at, 0x7D, 0x7D)) >> shift & valid  # }
         beyond = bytes_between_64(line, at, 0x80, 0xFF) >> shift & valid
         space_rest = _0
         if beyond:
-            leads = beyond & ~(bytes_between_64(line, at, 0x80, 0xBF) >> shift)
-            masks, _ = beyond_ascii(line, base, leads, stage, leaves)
+            tails = bytes_between_64(line, at, 0x80, 0xBF) >> shift & valid
+            masks, _ = beyond_ascii(line, base, beyond & ~tails, stage, leaves)
+            alpha = masks[0]
+            for _ in range(3):
+                alpha |= alpha << _1 & tails
+            marks |= beyond & ~alpha
             plain |= masks[1]
             white |= masks[4]
             space_rest = masks[5]
@@ -467,9 +475,8 @@ def _sentences(line, start, end, stage, leaves, keys):
         starts, ends = inks & ~after_ink, after_ink & ~inks
         in_word = inks >> _63
         plain_ends, has_plain = reached(inks, plain, has_plain)
-        # a word that ends a sentence does not end in a letter of ASCII
-        marked_ends = ends & ~(letters << _1 | after_letter)
-        after_letter = letters >> _63
+        marked_ends = ends & (marks << _1 | after_mark)
+        after_mark = marks >> _63
         todo = ~_0
         while True:
             found = (plain_ends if ended else marked_ends) & todo
@@ -491,7 +498,7 @@ def _sentences(line, start, end, stage, leaves, keys):
 
 
 @compiled
-def _lines(data, offsets, stage, leaves, keys, keep, counts, out, bounds):
+def _lines(data, offsets, stage, leaves, may_end, keys, keep, counts, out, bounds):
     total = 0
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
@@ -499,16 +506,32 @@ def _lines(data, offsets, stage, leaves, keys, keep, counts, out, bounds):
         row[:] = 0
         first_kept = total
         rejected = False
+        base, found = i, _breaks(data, i, end)
         while i < end and not rejected:
-            stop, after = _find_break(data, i, end)
-            first, last = _strip(data, i, stop, stage, leaves)
+            stop = after = end
+            while base < end:
+                if found == _0:
+                    base += 64
+                    found = _breaks(data, min(base, end), end)
+                    continue
+                p = base + count_trailing_zeros(found)
+                found &= found - _1
+                n = _break_length(data, p, end)
+                if n and p >= i:  # before i is the line feed of \r\n
+                    stop, after = p, p + n
+                    break
+            first, last = i, stop
+            if first < last and not (0x20 < byte_at(data, first) < 0x7F and 0x20 < byte_at(data, last - 1) < 0x7F):
+                first, last = _strip(data, first, last, stage, leaves)
             i = after
             row[0] += 1
             if last - first > WORD_CHARS_MAX and _words(data, first, last, last - first, stage, leaves)[1]:
                 row[1] += 1
                 continue
             start = o = total + (total > first_kept)  # a line feed before it, if it is not the first kept line
-            verdict = _verdict(data, first, last, False)
+            verdict = 2
+            if first < last and may_end[byte_at(data, last - 1)]:
+                verdict = _verdict(data, first, last, False)
             clean = verdict > 0
             if not clean:
                 o = _clean(data, first, last, stage, leaves, out, start)
@@ -550,13 +573,24 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
     bounds = np.zeros(len(text) + 1, np.int64)
     u = unicode
     n = _lines(
-        *(padded(text.data), text.offsets, u.FLAG_STAGE, u.FLAG_LEAVES, _KEYS, kept_text, counts, out, bounds),
+        *(
+            padded(text.data),
+            text.offsets,
+            u.FLAG_STAGE,
+            u.FLAG_LEAVES,
+            _MAY_END,
+            _SLOTS,
+            kept_text,
+            counts,
+            out,
+            bounds,
+        ),
     )
     return (counts, out[:n].copy(), bounds) if kept_text else counts
 
 
 def _device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
-    """(bounds, first, owners) of str.splitlines() of each document, as line_counts.cut gives them."""
+    """(bounds, first, owners) of str.splitlines() of each document, as device.cut gives them."""
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     counts = xp.empty(segments.count, np.int64)

@@ -79,6 +79,7 @@ from gpu_pile.native import (
     highest_bit,
     is_one_of,
     load_u64,
+    slot_table,
     starts_with,
     swap_bytes,
 )
@@ -292,24 +293,12 @@ _IN_URL = np.array([bool(re.match("[a-zA-Z!$-_]", chr(c))) for c in range(256)])
 """Whether a byte may be in a URL, behind its ://."""
 
 
-def _stop_table() -> tuple[Array, np.uint64]:
-    """The stop words' bytes as numbers, each alone in its slot (number * factor >> 60) of 16, and that factor."""
-    numbers = [int.from_bytes(w.encode(), "big") for w in STOP_WORDS]
-    factor = 0x9E3779B97F4A7C15
-    while len({n * factor % 2**64 >> 60 for n in numbers}) < len(numbers):
-        factor = (factor * 5 + 2) % 2**64 | 1
-    table = np.zeros(16, np.uint64)
-    for n in numbers:
-        table[n * factor % 2**64 >> 60] = n
-    return table, np.uint64(factor)
-
-
 def _keys(words: tuple[str, ...]) -> Array:
     raw = [w.encode() for w in words]
     return np.array([int.from_bytes(w, "big") | len(w) << 56 for w in raw], np.uint64)
 
 
-_STOP_KEYS, _SLOTS = _stop_table()
+_STOP_KEYS, _SLOTS = slot_table((int.from_bytes(w.encode(), "big") for w in STOP_WORDS), 4)
 _SYMBOL_KEYS = _keys(NEMO_SYMBOLS)
 
 
@@ -380,6 +369,27 @@ def _reads_more(data, start, end):
     return True
 
 
+_PERIOD, _QUOTE, _LOOK, _LOOK_AFTER_DOT, _LOOK_AFTER_R = (1 << i for i in range(5))
+_FIRST, _LAST, _BEFORE_LAST = (np.zeros(256, np.uint8) for _ in range(3))
+"""What may make a line one that counts, by its first byte, its last and the one before it, without white space around
+it: it ends in . ! or ?, or in a quote; or it must be looked at, if only behind certain bytes."""
+for _bytes, _table, _bit in (
+    *((b"*-", _FIRST, _LOOK), (bytes(range(128, 256)), _FIRST, _LOOK), (bytes(range(128, 256)), _LAST, _LOOK)),
+    *((b".!?", _LAST, _PERIOD), (b"\"'", _LAST, _QUOTE), (b")]", _LAST, _LOOK), (b".", _LAST, _LOOK_AFTER_DOT)),
+    *((b"eE", _LAST, _LOOK_AFTER_R), (b". ", _BEFORE_LAST, _LOOK_AFTER_DOT), (b"rR", _BEFORE_LAST, _LOOK_AFTER_R)),
+):
+    _table[list(_bytes)] |= _bit
+
+
+@njit(inline="always")
+def _seen(data, first, last):
+    """What the bytes at the ends of a line say: bits of _LAST; _LOOK if it must be looked at."""
+    ends = _LAST[byte_at(data, last)]
+    if _FIRST[byte_at(data, first)] | ends & _BEFORE_LAST[byte_at(data, max(last - 1, 0))]:
+        return ends | _LOOK
+    return ends
+
+
 @njit
 def _judge_piece(data, first, last, row):
     """A line of str.splitlines(); first and last as in _judge_line."""
@@ -393,10 +403,8 @@ def _judge_piece(data, first, last, row):
 
 
 @njit
-def _judge_line(data, start, end, first, last, chars, stage, leaves, row):
+def _judge_line(data, start, end, first, last, stage, leaves, row):
     """The line data[start:end]; its first and last character that is no white space are at data[first], data[last]."""
-    row[_NONBLANK] += 1
-    row[_SHORT] += chars <= SHORT_CHARS
     b = byte_at(data, end - 1)
     if b < 0x80:
         row[_TERMINAL_LINES] += b == 0x2E or b == 0x21 or b == 0x3F
@@ -476,6 +484,8 @@ def _twice_median(words, histogram, long_lengths, n_long):
     low, high = (words - 1) // 2, words // 2  # positions of the two middle ones
     below = twice = longest = 0
     for k in range(256):
+        if below == words - n_long:
+            break
         n = histogram[k]
         if n:
             twice += k * (np.int64(below <= low < below + n) + np.int64(below <= high < below + n))
@@ -505,7 +515,7 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
         nemo_alnums = nemo_spaces = parens = hashes = ellipses = newlines = 0
         words = word_chars = plain_words = bare_chars = alpha_words = symbol_words = nemo_symbols = 0
         stops = stops_lower = stops_seen = n_long = 0
-        lines = 0
+        lines = nonblank = short = terminal = periods = quotes = 0
         # what goes on from block to block
         in_word = has_plain = has_alpha = has_symbol = _0  # each 0 or 1
         starts_before = inks_before = _0
@@ -672,7 +682,8 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
                         piece_first = base + count_trailing_zeros(before)
                     piece_last = base + highest_bit(before)
                 if piece_first >= 0:
-                    _judge_piece(data, piece_first, piece_last, row)
+                    if _seen(data, piece_first, piece_last) & _LOOK:
+                        _judge_piece(data, piece_first, piece_last, row)
                     if line_first < 0:
                         line_first = piece_first
                     line_last = piece_last
@@ -685,7 +696,16 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
                     if length > line_3:
                         line_1, line_2, line_3 = _longest(line_1, line_2, line_3, length)
                     if line_first >= 0:
-                        _judge_line(data, line, i, line_first, line_last, length, stage, leaves, row)
+                        nonblank += 1
+                        short += length <= SHORT_CHARS
+                        seen = _seen(data, line_first, line_last)
+                        b = byte_at(data, i - 1)
+                        if seen & _LOOK or b >= 0x80:
+                            _judge_line(data, line, i, line_first, line_last, stage, leaves, row)
+                        else:
+                            terminal += _LAST[b] & _PERIOD
+                            periods += seen & _PERIOD
+                            quotes += (seen & _QUOTE) != 0
                         line_first = -1
                     line, line_char = i + 1, place + 1
                     after_break = i + 1
@@ -722,7 +742,9 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
                 line_first = piece_first
             line_last = piece_last
         if line_first >= 0:
-            _judge_line(data, line, end, line_first, line_last, chars - line_char, stage, leaves, row)
+            nonblank += 1
+            short += chars - line_char <= SHORT_CHARS
+            _judge_line(data, line, end, line_first, line_last, stage, leaves, row)
         line_1, line_2, line_3 = _longest(line_1, line_2, line_3, chars - line_char)
         different = count_ones(np.uint64(stops_seen))
         row[0], row[1], row[2], row[3], row[4], row[5] = chars, alphas, numerics, uppers, spaces, punctuations
@@ -734,6 +756,10 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
         row[_WORDS + 4], row[_WORDS + 5], row[_WORDS + 6] = alpha_words, symbol_words, nemo_symbols
         row[_WORDS + 7], row[_WORDS + 8], row[_WORDS + 9] = different, stops, stops_lower
         row[_WORDS + 10], row[_WORDS + 11] = _twice_median(words, histogram, long_lengths, n_long)
+        row[_NONBLANK], row[_SHORT] = nonblank, short
+        row[_TERMINAL_LINES] += terminal
+        row[_RPS_TERMINAL] += periods
+        row[_NEMO_END_MARK] += periods + quotes
         row[_LINES] = lines + (after_break < end)
         row[_THIRD] = line_3 if newlines > 1 else 0
         row[_RPS_LINES] = newlines + (line < end)

@@ -2,7 +2,8 @@
 
 Words are str.split(), lines those of split("\\n") that are not white space alone, paragraphs split("\\n\\n"). Left out:
 the most frequent n-grams (there chosen at random among equally frequent ones; Gopher's take their place in the
-thresholds), boilerplate strings, comments and HTML (they need a parser of the language), and fertility (a tokenizer).
+thresholds), the text of HTML (a parser's) and fertility (a tokenizer's). Boilerplate and comments are families of their
+own: nemo_boilerplate, nemo_comments.
 Fractions of nothing are undefined; there they divide by zero or give 1.
 """
 

@@ -1,0 +1,85 @@
+"""Texts put together from the pieces that unicode_words, stripped_repetition and line_removal are about."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile import op
+from gpu_pile.testing import assert_same_bits
+from tests import emulator
+
+OPS = op.load_all()
+PIECES = {
+    "unicode_words": [
+        *(
+            "a",
+            "Z",
+            "0",
+            "_",
+            " ",
+            ".",
+            ",",
+            ":",
+            ";",
+            "'",
+            '"',
+            "\n",
+            "\r",
+            "א",
+            "״",
+            "カ",
+            "ー",
+            "٣",
+            "²",
+            "漢",
+            "é",
+            "😀",
+        ),
+        *(
+            "™",
+            "Ⓜ",
+            "ℹ",
+            "\u200d",
+            "\u0308",
+            "\u00ad",
+            "\uff9e",
+            "\U0001f1e6",
+            "\u2028",
+            "‿",
+            "a b ",
+            "can't ",
+            "x y z ",
+        ),
+    ],
+    "stripped_repetition": ["a", "b", " ", "\n", "\n\n", "\n\n\n", "\u3000", "\x1c", ". ", ".", " .", ". . .", "é"],
+    "line_removal": [
+        *(" ", "\n", "\n", "\n", " \n", "\u00a0", "\u3000", "\x1c", "\x00", "a", "b c", "word two", "SHOUT", "12", "3"),
+        *(" likes", "3.2K views", "(", "items in cart", " items in cart", "\u0130tems in cart", "\u2130tems in cart"),
+        *("read more", "Read more...", "...", "sign-in", "Sign-in ", " \u017fign-in", "é", "²", "_", "x", "li\u212aes"),
+    ],
+}
+
+
+def texts(name):
+    return st.lists(st.lists(st.sampled_from(PIECES[name]), max_size=30).map("".join), max_size=4)
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_texts_of_pieces(name):
+    @settings(max_examples=300, deadline=None)
+    @given(texts(name))
+    def check(documents):
+        assert_same_bits(OPS[name], "cpu", documents, {})
+
+    check()
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_kernels(name):
+    @settings(max_examples=40, deadline=None)
+    @given(texts(name), st.sampled_from([None, 8, 40]), st.sampled_from(emulator.ORDERS))
+    def check(documents, segment, order):
+        with emulator.installed(segment=segment, order=order):
+            assert_same_bits(OPS[name], "cuda-emulated", documents, {})
+
+    check()
