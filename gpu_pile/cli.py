@@ -44,7 +44,7 @@ ClusterAt = Annotated[
     str | None,
     typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="Dask workers; see docs/cluster.md"),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="a run directory, or its URL")]
 
 
 class _Bars:
@@ -259,7 +259,7 @@ def verify(
 def export(
     run: RunFolder,
     target: Annotated[
-        Path, typer.Argument(metavar="FILE", help="*.parquet, *.txt or *.tsv; anything there is replaced")
+        str, typer.Argument(metavar="FILE", help="*.parquet, *.txt or *.tsv; anything there is replaced")
     ],
     what: Annotated[str, typer.Option("--what", metavar="keep|drop", help="which documents' ids")] = "keep",
 ) -> None:
@@ -267,7 +267,7 @@ def export(
     from gpu_pile import exports
 
     n = exports.export_ids(run, target, what)
-    out.print(f"{n:,} ids: {escape(str(target))}")
+    out.print(f"{n:,} ids: {escape(target)}")
 
 
 def _number(value: float | int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +12,8 @@ import pydantic
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field
 
-from gpu_pile import signals
-from gpu_pile.errors import ConfigError
+from gpu_pile import files, signals
+from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.parallel import worker_count
 from gpu_pile.thresholds import Policy, configs_folder
 
@@ -39,10 +39,21 @@ class Section(BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
+def _checked(check: Callable[[str], Any], *values: str) -> None:
+    """Errors of a check as pydantic wants them."""
+    for value in values:
+        try:
+            check(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+
 class Input(Section):
     """What is read, and how."""
 
-    shards: list[str] = Field(min_length=1, description="files, folders or globs; relative to the working directory")
+    shards: list[str] = Field(
+        min_length=1, description="files, folders or globs, relative to the working directory; or URLs of them"
+    )
     text_field: str = Field("text", min_length=1, description="path of the document's text, keys joined by dots")
     subset_field: str = Field("meta.pile_set_name", min_length=1, description="path of the subset's name")
     bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
@@ -51,8 +62,8 @@ class Input(Section):
     )
     part_bytes: Bytes = Field(
         128 * 2**20,
-        description="a shard of several zstd frames is cut between them into parts of at least this many of its bytes, "
-        "which are worked on side by side and leave as a frame each",
+        description="a file of several zstd frames is cut between them into parts of at least this many of its bytes, "
+        "which are worked on side by side and leave as a frame each; not at a URL",
     )
     bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
     window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
@@ -60,6 +71,12 @@ class Input(Section):
     expansion_max: int = Field(
         1000, gt=0, description="a shard may expand this many times, or to 1 GiB if that is more"
     )
+
+    @pydantic.field_validator("shards")
+    @classmethod
+    def _can_be_read(cls, shards: list[str]) -> list[str]:
+        _checked(files.path_of, *shards)
+        return shards
 
 
 class Measure(Section):
@@ -194,7 +211,15 @@ class Config(Section):
     """A whole run."""
 
     input: Input
-    output: str = Field(min_length=1, description="the run directory; everything that is written is written there")
+    output: str = Field(
+        min_length=1, description="the run directory, or its URL; everything that is written is written there"
+    )
+    scratch: str | None = Field(
+        None,
+        min_length=1,
+        description="a folder on a file system for intermediate files; null: the run directory, and for one at a URL "
+        "this machine's folder for temporary files",
+    )
     backend: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int | None = Field(
         None, ge=1, le=1024, description="threads; null: one for each core this process may use"
@@ -211,6 +236,29 @@ class Config(Section):
     thresholds: Policy = Policy()
     edit: Edit = Edit()
     write: Write = Write()
+
+    @pydantic.field_validator("output")
+    @classmethod
+    def _can_be_written(cls, output: str) -> str:
+        _checked(files.check_output, output)
+        return output
+
+    @pydantic.field_validator("scratch")
+    @classmethod
+    def _is_a_folder(cls, scratch: str | None) -> str | None:
+        if scratch is not None and not isinstance(files.path_of(scratch), Path):
+            raise ValueError("expected a folder on a file system: intermediate files are written at places inside")
+        return scratch
+
+    @pydantic.model_validator(mode="after")
+    def _workers_share_scratch(self) -> Config:
+        there = self.cluster.where not in (None, "local", "cuda")
+        if there and self.scratch is None and not isinstance(files.path_of(self.output), Path):
+            raise ValueError(
+                "output is a URL and the workers are on other machines: set scratch to a folder that all of them "
+                "share, under the same path, for intermediate files"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _devices_are_wanted(self) -> Config:

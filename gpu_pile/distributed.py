@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import os
 import secrets
 import socket
 import threading
@@ -30,6 +29,7 @@ from typing import Any
 from gpu_pile import __version__, backend, device, files
 from gpu_pile.config import Config
 from gpu_pile.errors import BackendError, DataError, GpuPileError, UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.parallel import Job, keep_freed_memory, run_jobs, worker_count
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import use_allocator
@@ -94,6 +94,7 @@ class Cluster:
         self.config = config
         self._client: Any = None
         self._own: Any = None
+        self._settings = contextlib.ExitStack()
 
     def __enter__(self) -> Cluster:
         return self
@@ -104,6 +105,7 @@ class Cluster:
                 with contextlib.suppress(OSError, TimeoutError):
                     part.close(timeout=10)
         self._client = self._own = None
+        self._settings.close()
 
     def client(self, context: Context) -> Any:
         """The client of the scheduler; what is missing is started."""
@@ -113,6 +115,11 @@ class Cluster:
 
         where = self.config.cluster.where or ""
         if where in ("local", "cuda"):
+            import dask
+
+            # By itself, a cluster of this process ends a worker that has not come back after 15 s, in the middle of its
+            # start or of a work, and starts no other: a busy machine lost all of them like that.
+            self._settings.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": f"{PATIENCE} s"}))
             self._own = _on_this_machine(self.config, context.n_parts)
             self._client = Client(self._own, set_as_default=False)
         else:
@@ -138,10 +145,11 @@ class Cluster:
     def do(self, context: Context, stage: str, works: Sequence[Work]) -> None:
         client = self.client(context)
         lease = secrets.token_hex(8)
-        files.write_json(context.run.lease, {"lease": lease})
+        for path in context.run.leases:
+            files.write_json(path, {"lease": lease})
         _, threads = size(self.config, context.n_parts)
         orders = [
-            _Order(__version__, context.config, context.run.path.resolve(), lease, stage, threads, w)
+            _Order(__version__, context.config, context.run.resolve(), lease, stage, threads, w)
             for w in sorted(works, key=lambda w: w.cost)  # the dearest is popped first
         ]
         bar = _Bar(context.progress, stage)
@@ -150,7 +158,8 @@ class Cluster:
             with client.as_current():
                 self._answers(context, client, orders, bar)
         finally:
-            context.run.lease.unlink(missing_ok=True)  # whoever still works on something stops
+            for path in context.run.leases:
+                path.unlink(missing_ok=True)  # whoever still works on something stops
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unsubscribe_topic(lease)
 
@@ -255,14 +264,14 @@ def _wait_for_files(order: _Order, host: str) -> None:
             )
 
 
-def _appears(path: Path, seen: Any) -> bool:
+def _appears(path: AnyPath, seen: Any) -> bool:
     until = time.monotonic() + PATIENCE
     while not seen(path):
         if time.monotonic() > until:
             return False
         time.sleep(0.1)
-        with contextlib.suppress(OSError), os.scandir(path.parent) as listing:  # asks the server anew
-            next(listing, None)
+        with contextlib.suppress(OSError):
+            next(path.parent.iterdir(), None)  # asks the server anew
     return True
 
 
@@ -299,7 +308,7 @@ class _Order:
 
     version: str
     config: Config
-    run: Path
+    run: RunDir
     lease: str
     stage: str
     threads: int
@@ -315,7 +324,7 @@ class _Watch(Progress):
 
     def __init__(self, order: _Order, worker: Any) -> None:
         self.order, self.worker = order, worker
-        self.run = RunDir(order.run)
+        self.run = order.run
         self._done, self._told = 0, time.monotonic()
 
     def advance(self, stage: str, done: int) -> None:
@@ -325,11 +334,11 @@ class _Watch(Progress):
             self.check()
             self.worker.log_event(self.order.lease, [self.order.work.what, self._done])
 
-    def counts(self, path: Path | None = None) -> bool:
-        return (files.read_json(self.run.lease) or {}).get("lease") == self.order.lease
+    def counts(self, path: AnyPath) -> bool:
+        return (files.read_json(path) or {}).get("lease") == self.order.lease
 
     def check(self) -> None:
-        if not self.counts():
+        if not self.counts(self.run.lease):
             raise _Superseded(f"{self.order.stage} of {self.order.work.what} was given up, or is done by another run")
 
 
@@ -365,13 +374,14 @@ def _do(order: _Order) -> dict[str, Any]:
     if order.version != __version__:
         raise UsageError(f"{host} has gpu_pile {__version__}, the process that asks it {order.version}")
     watch = _Watch(order, get_worker())
-    if not _appears(watch.run.lease, watch.counts):
-        if not order.run.is_dir():
+    if not all(_appears(path, watch.counts) for path in order.run.leases):
+        if not order.run.path.is_dir():
             raise UsageError(
-                f"{host} does not see the run directory {order.run}; "
-                "it must be on a file system that all machines share"
+                f"{host} does not see the run directory {order.run.path}; "
+                "it must be on a file system that all machines share, or at a URL"
             )
         watch.check()
+        raise UsageError(f"{host} does not see {order.run.scratch}; scratch must be a folder that all machines share")
     context = Context(order.config, watch.run, [], _place(order.config.backend), watch)
     try:
         with marked(f"{order.stage} of {order.work.what}"):

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from gpu_pile import decisions as deciding
 from gpu_pile import difference, files, histograms, rundir, signals, tally
 from gpu_pile.display import Result
 from gpu_pile.errors import UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.parallel import run_tasks
 from gpu_pile.shards import Shard
 from gpu_pile.stages.context import Context
@@ -39,7 +39,7 @@ READ_BYTES_A_SECOND = 500e6
 """Decompressing a shard up to a document, on one core; see benchmarks/README.md."""
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | AnyPath) -> Run:
     """Open a run directory.
 
     Raises:
@@ -55,7 +55,7 @@ class Run:
         self.directory = directory
         self.info: dict[str, Any] = files.read_json(directory.path / "run.json")
         self.config = configuration.parse(self.info["config"], str(directory.path / "run.json"))
-        self.shards = [Shard(s["index"], s["name"], Path(s["path"]), s["bytes"]) for s in self.info["shards"]]
+        self.shards = [Shard(s["index"], s["name"], files.path_of(s["path"]), s["bytes"]) for s in self.info["shards"]]
         self.context = Context(self.config, directory, self.shards)
 
     def __repr__(self) -> str:
@@ -80,12 +80,12 @@ class Run:
     @cached_property
     def clusters(self) -> pa.Table:
         """doc_id, cluster, representative of every document that has a duplicate."""
-        return pq.read_table(rundir.need(self.directory.clusters))
+        return pq.read_table(rundir.table(self.directory.clusters))
 
     @cached_property
     def pairs(self) -> pa.Table:
         """a, b, similarity: verified pairs between representatives of equal texts, by cluster, then b and a."""
-        return pq.read_table(rundir.need(self.directory.pairs))
+        return pq.read_table(rundir.table(self.directory.pairs))
 
     @property
     def report(self) -> dict[str, Any]:
@@ -98,14 +98,14 @@ class Run:
     @cached_property
     def cells(self) -> pa.Table:
         """Histograms of all signals by subset; see gpu_pile.histograms."""
-        return histograms.merged([pq.read_table(rundir.need(self.directory.histogram(s.name))) for s in self.shards])
+        return histograms.merged([pq.read_table(rundir.table(self.directory.histogram(s.name))) for s in self.shards])
 
     @cached_property
     def sample(self) -> pa.Table:
         """The texts kept while measuring: doc_id, subset, text_bytes, signals, excerpt; see gpu_pile.samples."""
         tables = []
         for shard in self.shards:
-            table = pq.read_table(rundir.need(self.directory.sample(shard.name)))
+            table = pq.read_table(rundir.table(self.directory.sample(shard.name)))
             ids = rundir.doc_id(np.uint64(shard.index), table.column("line").to_numpy().astype(np.uint64))
             tables.append(table.set_column(0, "doc_id", pa.array(ids, pa.uint64())))
         return pa.concat_tables(tables)
@@ -383,10 +383,10 @@ class Run:
         """
         place = self.places([doc_id])[doc_id]
         shard = place.shard
-        with pq.ParquetFile(rundir.need(self.directory.decisions(shard.name))) as file:
+        with pq.ParquetFile(rundir.table(self.directory.decisions(shard.name))) as file:
             row = file.read_row_group(place.group).slice(place.row, 1).to_pylist()[0]
         names = [n for n in self.signals.schema.names if n not in FIXED]
-        with pq.ParquetFile(self.directory.measured(shard.name)) as file:
+        with pq.ParquetFile(files.table(self.directory.measured(shard.name))) as file:
             measured = (
                 file.read_row_group(place.group, columns=names).slice(place.row, 1).to_pylist()[0] if names else {}
             )

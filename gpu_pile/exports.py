@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -12,11 +10,12 @@ import pyarrow.parquet as pq
 from gpu_pile import files
 from gpu_pile.errors import UsageError
 from gpu_pile.explore import open_run
+from gpu_pile.files import AnyPath
 
 COLUMNS = ["doc_id", "shard", "line"]
 
 
-def export_ids(run: str | Path, target: str | Path, what: str = "keep") -> int:
+def export_ids(run: str | AnyPath, target: str | AnyPath, what: str = "keep") -> int:
     """Write the ids of a finished run's documents, in their order: columns doc_id, shard, line (1-based).
 
     Args:
@@ -29,7 +28,7 @@ def export_ids(run: str | Path, target: str | Path, what: str = "keep") -> int:
     Raises:
         UsageError: another `what` or kind of file, or no finished run.
     """
-    target = Path(target)
+    target = files.path_of(target)
     if what not in ("keep", "drop"):
         raise UsageError(f"--what is keep or drop, not {what!r}")
     if target.suffix not in (".parquet", ".txt", ".tsv"):

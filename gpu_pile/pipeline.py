@@ -40,7 +40,7 @@ def prepared(config: Config, progress: Progress | None = None) -> Iterator[Conte
     if config.dedupe.fuzzy.enabled and config.dedupe.fuzzy.bands is None:
         banding.choose(config.dedupe.fuzzy.threshold, config.dedupe.fuzzy.size)
     shards = find_shards(config.input.shards, Path.cwd())
-    run = rundir.RunDir(Path(config.output))
+    run = rundir.of(config)
     names = [s.name for s in shards]
     run.claim(names)
     with files.locked(run.path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from gpu_pile import backend, distributed, signals
+from gpu_pile import backend, distributed, rundir, signals
 from gpu_pile.config import Config
 from gpu_pile.dedup import bands as banding
 from gpu_pile.dedup.spill import Layout
@@ -81,11 +81,9 @@ def estimate(context: Context) -> Estimate:
 def describe(config: Config) -> str:
     """The text of --dry-run."""
     shards = find_shards(config.input.shards, Path.cwd())
-    from gpu_pile.rundir import RunDir
-
     where = config.cluster.where
     here = place("cpu" if where else backend.choose(config.backend))
-    context = Context(config, RunDir(Path(config.output)), shards, here)
+    context = Context(config, rundir.of(config), shards, here)
     e = estimate(context)
     file_bytes = sum(s.n_bytes for s in shards)
     stream_bytes = file_bytes * e.expansion
@@ -142,7 +140,7 @@ def describe(config: Config) -> str:
         f"backend    {distributed.backend_of(config) or context.place.backend}, {workers_said}",
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
         f"parts      {len(parts)} that are worked on side by side, the largest {human_bytes(largest)}; a shard has "
-        "several where it has several zstd frames (input.part_bytes)",
+        "several where it has several zstd frames, in a file here (input.part_bytes)",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
         f"{memory}90 bytes a document that has a duplicate, 64 bytes a pair of the largest cluster, "

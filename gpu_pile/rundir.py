@@ -15,19 +15,24 @@ bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
 state/lease.json             while a cluster works on the run: whose work counts
-scratch/                     spilled intermediates and finished parts of shards, removed at the end of a stage
+scratch/                     spilled intermediates and finished parts of shards, removed at the end of a stage;
+                             elsewhere, if the configuration says so, or the run directory is at a URL
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gpu_pile import files
+from gpu_pile.config import Config
 from gpu_pile.errors import DataError, UsageError
+from gpu_pile.files import AnyPath
 
 DOC_ID_LINE_BITS = 40
 OUTPUTS = (
@@ -57,48 +62,55 @@ def split_doc_id(identifier: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths and states of one run directory."""
+    """Paths and states of one run directory.
 
-    path: Path
+    scratch_in: the folder, on a file system, in which this run's scratch folder is made; None: the run directory
+    """
 
-    def measured(self, shard: str) -> Path:
+    path: AnyPath
+    scratch_in: Path | None = None
+
+    def measured(self, shard: str) -> AnyPath:
         return self.path / "measured" / f"{shard}.parquet"
 
-    def histogram(self, shard: str) -> Path:
+    def histogram(self, shard: str) -> AnyPath:
         return self.path / "histograms" / f"{shard}.parquet"
 
-    def sample(self, shard: str) -> Path:
+    def sample(self, shard: str) -> AnyPath:
         return self.path / "samples" / f"{shard}.parquet"
 
-    def decisions(self, shard: str) -> Path:
+    def decisions(self, shard: str) -> AnyPath:
         return self.path / "decisions" / f"{shard}.parquet"
 
-    def kept(self, shard: str) -> Path:
+    def kept(self, shard: str) -> AnyPath:
         return self.path / "kept" / f"{shard}.jsonl.zst"
 
-    def removed(self, shard: str) -> Path:
+    def removed(self, shard: str) -> AnyPath:
         return self.path / "removed" / f"{shard}.jsonl.zst"
 
-    def removed_reasons(self, shard: str) -> Path:
+    def removed_reasons(self, shard: str) -> AnyPath:
         return self.path / "removed" / f"{shard}.parquet"
 
     @property
-    def pairs(self) -> Path:
+    def pairs(self) -> AnyPath:
         return self.path / "pairs.parquet"
 
     @property
-    def clusters(self) -> Path:
+    def clusters(self) -> AnyPath:
         return self.path / "clusters.parquet"
 
     @property
-    def reasons(self) -> Path:
+    def reasons(self) -> AnyPath:
         return self.path / "reasons.parquet"
 
     @property
     def scratch(self) -> Path:
+        if self.scratch_in is not None:
+            return self.scratch_in / f"scratch-{files.key_of(str(self.path.resolve()))}"
+        assert isinstance(self.path, Path), "of() gives every other run directory a place for it"
         return self.path / "scratch"
 
-    def state_path(self, stage: str, shard: str | None = None) -> Path:
+    def state_path(self, stage: str, shard: str | None = None) -> AnyPath:
         return self.path / "state" / (f"{stage}.json" if shard is None else f"{stage}/{shard}.json")
 
     def state(self, stage: str, shard: str | None = None) -> dict[str, Any]:
@@ -114,8 +126,13 @@ class RunDir:
         self.state_path(stage, shard).unlink(missing_ok=True)
 
     @property
-    def lease(self) -> Path:
+    def lease(self) -> AnyPath:
         return self.state_path("lease")
+
+    @property
+    def leases(self) -> list[AnyPath]:
+        """The lease, and where scratch is elsewhere, the same there: who sees both sees this run's."""
+        return [self.lease] if self.scratch_in is None else [self.lease, self.scratch / "lease.json"]
 
     def clear_scratch(self, stage: str | None = None) -> None:
         """Remove all of it, or what a stage's parts of shards left there."""
@@ -123,11 +140,16 @@ class RunDir:
         with contextlib.suppress(OSError):  # it holds something else, or is not there
             self.scratch.rmdir()
 
+    def resolve(self) -> RunDir:
+        """The same, for processes with another working directory."""
+        return replace(self, path=self.path.resolve(), scratch_in=self.scratch_in and self.scratch_in.resolve())
+
     def claim(self, shard_names: list[str]) -> None:
         """Make the folder, or check that it belongs to this run.
 
         Raises:
-            UsageError: it holds something else: another run, or files that gpu-pile did not write.
+            UsageError: it holds something else: another run, or files that gpu-pile did not write; or the folder for
+                temporary files has something of another user where scratch would be.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"output {self.path} is a file; name a folder that gpu-pile may make")
@@ -150,11 +172,19 @@ class RunDir:
                 )
         with files.disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        if self.scratch_in == _temporary_folder():  # where everybody can make something of that name
+            with files.disk_errors(self.scratch_in):
+                self.scratch_in.mkdir(mode=0o700, exist_ok=True)
+                if self.scratch_in.is_symlink() or self.scratch_in.stat().st_uid != os.getuid():
+                    raise UsageError(f"{self.scratch_in} is somebody else's; set scratch to a folder for this run")
         files.write_json(self.path / CLAIM, {"shards": [{"name": name} for name in shard_names]})
 
     def remove_partials(self) -> None:
         """Remove what killed processes left half-done."""
-        for file in sorted(self.path.rglob(f"*{files.PARTIAL}")):
+        found: list[AnyPath] = [*self.path.rglob(f"*{files.PARTIAL}")]
+        if self.scratch_in is not None:
+            found += self.scratch.rglob(f"*{files.PARTIAL}")
+        for file in found:
             file.unlink(missing_ok=True)
 
     def remove_strays(self, shard_names: list[str]) -> list[str]:
@@ -163,7 +193,8 @@ class RunDir:
         known = set(shard_names)
         self.remove_partials()
         for folder, suffix in OUTPUTS:
-            for file in sorted((self.path / folder).glob("*")):
+            found: list[AnyPath] = [*(self.path / folder).glob("*")]
+            for file in found:
                 if file.name.endswith(suffix) and file.name.removesuffix(suffix) not in known:
                     gone.add(file.name.removesuffix(suffix))
                     file.unlink()
@@ -177,14 +208,29 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def open_dir(path: str | Path) -> RunDir:
+def of(config: Config) -> RunDir:
+    """The run directory of a configuration, whether it is there or not."""
+    path = files.path_of(config.output)
+    if config.scratch is not None:
+        scratch = files.path_of(config.scratch)
+        assert isinstance(scratch, Path), "the configuration checks that"
+        return RunDir(path, scratch)
+    return RunDir(path, None if isinstance(path, Path) else _temporary_folder())
+
+
+def _temporary_folder() -> Path:
+    """This user's, in the folder for temporary files."""
+    return Path(tempfile.gettempdir()) / f"gpu-pile-{os.getuid()}"
+
+
+def open_dir(path: str | AnyPath) -> RunDir:
     """An existing run directory.
 
     Raises:
         UsageError: there is none.
         DataError: it is damaged.
     """
-    folder = Path(path)
+    folder = files.path_of(path)
     if not folder.is_dir():
         raise UsageError(f"there is no run directory {folder}; make one with: gpu-pile run CONFIG")
     run = files.read_json(folder / "run.json")
@@ -195,7 +241,7 @@ def open_dir(path: str | Path) -> RunDir:
     return RunDir(folder)
 
 
-def need(path: Path) -> Path:
+def need(path: AnyPath) -> AnyPath:
     """A file of a finished run.
 
     Raises:
@@ -204,3 +250,8 @@ def need(path: Path) -> Path:
     if not path.is_file():
         raise UsageError(f"{path} is missing: this run is not finished; go on with: gpu-pile run CONFIG")
     return path
+
+
+def table(path: AnyPath) -> Any:
+    """A Parquet file of a finished run, for pyarrow; see need()."""
+    return files.table(need(path))

@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -33,7 +33,9 @@ import zstandard
 from gpu_pile import files
 from gpu_pile.compiled import compiled
 from gpu_pile.errors import DataError, UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.native import SLACK, count_newlines
+from gpu_pile.remote import RemotePath
 
 Array = np.ndarray[Any, Any]
 
@@ -58,12 +60,12 @@ class Shard:
 
     index: int
     name: str
-    path: Path
+    path: AnyPath
     n_bytes: int
 
 
-def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
-    """The files that globs, folders and paths name, sorted by name; relative ones start at base.
+def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
+    """The files that globs, folders, paths and URLs name, sorted by name; relative ones start at base.
 
     A folder stands for the files with one of SUFFIXES in it. A file named twice counts once.
 
@@ -71,9 +73,17 @@ def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
         UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
     """
     problems: list[str] = []
-    found: set[Path] = set()
+    found: set[AnyPath] = set()
     for given in inputs:
-        text = os.fspath(base / Path(given).expanduser())
+        location = files.path_of(given)
+        if isinstance(location, RemotePath):
+            far = _at_url(location)
+            if not far:
+                problems.append(f"{given} names no file, or cannot be reached")
+            found.update(far)
+            continue
+        text = os.fspath(base / location.expanduser())
+        paths: list[Path]
         if Path(text).is_dir():
             paths = [p for p in Path(text).iterdir() if p.name.endswith(SUFFIXES) and p.is_file()]
             if not paths:
@@ -85,23 +95,33 @@ def find_shards(inputs: Sequence[str | Path], base: Path) -> list[Shard]:
             if not paths:
                 problems.append(f"{given} names no file (looked in {base})")
         found.update(p.resolve() for p in paths)
-    by_name: dict[str, list[Path]] = {}
-    for path in sorted(found):
+    by_name: dict[str, list[AnyPath]] = {}
+    for path in sorted(found, key=str):
         match = _NAME.fullmatch(path.name)
         by_name.setdefault(match[1] if match else path.stem, []).append(path)
-    for name, paths in by_name.items():
-        if len(paths) > 1:
+    for name, same in by_name.items():
+        if len(same) > 1:
             problems.append(
-                f"two inputs have the name {name!r}: {paths[0]} and {paths[1]}; "
+                f"two inputs have the name {name!r}: {same[0]} and {same[1]}; "
                 "results are named by shard, so rename one or run them separately"
             )
     if problems:
         raise UsageError("input.shards: " + "; ".join(problems))
-    unreadable = [str(p[0]) for p in by_name.values() if not os.access(p[0], os.R_OK)]
+    unreadable = [str(p[0]) for p in by_name.values() if isinstance(p[0], Path) and not os.access(p[0], os.R_OK)]
     if unreadable:
         raise DataError(f"this user may not read {', '.join(unreadable[:5])}")
-    shards = sorted((name, paths[0]) for name, paths in by_name.items())
-    return [Shard(i, name, path, path.stat().st_size) for i, (name, path) in enumerate(shards)]
+    shards = sorted(by_name)
+    with files.read_errors():
+        return [Shard(i, name, by_name[name][0], by_name[name][0].stat().st_size) for i, name in enumerate(shards)]
+
+
+def _at_url(location: RemotePath) -> list[RemotePath]:
+    with files.read_errors():
+        if location.is_glob():
+            return location.matches()
+        if location.is_dir():
+            return [p for p in location.iterdir() if p.name.endswith(SUFFIXES)]
+        return [location] if location.is_file() else []
 
 
 @dataclass(frozen=True)
@@ -136,13 +156,13 @@ def cut(shard: Shard, part_bytes: int) -> list[Part]:
     """The parts of a shard, of at least part_bytes each: what they are depends on the file and on part_bytes alone.
 
     Frames are found by their headers. gzip, plain text, a shard of one frame, and one whose frames cannot be walked are
-    one part.
+    one part; and one at a URL: a header stands every 128 KiB of text at most, to walk over them is to fetch the file.
     """
     places, size = [0], shard.n_bytes
-    if size >= 2 * part_bytes:
+    if size >= 2 * part_bytes and isinstance(shard.path, Path):
         try:
-            with shard.path.open("rb") as f:
-                source = _Hashed(f)
+            with files.opened(shard.path) as opened:
+                source = _Hashed(opened)
                 size, position = source.size, 0
                 while position < size:
                     if min(position - places[-1], size - position) >= part_bytes:
@@ -271,14 +291,14 @@ class ShardReader:
 
     def __init__(
         self,
-        shard: Shard | Path,
+        shard: Shard | AnyPath,
         *,
         block_bytes: int = 16 * 2**20,
         limits: Limits | None = None,
         start: tuple[int, int] = (0, 0),
         part: Part | None = None,
     ) -> None:
-        self.path = shard.path if isinstance(shard, Shard) else Path(shard)
+        self.path = shard.path if isinstance(shard, Shard) else files.path_of(shard)
         self.limits = limits or Limits()
         self.block_bytes = block_bytes
         if self.limits.line_bytes_max < block_bytes + CHUNK:
@@ -300,9 +320,9 @@ class ShardReader:
 
     def __iter__(self) -> Iterator[Block]:
         try:
-            with self.path.open("rb") as f:
-                hashed = self.part or (None if self.start else Part(0, 1, 0, os.fstat(f.fileno()).st_size))
-                self._file = _Hashed(f, hashed, self.start)
+            with files.opened(self.path) as source:
+                hashed = self.part or (None if self.start else Part(0, 1, 0, source.size))
+                self._file = _Hashed(source, hashed, self.start)
                 self._end = self.part.end if self.part else self._file.size
                 yield from self._blocks()
                 self.compressed_bytes_read = self._end - self.start
@@ -562,9 +582,9 @@ class _Hashed:
     the other, are those of the file.
     """
 
-    def __init__(self, file: BinaryIO, part: Part | None = None, start: int = 0) -> None:
-        self._file = file
-        self.size = os.fstat(file.fileno()).st_size
+    def __init__(self, source: files.Source, part: Part | None = None, start: int = 0) -> None:
+        self._source = source
+        self.size = source.size
         self.position = start
         first, end = (part.first, part.end) if part else (self.size, self.size)
         self._hashed = -(-first // IDENTITY_STEP) * IDENTITY_STEP
@@ -574,7 +594,7 @@ class _Hashed:
 
     def peek(self, start: int, n: int) -> bytes:
         """Bytes at a place, without hashing."""
-        return os.pread(self._file.fileno(), n, start)
+        return self._source.pread(n, start)
 
     def read_at(self, start: int, n: int) -> bytes:
         self._hash_to(start)
@@ -624,11 +644,10 @@ def identity_of(digests: Sequence[bytes]) -> str:
     return hashlib.blake2b(b"".join(digests), digest_size=32).hexdigest()
 
 
-def file_identity(path: Path) -> str:
+def file_identity(path: AnyPath) -> str:
     """ShardReader.identity without reading what is in the file."""
-    with path.open("rb") as f:
-        source = _Hashed(f, Part(0, 1, 0, os.fstat(f.fileno()).st_size))
-        return identity_of(source.all_digests())
+    with files.opened(path) as source:
+        return identity_of(_Hashed(source, Part(0, 1, 0, source.size)).all_digests())
 
 
 class _Range:
@@ -768,7 +787,7 @@ def copy_spans(data, starts, lengths, target):
 class ShardWriter:
     """Writes one zstd frame; the file appears under its name when the `with` block ends without an error."""
 
-    def __init__(self, path: Path, *, level: int = 3, threads: int = 0, checksum: bool = True) -> None:
+    def __init__(self, path: AnyPath, *, level: int = 3, threads: int = 0, checksum: bool = True) -> None:
         self.path = path
         self._compressor = zstandard.ZstdCompressor(
             level=level, threads=threads, write_checksum=checksum, write_content_size=False

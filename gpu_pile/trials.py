@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from gpu_pile import files, rundir, tally
 from gpu_pile.config import Config
 from gpu_pile.display import Result
 from gpu_pile.errors import UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.stages.tables import Rows, doc_ids
 from gpu_pile.thresholds import Policy, Rule
 
@@ -32,12 +32,12 @@ class Lazy:
     .paths are the files, for polars.scan_parquet, DuckDB and the like; .dataset is the pyarrow dataset over them.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[AnyPath]) -> None:
         self.paths = [str(p) for p in paths]
 
     @cached_property
     def dataset(self) -> ds.Dataset:
-        return ds.dataset([str(rundir.need(Path(p))) for p in self.paths])
+        return files.dataset([rundir.need(files.path_of(p)) for p in self.paths])
 
     @property
     def schema(self) -> pa.Schema:
@@ -167,12 +167,12 @@ class Decisions(Decided, Lazy):
 
     @cached_property
     def keep(self) -> Array:  # type: ignore[override]
-        tables = [pq.read_table(rundir.need(Path(p)), columns=["keep"]).column("keep").to_numpy() for p in self.paths]
-        return np.concatenate([np.empty(0, bool), *tables])
+        tables = (pq.read_table(rundir.table(files.path_of(p)), columns=["keep"]) for p in self.paths)
+        return np.concatenate([np.empty(0, bool), *(t.column("keep").to_numpy() for t in tables)])
 
     @cached_property
     def combinations(self) -> pa.Table:
-        return pq.read_table(rundir.need(self.run.directory.reasons))
+        return pq.read_table(rundir.table(self.run.directory.reasons))
 
 
 class Trial(Decided):
@@ -187,14 +187,14 @@ class Trial(Decided):
     def __repr__(self) -> str:
         return f"<Trial: keeps {int(self.keep.sum()):,} of {len(self.keep):,} documents>"
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | AnyPath) -> None:
         """Write the run's configuration with these thresholds as YAML: `gpu-pile run PATH` redoes decide and write."""
         content = self.config.model_dump()
         content["input"]["shards"] = [str(s.path) for s in self.run.shards]
         content["output"] = str(self.run.directory.path.resolve())
         content["thresholds"] = policy_data(self.config.thresholds)
         head = "# Thresholds tried in a notebook; everything else as in the run. Bounds are inclusive.\n"
-        files.write_text(Path(path), head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        files.write_text(files.path_of(path), head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def policy_data(policy: Policy) -> dict[str, Any]:

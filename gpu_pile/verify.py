@@ -21,7 +21,6 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -31,6 +30,7 @@ import zstandard
 from gpu_pile import decisions, files, op, rundir, signals, unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.explore import Run, open_run
+from gpu_pile.files import AnyPath
 from gpu_pile.ops.parse_lines import TEXT_JOINER
 from gpu_pile.shards import Shard
 from gpu_pile.shingles import reference_shingles
@@ -72,7 +72,7 @@ class Check:
 
 
 def verify(
-    path: str | Path, *, everything: bool = False, seed: int = 0, progress: Callable[[int], None] | None = None
+    path: str | AnyPath, *, everything: bool = False, seed: int = 0, progress: Callable[[int], None] | None = None
 ) -> list[Check]:
     """Check a finished run; nothing is written to it.
 
@@ -113,7 +113,7 @@ class _Verification:
         return [self.counts, self.kept, self.exact, self.near, self.signals]
 
     def decided(self, shard: Shard, *columns: str) -> Any:
-        return pq.read_table(self.opened.directory.decisions(shard.name), columns=list(columns) or None)
+        return pq.read_table(files.table(self.opened.directory.decisions(shard.name)), columns=list(columns) or None)
 
     # what to look at
 
@@ -156,7 +156,7 @@ class _Verification:
     def check_shard(self, shard: Shard, decided: Any) -> None:
         said = {s["name"]: s["documents"] for s in self.opened.info["shards"]}[shard.name]
         lines = decided.column("line").to_numpy()
-        measured = pq.read_table(self.opened.directory.measured(shard.name), columns=["line", "subset"])
+        measured = pq.read_table(files.table(self.opened.directory.measured(shard.name)), columns=["line", "subset"])
         identifiers = rundir.doc_id(np.uint64(shard.index), lines.astype(np.uint64))
         reasons = np.diff(decided.column("reasons").combine_chunks().offsets.to_numpy())
         keep = decided.column("keep").to_numpy()
@@ -395,7 +395,7 @@ def _decompressed(raw: BinaryIO, window: int) -> Any:
     return raw
 
 
-def _kept(path: Path) -> Iterator[bytes]:
+def _kept(path: AnyPath) -> Iterator[bytes]:
     """The lines of a kept shard, which must end in a line feed each."""
     with path.open("rb") as raw, _decompressed(raw, 1 << 27) as stream:
         for line in stream:
@@ -405,7 +405,7 @@ def _kept(path: Path) -> Iterator[bytes]:
 class _Measured:
     """Rows of a measured file, asked for in ascending order: one row group is held."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
         self.group, self.first = -1, 0
         self.table: Any = None
@@ -414,7 +414,7 @@ class _Measured:
         while self.table is None or row >= self.first + len(self.table):
             self.first += 0 if self.table is None else len(self.table)
             self.group += 1
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(files.table(self.path)) as file:
                 self.table = file.read_row_group(self.group)
         found: dict[str, Any] = self.table.slice(row - self.first, 1).to_pylist()[0]
         return found

@@ -239,8 +239,12 @@ def test_kill_9_of_workers_in_every_stage(demo_run, tmp_path, with_fault, moment
         stages.add(stage)
         return KillOnce(tmp_path / f"{stage}-{work.make.__qualname__}", moment)
 
+    import dask
+
     with_fault(choose)
-    run(on_workers(tmp_path / "run"))
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}):  # too short for any worker: not heeded
+        run(on_workers(tmp_path / "run"))
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == "100ms"
     assert results(tmp_path / "run") == results(demo_run)
     assert stages == {"measure", "dedupe", "write"}
     assert len(list(tmp_path.glob("*-*"))) >= len(stages), "workers were killed in each"
@@ -339,7 +343,7 @@ def test_what_a_run_left_behind_publishes_nothing(demo_run, tmp_path):
         from gpu_pile.stages import measure
 
         work = measure._work(context, context.shards[0], measure.definition_key(context))
-        order = distributed._Order("0", wanted, folder, "old", "measure", 1, work)
+        order = distributed._Order("0", wanted, context.run, "old", "measure", 1, work)
         watch = distributed._Watch(order, None)
         files.write_json(context.run.lease, {"lease": "new"})
         job = distributed._Fenced(work.make(context, *work.args), watch)

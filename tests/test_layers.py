@@ -74,12 +74,17 @@ def test_only_the_command_line_prints(name):
 def test_gpu_libraries_are_imported_inside_functions_only(name):
     top = [n for n in SOURCES[name].body if isinstance(n, ast.Import | ast.ImportFrom)]
     seen = [m.split(".")[0] for n in top for m in imports(ast.Module([n], []))]
-    assert not {"cupy", "cudf", "pylibcudf", "rmm", "nvtx", "dask", "dask_cuda", "distributed"} & set(seen)
+    assert not {"cupy", "cudf", "pylibcudf", "rmm", "nvtx", "dask", "dask_cuda", "distributed", "fsspec"} & set(seen)
 
 
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - {"distributed.py"}))
 def test_only_one_file_knows_dask(name):
     assert not {"dask", "dask_cuda", "distributed"} & {m.split(".")[0] for m in imports(SOURCES[name])}
+
+
+@pytest.mark.parametrize("name", sorted(set(SOURCES) - {"remote.py"}))
+def test_only_one_file_knows_fsspec(name):
+    assert not {"fsspec", "s3fs", "gcsfs", "adlfs", "aiohttp"} & {m.split(".")[0] for m in imports(SOURCES[name])}
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

@@ -90,7 +90,7 @@ def equal_documents(context: Context, rows: Rows) -> tuple[Array, Array]:
         for number, parts in enumerate(layout.ranges())
     ]
     context.do("dedupe", works)
-    found = [np.fromfile(w.outputs[0], np.int64).reshape(-1, 2) for w in works]
+    found = [np.fromfile(scratch_file(context, EQUAL, i), np.int64).reshape(-1, 2) for i in range(len(works))]
     members = np.concatenate(found) if found else np.empty((0, 2), np.int64)
     BUFFERS.clear()
     members = members[np.argsort(members[:, 0])]
@@ -121,7 +121,7 @@ def candidates(context: Context, rows: Rows, bands: int, band_rows: int, copies:
     context.do("dedupe", distinct)
     _remove(context, PAIRS, len(sorts))
     BUFFERS.clear()
-    return [w.outputs[0] for w in distinct]
+    return [candidates_path(context, number) for number in range(len(distinct))]
 
 
 def _spread(context: Context, rows: Rows, kind: str, layout: Layout, banding: tuple[int, ...]) -> int:

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from gpu_pile import files
 from gpu_pile.config import Config
 from gpu_pile.device import Place
+from gpu_pile.files import AnyPath
 from gpu_pile.parallel import Job, run_jobs, run_tasks
 from gpu_pile.rundir import RunDir
 from gpu_pile.shards import Block, Limits, Part, Shard, ShardReader, cut
@@ -106,7 +106,7 @@ class Work:
     args: tuple[Any, ...]
     cost: int
     what: str
-    outputs: tuple[Path, ...]
+    outputs: tuple[AnyPath, ...]
     n_bytes: int = 0
 
 

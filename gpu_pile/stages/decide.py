@@ -84,7 +84,7 @@ def decide(context: Context) -> None:
 
 def survivors(context: Context) -> decisions.Clustered:
     """Survivors and witnesses among the documents that have duplicates."""
-    clusters = pq.read_table(context.run.clusters)
+    clusters = pq.read_table(files.table(context.run.clusters))
     doc_id = clusters.column("doc_id").to_numpy()
     passing = np.ones(len(doc_id), bool)
     length = np.zeros(len(doc_id), np.int64)
@@ -109,7 +109,7 @@ def survivors(context: Context) -> decisions.Clustered:
     if len(doc_id):
         run_tasks([lambda s=s: one(s) for s in context.shards], context.config.n_workers)  # type: ignore[misc]
     preference = [preferred, -length] if survivor.prefer == "longest" else [preferred]
-    with pq.ParquetFile(context.run.pairs) as file:
+    with pq.ParquetFile(files.table(context.run.pairs)) as file:
         pairs = (pa.Table.from_batches([batch]) for batch in file.iter_batches(PAIRS_AT_A_TIME))
         return decisions.resolve(clusters, pairs, passing, preference, context.config.dedupe.fuzzy.resolve)
 

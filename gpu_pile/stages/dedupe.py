@@ -223,7 +223,7 @@ class _Dedupe:
 
         found: files of candidates.
         """
-        works, counts = [], np.zeros((2, SIMILARITY_BINS), np.int64)
+        works, outputs, counts = [], [], np.zeros((2, SIMILARITY_BINS), np.int64)
         for number, path in enumerate(found):
             n = path.stat().st_size // 16
             for start in range(0, n, PAIRS_A_WORK):
@@ -231,11 +231,12 @@ class _Dedupe:
                 output = _verified(self.scratch, number, start)
                 what = f"pairs {number}, {start} to {stop}"
                 works.append(Work(_Compare, (self.store, number, start, stop), stop - start, what, (output,)))
+                outputs.append(output)
         self.context.do("dedupe", works)
-        for work in works:
-            with np.load(work.outputs[0], allow_pickle=False) as verified:
+        for output in outputs:
+            with np.load(output, allow_pickle=False) as verified:
                 counts += verified["counts"]
-        return [work.outputs[0] for work in works], counts
+        return outputs, counts
 
 
 WANTED = np.dtype([("row", "<i8"), ("place", "<i8"), ("digest", "?")])

@@ -40,6 +40,7 @@ from gpu_pile import files, histograms, op, samples, signals
 from gpu_pile.columns import TextColumn
 from gpu_pile.device import Place, to_host
 from gpu_pile.errors import DataError, UsageError
+from gpu_pile.files import AnyPath
 from gpu_pile.native import SLACK
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.parse_lines import explain, parse_lines
@@ -358,18 +359,17 @@ class _Output:
         for path, table in ((context.run.histogram(name), histogram), (context.run.sample(name), chosen)):
             _write_parquet(path, table)
         self.atomic.__exit__(None, None, None)
-        stat = self.shard.path.stat()
-        file = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        file = files.fingerprint(self.shard.path)
         context.run.set_state({"definition": self.definition, "file": file, **facts}, "measure", name)
         shutil.rmtree(_folder(context, self.shard), ignore_errors=True)
 
     def abandon(self) -> None:
         if self.writer is not None:
             self.writer.close()
-        self.partial.unlink(missing_ok=True)
+        self.atomic.__exit__(DataError, DataError("abandoned"), None)
 
 
-def _write_parquet(path: Path, table: pa.Table) -> None:
+def _write_parquet(path: AnyPath, table: pa.Table) -> None:
     with files.atomic(path) as partial:
         pq.write_table(table, partial, compression="zstd")
 
@@ -388,8 +388,7 @@ class _Files:
     """
 
     def __init__(self, context: Context, shard: Shard, part: Part, definition: str) -> None:
-        stat = shard.path.stat()
-        key = files.key_of([definition, stat.st_size, stat.st_mtime_ns, asdict(part)])
+        key = files.key_of([definition, files.fingerprint(shard.path), asdict(part)])
         folder = _folder(context, shard)
         self.rows, self.histogram, self.sample, self.facts = (
             folder / f"{part.index:06d}-{key}.{what}"
@@ -586,7 +585,7 @@ def empty_table(context: Context) -> pa.Table:
     )
 
 
-def _outputs(context: Context, shard: Shard) -> tuple[Path, Path, Path]:
+def _outputs(context: Context, shard: Shard) -> tuple[AnyPath, AnyPath, AnyPath]:
     run, name = context.run, shard.name
     return run.measured(name), run.histogram(name), run.sample(name)
 
@@ -597,9 +596,8 @@ def is_done(context: Context, shard: Shard, definition: str) -> bool:
     state = run.state("measure", shard.name)
     if state.get("definition") != definition or not all(p.is_file() for p in _outputs(context, shard)):
         return False
-    stat = shard.path.stat()
-    seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    if state["file"] != seen:
+    seen = files.fingerprint(shard.path)
+    if state["file"] != seen or None in seen.values():
         if state["file"]["bytes"] != seen["bytes"] or file_identity(shard.path) != state["identity"]:
             context.notes.append(f"{shard.path} has changed since it was measured: it is measured again")
             return False
@@ -634,7 +632,7 @@ def measure(context: Context) -> None:
     check_documents(context)
 
 
-def _made(context: Context, shard: Shard) -> tuple[Path, ...]:
+def _made(context: Context, shard: Shard) -> tuple[AnyPath, ...]:
     return (*_outputs(context, shard), context.run.state_path("measure", shard.name))
 
 

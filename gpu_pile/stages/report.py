@@ -57,7 +57,7 @@ def report(context: Context) -> None:
 
 def build(context: Context) -> dict[str, Any]:
     """The content of report.json."""
-    combinations = pq.read_table(context.run.reasons)
+    combinations = pq.read_table(files.table(context.run.reasons))
     by_subset = tally.by_subset(combinations)
     total = {
         key: sum(s[key] for s in by_subset.values())
@@ -110,7 +110,7 @@ def _subset(name: str, counts: dict[str, int]) -> dict[str, Any]:
 
 def cluster_sizes(run: RunDir) -> dict[str, Any]:
     """How many clusters of which size, and the largest."""
-    cluster = pq.read_table(run.clusters, columns=["cluster"]).column("cluster").to_numpy()
+    cluster = pq.read_table(files.table(run.clusters), columns=["cluster"]).column("cluster").to_numpy()
     names, sizes = np.unique(cluster, return_counts=True)
     size, count = np.unique(sizes, return_counts=True)
     largest = np.lexsort((names, -sizes))[:20]
@@ -152,7 +152,7 @@ def _composition(content: dict[str, Any]) -> dict[str, Any]:
 def _histograms(context: Context, content: dict[str, Any]) -> list[dict[str, Any]]:
     """A chart of all documents for each signal; by subset where a rule is about it."""
     policy = context.config.thresholds
-    cells = histograms.merged([pq.read_table(context.run.histogram(s.name)) for s in context.shards])
+    cells = histograms.merged([pq.read_table(files.table(context.run.histogram(s.name))) for s in context.shards])
     about = {s.name: s for family in signals.families() for s in family.signals}
     ruled = policy.signals()
     names = [*ruled, *(n for n in signals.names(context.config.measure.signals) if n not in ruled)]

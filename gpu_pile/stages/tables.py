@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpu_pile import rundir
+from gpu_pile import files, rundir
 from gpu_pile.columns import TextColumn
 from gpu_pile.errors import DataError
+from gpu_pile.files import AnyPath
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.shards import Block, Part, Shard, copy_spans
 from gpu_pile.stages.context import Context
@@ -43,7 +43,7 @@ def row_groups(
     context: Context, shard: Shard, columns: Sequence[str], start: int = 0, stop: int | None = None
 ) -> Iterator[pa.Table]:
     """The measured table of a shard, or its rows start .. stop, a row group at a time."""
-    with pq.ParquetFile(context.run.measured(shard.name)) as file:
+    with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
         end = 0
         for i in range(file.num_row_groups):
             first, end = end, end + file.metadata.row_group(i).num_rows
@@ -53,9 +53,9 @@ def row_groups(
                 yield table.slice(lo, hi - lo)
 
 
-def table_rows(path: Path, first: int, end: int, columns: Sequence[str]) -> pa.Table:
+def table_rows(path: AnyPath, first: int, end: int, columns: Sequence[str]) -> pa.Table:
     """Rows first .. end of a table; only the row groups that hold them are read."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(files.table(path)) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         begins = np.concatenate(([0], np.cumsum(sizes)))
         lo = max(0, int(np.searchsorted(begins, first, "right")) - 1)
@@ -104,7 +104,9 @@ def doc_ids(context: Context, rows: Rows, wanted: Array) -> Array:
     for i, shard in enumerate(context.shards):
         lo, hi = np.searchsorted(wanted, [rows.first[i], rows.first[i + 1]])
         if hi > lo:
-            lines = pq.read_table(context.run.measured(shard.name), columns=["line"]).column("line").to_numpy()
+            lines = (
+                pq.read_table(files.table(context.run.measured(shard.name)), columns=["line"]).column("line").to_numpy()
+            )
             out[lo:hi] = rundir.doc_id(np.uint64(shard.index), lines[wanted[lo:hi] - rows.first[i]].astype(np.uint64))
     return out
 
@@ -168,7 +170,7 @@ def places(context: Context, wanted: Sequence[int]) -> dict[int, Place | None]:
             continue
         shard = context.shards[index]
         seek = context.run.state("measure", shard.name)["seek_points"] or [(0, 0)]
-        with pq.ParquetFile(context.run.measured(shard.name)) as file:
+        with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
             groups = _Groups(file)
             for line in sorted(set(lines)):
                 group, row = groups.find(line)
@@ -259,7 +261,7 @@ def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
     Args:
         read_bytes: decompressed bytes to read at most; an excerpt is null where that, or the shard, is not enough.
     """
-    table = pq.read_table(context.run.clusters, columns=["doc_id", "cluster"])
+    table = pq.read_table(files.table(context.run.clusters), columns=["doc_id", "cluster"])
     cluster, doc_id = table.column("cluster").to_numpy(), table.column("doc_id").to_numpy()
     names, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
     chosen = np.lexsort((names, -sizes))[:n]

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from gpu_pile import files, op
 from gpu_pile.edit import edited_lines
 from gpu_pile.errors import DataError
+from gpu_pile.files import AnyPath
 from gpu_pile.shards import Block, Shard, ShardWriter, copy_spans, identity_of
 from gpu_pile.stages.context import Context, Work
 from gpu_pile.stages.tables import MeasuredPart, measured_parts, table_rows
@@ -46,7 +47,7 @@ def write_key(context: Context, shard: Shard) -> str:
     )
 
 
-def outputs(context: Context, shard: Shard) -> list[Path]:
+def outputs(context: Context, shard: Shard) -> list[AnyPath]:
     run, name = context.run, shard.name
     removed = [run.removed(name), run.removed_reasons(name)] if context.config.write.removed else []
     return [run.kept(name), *removed]
@@ -62,7 +63,7 @@ def write(context: Context) -> None:
         or not all(p.is_file() for p in outputs(context, s))
     ]
     if not context.config.write.removed and (run.path / "removed").is_dir():
-        shutil.rmtree(run.path / "removed")  # of a run with other settings: it would no longer be kept in step
+        files.remove_tree(run.path / "removed")  # of a run with other settings: it would no longer be kept in step
     with context.stage("write", todo) as entry:
         first, then = [], []
         for shard in todo:
@@ -98,14 +99,14 @@ class _Reading:
         self.cost = mine.part.n_bytes
         self.targets: list[_Target] = []
 
-    def paths(self) -> list[Path]:
+    def paths(self) -> Sequence[AnyPath]:
         """Where kept lines go, and with write.removed the others."""
         raise NotImplementedError
 
     def open(self) -> Iterator[Block]:
         context, name, mine = self.context, self.shard.name, self.mine
 
-        def rows(path: Path, *columns: str) -> list[Array]:
+        def rows(path: AnyPath, *columns: str) -> list[Array]:
             table = table_rows(path, mine.first, mine.end, columns)
             return [table.column(c).to_numpy() for c in columns]
 
@@ -138,7 +139,7 @@ class _Reading:
 class _Shard(_Reading):
     """The job of a shard of one part."""
 
-    def paths(self) -> list[Path]:
+    def paths(self) -> Sequence[AnyPath]:
         return outputs(self.context, self.shard)[:2]
 
     def open(self) -> Iterator[Block]:
@@ -218,7 +219,7 @@ def _finish(context: Context, shard: Shard) -> None:
     """The shards are there: what goes with them."""
     run, name = context.run, shard.name
     if context.config.write.removed:
-        decided = pq.read_table(run.decisions(name), filters=[("keep", "==", False)])
+        decided = pq.read_table(files.table(run.decisions(name)), filters=[("keep", "==", False)])
         with files.atomic(run.removed_reasons(name)) as partial:
             pq.write_table(decided.drop_columns(["keep"]), partial, compression="zstd")
     run.set_state({"key": write_key(context, shard), "bytes": run.kept(name).stat().st_size}, "write", name)
@@ -231,7 +232,7 @@ class _Target:
     edited_bytes:  int64[n], what editing takes away from the text of each
     """
 
-    def __init__(self, context: Context, path: Path, start: Array, length: Array, edited_bytes: Array) -> None:
+    def __init__(self, context: Context, path: AnyPath, start: Array, length: Array, edited_bytes: Array) -> None:
         self.context = context
         settings = context.config.write
         self.start, self.length, self.edited_bytes = start, length, edited_bytes

@@ -1,0 +1,511 @@
+"""Inputs and run directories in object stores: URLs such as s3://bucket/pile/00.jsonl.zst, through fsspec.
+
+The only file that knows fsspec, which local runs never import. What differs from a file system is dealt with here:
+
+- An object appears whole, by one put of a finished file (`RemotePath.put`).
+- Folders exist only in the names of what is in them.
+- There is no lock; `locked` keeps an object that says who works on a run and that he still does.
+- An object's version is its ETag, or what else the store tells.
+- Reading fetches blocks ahead of the reader, each once, into a temporary file without a name (`RemoteFile`).
+
+Errors of the libraries behind fsspec become OSErrors, as a file system raises them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import functools
+import importlib
+import io
+import json
+import os
+import re
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gpu_pile.errors import DataError, UsageError
+
+PACKAGES = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "hf": "huggingface_hub",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "memory": "fsspec",
+}
+"""The protocols there are, and the package that each needs. fsspec has others that read local files, run what they
+fetch, or chain protocols: a configuration of somebody else's could make them do so, and none is needed here."""
+
+WEB = {"http", "https"}
+READ_ONLY = {"hf", *WEB}
+
+OPTIONS = {"s3": {"max_concurrency": 2}}
+"""For the file systems of protocols. s3fs holds so many parts of 50 MB in memory for each upload; by itself ten."""
+
+BLOCK = 8 * 2**20
+"""Bytes of a shard that are fetched at a time."""
+
+AHEAD = 2
+"""Blocks that are fetched ahead of who reads in order."""
+
+TABLE_BLOCK = 2**20
+"""The same for Parquet, of which only some columns are read."""
+
+BEAT = 10.0
+"""Seconds after which the holder of a lock says that it is still there."""
+
+MISSED = 3
+"""Beats without a sign after which the holder counts as dead."""
+
+_URL = re.compile(r"([a-z0-9+]+)://(.*)", re.DOTALL)
+
+_VERSIONS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "crc32c", "generation", "xet_hash", "blob_id"),
+    *("Content-MD5", "Digest", "Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created"),
+)
+"""What stores call that which changes with an object's content, the surest first."""
+
+
+def is_url(text: str) -> bool:
+    return "://" in text
+
+
+def check(url: str, *, written: bool = False) -> None:
+    """Raise a UsageError that says why a URL cannot be read (or written)."""
+    match = _URL.fullmatch(url)
+    known = [p for p in PACKAGES if not (written and p in READ_ONLY)]
+    if match is None or match[1] not in PACKAGES or "::" in url:
+        raise UsageError(f"{url}: expected a path, or a URL that begins with {', '.join(f'{p}://' for p in known)}")
+    if match[1] not in known:
+        raise UsageError(f"{url}: {match[1]}:// can only be read; expected a path, or one of {', '.join(known)}")
+    if re.match(r"[^/@]*:[^/@]*@", match[2]):
+        raise UsageError(
+            f"{match[1]}://...@{match[2].partition('@')[2]}: names and passwords do not belong in a URL, which "
+            "run.json and reports show; the packages behind fsspec take them from the environment (docs/cluster.md)"
+        )
+    if not match[2].strip("/"):
+        raise UsageError(f"{url} names no bucket or host")
+
+
+@functools.cache
+def _filesystem_of(protocol: str, process: int) -> Any:
+    try:
+        import fsspec
+
+        importlib.import_module(PACKAGES[protocol])
+    except ImportError as error:
+        package = PACKAGES[protocol]
+        raise UsageError(
+            f"{protocol}:// needs fsspec and {package}, and {error.name} is not installed: "
+            f"pip install 'gpu-pile[remote]' {package}"
+        ) from None
+    # listings that are remembered would hide what other processes write
+    options = OPTIONS.get(protocol, {})
+    return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **options)
+
+
+def _filesystem(protocol: str) -> Any:
+    """One instance for all threads of a process: connections do not outlive a fork."""
+    return _filesystem_of(protocol, os.getpid())
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class StoreError(DataError, OSError):
+    """A store that refuses, or is not reached: an OSError, and one that people can do something about."""
+
+    def __str__(self) -> str:
+        if self.filename is None:
+            return super().__str__()
+        return f"{self.filename}: {self.strerror}; run the same command again to go on"
+
+
+@contextlib.contextmanager
+def _calling(url: str, fs: Any) -> Iterator[None]:
+    """Errors as a file system raises them; one call at a time where fsspec promises nothing about threads."""
+    try:
+        with contextlib.nullcontext() if fs.async_impl else _ONE_AT_A_TIME:
+            yield
+    except FileExistsError:
+        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, f"it is not there ({error})", url) from error
+    except PermissionError as error:
+        raise StoreError(errno.EACCES, f"no permission ({error})", url) from error
+    except Exception as error:
+        raise StoreError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
+
+
+@dataclass(frozen=True)
+class Stat:
+    st_size: int
+
+
+@dataclass(frozen=True, order=True)
+class RemotePath:
+    """What gpu_pile uses of pathlib.Path, for a URL. Sent to other processes as the URL alone."""
+
+    url: str
+
+    def __post_init__(self) -> None:
+        check(self.url)
+        protocol, _, rest = self.url.partition("://")
+        object.__setattr__(self, "url", f"{protocol}://{rest.strip('/')}")
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self.url}/{name}")
+
+    @property
+    def protocol(self) -> str:
+        return self.url.partition("://")[0]
+
+    @property
+    def fs(self) -> Any:
+        return _filesystem(self.protocol)
+
+    @property
+    def key(self) -> str:
+        """What fsspec's file system calls it."""
+        return str(self.fs._strip_protocol(self.url))
+
+    @property
+    def name(self) -> str:
+        path = self.url.partition("://")[2]
+        if self.protocol in WEB:
+            path = re.split(r"[?#]", path, maxsplit=1)[0]
+        return path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.name).suffix
+
+    @property
+    def stem(self) -> str:
+        return Path(self.name).stem
+
+    @property
+    def parent(self) -> RemotePath:
+        return RemotePath(self.url.rpartition("/")[0])
+
+    def resolve(self) -> RemotePath:
+        return self
+
+    def _info(self) -> dict[str, Any] | None:
+        fs = self.fs
+        try:
+            with _calling(self.url, fs):
+                found: dict[str, Any] = fs.info(self.key)
+                return found
+        except FileNotFoundError:
+            return None
+
+    def exists(self) -> bool:
+        return self._info() is not None
+
+    def is_file(self) -> bool:
+        return (self._info() or {}).get("type") == "file"
+
+    def is_dir(self) -> bool:
+        return (self._info() or {}).get("type") == "directory"
+
+    def _there(self) -> dict[str, Any]:
+        found = self._info()
+        if found is None or found["type"] != "file":
+            raise FileNotFoundError(errno.ENOENT, "it is not there", self.url)
+        return found
+
+    def stat(self) -> Stat:
+        size = self._there().get("size")
+        if size is None:
+            raise StoreError(errno.EINVAL, "the server does not tell its size; download it, and name that", self.url)
+        return Stat(size)
+
+    def version(self) -> str | None:
+        """What changes with the content, as far as the store tells; None where it does not."""
+        found = self._there()
+        return next((f"{name}: {found[name]}" for name in _VERSIONS if found.get(name)), None)
+
+    def _named(self, name: str) -> RemotePath:
+        return RemotePath(name if is_url(name) else f"{self.protocol}://{name}")
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        fs = self.fs
+        with _calling(self.url, fs):
+            names = [str(entry["name"]) for entry in fs.ls(self.key, detail=True)]
+        return (self._named(name) for name in names)
+
+    def glob(self, pattern: str) -> Iterator[RemotePath]:
+        """Those whose name, without folders, matches; none where there is no such folder."""
+        with contextlib.suppress(FileNotFoundError):
+            yield from (p for p in self.iterdir() if fnmatch.fnmatchcase(p.name, pattern))
+
+    def rglob(self, pattern: str) -> Iterator[RemotePath]:
+        """The same in all folders below."""
+        fs = self.fs
+        with _calling(self.url, fs):
+            names = fs.find(self.key)
+        return (p for p in map(self._named, names) if fnmatch.fnmatchcase(p.name, pattern))
+
+    def is_glob(self) -> bool:
+        """Whether the URL has wildcards and is not the name of a file as it stands; a server's query has none."""
+        wild = "*[" if self.protocol in WEB else "*?["
+        return any(c in self.url for c in wild) and not self.is_file()
+
+    def matches(self) -> list[RemotePath]:
+        """The files that this URL names as a glob."""
+        fs = self.fs
+        with _calling(self.url, fs):
+            found = fs.glob(self.key, detail=True)
+        return [self._named(str(entry["name"])) for entry in found.values() if entry["type"] == "file"]
+
+    def read_range(self, start: int, end: int, size: int) -> bytes:
+        """The bytes from start to end of a file of this size; raises where there are fewer or more."""
+        fs = self.fs
+        with _calling(self.url, fs):
+            if self.protocol in WEB:  # its cat_file would take a whole file from a server without ranges
+                with fs.open(self.key, "rb", block_size=end - start, cache_type="none", size=size) as f:
+                    f.seek(start)
+                    data: bytes = f.read(end - start)
+            else:
+                data = fs.cat_file(self.key, start=start, end=end)
+        if len(data) != end - start:
+            said = f"{len(data)} bytes came where {end - start} were asked for: has it changed?"
+            raise StoreError(errno.EIO, said, self.url)
+        return data
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        assert mode == "rb", "written by put, whole"
+        return io.BufferedReader(RemoteFile(self), 2**20)
+
+    def read_bytes(self) -> bytes:
+        fs = self.fs
+        with _calling(self.url, fs):
+            data: bytes = fs.cat_file(self.key)
+            return data
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def put(self, local: Path) -> None:
+        """Make a finished local file appear under this name, whole, or not at all.
+
+        Object stores show an object when its upload is complete. What is no object store gets a name beside it first.
+        """
+        fs = self.fs
+        if fs.async_impl:
+            with _calling(self.url, fs):
+                fs.put_file(str(local), self.key)
+            return
+        partial = f"{self.key}.{secrets.token_hex(4)}.partial"
+        with _calling(self.url, fs):
+            try:
+                fs.put_file(str(local), partial)
+                fs.mv(partial, self.key)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    fs.rm_file(partial)
+                raise
+
+    def create(self, data: bytes) -> bool:
+        """Write a small object unless there is one; whether it was written. Sure where the store can tell (S3, GCS)."""
+        fs = self.fs
+        try:
+            with _calling(self.url, fs):
+                fs.pipe_file(self.key, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def overwrite(self, data: bytes) -> None:
+        fs = self.fs
+        with _calling(self.url, fs):
+            fs.pipe_file(self.key, data)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        fs = self.fs
+        try:
+            with _calling(self.url, fs):
+                fs.rm_file(self.key)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Nothing: folders are there when something is in them, and a bucket is not ours to make."""
+
+    def remove_tree(self) -> None:
+        fs = self.fs
+        with contextlib.suppress(FileNotFoundError), _calling(self.url, fs):
+            fs.rm(self.key, recursive=True)
+
+
+class RemoteFile(io.RawIOBase):
+    """A remote file as it is read: blocks are fetched when they are asked for, or before, and kept until it is closed.
+
+    They are kept because shards are read twice, a little apart (frames are walked before they are decompressed), in a
+    temporary file without a name: a killed process leaves nothing.
+    """
+
+    def __init__(self, path: RemotePath, block: int = BLOCK, ahead: int = AHEAD) -> None:
+        self.path, self.block, self.ahead = path, block, ahead
+        self._at = 0
+        self._asked: dict[int, Future[None]] = {}
+        self._store = tempfile.TemporaryFile()  # noqa: SIM115
+        self._pool = ThreadPoolExecutor(8, "fetch")
+        self.size = path.stat().st_size
+
+    def _fetch(self, block: int) -> None:
+        start = block * self.block
+        data = memoryview(self.path.read_range(start, min(start + self.block, self.size), self.size))
+        try:
+            while data:
+                n = os.pwrite(self._store.fileno(), data, start)
+                data, start = data[n:], start + n
+        except OSError as error:
+            said = f"{error.strerror} in {tempfile.gettempdir()}, where it is kept while it is read; set TMPDIR"
+            raise StoreError(error.errno, said, str(self.path)) from error
+
+    def pread(self, n: int, start: int) -> bytes:
+        """Up to n bytes at a place, as os.pread."""
+        end = min(start + n, self.size)
+        if start >= end:
+            return b""
+        first, last = start // self.block, (end - 1) // self.block
+        ahead = self.ahead if first - 1 in self._asked else 0
+        for block in range(first, min(last + ahead, (self.size - 1) // self.block) + 1):
+            if block not in self._asked:
+                self._asked[block] = self._pool.submit(self._fetch, block)
+        for block in range(first, last + 1):
+            self._asked[block].result()
+        return os.pread(self._store.fileno(), end - start, start)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._store.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self.size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.pread(len(buffer), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+# one process per run directory
+
+
+def _machine() -> str:
+    """Where process numbers mean the same: this boot of this machine, this container."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{boot.read_text().strip() if boot.exists() else ''}-{Path('/proc/self/ns/pid').stat().st_ino}"
+
+
+def _is_dead(holder: dict[str, Any]) -> bool:
+    if holder.get("machine") != _machine():
+        return False
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _holder(lock: RemotePath) -> dict[str, Any]:
+    try:
+        value = json.loads(lock.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _take(lock: RemotePath, me: dict[str, Any]) -> None:
+    seen: dict[str, Any] = {}
+    since = time.monotonic()
+    while not (lock.create(json.dumps(me).encode()) and _holder(lock) == me):
+        now = _holder(lock)
+        if seen.get("owner") == now.get("owner") and seen != now:
+            raise DataError(
+                f"{lock.parent} is in use by another gpu-pile process, number {now.get('pid')} on {now.get('host')}; "
+                "wait for it or choose another output"
+            )
+        if now != seen:
+            seen, since = now, time.monotonic()
+        if _is_dead(now) or time.monotonic() - since > MISSED * BEAT:
+            lock.unlink(missing_ok=True)
+        else:
+            time.sleep(BEAT / 10)
+
+
+@contextlib.contextmanager
+def locked(folder: RemotePath) -> Iterator[None]:
+    """Hold a run directory by an object that is written again every BEAT seconds.
+
+    A holder that was killed is known by its process number on the same machine at once, elsewhere by MISSED beats.
+
+    Raises:
+        DataError: another process holds it, or took it over because ours gave no sign for too long.
+    """
+    lock = folder / ".lock"
+    host, machine = os.uname().nodename, _machine()
+    me = {"owner": secrets.token_hex(8), "host": host, "machine": machine, "pid": os.getpid()}
+    _take(lock, me)
+    done, lost = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        n = 0
+        while not done.wait(BEAT):
+            n += 1
+            with contextlib.suppress(OSError):  # the store may be away for a moment
+                if _holder(lock).get("owner") != me["owner"]:
+                    lost.set()
+                    return
+                lock.overwrite(json.dumps({**me, "beat": n}).encode())
+
+    thread = threading.Thread(target=beat, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            if _holder(lock).get("owner") == me["owner"]:
+                lock.unlink(missing_ok=True)
+    if lost.is_set():
+        raise DataError(
+            f"{folder} was taken over by another gpu-pile process, because this one had given no sign for "
+            f"{MISSED * BEAT:.0f} s; run the same command again when that one is done"
+        )
