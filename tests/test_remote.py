@@ -352,7 +352,7 @@ def test_kill_9_then_the_same_command(tmp_path, s3):
         write_shard(tmp_path / f"{i}.jsonl.zst", documents)
         RemotePath(f"s3://pile/small/{i}.jsonl.zst").put(tmp_path / f"{i}.jsonl.zst")
     done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(QUICK), "s3://runs/kill", str(tmp_path / "scratch"), str(tmp_path), "11"],
+        [sys.executable, "-c", KILLER, str(QUICK), "s3://runs/kill", str(tmp_path / "scratch"), str(tmp_path), "19"],
         capture_output=True,
         text=True,
         cwd=HERE.parent,
