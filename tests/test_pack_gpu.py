@@ -16,7 +16,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -233,6 +233,7 @@ def test_a_damaged_elf_file_is_an_error(change, message):
         pack_gpu.shrink(bytearray(change(elf(text=b"code", nv_fatbin=GOOD))), 90)
 
 
+@example(at=1599, value=128, cut=0)  # a place beyond what a machine can address
 @given(at=st.integers(0, 1 << 20), value=st.integers(0, 255), cut=st.integers(0, 1 << 20))
 @settings(max_examples=300)
 def test_any_damage_gives_an_error_or_a_library_of_the_same_size(at, value, cut):

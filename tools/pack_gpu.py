@@ -147,7 +147,7 @@ def sections(data: bytes | bytearray) -> list[Section]:
         position, size, count, names = _ELF_SECTIONS.unpack_from(data)
         headers = [position + i * size for i in range(count)]
         found = [(_SECTION.unpack_from(data, header), header) for header in headers]
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # the latter for places that no file can have
         raise PackError(f"ELF file of {len(data)} bytes is cut off: {error}") from None
     if not found:
         return []
