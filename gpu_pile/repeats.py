@@ -82,6 +82,9 @@ _HASHED = np.uint64(1 << 63)
 _AHEAD = 8
 """So many words ahead, what will be looked up is fetched."""
 
+_FAR = 10_000
+"""Words from which on their tables do not fit a core's own caches."""
+
 _B = np.uint64(0x9FB21C651E98DF25)
 _BYTE = np.uint64(0xFF)
 _B2, _B3, _B4, _B5, _B6, _B7 = (np.uint64(pow(int(_B), n, 1 << 64)) for n in range(2, 8))
@@ -430,6 +433,12 @@ def _set_bit(once, twice, s):
 
 
 @njit(inline="always")
+def _fetch_bit(once, twice, s):
+    prefetch(once, s >> 6)
+    prefetch(twice, s >> 6)
+
+
+@njit(inline="always")
 def _was_set_twice(twice, s):
     return (item(twice, s >> 6) >> np.uint64(s & 63)) & np.uint64(1) != 0
 
@@ -443,6 +452,8 @@ def pair_places(words, ids, places, grams, once, twice):
     """
     bits = _clear_bits(once, twice, words)
     for i in range(words - 1):
+        if words > _FAR and i + _AHEAD < words - 1:
+            _fetch_bit(once, twice, _pair_slot(ids, i + _AHEAD, bits))
         _set_bit(once, twice, _pair_slot(ids, i, bits))
     found = 0
     for i in range(words):
@@ -454,8 +465,14 @@ def pair_places(words, ids, places, grams, once, twice):
 
 
 @njit(inline="always")
+def _gram_key(first, word):
+    """The key of the n-gram whose (n - 1)-gram and last word were first seen there."""
+    return (np.uint64(first) << np.uint64(32)) | np.uint64(word)
+
+
+@njit(inline="always")
 def _pair_slot(ids, i, bits):
-    return home((np.uint64(item(ids, i)) << np.uint64(32)) | np.uint64(item(ids, i + 1)), bits - 1)
+    return home(_gram_key(item(ids, i), item(ids, i + 1)), bits - 1)
 
 
 @compiled
@@ -479,6 +496,13 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
     mask = clear(table, clock, m)
     best, most, longest, distinct = 0, 1, 0, 0
     for j in range(m):
+        if m > _FAR and j + _AHEAD < m:
+            i = item(places, j + _AHEAD)
+            first = np.int64(item(grams, i))
+            prefetch(ids, first + n - 1)
+            prefetch(counts, first)
+            prefetch(marks, first)
+            prefetch(table, 2 * home(_gram_key(first, item(ids, i + n - 1)), mask))
         i = item(places, j)
         set_item(marks, i, np.uint8(0))
         if n > 2 and (j + 1 == m or item(places, j + 1) != i + 1):
@@ -489,7 +513,7 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
             continue
         word = item(ids, i + n - 1)
         if item(ids, first + n - 1) != word:  # another continuation than where its beginning was first seen
-            key = (np.uint64(first) << np.uint64(32)) | np.uint64(word)
+            key = _gram_key(first, word)
             s = home(key, mask)
             while is_filled(table, clock, s):
                 if item(table, 2 * s) == key:
@@ -622,9 +646,11 @@ def joined_duplicate_chars(
     while m and places[m - 1] + n > words:
         m -= 1
     for j in range(m):
-        key = joined_hash(item(places, j), n, bounds, hashes, powers)
-        set_item(keys, j, key)
-        _set_bit(once, twice, home(key, bits - 1))
+        set_item(keys, j, joined_hash(item(places, j), n, bounds, hashes, powers))
+    for j in range(m):
+        if m > _FAR and j + _AHEAD < m:
+            _fetch_bit(once, twice, home(item(keys, j + _AHEAD), bits - 1))
+        _set_bit(once, twice, home(item(keys, j), bits - 1))
     some = 0
     for j in range(m):
         key = item(keys, j)
@@ -635,6 +661,8 @@ def joined_duplicate_chars(
     distinct = found = after = 0
     for j in range(some):
         i = item(chosen, j)
+        if some > _FAR and j + _AHEAD < some:
+            prefetch(table, 2 * home(item(keys, j + _AHEAD), mask))
         if i < after:  # inside one that was stepped over
             continue
         key = item(keys, j)

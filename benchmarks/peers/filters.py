@@ -59,7 +59,7 @@ def ours(texts: list[str], repeat: int) -> dict[str, float]:
     text = text_column(texts)
     for family in signals.families():
         found[family.name] = seconds_of(lambda f=family: gpu_pile.measure(text, [f.name], workers=1), repeat)
-    repeating = {"word_repetition", "rps_words"}
+    repeating = {"word_repetition", "rps_words", "unicode_words"}
     counting = [f.name for f in signals.families() if not repeating & {op.name for op in signals.operations(f)}]
     for name, wanted in (("counting families", counting), ("all families", None)):
         for n in (1, 2):
