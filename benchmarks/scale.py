@@ -12,6 +12,7 @@ Markdown, writes scale.json.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -96,14 +97,9 @@ def one_run(folder: str, cluster: str, workers: int, part_bytes: int = 128 << 20
         def watch() -> None:
             nonlocal largest
             while not stop.wait(0.1):
-                files = list((Path(scratch) / "run" / "scratch").rglob("*"))
-                sizes = []
-                for f in files:
-                    try:
-                        sizes.append(f.stat().st_blocks * 512)
-                    except FileNotFoundError:
-                        continue
-                largest = max(largest, sum(sizes))
+                with contextlib.suppress(FileNotFoundError):  # a file or folder that went while it was looked at
+                    files = (Path(scratch) / "run" / "scratch").rglob("*")
+                    largest = max(largest, sum(f.stat().st_blocks * 512 for f in files))
 
         threading.Thread(target=watch, daemon=True).start()
         peaks: list[int] = []
