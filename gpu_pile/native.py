@@ -126,18 +126,6 @@ def _mask(builder: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def newline_mask(typing: Any, array: Any, index: Any) -> Any:
-    """newline_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k is a line feed."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        p = _pointer(context, builder, signature.args[0], args[0], args[1])
-        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
-        return _mask(builder, builder.icmp_unsigned("==", v, _splat(10)))
-
-    return types.uint32(array, types.int64), codegen
-
-
-@intrinsic
 def string_mask(typing: Any, array: Any, index: Any) -> Any:
     """string_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k needs care inside a JSON string:
     a quote, a backslash, a control character (< 0x20) or the start of something beyond ASCII (>= 0x80)."""
@@ -302,7 +290,7 @@ def count_newlines(data, n):
     """Line feeds among the first n bytes; SLACK bytes behind them can be read."""
     lines = 0
     for i in range(0, n, 32):
-        mask = newline_mask(data, i)
+        mask = bytes_between(data, i, 10, 10)
         if i + 32 > n:
             mask &= (np.uint32(1) << np.uint32(n - i)) - np.uint32(1)
         while mask:

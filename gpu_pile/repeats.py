@@ -30,7 +30,6 @@ from gpu_pile.native import (
     item,
     load_u64,
     mix64,
-    newline_mask,
     prefetch,
     set_item,
 )
@@ -242,7 +241,7 @@ def find_span(table, clock, mask, key, data, bounds, step, width, this):
 def next_newline(data, i, end):
     """The position of the first line feed in data[i:end], or end."""
     while i < end and i + 32 <= len(data):
-        found = newline_mask(data, i)
+        found = bytes_between(data, i, 10, 10)
         if found:
             return min(i + count_trailing_zeros(found), end)
         i += 32

@@ -27,7 +27,7 @@ from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
 from gpu_pile.device import gather, line_feeds
 from gpu_pile.kernel import launch_warps
-from gpu_pile.native import SLACK, copy_32, count_newlines, count_trailing_zeros, newline_mask, string_mask
+from gpu_pile.native import SLACK, bytes_between, copy_32, count_newlines, count_trailing_zeros, string_mask
 from gpu_pile.op import Op
 from gpu_pile.unicode import put_code_point
 
@@ -698,7 +698,7 @@ def _parse(
     while i < n:
         j = i
         while True:  # the line's end
-            mask = newline_mask(data, j)
+            mask = bytes_between(data, j, 10, 10)
             if mask:
                 j += count_trailing_zeros(mask)
                 break
