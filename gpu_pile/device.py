@@ -132,20 +132,39 @@ def cut(xp: Any, starts: Array, stops: Array, owners: Array, ends: Array, begins
     return bounds, first, xp.searchsorted(first[1:], pieces, side="right").astype(np.int64)
 
 
+@dataclass(frozen=True)
+class FeedRuns:
+    """Runs of line feeds on the device, each in one document; int64[n] all.
+
+    starts, lengths: their bytes; owners: their documents
+    """
+
+    starts: Array
+    lengths: Array
+    owners: Array
+
+    @classmethod
+    def of(cls, xp: Any, text: TextColumn) -> FeedRuns:
+        feeds = line_feeds(xp, text.data)
+        n = len(feeds)
+        owners = xp.searchsorted(text.offsets[1:], feeds, side="right").astype(np.int64)
+        begins = xp.ones(n, bool)
+        begins[1:] = (feeds[1:] != feeds[:-1] + 1) | (owners[1:] != owners[:-1])
+        first = xp.flatnonzero(begins)
+        lengths = xp.diff(xp.concatenate((first, xp.full(1, n, np.int64))))
+        return cls(feeds[first], lengths, owners[first])
+
+    def pairs(self, xp: Any) -> tuple[Array, Array, Array]:
+        """(owners, starts, stops) of the separators of split("\\n\\n"): two and two of each run, from its beginning."""
+        before = sums_before(xp, self.lengths // 2)
+        run = xp.searchsorted(before[1:], xp.arange(int(before[-1]), dtype=np.int64), side="right")
+        starts = self.starts[run] + 2 * (xp.arange(len(run), dtype=np.int64) - before[run])
+        return self.owners[run], starts, starts + 2
+
+
 def paragraphs(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
-    """The pieces of split("\n\n") of all documents on the device: (bounds, first, owners) of `cut`."""
-    starts, stops = text.offsets[:-1], text.offsets[1:]
-    feeds = line_feeds(xp, text.data)
-    n = len(feeds)
-    owners = xp.searchsorted(stops, feeds, side="right").astype(np.int64)
-    begins = xp.ones(n, bool)  # of runs of line feeds, each in one document
-    begins[1:] = (feeds[1:] != feeds[:-1] + 1) | (owners[1:] != owners[:-1])
-    first = xp.flatnonzero(begins)
-    lengths = xp.diff(xp.concatenate((first, xp.full(1, n, np.int64))))
-    run = sums_before(xp, begins.astype(np.int64))[1:] - 1
-    place = xp.arange(n, dtype=np.int64) - first[run]
-    pairs = (place % 2 == 0) & (place + 1 < lengths[run])
-    return cut(xp, starts, stops, owners[pairs], feeds[pairs], feeds[pairs] + 2)
+    """The pieces of split("\\n\\n") of all documents on the device: (bounds, first, owners) of `cut`."""
+    return cut(xp, text.offsets[:-1], text.offsets[1:], *FeedRuns.of(xp, text).pairs(xp))
 
 
 def heads(text: TextColumn, n_bytes: int) -> TextColumn:

@@ -19,7 +19,7 @@ from numba import njit
 
 from gpu_pile import unicode
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments
+from gpu_pile.device import Segments, flag_tables
 from gpu_pile.kernel import launch_threads, launch_warps
 from gpu_pile.native import (
     ascii_space_mask,
@@ -144,6 +144,25 @@ def code_points(data, start, end):
     for i in range(start, end):
         n += (data[i] & 0xC0) != 0x80
     return n
+
+
+@compiled
+def stripped(data, start, end, stage, leaves):
+    """(start, end) of what str.strip() leaves of data[start:end]."""
+    while start < end:
+        c, n = unicode.decode_at(data, start)
+        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+            break
+        start += n
+    while end > start:
+        i = end - 1
+        while data[i] & 0xC0 == 0x80:
+            i -= 1
+        c, n = unicode.decode_at(data, i)
+        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
+            break
+        end = i
+    return start, end
 
 
 def new_table():
@@ -761,6 +780,16 @@ def hash_spans(xp: Any, data: Array, bounds: Array, step: int, lengths: Array) -
     hashes, chars = xp.zeros(n, np.uint64), xp.zeros(n, np.int64)
     launch_warps("repeats", "hash_spans", segments.count, data, bounds, step, *segments.args, hashes, chars)
     return hashes, chars
+
+
+def strip_spans(xp: Any, data: Array, bounds: Array) -> Array:
+    """int64[n, 2]: what str.strip() leaves of the device spans data[bounds[k, 0]:bounds[k, 1]]; (_, -1) for nothing."""
+    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
+    stripped = xp.empty(bounds.shape, np.int64)
+    stripped[:, 0], stripped[:, 1] = len(data), -1
+    flags = flag_tables(xp)
+    launch_warps("repeats", "strip_spans", segments.count, data, bounds, *segments.args, *flags, stripped)
+    return stripped
 
 
 def number_spans(

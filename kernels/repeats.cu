@@ -1,9 +1,9 @@
-// Equal spans of documents: words, lines, joined words. Definition: gpu_pile/repeats.py
+// Equal spans of documents, words, lines, joined words; white space around spans. Definition: gpu_pile/repeats.py
 //
 // Span k is data[bounds[k * step] .. bounds[k * step + width]).
 //
 // Work: hash_spans takes about 60 instructions a span and warp and 15 a step of 32 bytes; match_spans is bound by random
-// access, about three sectors of 32 bytes a span.
+// access, about three sectors of 32 bytes a span; strip_spans takes 15 instructions a step of 32 bytes and warp, twice.
 #include "repeats.cuh"
 
 constexpr u64 P = 0x9E3779B97F4A7C15ull;
@@ -126,4 +126,34 @@ WARP_KERNEL number_items(const u32* table, i64 n, u32* numbers, u32* counts)
     if (i >= n || numbers[i] == NONE) return;
     numbers[i] = table[numbers[i]];
     atomicAdd(&counts[numbers[i]], 1u);
+}
+
+// stripped[2k], stripped[2k + 1]: where in data[bounds[2k] .. bounds[2k + 1]) the first character begins and the last one ends
+// that is no white space; before, more and less than any place. A warp takes a segment of it.
+WARP_KERNEL strip_spans(
+    const u8* data, const i64* bounds, const i64* first, const i64* owners, i64 n_segments, i64 size,
+    const u16* flag_stage, const u16* flag_leaves, i64* stripped)
+{
+    const i64 s = warp_index();
+    if (s >= n_segments) return;
+    const Flags flags{flag_stage, flag_leaves};
+    const Segment segment(s, first, owners, size);
+    const i64 k = segment.owner, lo = bounds[2 * k] + segment.lo;
+    const i64 hi = smaller(bounds[2 * k + 1], bounds[2 * k] + segment.hi);
+    const auto inks = [&](i64 base) {
+        const i64 i = base + lane_index();
+        return __ballot_sync(FULL, i >= lo && i < hi && is_lead(data[i]) && !(flags(decode(data + i)) & SPACE));
+    };
+    u32 found = 0;
+    i64 base = lo;
+    for (; base < hi; base += 32) {
+        found = inks(base);
+        if (found) break;
+    }
+    if (!found) return;
+    if (lane_index() == 0) atomicMin(&stripped[2 * k], base + lowest(found));
+    base = hi - 32;
+    while (!(found = inks(base))) base -= 32;
+    const i64 last = base + highest(found);
+    if (lane_index() == 0) atomicMax(&stripped[2 * k + 1], last + sequence_length(data[last]));
 }

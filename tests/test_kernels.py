@@ -191,7 +191,6 @@ BUGS = {
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
     ("line_removal", "read_lines"): ("(before & SPACE)", "true"),
     ("line_removal", "settle_documents"): ("tail -= 31 - highest(found);", ""),
-    ("line_repetition", "strip_documents"): ("atomicMin(&spans[2 * d], base + lowest(found))", "spans[2 * d] = base"),
     ("line_repetition", "mark_inked"): ("(FULL, i < hi && is_lead(data[i])", "(FULL, i < hi && data[i] < 0x80"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
     ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
@@ -201,6 +200,7 @@ BUGS = {
     ("repeats", "hash_spans"): ("atomicAdd((u64*)&chars[k], (u64)n);", "chars[k] = n;"),
     ("repeats", "join_hashes"): ("* power(P, bounds[k + 1] - bounds[k])", "* power(P, 1)"),
     ("repeats", "match_spans"): ("== lane) same = equal;", "== lane) same = !equal;"),
+    ("repeats", "strip_spans"): ("while (!(found = inks(base))) base -= 32;", "found = inks(base);"),
     ("repeats", "number_items"): ("atomicAdd(&counts[numbers[i]], 1u);", "counts[numbers[i]] = 1;"),
     ("rps", "count_normal"): ("n_chars += own.n;", "n_chars += 1;"),
     ("rps", "write_normal"): ("if (of > done && of < least) least = of;", "if (of > done) least = of;"),
@@ -225,7 +225,6 @@ BUGS = {
     ("sketch", "fss_round"): ("find_empty(out + d * k,", "if (r == 2) return; find_empty(out + d * k,"),
     ("sketch", "affine32"): ("                    atomicMin(&out[segment.owner * k + at], least[j]);", ""),
     ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
-    ("stripped_repetition", "strip_pieces"): ("while (!(found = inks(base))) base -= 32;", "found = inks(base);"),
     ("text_counts", "text_counts_segments"): ("lead && !ink && !after_space", "lead && !ink && space_before"),
     ("text_counts", "text_counts_join"): ("dots += part[HEAD_DOTS];", "dots = part[HEAD_DOTS];"),
     ("unicode_words", "count_pieces"): ("n += is_lead(data[i]) &&", "n += data[i] < 0x80 &&"),
@@ -254,7 +253,7 @@ def users(file):
     return {
         "gather": [OPS["parse_lines"]],
         "rps": [OPS["rps_lines"], OPS["rps_words"]],
-        "repeats": [OPS["line_repetition"], OPS["word_repetition"]],
+        "repeats": [OPS["line_repetition"], OPS["stripped_repetition"], OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],
     }.get(file) or [OPS[file]]
 

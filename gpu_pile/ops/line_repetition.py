@@ -27,7 +27,7 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, cut, flag_tables, line_feeds, sums_before
+from gpu_pile.device import FeedRuns, Segments, cut, flag_tables, sums_before
 from gpu_pile.kernel import launch_warps
 from gpu_pile.op import Op
 from gpu_pile.repeats import (
@@ -44,6 +44,8 @@ from gpu_pile.repeats import (
     next_newline,
     number_spans,
     put,
+    strip_spans,
+    stripped,
 )
 
 Array = np.ndarray[Any, Any]
@@ -93,25 +95,6 @@ def _reference_counts(t: str) -> list[int]:
 
 
 _SPACE = unicode.SPACE
-
-
-@compiled
-def _stripped(data, start, end, stage, leaves):
-    """(start, end) of str.strip()."""
-    while start < end:
-        c, n = unicode.decode_at(data, start)
-        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
-            break
-        start += n
-    while end > start:
-        i = end - 1
-        while data[i] & 0xC0 == 0x80:
-            i -= 1
-        c, n = unicode.decode_at(data, i)
-        if unicode.table_value(stage, leaves, c) & _SPACE == 0:
-            break
-        end = i
-    return start, end
 
 
 @compiled
@@ -200,7 +183,7 @@ def _count(data, offsets, stage, leaves, table, clock, out):
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
-        a, b = _stripped(data, start, end, stage, leaves)
+        a, b = stripped(data, start, end, stage, leaves)
         bounds, counts, table = _pieces(data, a, b, _PARAGRAPHS, stage, leaves, bounds, counts, table, clock, row, 0)
         bounds, counts, table = _pieces(data, start, end, _BLOCKS, stage, leaves, bounds, counts, table, clock, row, 3)
         bounds, counts, table = _pieces(data, start, end, _LINES, stage, leaves, bounds, counts, table, clock, row, 6)
@@ -213,33 +196,10 @@ def _cpu(text: TextColumn) -> Array:
     return out
 
 
-def _device_stripped(xp: Any, text: TextColumn) -> tuple[Array, Array]:
-    """(starts, stops), int64[n_docs] both: what str.strip() leaves of each document."""
-    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
-    spans = xp.empty((len(text), 2), np.int64)
-    spans[:, 0], spans[:, 1] = text.n_bytes, -1
-    launch_warps(
-        "line_repetition", "strip_documents", segments.count, text.data, text.offsets, *segments.args,
-        *flag_tables(xp), spans,
-    )  # fmt: skip
-    empty = spans[:, 1] < 0
-    starts = text.offsets[:-1]
-    return xp.where(empty, starts, spans[:, 0]), xp.where(empty, starts, spans[:, 1])
-
-
 @line_repetition.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     starts, stops = text.offsets[:-1], text.offsets[1:]
-    feeds = line_feeds(xp, text.data)
-    n = len(feeds)
-    owners = xp.searchsorted(stops, feeds, side="right").astype(np.int64)
-    # runs of line feeds, each in one document
-    begins = xp.ones(n, bool)
-    begins[1:] = (feeds[1:] != feeds[:-1] + 1) | (owners[1:] != owners[:-1])
-    first_feeds = xp.flatnonzero(begins)
-    lengths = xp.diff(xp.concatenate((first_feeds, xp.full(1, n, np.int64))))
-    runs, run_owners = feeds[first_feeds], owners[first_feeds]
-
+    runs = FeedRuns.of(xp, text)
     out = xp.empty((len(text), len(COLUMNS)), np.int64)
 
     def count(at: int, separators: tuple[Array, Array, Array, Array, Array]) -> tuple[Any, ...]:
@@ -255,17 +215,14 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
         out[:, at], out[:, at + 1], out[:, at + 2] = xp.diff(first), sums(again), sums(again * chars)
         return bounds, sums, chars, again, counts[numbers] > 1
 
-    stripped_starts, stripped_stops = _device_stripped(xp, text)
-    inside = (lengths >= 2) & (runs >= stripped_starts[run_owners]) & (runs < stripped_stops[run_owners])
-    ends = runs + lengths
-    count(0, (stripped_starts, stripped_stops, run_owners[inside], runs[inside], ends[inside]))
-
-    run_of = sums_before(xp, begins.astype(np.int64))[1:] - 1
-    place = xp.arange(n, dtype=np.int64) - first_feeds[run_of]
-    pairs = (place % 2 == 0) & (place + 1 < lengths[run_of])
-    count(3, (starts, stops, owners[pairs], feeds[pairs], feeds[pairs] + 2))
-
-    bounds, sums, chars, again, repeated = count(6, (starts, stops, run_owners, runs, ends))
+    spans = strip_spans(xp, text.data, xp.stack([starts, stops], axis=1))
+    empty = spans[:, 1] < 0
+    firsts, lasts = xp.where(empty, starts, spans[:, 0]), xp.where(empty, starts, spans[:, 1])
+    inside = (runs.lengths >= 2) & (runs.starts >= firsts[runs.owners]) & (runs.starts < lasts[runs.owners])
+    ends = runs.starts + runs.lengths
+    count(0, (firsts, lasts, runs.owners[inside], runs.starts[inside], ends[inside]))
+    count(3, (starts, stops, *runs.pairs(xp)))
+    bounds, sums, chars, again, repeated = count(6, (starts, stops, runs.owners, runs.starts, ends))
     lengths = bounds[:, 1] - bounds[:, 0]
     filled = lengths > 0
     segments = Segments.of(xp, lengths, 16_384)

@@ -22,8 +22,7 @@ import numpy as np
 from gpu_pile import unicode
 from gpu_pile.columns import TextColumn
 from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, cut, flag_tables, line_feeds, paragraphs, sums_before
-from gpu_pile.kernel import launch_warps
+from gpu_pile.device import cut, line_feeds, paragraphs, sums_before
 from gpu_pile.native import byte_at, starts_with
 from gpu_pile.op import Op
 from gpu_pile.repeats import (
@@ -40,6 +39,8 @@ from gpu_pile.repeats import (
     next_newline,
     number_spans,
     put,
+    strip_spans,
+    stripped,
 )
 
 Array = np.ndarray[Any, Any]
@@ -85,42 +86,13 @@ def _reference(text: TextColumn) -> Array:
     return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
 
 
-_SPACE = unicode.SPACE
 _DOTS = np.frombuffer(b". . .", np.uint8).copy()
-
-
-@compiled
-def _stripped(data, start, end, ascii_flags, stage, leaves):
-    """(start, end) of str.strip()."""
-    while start < end:
-        n = 1
-        if data[start] < 0x80:
-            space = ascii_flags[data[start]] & _SPACE
-        else:
-            c, n = unicode.decode_at(data, start)
-            space = unicode.table_value(stage, leaves, c) & _SPACE
-        if space == 0:
-            break
-        start += n
-    while end > start:
-        i = end - 1
-        while data[i] & 0xC0 == 0x80:
-            i -= 1
-        if data[i] < 0x80:
-            space = ascii_flags[data[i]] & _SPACE
-        else:
-            c, _ = unicode.decode_at(data, i)
-            space = unicode.table_value(stage, leaves, c) & _SPACE
-        if space == 0:
-            break
-        end = i
-    return start, end
 
 
 @compiled
 def _pieces(data, start, end, wide, tables, bounds, counts, table, clock, row, at):
     """Count lines; paragraphs if wide."""
-    ascii_flags, stage, leaves = tables
+    stage, leaves = tables
     mask = clear(table, clock, (end - start) // 32)
     n = distinct = chars = repeated = repeated_chars = 0
     i = start
@@ -128,7 +100,7 @@ def _pieces(data, start, end, wide, tables, bounds, counts, table, clock, row, a
         stop = next_newline(data, i, end)
         while wide and stop < end and (stop + 1 == end or data[stop + 1] != 10):
             stop = next_newline(data, stop + 1, end)
-        a, b = _stripped(data, i, stop, ascii_flags, stage, leaves)
+        a, b = stripped(data, i, stop, stage, leaves)
         i = stop + 1 + wide
         if a == b:
             continue
@@ -179,7 +151,7 @@ def _count(data, offsets, tables, table, clock, out):
 @stripped_repetition.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(COLUMNS)), np.int64)
-    tables = unicode.ASCII_FLAGS, unicode.FLAG_STAGE, unicode.FLAG_LEAVES
+    tables = unicode.FLAG_STAGE, unicode.FLAG_LEAVES
     _count(text.data, text.offsets, tables, *new_table(), out)
     return out
 
@@ -195,15 +167,9 @@ def device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
 def _cuda(xp: Any, text: TextColumn) -> Array:
     out = xp.empty((len(text), len(COLUMNS)), np.int64)
     for at, (bounds, _, owners) in ((0, device_lines(xp, text)), (4, paragraphs(xp, text))):
-        segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
-        stripped = xp.empty((len(bounds), 2), np.int64)
-        stripped[:, 0], stripped[:, 1] = text.n_bytes, -1
-        launch_warps(
-            "stripped_repetition", "strip_pieces", segments.count, text.data, bounds, *segments.args,
-            *flag_tables(xp), stripped,
-        )  # fmt: skip
-        filled = xp.flatnonzero(stripped[:, 1] >= 0)
-        bounds, owners = stripped[filled], owners[filled]
+        spans = strip_spans(xp, text.data, bounds)
+        filled = xp.flatnonzero(spans[:, 1] >= 0)
+        bounds, owners = spans[filled], owners[filled]
         first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
         hashes, chars = hash_spans(xp, text.data, bounds, 2, bounds[:, 1] - bounds[:, 0])
         numbers, counts = number_spans(xp, text.data, bounds, 2, 1, owners, hashes)

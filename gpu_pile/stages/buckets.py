@@ -11,6 +11,7 @@ the works that a process does at a time, and a row group.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -183,7 +184,7 @@ class _File:
             self._stack.__exit__(RuntimeError, given_up, None)
 
 
-class _Spread(_File):
+class _Spread(_File, abc.ABC):
     """The job of a piece of the measured rows."""
 
     columns: tuple[str, ...]
@@ -208,9 +209,9 @@ class _Spread(_File):
         with self.context.stopwatch.part("dedupe", "spread"):
             return self.records(*block)
 
+    @abc.abstractmethod
     def records(self, first: int, table: pa.Table) -> Array:
         """uint64[n, layout.width] of the rows of a table, which is of the dense rows from first on."""
-        raise NotImplementedError
 
     def consume(self, result: Array) -> bool:
         with self.context.stopwatch.part("dedupe", "spread"):
@@ -283,7 +284,7 @@ def sketch_array(table: pa.Table, size: int) -> Array:
     return values.reshape(-1, size)[column.offset : column.offset + len(column)]
 
 
-class _Ranges(_File):
+class _Ranges(_File, abc.ABC):
     """The job of some ranges of what was spread: batch by batch within the buffers."""
 
     part = "sort"
@@ -320,9 +321,9 @@ class _Ranges(_File):
             finally:
                 BUFFERS.give(buffer, spare)
 
+    @abc.abstractmethod
     def work(self, batches: Iterator[tuple[Array, Array]]) -> None:
         """Write the file from batches of records, each with a spare buffer as large."""
-        raise NotImplementedError
 
     def consume(self, result: None) -> bool:
         return True

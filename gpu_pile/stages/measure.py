@@ -23,6 +23,7 @@ subsets than are told apart) makes the shard one part: it is measured as a whole
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import itertools
 import shutil
@@ -154,7 +155,7 @@ class _Groups:
         self.written += 1
 
 
-class _Reading:
+class _Reading(abc.ABC):
     """What the jobs of a whole shard and of a part have in common: reading and measuring (see parallel.Job)."""
 
     def __init__(self, context: Context, shard: Shard, part: Part) -> None:
@@ -264,9 +265,9 @@ class _Reading:
         self.histogram = histograms.merged([self.histogram, counted])
         self.store(table)
 
+    @abc.abstractmethod
     def store(self, table: pa.Table) -> None:
         """Write a group of rows."""
-        raise NotImplementedError
 
     def finish(self) -> None:
         """All blocks were consumed: the bad lines and rows that are left."""

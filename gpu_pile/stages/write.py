@@ -10,6 +10,7 @@ decisions to removed/<shard>.parquet.
 
 from __future__ import annotations
 
+import abc
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def _part_file(context: Context, part: MeasuredPart, key: str, what: str) -> Pat
     return context.run.scratch / "write" / part.shard.name / key / f"{part.part.index:06d}.{what}"
 
 
-class _Reading:
+class _Reading(abc.ABC):
     """What the jobs of a whole shard and of a part have in common: reading, copying, compressing (see parallel.Job)."""
 
     def __init__(self, context: Context, mine: MeasuredPart) -> None:
@@ -99,9 +100,9 @@ class _Reading:
         self.cost = mine.part.n_bytes
         self.targets: list[_Target] = []
 
+    @abc.abstractmethod
     def paths(self) -> Sequence[AnyPath]:
         """Where kept lines go, and with write.removed the others."""
-        raise NotImplementedError
 
     def open(self) -> Iterator[Block]:
         context, name, mine = self.context, self.shard.name, self.mine
