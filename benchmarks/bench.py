@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from gpu_pile import op
-from gpu_pile.columns import TextColumn
+from gpu_pile.ops import op
 from gpu_pile.ops.parse_lines import parse_lines
+from gpu_pile.text.column import TextColumn
 
 STAGES = ("measure", "dedupe", "decide", "write", "report")
 

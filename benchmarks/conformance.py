@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 import gpu_pile as gp
-from gpu_pile.thresholds import Policy
+from gpu_pile.policy.thresholds import Policy
 
 Row = dict[str, Any]
 

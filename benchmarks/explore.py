@@ -26,9 +26,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import gpu_pile as gp
-from gpu_pile import config, files, histograms, rundir, samples, signals, subsets
-from gpu_pile.stages import decide, report
-from gpu_pile.stages.measure import ROW_GROUP, definition_key
+from gpu_pile import signals
+from gpu_pile.corpus import files
+from gpu_pile.policy import pile
+from gpu_pile.run import config, directory
+from gpu_pile.run.stages import decide, report
+from gpu_pile.run.stages.measure import ROW_GROUP, definition_key
+from gpu_pile.summaries import histograms, samples
 
 SHARDS = 10
 SETTINGS = {
@@ -45,7 +49,7 @@ def generate(folder: Path, documents: int) -> None:
     names = [f"{i:02d}" for i in range(SHARDS)]
     inputs = {"shards": [f"generated/{n}.jsonl.zst" for n in names]}
     settings = config.parse({"input": inputs, "output": str(folder), **SETTINGS})
-    run = rundir.RunDir(folder)
+    run = directory.RunDir(folder)
     listed = []
     for index, name in enumerate(names):
         text_bytes = _measure(run, name, documents // SHARDS, rng, settings)
@@ -76,11 +80,11 @@ def generate(folder: Path, documents: int) -> None:
         run.set_state({**run.state("measure", name), "definition": definition_key(context)}, "measure", name)
 
 
-def _measure(run: rundir.RunDir, name: str, n: int, rng: np.random.Generator, settings: config.Config) -> int:
-    weights = np.array([s.effective_gib / s.mean_document_kib for s in subsets.SUBSETS])
+def _measure(run: directory.RunDir, name: str, n: int, rng: np.random.Generator, settings: config.Config) -> int:
+    weights = np.array([s.effective_gib / s.mean_document_kib for s in pile.SUBSETS])
     wanted = signals.names(settings.measure.signals)
     kinds = {s.name: s for f in signals.families() for s in f.signals}
-    subset_names = pa.array([s.name for s in subsets.SUBSETS])
+    subset_names = pa.array([s.name for s in pile.SUBSETS])
     sample, seen = samples.Sample(wanted), histograms.Names()
     counted: list[pa.Table] = []
     total = 0
@@ -134,11 +138,11 @@ def _measure(run: rundir.RunDir, name: str, n: int, rng: np.random.Generator, se
     return total
 
 
-def _clusters(run: rundir.RunDir, documents: int, rng: np.random.Generator) -> None:
+def _clusters(run: directory.RunDir, documents: int, rng: np.random.Generator) -> None:
     """A fifth of the documents in clusters, sizes from 2 to thousands; every member is paired with the first one."""
     members = np.sort(rng.choice(documents, documents // 5, replace=False))
     per_shard = documents // SHARDS
-    doc_id = rundir.doc_id((members // per_shard).astype(np.uint64), (members % per_shard + 1).astype(np.uint64))
+    doc_id = directory.doc_id((members // per_shard).astype(np.uint64), (members % per_shard + 1).astype(np.uint64))
     sizes = np.minimum(rng.zipf(2.2, len(members)) + 1, 5000)
     sizes = sizes[: np.searchsorted(np.cumsum(sizes), len(members))]
     label = np.repeat(np.arange(len(sizes)), sizes)

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile import op
-from gpu_pile.columns import TextColumn
+from gpu_pile.corpus.reader import ShardReader
+from gpu_pile.ops import op
 from gpu_pile.ops.parse_lines import parse_lines
-from gpu_pile.shards import ShardReader
+from gpu_pile.text.column import TextColumn
 
 TARGETS = {  # GB/s of text on an H200
     "sketch(method=affine32, kind=byte)": 60,
@@ -69,7 +69,7 @@ def seconds_on_device(function: Any, repeat: int) -> float:
 def kernels(folder: Path, n_bytes: int, repeat: int) -> dict[str, Any]:
     import cupy
 
-    from gpu_pile import frames
+    from gpu_pile.gpu import cudf as frames
 
     frames.share_memory()
     runtime = cupy.cuda.runtime

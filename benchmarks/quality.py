@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import zstandard
 
 import gpu_pile
-from gpu_pile import config, pipeline, unicode
+from gpu_pile.run import config, pipeline
+from gpu_pile.text import unicode_reference
 
 
 def lines_of(path: Path) -> list[str]:
@@ -30,7 +31,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    w = unicode.words(text)
+    w = unicode_reference.words(text)
     return {tuple(w[i : i + 5]) for i in range(len(w) - 4)} if len(w) >= 5 else {tuple(w)} if w else set()
 
 

@@ -32,12 +32,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from gpu_pile import config, parallel, pipeline
-from gpu_pile.rundir import RunDir
-from gpu_pile.shards import Shard
-from gpu_pile.stages.context import Context
-from gpu_pile.stages.dedupe import dedupe
-from gpu_pile.stages.measure import ROW_GROUP
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.run import config, pipeline, threads
+from gpu_pile.run.context import Context
+from gpu_pile.run.directory import RunDir
+from gpu_pile.run.stages.dedupe import dedupe
+from gpu_pile.run.stages.measure import ROW_GROUP
 
 BANDS, SIZE = 16, 128
 SHARD_ROWS = 2_000_000
@@ -161,7 +161,7 @@ def keys(millions: float) -> dict[str, Any]:
         for shard, first in zip(shards, firsts, strict=True):
             _measured(run, shard, first, min(n, first + SHARD_ROWS))
         context = Context(settings, run, shards)
-        parallel.keep_freed_memory()
+        threads.keep_freed_memory()
         dedupe(context)
         took, facts = context.stopwatch.stages["dedupe"], run.state("dedupe")
         pairs = pq.read_metadata(run.pairs).num_rows

@@ -17,13 +17,13 @@ __all__ = ["Deduplicated", "Run", "TextColumn", "dedupe", "keep_c4_lines", "meas
 
 _WHERE = {
     "Deduplicated": "api",
-    "Run": "explore",
-    "TextColumn": "columns",
+    "Run": "explore.run",
+    "TextColumn": "text.column",
     "dedupe": "api",
     "keep_c4_lines": "api",
     "measure": "api",
     "measure_lines": "api",
-    "open_run": "explore",
+    "open_run": "explore.run",
 }
 
 

@@ -1,4 +1,4 @@
-"""The Python API over texts in memory: measure and dedupe. gpu_pile.explore opens runs over files."""
+"""The Python API over texts in memory: measure and dedupe. gpu_pile.explore.run opens runs over files."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile import backend as backends
-from gpu_pile import device, frames
 from gpu_pile import signals as _signals
-from gpu_pile.columns import TextColumn
-from gpu_pile.config import Fuzzy
-from gpu_pile.dedup import bands as banding
+from gpu_pile.dedup import banding
 from gpu_pile.dedup.buckets import candidate_pairs, distinct_pairs, equal_hashes
-from gpu_pile.dedup.clusters import connected_survivors
+from gpu_pile.dedup.survivors import connected_survivors
+from gpu_pile.gpu import cudf, segments
+from gpu_pile.gpu import detect as backends
+from gpu_pile.gpu.device import Device, device_for
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.components import components
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.jaccard import jaccard
-from gpu_pile.ops.rps_lines import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.rps_lines import rps_lines
+from gpu_pile.ops.redpajama_lines import COLUMNS as LINE_COLUMNS
+from gpu_pile.ops.redpajama_lines import redpajama_lines
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.ops.sketch_matches import sketch_matches
 from gpu_pile.ops.witnesses import witnesses
-from gpu_pile.parallel import keep_freed_memory, run_tasks, worker_count
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.run.config import Fuzzy
+from gpu_pile.run.threads import keep_freed_memory, run_tasks, worker_count
+from gpu_pile.text.column import TextColumn
+from gpu_pile.types import Array
 
 
 def text_column(texts: Any) -> TextColumn:
@@ -43,8 +43,8 @@ def text_column(texts: Any) -> TextColumn:
     """
     if isinstance(texts, TextColumn):
         return texts
-    if frames.is_cudf(texts):
-        return frames.text_column(texts)
+    if cudf.is_cudf(texts):
+        return cudf.text_column(texts)
     if hasattr(texts, "__arrow_c_array__") and not isinstance(texts, (pa.Array, pa.ChunkedArray)):
         texts = pa.array(texts)
     if isinstance(texts, (pa.Array, pa.ChunkedArray)):
@@ -67,14 +67,14 @@ def measure(
         backend: auto, cpu or cuda.
         workers: threads; None for one a core.
     """
-    here = device.place(backends.choose(backend))
+    device = device_for(backends.choose(backend))
     text = text_column(texts)
-    parts = _over_pieces(text, workers, here, lambda piece: _signals.compute(piece, signals))
+    parts = _over_pieces(text, workers, device, lambda piece: _signals.compute(piece, signals))
     return pa.concat_tables(parts).combine_chunks()
 
 
 def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Table:
-    """RedPajama-Data v2's signals of single lines (gpu_pile.ops.rps_lines): a row a line, in the order of the texts.
+    """RedPajama-Data v2's signals of single lines (gpu_pile.ops.redpajama_lines): a row a line, in the order of the texts.
 
     Args: as of measure().
 
@@ -83,8 +83,10 @@ def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = No
         names without rps_lines_: ending_with_terminal_punctution_mark, start_with_bulletpoint (0 or 1), num_words,
         javascript_counts (int64), uppercase_letter_fraction, numerical_chars_fraction (float64, 0 for an empty line).
     """
-    here = device.place(backends.choose(backend))
-    parts = _over_pieces(text_column(texts), workers, here, lambda piece: tuple(map(device.to_host, rps_lines(piece))))
+    device = device_for(backends.choose(backend))
+    parts = _over_pieces(
+        text_column(texts), workers, device, lambda piece: tuple(map(segments.to_host, redpajama_lines(piece)))
+    )
     lengths = np.concatenate([np.diff(offsets) for _, offsets in parts])
     rows = np.concatenate([counts for counts, _ in parts])
     c = dict(zip(LINE_COLUMNS, rows.T, strict=True))
@@ -111,25 +113,25 @@ def keep_c4_lines(texts: Any, *, backend: str = "auto", workers: int | None = No
     Returns:
         large_string[n]; of a text that the rules reject, the lines kept until then.
     """
-    here = device.place(backends.choose(backend))
+    device = device_for(backends.choose(backend))
 
     def kept(piece: TextColumn) -> pa.Array:
         _, data, offsets = c4_lines(piece, kept_text=True)
-        return TextColumn(device.to_host(data), device.to_host(offsets)).to_arrow()
+        return TextColumn(segments.to_host(data), segments.to_host(offsets)).to_arrow()
 
-    return pa.concat_arrays(_over_pieces(text_column(texts), workers, here, kept))
+    return pa.concat_arrays(_over_pieces(text_column(texts), workers, device, kept))
 
 
 def _over_pieces(
-    text: TextColumn, workers: int | None, place: device.Place, function: Callable[[TextColumn], Any]
+    text: TextColumn, workers: int | None, device: Device, function: Callable[[TextColumn], Any]
 ) -> list[Any]:
-    """function's results for consecutive pieces of the text, each in the place, in their order, one at least."""
-    pieces = list(text.pieces(place.batch_bytes)) or [text]
+    """function's results for consecutive pieces of the text, uploaded to the device, in order; at least one."""
+    pieces = list(text.pieces(device.batch_bytes)) or [text]
     results: list[Any] = [None] * len(pieces)
 
     def one(i: int) -> None:
-        with place.session():
-            results[i] = function(place.text(pieces[i]))
+        with device.session():
+            results[i] = function(device.text(pieces[i]))
 
     run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
     return results
@@ -169,20 +171,22 @@ def dedupe(
         options: any other setting of the configuration's dedupe.fuzzy section (shingle, width, sketch, size, seed,
             bands, rows, verify, resolve).
     """
-    here = device.place(backends.choose(backend))
+    device = device_for(backends.choose(backend))
     keep_freed_memory()
     fuzzy = Fuzzy(threshold=threshold, **options)
-    return _Memory(text_column(texts), fuzzy, worker_count(workers), here).run()
+    return _Memory(text_column(texts), fuzzy, worker_count(workers), device).run()
 
 
 class _Memory:
-    def __init__(self, text: TextColumn, fuzzy: Fuzzy, workers: int, place: device.Place) -> None:
-        self.text, self.fuzzy, self.workers, self.place = text, fuzzy, workers, place
+    def __init__(self, text: TextColumn, fuzzy: Fuzzy, workers: int, device: Device) -> None:
+        self.text, self.fuzzy, self.workers, self.device = text, fuzzy, workers, device
         self.n = len(text)
 
     def over_pieces(self, text: TextColumn, function: Any) -> list[tuple[Array, ...]]:
         """The arrays that the function gives for each piece, in host memory."""
-        return _over_pieces(text, self.workers, self.place, lambda piece: tuple(map(device.to_host, function(piece))))
+        return _over_pieces(
+            text, self.workers, self.device, lambda piece: tuple(map(segments.to_host, function(piece)))
+        )
 
     def run(self) -> Deduplicated:
         fuzzy, n = self.fuzzy, self.n
@@ -201,23 +205,23 @@ class _Memory:
 
         chosen = np.flatnonzero((representative == rows) & (shingles > 0))
         bands, band_rows = (fuzzy.bands, fuzzy.rows) if fuzzy.bands else banding.choose(fuzzy.threshold, fuzzy.size)
-        place = self.place
-        with place.session():
-            distinct = place.upload(np.ascontiguousarray(sketches[chosen]))
-            keys = place.download(band_keys(distinct, bands=bands, rows=band_rows))
+        device = self.device
+        with device.session():
+            distinct = device.upload(np.ascontiguousarray(sketches[chosen]))
+            keys = device.download(band_keys(distinct, bands=bands, rows=band_rows))
         records = np.stack([keys.reshape(-1), np.repeat(chosen.astype(np.uint64), bands or 0)], axis=1)
         pairs = [np.empty((0, 2), np.uint64)]
         out = np.empty((max(fuzzy.bucket_neighbours_max, 1 << 14), 2), np.uint64)
-        argsort = None if place.backend == "cpu" else place.argsort
+        argsort = None if device.backend == "cpu" else device.argsort
         for some in candidate_pairs(records, fuzzy.bucket_neighbours_max, out, argsort=argsort):
             pairs.append(some.copy())
         b, a = distinct_pairs(np.concatenate(pairs)).astype(np.int64).T.copy()
         if fuzzy.verify == "exact":
             similarity = self.exact_similarity(a, b)
         else:
-            with place.session():
-                both = place.upload(np.stack([a, b], axis=1))
-                similarity = place.download(sketch_matches(place.upload(sketches), both)) / fuzzy.size
+            with device.session():
+                both = device.upload(np.stack([a, b], axis=1))
+                similarity = device.download(sketch_matches(device.upload(sketches), both)) / fuzzy.size
         found = similarity >= fuzzy.threshold
         return self.resolve(representative, a[found], b[found], similarity[found])
 
@@ -226,31 +230,32 @@ class _Memory:
         if not len(wanted):
             return np.empty(0)
         sets = self.over_pieces(
-            self.text.take(wanted), lambda piece: shingle_set(piece, kind=self.fuzzy.shingle, width=self.fuzzy.width)
+            segments.take(self.text, wanted),
+            lambda piece: shingle_set(piece, kind=self.fuzzy.shingle, width=self.fuzzy.width),
         )
         values = np.concatenate([s[0] for s in sets])
         offsets = np.concatenate(([0], np.cumsum(np.concatenate([np.diff(s[1]) for s in sets]))))
         both = np.stack([np.searchsorted(wanted, a), np.searchsorted(wanted, b)], axis=1)
-        with self.place.session():
-            counts = self.place.download(jaccard(*map(self.place.upload, (values, offsets, both))))
+        with self.device.session():
+            counts = self.device.download(jaccard(*map(self.device.upload, (values, offsets, both))))
         return counts[:, 0] / counts[:, 1]
 
     def resolve(self, representative: Array, a: Array, b: Array, similarity: Array) -> Deduplicated:
         n = self.n
         rows = np.arange(n)
-        place = self.place
-        with place.session():
-            ends = (place.upload(np.concatenate(x)) for x in ((a, rows), (b, representative)))
-            component = place.download(components(*ends, n=n))
+        device = self.device
+        with device.session():
+            ends = (device.upload(np.concatenate(x)) for x in ((a, rows), (b, representative)))
+            component = device.download(components(*ends, n=n))
         # a set of equal texts is one node, its representative: equal texts are equally long, the first one stays
-        order = np.lexsort((rows, -np.diff(device.to_host(self.text.offsets))))
+        order = np.lexsort((rows, -np.diff(segments.to_host(self.text.offsets))))
         rank = np.empty(n, np.int64)
         rank[order] = rows
         eligible = representative == rows
         if self.fuzzy.resolve == "witness":
-            with place.session():
-                graph = map(place.upload, (order, eligible, rank, a, b, similarity))
-                kept, witness, at = map(place.download, witnesses(*graph))
+            with device.session():
+                graph = map(device.upload, (order, eligible, rank, a, b, similarity))
+                kept, witness, at = map(device.download, witnesses(*graph))
         else:
             kept, witness, at = connected_survivors(order, eligible, component, a, b, similarity)
         node_witness = witness[representative]

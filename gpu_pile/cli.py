@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 import gpu_pile
-from gpu_pile import config as configuration
 from gpu_pile.errors import GpuPileError, UsageError
+from gpu_pile.run import config as configuration
 
 app = typer.Typer(
     help="Deduplicate and filter language-model corpora of The Pile's shape, with a reason for every removal.",
@@ -105,8 +105,8 @@ def _verb(last: str) -> Callable[..., None]:
         backend: Backend = None,
         cluster: ClusterAt = None,
     ) -> None:
-        from gpu_pile import pipeline, plan
-        from gpu_pile.stages.report import summary
+        from gpu_pile.run import pipeline, plan
+        from gpu_pile.run.stages.report import summary
 
         settings = _load(config, set_, backend, cluster)
         if dry_run:
@@ -160,7 +160,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a document")] = False,
 ) -> None:
     """Text, signals with thresholds, cluster, every reason, and what differs from the witness, of some documents."""
-    from gpu_pile.explore import open_run
+    from gpu_pile.explore.run import open_run
 
     opened = open_run(run)
     for identifier in doc_id:
@@ -201,12 +201,12 @@ def _show(identifier: int, story: dict[str, Any]) -> None:
 
 def _marked(segments: list[tuple[str, str]]) -> Text:
     """One text with marks: [-only in this document-] {+only in its witness+}, in colour on a terminal."""
-    from gpu_pile import difference
-    from gpu_pile.display import visible
+    from gpu_pile.present import diff
+    from gpu_pile.present.tables import visible
 
     around = {"removed": ("[-", "-]", "red"), "added": ("{+", "+}", "green")}
     text = Text()
-    for kind, part in difference.shortened(segments):
+    for kind, part in diff.shortened(segments):
         before, after, style = around.get(kind, ("", "", "dim"))
         text.append(f"{before}{visible(part)}{after}", style=style)
     return text
@@ -214,7 +214,7 @@ def _marked(segments: list[tuple[str, str]]) -> Text:
 
 def _safe(text: str) -> str:
     """Text from the corpus: no markup of rich, no control character that a terminal obeys."""
-    from gpu_pile.display import visible
+    from gpu_pile.present.tables import visible
 
     return escape(visible(text))
 
@@ -232,8 +232,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a check")] = False,
 ) -> None:
     """Check a finished run from its files alone, by other code: bytes, counts, witnesses, signals. Writes nothing."""
-    from gpu_pile.explore import open_run
-    from gpu_pile.verify import verify as check_run
+    from gpu_pile.explore.run import open_run
+    from gpu_pile.explore.verify import verify as check_run
 
     bars = _Bars()
     bars.begin("verify", sum(s.n_bytes for s in open_run(run).shards))
@@ -264,7 +264,7 @@ def export(
     what: Annotated[str, typer.Option("--what", metavar="keep|drop", help="which documents' ids")] = "keep",
 ) -> None:
     """Ids of the documents to keep or to drop: doc_id, shard and line, as Parquet or as text with tabs."""
-    from gpu_pile import exports
+    from gpu_pile.explore import export as exports
 
     n = exports.export_ids(run, target, what)
     out.print(f"{n:,} ids: {escape(target)}")
@@ -280,7 +280,7 @@ _LISTS = ("signals", "ops", "backends", "thresholds", "subsets")
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> None:
     """What there is: signals, operations, backends, named thresholds, The Pile's subsets."""
-    from gpu_pile import catalogue
+    from gpu_pile.explore import catalogue
 
     if what not in _LISTS:
         raise UsageError(f"gpu-pile list {what}: there is nothing of that name; there are: {', '.join(_LISTS)}")
@@ -296,7 +296,7 @@ def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> Non
 @app.command()
 def doctor() -> None:
     """What this machine has, what is missing, and the command that adds it."""
-    from gpu_pile import catalogue
+    from gpu_pile.explore import catalogue
 
     for mark, line in catalogue.doctor():
         out.print(f"{ {'ok': '[green]ok[/]  ', 'no': '[yellow]--[/]  '}[mark] }{escape(line)}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.op import Op
+from gpu_pile.ops.op import Op
+from gpu_pile.text.column import TextColumn
 
 SEAMS = " \n\r\t\x0b\x1c\x00\x7f\x85\u00a0\u2028\u3000"
 """Characters at which something ends in one definition and not in another."""

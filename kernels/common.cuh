@@ -57,7 +57,7 @@ __device__ __forceinline__ u32 warp_or(u32 value)
     return value;
 }
 
-// gpu_pile.native.mix64
+// gpu_pile.text.hashing.mix64
 __device__ __forceinline__ u64 mix64(u64 x)
 {
     x ^= x >> 32;
@@ -67,7 +67,7 @@ __device__ __forceinline__ u64 mix64(u64 x)
     return x ^ (x >> 32);
 }
 
-// The segment of this warp (gpu_pile.device.Segments): items lo .. hi of document `owner`.
+// The segment of this warp (gpu_pile.gpu.segments.Segments): items lo .. hi of document `owner`.
 struct Segment {
     i64 owner, lo, hi;
     bool only;  // the document has no other segment
@@ -108,7 +108,7 @@ __device__ __forceinline__ bool begins_with(const u8* data, i64 i, i64 end, cons
     return true;
 }
 
-// UTF-8 and the two-stage tables of gpu_pile.unicode
+// UTF-8 and the two-stage tables of gpu_pile.text.unicode
 
 constexpr u32 ALPHA = 1, NUMERIC = 2, WORD = 4, SPACE = 8, LINE_BREAK = 16, UPPER = 32, PUNCTUATION = 64;
 constexpr u32 DOTTED_CAPITAL_I = 0x130;

@@ -1,4 +1,4 @@
-// gather: spans of bytes, copied one behind the other. Launched by gpu_pile/device.py
+// gather: spans of bytes, copied one behind the other. Launched by gpu_pile/gpu/device.py
 //
 // Work: one byte read and written. Floor on an H200: memory, 2 bytes moved a byte.
 #include "common.cuh"

@@ -1,6 +1,6 @@
 // line_repetition: lines that are more than white space. Contract and reference: gpu_pile/ops/line_repetition.py
 //
-// Lines, blocks and paragraphs are cut at runs of line feeds, with array operations, and numbered by repeats.cu.
+// Lines, blocks and paragraphs are cut at runs of line feeds, with array operations, and numbered by ngrams.cu.
 //
 // Work: about 15 instructions a step of 32 bytes and warp for each. Floor on an H200: memory.
 #include "common.cuh"

@@ -1,4 +1,4 @@
-// Units of shingles: words and characters as 64-bit hashes. Definition: gpu_pile/shingles.py
+// Units of shingles: words and characters as 64-bit hashes. Definition: gpu_pile/text/shingles.py
 //
 // Two passes: count the units that begin in each segment, then write them where the sums say. Bytes need no units: the
 // kernels that shingle take them from the text.

@@ -1,4 +1,4 @@
-// Shingle hashes from unit hashes. Definition: gpu_pile/shingles.py
+// Shingle hashes from unit hashes. Definition: gpu_pile/text/shingles.py
 #pragma once
 #include "common.cuh"
 

@@ -1,13 +1,13 @@
 // word_repetition: words, n-grams that occur more than once, the walk over joined ones. Contract and reference:
 // gpu_pile/ops/word_repetition.py
 //
-// Words are found in two passes (count, then write), numbered by the first equal one (repeats.cu), and an n-gram by
+// Words are found in two passes (count, then write), numbered by the first equal one (ngrams.cu), and an n-gram by
 // (number of its first n - 1 words, number of its last), which is exact. What is summed up is written down for each word
 // and summed by document afterwards; maxima are taken with atomics, which have no order.
 //
 // Work: about 60 instructions a step of 32 bytes and warp to find words; then random access to tables, one a word and
 // n-gram that may be repeated, and one a word for each length of the walk.
-#include "repeats.cuh"
+#include "hash_table.cuh"
 
 // Whether the character before data[i] is white space or the document begins there.
 __device__ __forceinline__ bool after_space(const u8* data, i64 start, i64 i, const Flags& flags)

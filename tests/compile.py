@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cuda.bindings import nvrtc
 
-from gpu_pile import kernel
+from gpu_pile.gpu import launch
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
@@ -32,14 +32,14 @@ def _checked(result: tuple) -> object:
     return result[1] if len(result) > 1 else None
 
 
-def compile_source(source: str, architecture: int, defines: kernel.Defines = ()) -> dict[str, Resources]:
+def compile_source(source: str, architecture: int, defines: launch.Defines = ()) -> dict[str, Resources]:
     """Compile with the launcher's options. Returns the resources of each kernel.
 
     Raises:
         CompilationError: it does not compile, or with warnings.
     """
     options = [
-        *kernel.OPTIONS,
+        *launch.OPTIONS,
         f"--gpu-architecture=sm_{architecture}",
         "--ptxas-options=-v",
         *(f"-D{name}={value}" for name, value in defines),

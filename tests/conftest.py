@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from gpu_pile import config, pipeline
+from gpu_pile.run import config, pipeline
 
 HERE = Path(__file__).parent
 DEMO = HERE / "data" / "corpus"

@@ -22,7 +22,7 @@ def rows(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    from gpu_pile import config
+    from gpu_pile.run import config
     from tests.conftest import DEMO, run
 
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import cupy
 
-from gpu_pile import op
+from gpu_pile.ops import op
 from gpu_pile.testing import assert_same_bits
 from tests import emulator
 from tests.test_conformance import SEAMS

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 import gpu_pile as gp
-from gpu_pile import device
 from gpu_pile.errors import ConfigError
+from gpu_pile.gpu import device
 from tests.test_run import jaccard, words
 
 TEXTS = [words(80, 1), words(80, 1) + " tail", words(80, 2), words(80, 1), "", "", "short"]
@@ -56,7 +56,7 @@ def test_lone_surrogates_are_replaced():
 def test_dedupe_does_not_depend_on_workers(monkeypatch):
     texts = [words(50, i % 40) + f" {i}" * (i % 7) for i in range(200)]
     one = gp.dedupe(texts, threshold=0.7, workers=1)
-    monkeypatch.setattr(device.Place, "batch_bytes", 3000)
+    monkeypatch.setattr(device.Device, "batch_bytes", 3000)
     many = gp.dedupe(texts, threshold=0.7, workers=3)
     for name in ("keep", "witness", "similarity", "cluster"):
         assert np.array_equal(getattr(one, name), getattr(many, name), equal_nan=name == "similarity")

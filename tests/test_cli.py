@@ -105,9 +105,9 @@ def test_exit_2_for_wrong_usage(tmp_path):
     assert "did you mean 'output'" in error_of(one + "outptu: x\n")
     assert "unknown signals or families" in error_of(one + "measure: {signals: [lenghts]}\n")
     assert "key.path=value" in error_of(one, "--set", "nonsense")
-    from gpu_pile import backend
+    from gpu_pile.gpu import detect
 
-    if backend.cuda_missing():
+    if detect.cuda_missing():
         assert "backend cuda:" in error_of(one, "--backend", "cuda")
     assert "no configuration file" in invoke("run", tmp_path / "none.yaml")[2]
 
@@ -162,7 +162,7 @@ def test_the_installed_command_exits_as_promised(tmp_path):
 
 
 def test_two_processes_do_not_share_a_run(demo_copy):
-    from gpu_pile import files
+    from gpu_pile.corpus import files
 
     with files.locked(demo_copy):
         code, _, error = invoke("run", QUICK, "--set", f"output={demo_copy}", "--set", f"input.shards=['{DEMO}']")

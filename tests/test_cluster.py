@@ -18,9 +18,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from gpu_pile import config, distributed, files, pipeline
+from gpu_pile.corpus import files
 from gpu_pile.errors import BackendError, ConfigError, DataError, UsageError
-from gpu_pile.stages.context import Progress
+from gpu_pile.run import config, pipeline
+from gpu_pile.run import dask as distributed
+from gpu_pile.run.progress import Progress
 from tests.conftest import DEMO, HERE, results, run, settings, write_shard
 
 pytest.importorskip("distributed")
@@ -340,7 +342,7 @@ def test_what_a_run_left_behind_publishes_nothing(demo_run, tmp_path):
     before = results(folder)
     wanted = on_workers(folder, "measure.signals=[lengths, symbols, gopher_quality, c4]")
     with pipeline.prepared(wanted) as context:
-        from gpu_pile.stages import measure
+        from gpu_pile.run.stages import measure
 
         work = measure._work(context, context.shards[0], measure.definition_key(context))
         order = distributed._Order("0", wanted, context.run, "old", "measure", 1, work)

@@ -15,7 +15,7 @@ print(outer.twice(3))
 
 OUTER = """
 # numba
-from gpu_pile.compiled import compiled
+from gpu_pile.text.jit import compiled
 from inner import inner
 
 @compiled

@@ -1,8 +1,8 @@
 import pytest
 import yaml
 
-from gpu_pile import config
 from gpu_pile.errors import ConfigError
+from gpu_pile.run import config
 from tests.conftest import HERE
 
 MINIMAL = {"input": {"shards": ["a.jsonl.zst"]}, "output": "run"}

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile import backend, op
-from gpu_pile.columns import TextColumn
+from gpu_pile.gpu import detect
+from gpu_pile.ops import op
 from gpu_pile.testing import ALPHABET, arrays, assert_same_bits
+from gpu_pile.text.column import TextColumn
 from tests import emulator
 
 OPS = op.load_all()
-BACKENDS = ["cpu", "cuda-emulated", *(["cuda"] if backend.cuda_devices() else [])]
+BACKENDS = ["cpu", "cuda-emulated", *(["cuda"] if detect.cuda_devices() else [])]
 CASES = [
     pytest.param(o, name, params, id=f"{o.name}-{name}-{i}")
     for o in OPS.values()

@@ -14,17 +14,16 @@ from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from gpu_pile import decisions
-from gpu_pile.dedup import spill
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.dedup import partition, survivors
 from gpu_pile.errors import DataError
 from gpu_pile.ops.band_keys import band_keys
-from gpu_pile.parallel import run_jobs
-from gpu_pile.rundir import RunDir
-from gpu_pile.shards import Shard
-from gpu_pile.stages import buckets, clusters, decide
-from gpu_pile.stages import dedupe as stage
-from gpu_pile.stages.context import Context
-from gpu_pile.stages.tables import Rows
+from gpu_pile.run.context import Context
+from gpu_pile.run.directory import RunDir
+from gpu_pile.run.stages import candidates, clusters, decide
+from gpu_pile.run.stages import dedupe as stage
+from gpu_pile.run.tables import Rows
+from gpu_pile.run.threads import run_jobs
 from tests.conftest import results, settings, write_shard
 
 BANDS, BAND_ROWS, SIZE = 4, 2, 8
@@ -79,8 +78,8 @@ def tiny(monkeypatch):
         parts = ((values - 1) >> shift) + 1
         return cls(width, shift, parts, 5, min(3, parts))
 
-    monkeypatch.setattr(spill.Layout, "of", classmethod(of))
-    monkeypatch.setattr(buckets, "PIECE_ROWS", 4)
+    monkeypatch.setattr(partition.Layout, "of", classmethod(of))
+    monkeypatch.setattr(candidates, "PIECE_ROWS", 4)
     monkeypatch.setattr(clusters, "ROW_GROUP", 4)
     monkeypatch.setattr(decide, "PAIRS_AT_A_TIME", 2)
 
@@ -120,11 +119,11 @@ def test_works_find_what_the_definition_finds(tmp_path_factory, corpus):
         context = measured(tmp_path_factory.mktemp("run"), sketches, hashes, sizes, shingles)
         context.workers = Disorder(seed)
         rows = Rows.of(context)
-        members, representatives = buckets.equal_documents(context, rows)
+        members, representatives = candidates.equal_documents(context, rows)
         every = [r for r in range(len(sketches)) if representative.count(representative[r]) > 1]
         assert members.tolist() == every
         assert representatives.tolist() == [representative[r] for r in every]
-        paths = buckets.candidates(context, rows, BANDS, BAND_ROWS, members[members != representatives])
+        paths = candidates.candidates(context, rows, BANDS, BAND_ROWS, members[members != representatives])
         got = [tuple(pair) for p in paths for pair in np.fromfile(p, np.int64).reshape(-1, 2).tolist()]
         assert got == want
 
@@ -164,7 +163,7 @@ def test_the_same_bytes_in_any_order_of_completion(tmp_path, monkeypatch):
     pairs = pq.read_table(tmp_path / "plain" / "pairs.parquet")
     assert len(pairs) > 50
     assert whole(tmp_path / "spilled", memory=1) == want
-    monkeypatch.setattr(buckets, "PIECE_ROWS", 4)
+    monkeypatch.setattr(candidates, "PIECE_ROWS", 4)
     for order in range(3):
         assert whole(tmp_path / str(order), order, memory=1) == want
 
@@ -174,11 +173,11 @@ def test_pairs_lie_by_cluster(tmp_path, monkeypatch):
     whole(tmp_path / "plain")
     plain_table = pq.read_table(tmp_path / "plain" / "pairs.parquet")
     monkeypatch.setattr(clusters, "ROW_GROUP", 16)
-    layout = spill.Layout.of.__func__
+    layout = partition.Layout.of.__func__
     monkeypatch.setattr(  # the largest cluster does not fit
-        spill.Layout,
+        partition.Layout,
         "of",
-        classmethod(lambda cls, width, *a: spill.Layout(4, 3, 38, 5, 1) if width == 4 else layout(cls, width, *a)),
+        classmethod(lambda cls, width, *a: partition.Layout(4, 3, 38, 5, 1) if width == 4 else layout(cls, width, *a)),
     )
     whole(tmp_path / "run")
     table = pq.read_table(tmp_path / "run" / "pairs.parquet")
@@ -201,17 +200,17 @@ def test_clusters_are_resolved_alike_some_or_all_at_a_time(tmp_path, how):
     random = np.random.default_rng(1)
     passing = random.random(len(names)) < 0.8
     preference = [random.integers(0, 3, len(names)), random.integers(0, 3, len(names))]
-    want = decisions.resolve(names, [pairs], passing, preference, how)
+    want = survivors.resolve(names, [pairs], passing, preference, how)
     assert want.near.any()
     assert want.exact.any()
     for size in (1, 7, 50):
         parts = (pairs.slice(at, size) for at in range(0, len(pairs), size))
-        got = decisions.resolve(names, parts, passing, preference, how)
+        got = survivors.resolve(names, parts, passing, preference, how)
         for field in ("doc_id", "cluster", "witness", "similarity", "exact", "near"):
             assert np.array_equal(getattr(got, field), getattr(want, field)), field
     upside_down = pairs.take(pa.array(np.arange(len(pairs))[::-1]))
     with pytest.raises(DataError, match="run the same command again"):
-        decisions.resolve(names, [upside_down], passing, preference, how)
+        survivors.resolve(names, [upside_down], passing, preference, how)
 
 
 def test_a_document_that_shares_all_bands_with_all(tmp_path):
@@ -221,7 +220,7 @@ def test_a_document_that_shares_all_bands_with_all(tmp_path):
     hashes = np.stack([np.arange(n), np.arange(n)], axis=1).astype(np.uint64)
     context = measured(tmp_path, sketches, hashes, [n], group=1000)
     context.config = context.config.model_copy(update={"memory_bytes": 1})
-    paths = buckets.candidates(context, Rows.of(context), BANDS, BAND_ROWS, np.empty(0, np.int64))
+    paths = candidates.candidates(context, Rows.of(context), BANDS, BAND_ROWS, np.empty(0, np.int64))
     pairs = np.concatenate([np.fromfile(p, np.int64).reshape(-1, 2) for p in paths])
     assert len(pairs) == sum(min(i, 3) for i in range(n))
     assert pairs.tolist() == [[b, a] for b in range(n) for a in range(min(b, 3))]

@@ -7,9 +7,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from gpu_pile import backend, device, frames
-from gpu_pile.columns import TextColumn
 from gpu_pile.errors import BackendError, DataError
+from gpu_pile.gpu import cudf, detect, device
+from gpu_pile.text.column import TextColumn
 from tests import emulator
 from tests.conftest import results, run, settings, write_shard
 from tests.test_run import words
@@ -75,7 +75,7 @@ def test_after_a_device_error_the_same_command_goes_on(shards, expected, tmp_pat
 
 
 class FakeCuda:
-    """As much of CuPy as a Gpu's session needs."""
+    """As much of CuPy as a CudaDevice's session needs."""
 
     class Stream:
         def __init__(self, non_blocking):
@@ -105,8 +105,8 @@ def gpu(monkeypatch):
     cupy = ModuleType("cupy")
     cupy.cuda = FakeCuda()
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(frames, "share_memory", lambda: None)
-    return device.Gpu()
+    monkeypatch.setattr(cudf, "share_memory", lambda: None)
+    return device.CudaDevice()
 
 
 def test_errors_of_the_device_are_told_apart(gpu):
@@ -127,9 +127,9 @@ def test_batches_are_chosen_from_free_memory(gpu):
 
 
 def test_what_is_missing_is_said():
-    if not backend.cuda_devices():
+    if not detect.cuda_devices():
         with pytest.raises(BackendError, match=r"reports no device.*gpu-pile doctor.*--backend cpu"):
-            backend.choose("cuda")
+            detect.choose("cuda")
 
 
 # cuDF
@@ -202,7 +202,7 @@ def series(column):
 def test_a_cudf_column_becomes_a_text_column(width, start, stop):
     documents = ["é", "", "two words", "last"]
     column = Column(documents, width, start, stop)
-    text = frames.text_column(series(column))
+    text = cudf.text_column(series(column))
     assert [d.decode() for d in text.documents()] == documents[start:stop]
     if len(text) and start == 0:
         assert text.data.ctypes.data == column.bytes.ctypes.data  # no copy
@@ -211,6 +211,6 @@ def test_a_cudf_column_becomes_a_text_column(width, start, stop):
 @pytest.mark.usefixtures("fakes")
 def test_a_cudf_column_of_nulls_or_numbers_is_refused():
     with pytest.raises(ValueError, match="2 nulls"):
-        frames.text_column(series(Column(["a"], np.int32, nulls=2)))
+        cudf.text_column(series(Column(["a"], np.int32, nulls=2)))
     with pytest.raises(TypeError, match="of strings"):
-        frames.text_column(series(Column(["a"], np.int32, kind="INT64")))
+        cudf.text_column(series(Column(["a"], np.int32, kind="INT64")))

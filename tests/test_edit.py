@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import gpu_pile
-from gpu_pile.edit import edited_lines, find_text
+from gpu_pile.corpus.rewrite import edited_lines, find_text
 from gpu_pile.errors import ConfigError, DataError
 from tests.conftest import run, settings, write_shard
 

@@ -16,8 +16,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import gpu_pile as gp
-from gpu_pile import config, difference, histograms, pipeline, samples, tally
 from gpu_pile.errors import ConfigError, DataError, UsageError
+from gpu_pile.present import diff
+from gpu_pile.run import config, pipeline
+from gpu_pile.summaries import histograms, reason_counts, samples
 from tests.conftest import DEMO, decisions, results, run, settings, write_shard
 from tests.test_cli import invoke
 from tests.test_run import QUICK, shard_lines, words
@@ -185,7 +187,7 @@ def test_samples_reach_everywhere_and_depend_on_the_texts_alone(tmp_path):
 @hypothesis_settings(deadline=None)
 @given(st.lists(st.text(alphabet="aé漢😀", max_size=700), max_size=5))
 def test_excerpts_are_cut_between_characters(texts):
-    from gpu_pile.columns import TextColumn
+    from gpu_pile.text.column import TextColumn
 
     found = samples.excerpts_of(TextColumn.from_documents(texts)).to_pylist()
     assert found == [t.encode()[: samples.EXCERPT_BYTES].decode("utf-8", "ignore") for t in texts]
@@ -217,9 +219,9 @@ def test_around(opened, frame, subset):
 
 
 def test_reading_begins_at_the_nearest_frame(tmp_path, monkeypatch):
-    from gpu_pile import shards
+    from gpu_pile.corpus import identity, reader
 
-    monkeypatch.setattr(shards, "SEEK_SPACING", 2000)
+    monkeypatch.setattr(reader, "SEEK_SPACING", 2000)
     texts = [words(30, i) for i in range(300)]
     lines = [json.dumps({"text": t}).encode() + b"\n" for t in texts]
     compress = zstandard.ZstdCompressor().compress
@@ -243,10 +245,10 @@ def test_reading_begins_at_the_nearest_frame(tmp_path, monkeypatch):
     assert len(points) > 20
     assert len(opened.directory.state("measure", "one")["seek_points"]) == 1
     read = []
-    real = shards._Hashed.read_at
-    monkeypatch.setattr(shards._Hashed, "read_at", lambda self, start, n: read.append(n) or real(self, start, n))
+    real = identity.HashedFile.read_at
+    monkeypatch.setattr(identity.HashedFile, "read_at", lambda self, start, n: read.append(n) or real(self, start, n))
     for i in (0, 7, 150, 299):
-        place = opened.places([i])[i]
+        place = opened.locate([i])[i]
         assert place.distance < 2000 + 1500 + 1000
         read.clear()
         assert opened.document(i)["text"] == texts[i]
@@ -351,7 +353,7 @@ def test_tallies_add_up(rows, cut):
     rules = [f"r{i}" for i in range(11)]
     halves = []
     for part in (rows[:cut], rows[cut:]):
-        tallied = tally.Tally()
+        tallied = reason_counts.Tally()
         marks = np.array([m for _, m, _ in part], bool).reshape(-1, 11)
         names = pa.chunked_array([pa.array([s for s, _, _ in part], pa.string())])
         tallied.add(names, rules, marks, ~marks.any(axis=1), np.array([b for _, _, b in part], np.int64))
@@ -362,7 +364,8 @@ def test_tallies_add_up(rows, cut):
         before = expected.get(key, (0, 0))
         expected[key] = before[0] + 1, before[1] + text_bytes
     found = {
-        (r["subset"], tuple(r["reasons"])): (r["documents"], r["text_bytes"]) for r in tally.merged(halves).to_pylist()
+        (r["subset"], tuple(r["reasons"])): (r["documents"], r["text_bytes"])
+        for r in reason_counts.merged(halves).to_pylist()
     }
     assert found == expected
 
@@ -404,34 +407,33 @@ def test_largest_clusters(opened):
 
 @given(*[st.one_of(st.text(alphabet="ab \n.", max_size=60), st.text(max_size=30))] * 2)
 @hypothesis_settings(deadline=None)
-@pytest.mark.parametrize("most", [difference.MATCHES_MAX, 3])
+@pytest.mark.parametrize("most", [diff.MATCHES_MAX, 3])
 def test_differences_give_both_texts(most, a, b):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(difference, "MATCHES_MAX", most)
+        patch.setattr(diff, "MATCHES_MAX", most)
         check_difference(a, b)
 
 
 def check_difference(a, b):
-    segments = difference.difference(a, b)
+    segments = diff.difference(a, b)
     assert "".join(t for k, t in segments if k != "added") == a
     assert "".join(t for k, t in segments if k != "removed") == b
     assert all(t for _, t in segments)
     if a == b:
         assert [k for k, _ in segments] == ["equal"] * bool(a)
-    short = difference.shortened(segments, 3)
+    short = diff.shortened(segments, 3)
     assert [(k, t) for k, t in short if k in ("added", "removed")] == [s for s in segments if s[0] != "equal"]
 
 
 def test_differences_of_long_texts_are_short_to_look_at():
     a = words(30_000, 1)
-    segments = difference.difference(a, a.replace("w1x15000 ", "changed "))
+    segments = diff.difference(a, a.replace("w1x15000 ", "changed "))
     assert [k for k, _ in segments] == ["equal", "removed", "added", "equal"]
-    assert sum(len(t) for _, t in difference.shortened(segments)) < 1000
-    both = difference.difference("x " + a, a + "y " * 20_000)  # too much to compare: no less true
+    assert sum(len(t) for _, t in diff.shortened(segments)) < 1000
+    both = diff.difference("x " + a, a + "y " * 20_000)  # too much to compare: no less true
     assert "".join(t for k, t in both if k != "added") == "x " + a
     assert (
-        difference.side_by_side([("equal", "<b>"), ("removed", "<i>"), ("added", "<u>")], ("<1>", "<2>")).count("&lt;")
-        == 6
+        diff.side_by_side([("equal", "<b>"), ("removed", "<i>"), ("added", "<u>")], ("<1>", "<2>")).count("&lt;") == 6
     )
 
 

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from gpu_pile import files
+from gpu_pile.corpus import files
 from gpu_pile.errors import DataError
 
 

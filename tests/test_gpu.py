@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import gpu_pile as gp
-from gpu_pile import backend, config
+from gpu_pile.gpu import detect
+from gpu_pile.run import config
 from tests import emulator
 from tests.conftest import DEMO, HERE, results, run, settings
 from tests.test_run import words
 
-DEVICE = bool(backend.cuda_devices())
+DEVICE = bool(detect.cuda_devices())
 only_with_a_device = pytest.mark.skipif(not DEVICE, reason="no CUDA device")
 TEXTS = [words(50, i % 40) + f" {i}" * (i % 7) for i in range(120)] + ["", "…", "one two three"]
 
@@ -31,7 +32,7 @@ def test_the_demo_run_has_the_same_bytes(demo_run, tmp_path):
     quick = HERE.parent / "configs" / "quickstart.yaml"
     wanted = [f"output={tmp_path / 'run'}", f"input.shards=['{DEMO}']", "backend=cuda", "workers=2"]
     context = run(config.load(quick, wanted))
-    assert context.place.backend == "cuda"
+    assert context.device.backend == "cuda"
     assert results(tmp_path / "run") == results(demo_run)
 
 
@@ -45,7 +46,7 @@ def test_the_nasty_shards_have_the_same_bytes_and_bad_lines(cuda, tmp_path):
         shards = [s for s in shards if not s.name.startswith("blank_bomb")]  # 64 MiB: two minutes
     here = run(settings(shards, tmp_path / "cpu", backend="cpu", **more))
     there = run(settings(shards, tmp_path / "cuda", backend="cuda", **more))
-    assert there.place.backend == "cuda"
+    assert there.device.backend == "cuda"
     assert bad_lines(there) == bad_lines(here)
     assert sum(map(len, bad_lines(there).values())) > 20
     assert results(tmp_path / "cuda") == results(tmp_path / "cpu")
@@ -66,7 +67,7 @@ def test_the_api_gives_the_same():
 def test_cudf_columns_are_viewed_where_they_are():
     import cudf
 
-    from gpu_pile import frames
+    from gpu_pile.gpu import cudf as frames
 
     series = cudf.Series(TEXTS)
     for column, want in ((series, TEXTS), (series[3:50], TEXTS[3:50]), (series[:0], [])):

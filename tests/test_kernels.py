@@ -10,22 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from gpu_pile import kernel, op
-from gpu_pile.columns import TextColumn
+from gpu_pile.gpu import launch
+from gpu_pile.ops import op
 from gpu_pile.testing import assert_same_bits
+from gpu_pile.text.column import TextColumn
 from tests import emulator
 from tests.compile import ARCHITECTURES, CompilationError, compile_source
 from tests.conftest import HERE
 from tests.test_conformance import SEAMS
 
 OPS = op.load_all()
-FILES = kernel.kernel_files()
-KERNELS = [(file, name) for file in FILES for name in kernel.signatures(file)]
+FILES = launch.kernel_files()
+KERNELS = [(file, name) for file in FILES for name in launch.signatures(file)]
 UNITS = ((), (("UNIT", "u8"),))
 
 
 def variants(file):
-    return UNITS if "UNIT" in kernel.source(file) else UNITS[:1]
+    return UNITS if "UNIT" in launch.source(file) else UNITS[:1]
 
 
 # compilation
@@ -38,13 +39,13 @@ def test_every_operation_has_a_kernel_file():
 @pytest.mark.parametrize("file", FILES)
 def test_kernels_compile_without_spills(file, capsys):
     def compiled(job):
-        return (*job, compile_source(kernel.source(file), *job))
+        return (*job, compile_source(launch.source(file), *job))
 
     jobs = [(architecture, defines) for architecture in ARCHITECTURES for defines in variants(file)]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(compiled, jobs))
     for architecture, defines, kernels in found:
-        assert kernels.keys() == kernel.signatures(file).keys()
+        assert kernels.keys() == launch.signatures(file).keys()
         for name, r in kernels.items():
             print(f"sm_{architecture} {name} {dict(defines)}: {r.registers} registers, {r.shared} bytes shared")
             assert r.spills == 0, (name, architecture, r)
@@ -52,7 +53,7 @@ def test_kernels_compile_without_spills(file, capsys):
 
 
 def test_a_mistake_is_reported_with_file_and_line():
-    broken = kernel.source("doc_hash").replace("a = warp_sum(a);", "a = warp_summ(a);")
+    broken = launch.source("doc_hash").replace("a = warp_sum(a);", "a = warp_summ(a);")
     with pytest.raises(CompilationError, match=r"doc_hash\.cu\(\d+\): error: .*warp_summ"):
         compile_source(broken, 90)
 
@@ -62,7 +63,7 @@ def test_a_mistake_is_reported_with_file_and_line():
 
 def test_signatures_are_read_from_the_sources():
     assert len(KERNELS) >= 20
-    (units, *_, out) = kernel.signatures("sketch")["fss"]
+    (units, *_, out) = launch.signatures("sketch")["fss"]
     assert (units.name, units.type, units.pointer, units.writes) == ("units", "UNIT", True, False)
     assert (out.name, out.type, out.pointer, out.writes) == ("out", "u32", True, True)
 
@@ -92,17 +93,17 @@ def frozen():
 )
 def test_arguments_that_do_not_fit_are_refused(given, says):
     with emulator.installed(), pytest.raises(TypeError, match=f"kernel doc_hash_finish of kernels/doc_hash.cu.*{says}"):
-        kernel.launch("doc_hash", "doc_hash_finish", 1, *given)
+        launch.launch("doc_hash", "doc_hash_finish", 1, *given)
 
 
 def test_an_unknown_kernel_is_refused():
     with pytest.raises(TypeError, match="no such kernel; there are: doc_hash_segments, doc_hash_finish"):
-        kernel.launch("doc_hash", "doc_hash_finnish", 1)
+        launch.launch("doc_hash", "doc_hash_finnish", 1)
 
 
 def test_host_arrays_are_refused_where_nothing_emulates():
     with pytest.raises(TypeError, match="host memory"):
-        kernel.launch("doc_hash", "doc_hash_finish", 1, *GOOD)
+        launch.launch("doc_hash", "doc_hash_finish", 1, *GOOD)
 
 
 # the emulator itself
@@ -176,12 +177,12 @@ def test_barriers_and_shared_memory():
 
 BUGS = {
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
-    ("boilerplate", "boilerplate_segments"): ("i += 3;", "i += 1;"),
+    ("nemo_boilerplate", "boilerplate_segments"): ("i += 3;", "i += 1;"),
     ("c4_lines", "count_breaks"): ("n += is_lead(data[i])", "n += data[i] < 0x80"),
     ("c4_lines", "find_breaks"): ("i + 1 < end && data[i + 1] == '\\n'", "i + 1 < hi && data[i + 1] == '\\n'"),
     ("c4_lines", "c4_lines"): ("if (close > open) skip = close;", ""),
-    ("code_comments", "code_comments_segments"): ("next_quotes || more", "next_quotes"),
-    ("code_comments", "code_comments_join"): ("+ (state >> 4)", ""),
+    ("nemo_code_comments", "code_comments_segments"): ("next_quotes || more", "next_quotes"),
+    ("nemo_code_comments", "code_comments_join"): ("+ (state >> 4)", ""),
     ("components", "components_link"): ("high = x < y ? y : x, low = x < y ? x : y;", "high = x, low = y;"),
     ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
     ("doc_hash", "doc_hash_segments"): ("(u64)i / 8 + 1", "(u64)(i - segment.lo) / 8 + 1"),
@@ -189,33 +190,33 @@ BUGS = {
     ("gather", "gather"): ("source[starts[d] + i]", "source[starts[d] + i - segment.lo]"),
     ("jaccard", "jaccard_segments"): ("lo < m && large[lo] == value", "lo < m"),
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
-    ("line_removal", "read_lines"): ("(before & SPACE)", "true"),
-    ("line_removal", "settle_documents"): ("tail -= 31 - highest(found);", ""),
+    ("dclm_line_removal", "read_lines"): ("(before & SPACE)", "true"),
+    ("dclm_line_removal", "settle_documents"): ("tail -= 31 - highest(found);", ""),
     ("line_repetition", "mark_inked"): ("(FULL, i < hi && is_lead(data[i])", "(FULL, i < hi && data[i] < 0x80"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
     ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
     ("parse_lines", "count_line_feeds"): ("found += data[i] == '\\n';", "found += i && data[i] == '\\n';"),
     ("parse_lines", "find_line_feeds"): ("] = i;\n        out += __popc(all);", "] = i;\n        out += 1;"),
     ("parse_lines", "parse_lines"): ("row % 2 == 0", "row == 0"),
-    ("repeats", "hash_spans"): ("atomicAdd((u64*)&chars[k], (u64)n);", "chars[k] = n;"),
-    ("repeats", "join_hashes"): ("* power(P, bounds[k + 1] - bounds[k])", "* power(P, 1)"),
-    ("repeats", "match_spans"): ("== lane) same = equal;", "== lane) same = !equal;"),
-    ("repeats", "strip_spans"): ("while (!(found = inks(base))) base -= 32;", "found = inks(base);"),
-    ("repeats", "number_items"): ("atomicAdd(&counts[numbers[i]], 1u);", "counts[numbers[i]] = 1;"),
-    ("rps", "count_normal"): ("n_chars += own.n;", "n_chars += 1;"),
-    ("rps", "write_normal"): ("if (of > done && of < least) least = of;", "if (of > done) least = of;"),
-    ("rps_lines", "read_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
-    ("rps_lines", "judge_lines"): ("is |= bullets[j] == c;", "is = bullets[j] == c;"),
-    ("rps_lines", "find_javascript"): ("j < 10; ++j", "j < 4; ++j"),
-    ("rps_words", "count_raw_words"): ("m += (f & WORD) && ", "m += "),
-    ("rps_words", "find_raw_words"): ("starts[word] = i;", "starts[word] = base;"),
-    ("rps_words", "classify_raw_words"): ("f & CASED ? SMALL : 0", "0"),
-    ("rps_words", "find_stop_words"): ("(u64)data[i] << 8 * (j - 8)", "(u64)data[i] << 8 * (j - 7)"),
-    ("rps_words", "find_lorem"): ("end - bounds[w] >= 5", "end - bounds[w] == 5"),
-    ("rps_words", "weigh_words"): ("shift * table[2] + x", "shift * table[2]"),
-    ("rps_words", "look_up_words"): ("lo = k + 1;", "lo = k + 2;"),
-    ("rps_words", "count_entries"): ("|| owners[w + length - 1] != owners[w]", ""),
-    ("rps_words", "cover_words"): ("i > w - width", "i > w - 5"),
+    ("ngrams", "hash_spans"): ("atomicAdd((u64*)&chars[k], (u64)n);", "chars[k] = n;"),
+    ("ngrams", "join_hashes"): ("* power(P, bounds[k + 1] - bounds[k])", "* power(P, 1)"),
+    ("ngrams", "match_spans"): ("== lane) same = equal;", "== lane) same = !equal;"),
+    ("ngrams", "strip_spans"): ("while (!(found = inks(base))) base -= 32;", "found = inks(base);"),
+    ("ngrams", "number_items"): ("atomicAdd(&counts[numbers[i]], 1u);", "counts[numbers[i]] = 1;"),
+    ("normal_form", "count_normal"): ("n_chars += own.n;", "n_chars += 1;"),
+    ("normal_form", "write_normal"): ("if (of > done && of < least) least = of;", "if (of > done) least = of;"),
+    ("redpajama_lines", "read_lines"): ("if (first_ink < 0) first_ink =", "first_ink ="),
+    ("redpajama_lines", "judge_lines"): ("is |= bullets[j] == c;", "is = bullets[j] == c;"),
+    ("redpajama_lines", "find_javascript"): ("j < 10; ++j", "j < 4; ++j"),
+    ("redpajama_words", "count_raw_words"): ("m += (f & WORD) && ", "m += "),
+    ("redpajama_words", "find_raw_words"): ("starts[word] = i;", "starts[word] = base;"),
+    ("redpajama_words", "classify_raw_words"): ("f & CASED ? SMALL : 0", "0"),
+    ("redpajama_words", "find_stop_words"): ("(u64)data[i] << 8 * (j - 8)", "(u64)data[i] << 8 * (j - 7)"),
+    ("redpajama_words", "find_lorem"): ("end - bounds[w] >= 5", "end - bounds[w] == 5"),
+    ("redpajama_words", "weigh_words"): ("shift * table[2] + x", "shift * table[2]"),
+    ("redpajama_words", "look_up_words"): ("lo = k + 1;", "lo = k + 2;"),
+    ("redpajama_words", "count_entries"): ("|| owners[w + length - 1] != owners[w]", ""),
+    ("redpajama_words", "cover_words"): ("i > w - width", "i > w - 5"),
     ("shingle_set", "write_shingles"): ("values[bounds[d] + i + j] = h[j];", "values[bounds[d] + i + j] = h[0];"),
     ("shingles", "count_words"): ("n += is_lead(data[i]) && word_starts(", "n += word_starts("),
     ("shingles", "count_characters"): ("n += is_lead(data[i]);", "n += data[i] < 0x80;"),
@@ -227,8 +228,8 @@ BUGS = {
     ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
     ("text_counts", "text_counts_segments"): ("lead && !ink && !after_space", "lead && !ink && space_before"),
     ("text_counts", "text_counts_join"): ("dots += part[HEAD_DOTS];", "dots = part[HEAD_DOTS];"),
-    ("unicode_words", "count_pieces"): ("n += is_lead(data[i]) &&", "n += data[i] < 0x80 &&"),
-    ("unicode_words", "find_pieces"): ("starts[piece] = i;", "starts[piece] = base;"),
+    ("dclm_words", "count_pieces"): ("n += is_lead(data[i]) &&", "n += data[i] < 0x80 &&"),
+    ("dclm_words", "find_pieces"): ("starts[piece] = i;", "starts[piece] = base;"),
     ("witnesses", "witnesses_block"): ("place[x] < place[y] ? y : x", "y"),
     ("witnesses", "witnesses_remove"): ("if (state[y] == KEPT) state[x] = REMOVED;", ""),
     ("witnesses", "witnesses_best"): ("atomicMax(&best[b[i]]", "atomicMin(&best[b[i]]"),
@@ -252,8 +253,8 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
-        "rps": [OPS["rps_lines"], OPS["rps_words"]],
-        "repeats": [OPS["line_repetition"], OPS["stripped_repetition"], OPS["word_repetition"]],
+        "normal_form": [OPS["redpajama_lines"], OPS["redpajama_words"]],
+        "ngrams": [OPS["line_repetition"], OPS["dclm_repetition"], OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],
     }.get(file) or [OPS[file]]
 
@@ -265,7 +266,7 @@ def test_a_planted_bug_is_found(file, name):
     def change(source):
         return source.replace(old, new, 1) if f" {name}(" in source else source
 
-    assert change(kernel.source(file)) != kernel.source(file)
+    assert change(launch.source(file)) != launch.source(file)
     with pytest.raises((AssertionError, ValueError, IndexError)):
         check_all(users(file), change)
 
@@ -285,7 +286,7 @@ COLLISIONS = (
 )
 
 
-@pytest.mark.parametrize("name", ["line_repetition", "rps_words", "unicode_words", "word_repetition"])
+@pytest.mark.parametrize("name", ["line_repetition", "redpajama_words", "dclm_words", "word_repetition"])
 def test_repetition_is_exact_when_all_hashes_are_equal(name):
     used = set()
 

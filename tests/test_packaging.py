@@ -69,6 +69,11 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
     )
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    needed = ["configs/thresholds/gopher.yaml", "configs/pile.yaml", "unicode_table.npz", "templates/report.html.j2"]
-    needed += ["word_lists/stop_words_en.txt", "word_lists/ldnoobw_en.txt", "word_lists/SOURCES.md"]
+    needed = [
+        "configs/thresholds/gopher.yaml",
+        "configs/pile.yaml",
+        "text/unicode_table.npz",
+        "run/stages/report.html.j2",
+    ]
+    needed += ["text/word_lists/stop_words_en.txt", "text/word_lists/ldnoobw_en.txt", "text/word_lists/SOURCES.md"]
     assert {f"gpu_pile/{name}" for name in needed} <= set(names)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gpu_pile.parallel import run_jobs, run_tasks
+from gpu_pile.run.threads import run_jobs, run_tasks
 
 
 class Recorder:

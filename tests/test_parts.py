@@ -16,11 +16,15 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from gpu_pile import pipeline, shards
+from gpu_pile.corpus import reader as reader_module
+from gpu_pile.corpus.identity import file_identity, identity_of
+from gpu_pile.corpus.ranges import split_at_frames
+from gpu_pile.corpus.reader import SEEK_SPACING, Limits, ShardReader
+from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
-from gpu_pile.shards import SEEK_SPACING, Limits, Shard, ShardReader, cut, file_identity, identity_of
-from gpu_pile.stages import measure, tables, write
-from gpu_pile.verify import verify
+from gpu_pile.explore.verify import verify
+from gpu_pile.run import pipeline, tables
+from gpu_pile.run.stages import measure, write
 from tests.conftest import DEMO, HERE, results, run, settings
 from tests.test_shards import NASTY, frame, identity, skippable
 
@@ -48,7 +52,7 @@ def frames(data: bytes, cuts, rng: random.Random, *, odd=True) -> bytes:
 def read_parts(path: Path, part_bytes: int, block_bytes: int, limits: Limits | None = None):
     """(delivered stretches of the stream by their beginning, lines, bytes, bad lines, identity) of all parts."""
     lines, start, bad, digests, got = 0, 0, [], [], []
-    parts = cut(shard_of(path), part_bytes)
+    parts = split_at_frames(shard_of(path), part_bytes)
     assert [parts[0].first, *(p.end for p in parts)] == [*(p.first for p in parts), path.stat().st_size]
     assert all(p.n_bytes >= part_bytes for p in parts if len(parts) > 1)
     for part in parts:
@@ -139,10 +143,10 @@ def test_what_is_one_part(tmp_path):
     ]:
         path = tmp_path / name
         path.write_bytes(raw)
-        found = cut(shard_of(path), n // 12)
+        found = split_at_frames(shard_of(path), n // 12)
         assert len(found) >= parts if parts > 1 else [(p.first, p.end) for p in found] == [(0, len(raw))], name
     (tmp_path / "small").write_bytes(sound)
-    assert len(cut(shard_of(tmp_path / "small"), n // 2 + 1)) == 1, "parts have at least so many bytes"
+    assert len(split_at_frames(shard_of(tmp_path / "small"), n // 2 + 1)) == 1, "parts have at least so many bytes"
 
 
 def test_a_file_that_changed_between_is_damage(tmp_path):
@@ -150,7 +154,7 @@ def test_a_file_that_changed_between_is_damage(tmp_path):
     data = b"".join(b"%d\n" % rng.randrange(10**9) for _ in range(3000))
     path = tmp_path / "x"
     path.write_bytes(frames(data, range(0, len(data), 2000), rng, odd=False))
-    parts = cut(shard_of(path), 2000)
+    parts = split_at_frames(shard_of(path), 2000)
     assert len(parts) > 3
     path.write_bytes(frame(data) + b"\0" * 20_000)
     reader = ShardReader(path, part=parts[0])
@@ -219,7 +223,7 @@ def same_results(tmp_path: Path, inputs, part_bytes: int, several: bool = True, 
 
 
 def test_seek_points_of_parts(tmp_path, monkeypatch):
-    for module in (measure, shards):
+    for module in (measure, reader_module):
         monkeypatch.setattr(module, "SEEK_SPACING", 300)
     rng = random.Random(9)
     data = b"\n".join(documents(rng, 200))
@@ -269,7 +273,7 @@ def test_any_shard_in_any_parts(tmp_path_factory, seed, part_bytes, n_lines):
     data += b"\n" * rng.randrange(2)
     raw = frames(data, [rng.randrange(len(data)) for _ in range(rng.randrange(2, 20))], rng)
     (folder / "x.jsonl.zst").write_bytes(raw)
-    several = len(cut(shard_of(folder / "x.jsonl.zst"), part_bytes)) > 1
+    several = len(split_at_frames(shard_of(folder / "x.jsonl.zst"), part_bytes)) > 1
     same_results(folder, [folder / "x.jsonl.zst"], part_bytes, several)
 
 
@@ -312,7 +316,7 @@ def test_damage_in_one_part(tmp_path, damaged):
     raw[-2] ^= 1  # the checksum: to be found by decompressing only
     raws[damaged] = bytes(raw)
     path.write_bytes(b"".join(raws))
-    assert len(cut(shard_of(path), 1000)) > 1
+    assert len(split_at_frames(shard_of(path), 1000)) > 1
     context = same_results(tmp_path, [path], 1000, several=False)
     assert len(pipeline.damages(context)) == 1
 
@@ -348,7 +352,7 @@ def test_more_subsets_than_are_told_apart(tmp_path, each):
     ]
     path = tmp_path / "x.jsonl.zst"
     cut_shard(path, lines, 300 if each == 1 else 100)
-    assert len(cut(shard_of(path), 500)) > 1
+    assert len(split_at_frames(shard_of(path), 500)) > 1
     same_results(tmp_path, [path], 500, several=False, last="measure")
 
 

@@ -23,13 +23,16 @@ import zstandard
 from hypothesis import given
 
 import gpu_pile as gp
-from gpu_pile import config, distributed, exports, files, remote, rundir
 from gpu_pile.cli import app
+from gpu_pile.corpus import files, remote
+from gpu_pile.corpus.remote import RemoteFile, RemotePath
+from gpu_pile.corpus.shards import find_shards
+from gpu_pile.corpus.writer import ShardWriter
 from gpu_pile.errors import ConfigError, DataError, UsageError
-from gpu_pile.remote import RemoteFile, RemotePath
-from gpu_pile.shards import ShardWriter, find_shards
-from gpu_pile.stages.context import Work
-from gpu_pile.verify import verify
+from gpu_pile.explore import export
+from gpu_pile.explore.verify import verify
+from gpu_pile.run import config, dask, directory
+from gpu_pile.run.tasks import Work
 from tests.conftest import DEMO, HERE, results, run, settings, write_shard
 from tests.test_cluster import KillOnce, with_fault  # noqa: F401
 
@@ -122,8 +125,8 @@ def test_a_run_in_memory_and_what_looks_at_it(demo_run, tmp_path):
     assert there.story(near)["text"] == here.story(near)["text"]
     assert there.histogram("word_count").table.equals(here.histogram("word_count").table)
     assert not [c for c in verify("memory://runs/a") if c.failed]
-    n = exports.export_ids("memory://runs/a", "memory://lists/kept.txt")
-    assert n == exports.export_ids(demo_run, tmp_path / "kept.txt")
+    n = export.export_ids("memory://runs/a", "memory://lists/kept.txt")
+    assert n == export.export_ids(demo_run, tmp_path / "kept.txt")
     assert RemotePath("memory://lists/kept.txt").read_bytes() == (tmp_path / "kept.txt").read_bytes()
 
 
@@ -192,7 +195,7 @@ def test_damaged_shards_are_read_alike(tmp_path, s3):
     run(settings(nasty, tmp_path / "near"), "measure")
     run(settings(["s3://pile/nasty/*.zst"], tmp_path / "far"), "measure")
     assert results(tmp_path / "near") == results(tmp_path / "far")
-    near, far = (rundir.RunDir(tmp_path / name) for name in ("near", "far"))
+    near, far = (directory.RunDir(tmp_path / name) for name in ("near", "far"))
     for file in (tmp_path / "near" / "state" / "measure").iterdir():
         states = [d.state("measure", file.stem) for d in (near, far)]
         assert len({s.pop("file")["bytes"] for s in states}) == 1
@@ -549,21 +552,21 @@ def test_scratch_that_workers_elsewhere_share():
 def test_a_worker_that_sees_another_scratch(tmp_path, monkeypatch, stage):
     """Also one of the same name, of its own machine's."""
     monkeypatch.setattr("distributed.get_worker", lambda: None)
-    monkeypatch.setattr(distributed, "PATIENCE", 0.2)
+    monkeypatch.setattr(dask, "PATIENCE", 0.2)
     wanted = settings([DEMO], tmp_path / "run", scratch=str(tmp_path / "here"))
-    here = rundir.of(wanted)
+    here = directory.of(wanted)
     for path in here.leases:
         files.write_json(path, {"lease": "x"})
     there = dataclasses.replace(here, scratch_in=tmp_path / "there")
     there.scratch.mkdir(parents=True)
-    order = distributed._Order(gp.__version__, wanted, there, "x", stage, 1, Work(print, (), 0, "", ()))
+    order = dask._Order(gp.__version__, wanted, there, "x", stage, 1, Work(print, (), 0, "", ()))
     with pytest.raises(UsageError, match=r"does not see .*there.*scratch must be a folder that all machines share"):
-        distributed._do(order)
+        dask._do(order)
 
 
 def test_scratch_is_a_folder_of_ours(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("keep")
-    one, two = (rundir.of(settings(["x"], tmp_path / name, scratch=str(tmp_path))) for name in "ab")
+    one, two = (directory.of(settings(["x"], tmp_path / name, scratch=str(tmp_path))) for name in "ab")
     assert one.scratch != two.scratch
     left = [run.scratch / "measure" / name for run in (one, two) for name in ("x.partial", "x.json")]
     for file in left:
@@ -575,8 +578,8 @@ def test_scratch_is_a_folder_of_ours(tmp_path, monkeypatch):
     assert not one.scratch.exists()
     two.clear_scratch()
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
-    monkeypatch.setattr(rundir.tempfile, "gettempdir", lambda: str(tmp_path))
-    far = rundir.of(settings(["x"], "memory://runs/x"))
+    monkeypatch.setattr(directory.tempfile, "gettempdir", lambda: str(tmp_path))
+    far = directory.of(settings(["x"], "memory://runs/x"))
     assert far.scratch.parent == tmp_path / f"gpu-pile-{os.getuid()}"
     assert not far.scratch.parent.exists()
     far.claim(["x"])

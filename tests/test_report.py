@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_pile.stages import report
+from gpu_pile.run.stages import report
 from tests.conftest import decisions, run, settings, write_shard
 from tests.test_run import words
 
@@ -192,7 +192,7 @@ def test_the_size_is_bounded(demo_copy, monkeypatch):
 
 
 def settings_of(folder):
-    from gpu_pile import config
+    from gpu_pile.run import config
 
     content = json.loads((folder / "run.json").read_text())
     return config.parse({**content["config"], "output": str(folder)})

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from gpu_pile import config, pipeline, unicode
 from gpu_pile.errors import DataError, UsageError
-from gpu_pile.stages.context import Stopwatch
+from gpu_pile.run import config, pipeline
+from gpu_pile.run.progress import Stopwatch
+from gpu_pile.text import unicode_reference
 from tests.conftest import DEMO, HERE, decisions, results, run, settings, write_shard
 
 ROOT = HERE.parent
@@ -35,7 +36,7 @@ def words(n: int, seed: int) -> str:
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    w = unicode.words(text)
+    w = unicode_reference.words(text)
     return {tuple(w[i : i + 5]) for i in range(len(w) - 4)} if len(w) >= 5 else {tuple(w)} if w else set()
 
 
@@ -406,7 +407,7 @@ def test_a_hash_collision_removes_nothing(tmp_path, monkeypatch):
     """With exact verification, equal hashes of different texts are noticed (here: every hash is the same)."""
     import numpy as np
 
-    from gpu_pile.stages import measure
+    from gpu_pile.run.stages import measure
 
     write_shard(tmp_path / "a.jsonl.zst", [(words(30, i // 2), "x") for i in range(6)])
     monkeypatch.setattr(measure, "doc_hash", lambda text: np.zeros((len(text), 2), np.uint64))

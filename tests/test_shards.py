@@ -15,9 +15,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_pile.corpus.reader import Limits, ShardReader
+from gpu_pile.corpus.shards import find_shards
+from gpu_pile.corpus.writer import ShardWriter, copy_spans
+from gpu_pile.corpus.zstd_frames import CHUNK
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.ops.parse_lines import parse_lines
-from gpu_pile.shards import CHUNK, Limits, ShardReader, ShardWriter, copy_spans, find_shards
 from tests.conftest import HERE
 
 NASTY = HERE / "data" / "nasty"
@@ -249,7 +252,7 @@ def test_finding_shards(tmp_path):
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl").write_text("{}")
-    monkeypatch.setattr("gpu_pile.shards.os.access", lambda *_: False)
+    monkeypatch.setattr("gpu_pile.corpus.shards.os.access", lambda *_: False)
     with pytest.raises(DataError, match=r"may not read .*a\.jsonl"):
         find_shards(["a.jsonl"], tmp_path)
 

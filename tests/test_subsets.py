@@ -1,6 +1,6 @@
 import pytest
 
-from gpu_pile.subsets import SUBSETS, find
+from gpu_pile.policy.pile import SUBSETS, find
 
 
 def test_the_published_totals():

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_pile import decisions, signals, thresholds
+from gpu_pile import signals
+from gpu_pile.dedup import survivors
 from gpu_pile.errors import ConfigError
-from gpu_pile.thresholds import Policy, Rule
+from gpu_pile.policy import thresholds
+from gpu_pile.policy.thresholds import Policy, Rule
 
 GOPHER = thresholds.named_set("gopher").rules
 
@@ -116,9 +118,9 @@ def test_rules_that_are_none(bad):
 def test_reasons_as_lists():
     marks = np.array([[True, False, True], [False, False, False], [False, True, False]])
     values = np.arange(9.0).reshape(3, 3)
-    names, numbers = decisions.lists(["a", "b", "c"], marks, values)
+    names, numbers = survivors.lists(["a", "b", "c"], marks, values)
     assert names.to_pylist() == [["a", "c"], [], ["b"]]
     assert numbers.to_pylist() == [[0.0, 2.0], [], [7.0]]
-    names, numbers = decisions.lists([], np.zeros((2, 0), bool), np.zeros((2, 0)))
+    names, numbers = survivors.lists([], np.zeros((2, 0), bool), np.zeros((2, 0)))
     assert names.to_pylist() == numbers.to_pylist() == [[], []]
     assert names.type == pa.list_(pa.string())

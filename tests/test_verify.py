@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from gpu_pile import verify as module
-from gpu_pile.verify import NEAR_SAMPLE, verify
+from gpu_pile.explore import verify as module
+from gpu_pile.explore.verify import NEAR_SAMPLE, verify
 from tests.conftest import HERE, run, settings, write_shard
 from tests.test_cli import invoke
 from tests.test_run import words

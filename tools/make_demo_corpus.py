@@ -19,7 +19,7 @@ from pathlib import Path
 
 import zstandard
 
-from gpu_pile import unicode
+from gpu_pile.text import unicode_reference
 
 TARGET = Path(__file__).parents[1] / "tests" / "data" / "corpus"
 
@@ -117,7 +117,7 @@ def choose(corpus: Path, truth: Path) -> list[dict[str, str]]:
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    w = unicode.words(text)
+    w = unicode_reference.words(text)
     return {tuple(w[i : i + 5]) for i in range(len(w) - 4)} if len(w) >= 5 else {tuple(w)} if w else set()
 
 

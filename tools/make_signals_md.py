@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
-from gpu_pile import signals, thresholds
+from gpu_pile import signals
+from gpu_pile.policy import thresholds
 
 TARGET = pathlib.Path(__file__).parents[1] / "docs" / "signals.md"
 

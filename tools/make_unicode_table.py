@@ -1,4 +1,4 @@
-"""Make gpu_pile/unicode_table.npz from the running Python's Unicode data. Run it with Python 3.11 (Unicode 14.0.0) and
+"""Make gpu_pile/text/unicode_table.npz from the running Python's Unicode data. Run it with Python 3.11 (Unicode 14.0.0) and
 uniseg 0.10.1, which has what Python lacks: Word_Break and Extended_Pictographic (Unicode 16.0.0).
 
 Every backend and the references read this one table, so results do not depend on the Python that runs them.
@@ -13,7 +13,7 @@ import numpy as np
 from uniseg.emoji import extended_pictographic
 from uniseg.wordbreak import word_break
 
-# Bits of a code point's class; gpu_pile/unicode.py gives them their names and definitions.
+# Bits of a code point's class; gpu_pile/text/unicode.py gives them their names and definitions.
 ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD, DIGIT = (
     1 << i for i in range(13)
 )
@@ -71,7 +71,7 @@ def is_case_ignorable(c: str) -> bool:
     return ("A" + c + "\u03a3").lower()[-1] == "\u03c2" and (c + "\u03a3").lower()[-1] != "\u03c2"
 
 
-# Values of Word_Break by class, as in gpu_pile/unicode.py; what is not named is class 0, where no rule that matters to
+# Values of Word_Break by class, as in gpu_pile/text/unicode.py; what is not named is class 0, where no rule that matters to
 # words with a letter or digit tells them apart.
 BREAK_CLASSES = (
     (),
@@ -113,7 +113,7 @@ def main() -> None:
     lower = np.arange(0x110000, dtype=np.int32)
     for c in range(0x110000):
         small = chr(c).lower()
-        lower[c] = ord(small[0])  # U+0130 alone becomes two; the second, U+0307, is named in gpu_pile/unicode.py
+        lower[c] = ord(small[0])  # U+0130 alone becomes two; the second, U+0307, is named in gpu_pile/text/unicode.py
     hangul = range(0xAC00, 0xD7A4)  # decomposed by arithmetic
     whole = {c: unicodedata.normalize("NFD", chr(c)) for c in range(0x110000) if c not in hangul}
     parts = [0]  # of a decomposition: how many code points, then these; 0 is none
@@ -129,7 +129,7 @@ def main() -> None:
     break_stage, break_leaves = two_stage(np.array([word_break_value(chr(c)) for c in range(0x110000)], np.uint8))
     stage, leaves = two_stage(flags)
     lower_stage, lower_leaves = two_stage(lower - np.arange(0x110000, dtype=np.int32))
-    target = pathlib.Path(__file__).parents[1] / "gpu_pile" / "unicode_table.npz"
+    target = pathlib.Path(__file__).parents[1] / "gpu_pile" / "text" / "unicode_table.npz"
     np.savez_compressed(
         target,
         version=np.array([int(x) for x in unicodedata.unidata_version.split(".")]),

@@ -44,7 +44,7 @@ def ours(texts: list[str], repeat: int) -> dict[str, float]:
     import gpu_pile
     from gpu_pile import signals
     from gpu_pile.api import text_column
-    from gpu_pile.thresholds import Policy
+    from gpu_pile.policy.thresholds import Policy
 
     policies = [Policy(use=[name]) for name in FOUR.values()]
     families = ["lengths", *FOUR]
@@ -59,7 +59,7 @@ def ours(texts: list[str], repeat: int) -> dict[str, float]:
     text = text_column(texts)
     for family in signals.families():
         found[family.name] = seconds_of(lambda f=family: gpu_pile.measure(text, [f.name], workers=1), repeat)
-    repeating = {"word_repetition", "rps_words", "unicode_words"}
+    repeating = {"word_repetition", "redpajama_words", "dclm_words"}
     counting = [f.name for f in signals.families() if not repeating & {op.name for op in signals.operations(f)}]
     for name, wanted in (("counting families", counting), ("all families", None)):
         for n in (1, 2):

@@ -1,6 +1,6 @@
-"""Equal keys: rows that share an exact hash, or a band. Arrays in, arrays out; gpu_pile.dedup.spill for more than fit.
+"""Equal keys: rows that share an exact hash, or a band. Arrays in, arrays out; gpu_pile.dedup.partition for more than fit.
 
-Records (gpu_pile.dedup.records):
+Records (gpu_pile.dedup.radix):
 
     hashes  (high, low, row)    a document's 128-bit hash
     keys    (key, row)          a band of a document
@@ -10,14 +10,12 @@ Records (gpu_pile.dedup.records):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
-from gpu_pile.compiled import compiled
-from gpu_pile.dedup.records import sort
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.dedup.radix import sort
+from gpu_pile.text.jit import compiled
+from gpu_pile.types import Array
 
 
 @compiled

@@ -1,1 +1,1 @@
-"""One operation a file. gpu_pile.op.load_all() finds them."""
+"""One operation a file. gpu_pile.ops.op.load_all() finds them."""

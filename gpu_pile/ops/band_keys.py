@@ -2,7 +2,7 @@
 
     band_keys(sketches uint32[n_docs, k], bands=b, rows=r) = uint64[n_docs, b],  b * r <= k
 
-Arithmetic modulo 2^64, mix is gpu_pile.native.mix64. Band j covers positions j * r .. j * r + r - 1:
+Arithmetic modulo 2^64, mix is gpu_pile.text.hashing.mix64. Band j covers positions j * r .. j * r + r - 1:
 
     key = mix(j + 1); for each value v of the band: key = mix(key ^ v)
 
@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.kernel import launch_threads
-from gpu_pile.native import mix64
-from gpu_pile.op import Op
+from gpu_pile.gpu.launch import launch_threads
+from gpu_pile.ops.op import Op
 from gpu_pile.ops.sketch import sketch
-from gpu_pile.reference import mix64_int
-from gpu_pile.shingles import DOCUMENTS
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.hashing import mix64, mix64_int
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.shingles import DOCUMENTS
+from gpu_pile.types import Array
 
 
 def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:

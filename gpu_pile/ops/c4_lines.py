@@ -36,13 +36,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from gpu_pile import unicode
-from gpu_pile.blocks import BLOCK, beyond_ascii, block, padded, reached
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant, cut, flag_tables, gather, sums_before
-from gpu_pile.kernel import launch_warps
-from gpu_pile.native import (
+from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.gpu.segments import Segments, constant, cut, exclusive_sum, flag_tables, gather
+from gpu_pile.ops.op import Op
+from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.blocks import BLOCK, beyond_ascii, block, padded, runs_with
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.simd import (
     byte_at,
     bytes_between_64,
     count_trailing_zeros,
@@ -51,9 +52,7 @@ from gpu_pile.native import (
     slot_table,
     starts_with,
 )
-from gpu_pile.op import Op
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.types import Array
 
 COLUMNS = (
     "lines",
@@ -128,7 +127,7 @@ def _reference(text: TextColumn, kept_text: bool = False) -> Any:
     counts, kept = [], []
     for d in text.documents():
         row, lines = _reference_lines(d.decode())
-        kept.append(unicode.strip("\n".join(lines)))
+        kept.append(unicode_reference.strip("\n".join(lines)))
         counts.append([*row[:-1], len(kept[-1].encode())])
     out = np.array(counts, np.int64).reshape(-1, len(COLUMNS))
     if not kept_text:
@@ -139,22 +138,22 @@ def _reference(text: TextColumn, kept_text: bool = False) -> Any:
 
 @cache
 def _citation() -> re.Pattern[str]:
-    digits = "".join(chr(c) for c in range(0x110000) if unicode.flags(chr(c)) & unicode.DECIMAL)
+    digits = "".join(chr(c) for c in range(0x110000) if unicode_reference.flags(chr(c)) & unicode.DECIMAL)
     return re.compile(rf"\[[{digits}]*]|\[edit]|\[citation needed]")
 
 
 def _reference_lines(t: str) -> tuple[list[int], list[str]]:
     count = dict.fromkeys(COLUMNS, 0)
     kept = []
-    for raw in unicode.split_lines(t):
+    for raw in unicode_reference.split_lines(t):
         count["lines"] += 1
-        line = unicode.strip(raw)
-        words = unicode.split(line)
+        line = unicode_reference.strip(raw)
+        words = unicode_reference.split(line)
         if any(len(w) > WORD_CHARS_MAX for w in words):
             count["too_long_word"] += 1
             continue
         line = _citation().sub("", line)
-        low = unicode.lower(line)
+        low = unicode_reference.lower(line)
         if not line.endswith((".", "?", "!", '"', "'")) or line.endswith("..."):
             verdict = "no_terminal"
         elif len(words) < WORDS_MIN:
@@ -179,8 +178,8 @@ def _reference_lines(t: str) -> tuple[list[int], list[str]]:
 
 def _reference_sentences(line: str) -> int:
     ended, n = False, 1
-    for word in unicode.split(line):
-        if all(unicode.flags(c) & unicode.PUNCTUATION for c in word):
+    for word in unicode_reference.split(line):
+        if all(unicode_reference.flags(c) & unicode.PUNCTUATION for c in word):
             ended = ended or _reference_ends(word)
             continue
         n += ended
@@ -195,7 +194,7 @@ def _reference_ends(word: str) -> bool:
     if not word.endswith("."):
         return True
     before = word[:-1]
-    if "." in before or (len(before) == 1 and unicode.flags(before) & unicode.UPPER):
+    if "." in before or (len(before) == 1 and unicode_reference.flags(before) & unicode.UPPER):
         return False
     return before.lower() not in ABBREVIATIONS if before.isascii() else True
 
@@ -474,7 +473,7 @@ def _sentences(line, start, end, stage, leaves, keys):
         after_ink = inks << _1 | in_word
         starts, ends = inks & ~after_ink, after_ink & ~inks
         in_word = inks >> _63
-        plain_ends, has_plain = reached(inks, plain, has_plain)
+        plain_ends, has_plain = runs_with(inks, plain, has_plain)
         marked_ends = ends & (marks << _1 | after_mark)
         after_mark = marks >> _63
         todo = ~_0
@@ -595,7 +594,7 @@ def _device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     counts = xp.empty(segments.count, np.int64)
     launch_warps("c4_lines", "count_breaks", segments.count, *documents, counts)
-    before = sums_before(xp, counts)
+    before = exclusive_sum(xp, counts)
     ends, begins, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
     launch_warps("c4_lines", "find_breaks", segments.count, *documents, before, ends, begins, owners)
     bounds, _, owners = cut(xp, text.offsets[:-1], text.offsets[1:], owners, ends, begins)
@@ -617,10 +616,10 @@ def _cuda(xp: Any, text: TextColumn, kept_text: bool = False) -> Any:
     )  # fmt: skip
 
     def sums(values: Array) -> Array:
-        return xp.diff(sums_before(xp, values.astype(np.int64))[first])
+        return xp.diff(exclusive_sum(xp, values.astype(np.int64))[first])
 
     rejecting = (verdicts == COLUMNS.index("lorem")) | (verdicts == COLUMNS.index("curly"))
-    rejections = sums_before(xp, rejecting.astype(np.int64))
+    rejections = exclusive_sum(xp, rejecting.astype(np.int64))
     looked_at = rejections[:-1] == rejections[first[owners]]  # no line of the document before it
     counts = xp.empty((len(text), len(COLUMNS)), np.int64)
     counts[:, 0] = sums(looked_at)
@@ -634,7 +633,7 @@ def _cuda(xp: Any, text: TextColumn, kept_text: bool = False) -> Any:
     skipped = xp.where(places == first[owners], spaces[kept], 0)  # the joined text is stripped
     line_feeds = (places + 1 < first[owners + 1]).astype(np.int64)
     lengths = lengths[kept] - skipped + line_feeds
-    counts[:, 10] = xp.diff(sums_before(xp, lengths)[first])
+    counts[:, 10] = xp.diff(exclusive_sum(xp, lengths)[first])
     if not kept_text:
         return counts
     data, offsets = gather(xp, cleaned, bounds[kept, 0] + skipped, lengths)

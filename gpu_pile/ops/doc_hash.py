@@ -3,7 +3,7 @@
     doc_hash(text) = uint64[n_docs, 2]
 
 All arithmetic is modulo 2^64. A document of n bytes is padded with zero bytes to whole 8-byte little-endian words
-w[0], w[1], ...; mix is gpu_pile.native.mix64; with the constants below
+w[0], w[1], ...; mix is gpu_pile.text.hashing.mix64; with the constants below
 
     lane j = sum over i of mix((w[i] + (i + 1) * STEP[j]) ^ KEY[j])          j = 0, 1
     result[j] = mix(lane j + n * LENGTH[j])
@@ -11,7 +11,7 @@ w[0], w[1], ...; mix is gpu_pile.native.mix64; with the constants below
 Each word is spread by its position before it is added, and mix is not linear, so exchanged or repeated words change
 the sum. A sum can be taken in any order and in parts: segments of a long document are hashed side by side and added.
 An empty document hashes its length, 0. The hash is not cryptographic: where it decides what is removed, documents of
-equal hash are compared again (gpu_pile.stages.dedupe).
+equal hash are compared again (gpu_pile.run.stages.dedupe).
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments
-from gpu_pile.kernel import launch_threads, launch_warps
-from gpu_pile.native import load_u64, mix64
-from gpu_pile.op import Op
-from gpu_pile.reference import M64, mix64_int
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.segments import Segments
+from gpu_pile.ops.op import Op
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.hashing import M64, mix64, mix64_int
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.simd import load_u64
+from gpu_pile.types import Array
 
 STEP = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 KEY = (0x243F6A8885A308D3, 0x13198A2E03707344)

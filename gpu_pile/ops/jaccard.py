@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments
-from gpu_pile.kernel import launch_threads, launch_warps
-from gpu_pile.op import Op
+from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.segments import Segments
+from gpu_pile.ops.op import Op
 from gpu_pile.ops.shingle_set import shingle_set
-from gpu_pile.shingles import DOCUMENTS
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.shingles import DOCUMENTS
+from gpu_pile.types import Array
 
 
 def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ elsewhere at all (every occurrence is counted). Lengths are in code points. For 
     X_chars                               characters of all blocks, of all nonblank lines
     repeated_lines, repeated_line_chars   repeated ones among filled_lines
 
-Everything is counted exactly: equal hashes are compared (gpu_pile.repeats).
+Everything is counted exactly: equal hashes are compared (gpu_pile.text.ngrams).
 """
 
 from __future__ import annotations
@@ -24,31 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile import unicode
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import FeedRuns, Segments, cut, flag_tables, sums_before
-from gpu_pile.kernel import launch_warps
-from gpu_pile.op import Op
-from gpu_pile.repeats import (
-    DOCUMENTS,
-    clear,
-    code_points,
-    find_span,
-    grown,
-    hash_bytes,
-    hash_spans,
-    is_filled,
-    item_at,
-    new_table,
-    next_newline,
-    number_spans,
-    put,
-    strip_spans,
-    stripped,
-)
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.gpu.ngrams import hash_spans, number_spans, strip_spans
+from gpu_pile.gpu.segments import FeedRuns, Segments, cut, exclusive_sum, flag_tables
+from gpu_pile.ops.op import Op
+from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.hash_table import clear, find_span, grown, hash_bytes, is_filled, item_at, new_table, put
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.ngrams import DOCUMENTS
+from gpu_pile.text.split import code_points, next_newline, stripped
+from gpu_pile.types import Array
 
 COLUMNS = (
     *("paragraphs", "dup_paragraphs", "dup_paragraph_chars"),
@@ -84,11 +70,11 @@ def _duplicates(pieces: Sequence[str]) -> tuple[int, int]:
 def _reference_counts(t: str) -> list[int]:
     lines = re.split("\n+", t)
     filled = [x for x in lines if x]
-    nonblank = [x for x in lines if unicode.strip(x)]
+    nonblank = [x for x in lines if unicode_reference.strip(x)]
     again = Counter(filled)
     repeated = [x for x in filled if again[x] > 1]
     out = []
-    for pieces in (re.split("\n{2,}", unicode.strip(t)), t.split("\n\n"), lines):
+    for pieces in (re.split("\n{2,}", unicode_reference.strip(t)), t.split("\n\n"), lines):
         out += [len(pieces), *_duplicates(pieces)]
     out += [len(filled), len(repeated), sum(map(len, repeated))]
     return [*out, len(nonblank), *_duplicates(nonblank), sum(map(len, nonblank))]
@@ -210,7 +196,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
         again = numbers != xp.arange(len(bounds), dtype=np.uint32)
 
         def sums(values: Array) -> Array:
-            return xp.diff(sums_before(xp, values.astype(np.int64))[first])
+            return xp.diff(exclusive_sum(xp, values.astype(np.int64))[first])
 
         out[:, at], out[:, at + 1], out[:, at + 2] = xp.diff(first), sums(again), sums(again * chars)
         return bounds, sums, chars, again, counts[numbers] > 1

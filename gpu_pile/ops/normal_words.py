@@ -2,7 +2,7 @@
 
     normal_words(text) = (data uint8[n_bytes], offsets int64[n_docs + 1]), the buffers of a TextColumn
 
-Words are gpu_pile.unicode.words(document): runs of \\w of the text, lower-cased code point by code point. Two documents
+Words are gpu_pile.text.unicode_reference.words(document): runs of \\w of the text, lower-cased code point by code point. Two documents
 with equal words have equal normal forms and the other way round. A document without words gives an empty one.
 Lower-casing can lengthen a text (U+023A has two bytes, U+2C65 three), by no more than half.
 """
@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile import unicode
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, sums_before, word_tables
-from gpu_pile.kernel import launch_warps
-from gpu_pile.op import Op
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.gpu.segments import Segments, exclusive_sum, word_tables
+from gpu_pile.ops.op import Op
+from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.types import Array
 
 normal_words = Op(
     "normal_words",
@@ -46,7 +45,7 @@ normal_words = Op(
 
 @normal_words.reference
 def _reference(text: TextColumn) -> tuple[Array, Array]:
-    out = TextColumn.from_documents([" ".join(unicode.words(d.decode())) for d in text.documents()])
+    out = TextColumn.from_documents([" ".join(unicode_reference.words(d.decode())) for d in text.documents()])
     return out.data, out.offsets
 
 
@@ -118,9 +117,9 @@ def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
     documents = (text.data, text.offsets, *segments.args, *word_tables(xp))
     n_bytes, n_words = xp.empty(segments.count, np.int64), xp.empty(segments.count, np.int64)
     launch_warps("normal_words", "normal_words_count", segments.count, *documents, n_bytes, n_words)
-    bytes_before, words_before = sums_before(xp, n_bytes), sums_before(xp, n_words)
+    bytes_before, words_before = exclusive_sum(xp, n_bytes), exclusive_sum(xp, n_words)
     words = xp.diff(words_before[segments.first])
-    offsets = sums_before(xp, xp.diff(bytes_before[segments.first]) + xp.maximum(words - 1, 0))
+    offsets = exclusive_sum(xp, xp.diff(bytes_before[segments.first]) + xp.maximum(words - 1, 0))
     out = xp.empty(int(offsets[-1]), np.uint8)
     launch_warps(
         "normal_words", "normal_words_write", segments.count, *documents, bytes_before, words_before, offsets, out

@@ -23,15 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import gather, line_feeds
-from gpu_pile.kernel import launch_warps
-from gpu_pile.native import SLACK, bytes_between, copy_32, count_newlines, count_trailing_zeros, string_mask
-from gpu_pile.op import Op
-from gpu_pile.unicode import put_code_point
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.gpu.segments import gather, line_feeds
+from gpu_pile.ops.op import Op
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.simd import SLACK, bytes_between, copy_32, count_newlines, count_trailing_zeros, string_mask
+from gpu_pile.text.unicode import put_code_point
+from gpu_pile.types import Array
 
 MAX_DEPTH = 512
 TEXT_JOINER = "\n\n"

@@ -2,7 +2,7 @@
 
     shingle_set(text, kind="word", width=5) = (values uint64[total], offsets int64[n_docs + 1])
 
-Document i has the hashes values[offsets[i]:offsets[i + 1]], ascending, no two equal; see gpu_pile.shingles. Exact
+Document i has the hashes values[offsets[i]:offsets[i + 1]], ascending, no two equal; see gpu_pile.text.shingles. Exact
 Jaccard similarity is counted on these sets: two different shingles share a 64-bit hash with probability 2^-64.
 """
 
@@ -12,23 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, sums_before
-from gpu_pile.kernel import launch_warps
-from gpu_pile.op import Op
-from gpu_pile.shingles import (
-    DOCUMENTS,
-    TABLES,
-    device_units,
-    kind_code,
-    longest,
-    reference_shingles,
-    shingle_counts,
-    shingle_document,
-)
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.gpu.segments import Segments, exclusive_sum
+from gpu_pile.gpu.shingles import device_units, shingle_counts
+from gpu_pile.ops.op import Op
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+from gpu_pile.types import Array
 
 shingle_set = Op(
     "shingle_set",
@@ -129,7 +120,7 @@ def _cuda(xp: Any, text: TextColumn, kind: str = "word", width: int = 5) -> tupl
     kind_code(kind, width)
     units, starts, unit = device_units(xp, text, kind)
     counts = shingle_counts(xp, starts, width)
-    bounds = sums_before(xp, counts)
+    bounds = exclusive_sum(xp, counts)
     values, owners = (xp.empty(int(bounds[-1]), np.uint64) for _ in range(2))
     segments = Segments.of(xp, counts, 8192)
     launch_warps(
@@ -141,5 +132,5 @@ def _cuda(xp: Any, text: TextColumn, kind: str = "word", width: int = 5) -> tupl
         values, owners = values[order], owners[order]
     first = xp.ones(len(values), bool)
     first[1:] = (values[1:] != values[:-1]) | (owners[1:] != owners[:-1])
-    kept = sums_before(xp, first.astype(np.int64))
+    kept = exclusive_sum(xp, first.astype(np.int64))
     return values[first], kept[bounds]

@@ -3,8 +3,8 @@
     sketch(text, kind="word", width=5, method="fss", k=128, seed=0) = (uint32[n_docs, k], int64[n_docs])
 
 The second array counts the shingles, repetitions included (0: the document can have no near duplicate). The share of
-equal positions of two sketches estimates the Jaccard similarity. h runs over the shingle hashes (gpu_pile.shingles);
-S[r] = gpu_pile.reference.seed_int(seed, r). No shingle: every value is EMPTY = 2^32 - 1, which no shingle gives.
+equal positions of two sketches estimates the Jaccard similarity. h runs over the shingle hashes (gpu_pile.text.shingles);
+S[r] = gpu_pile.text.hashing.seed_int(seed, r). No shingle: every value is EMPTY = 2^32 - 1, which no shingle gives.
 
 fss: Fast Similarity Sketching (Dahlgaard, Knudsen, Thorup: Fast Similarity Sketching, FOCS 2017, section 2). Round r,
 for r = 0, 1, ... 2k - 1, throws every shingle into one of k bins:
@@ -32,25 +32,15 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant
-from gpu_pile.kernel import launch_warps
-from gpu_pile.native import mix64
-from gpu_pile.op import Op
-from gpu_pile.reference import M32, mix64_int, seed_int
-from gpu_pile.shingles import (
-    DOCUMENTS,
-    TABLES,
-    device_units,
-    kind_code,
-    longest,
-    reference_shingles,
-    shingle_counts,
-    shingle_document,
-)
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.gpu.segments import Segments, constant
+from gpu_pile.gpu.shingles import device_units, shingle_counts
+from gpu_pile.ops.op import Op
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.hashing import M32, mix64, mix64_int, seed_int
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+from gpu_pile.types import Array
 
 METHODS = ("fss", "affine32")
 EMPTY = 2**32 - 1

@@ -2,7 +2,7 @@
 
     text_counts(text) = int64[n_docs, len(COLUMNS)]
 
-Character classes are those of gpu_pile.unicode; lengths are in code points. Columns, for a document t:
+Character classes are those of gpu_pile.text.unicode; lengths are in code points. Columns, for a document t:
 
     chars               len(t)
     alpha_chars, numeric_chars, upper_chars, space_chars, punctuation_chars, decimal_chars   characters of these classes
@@ -43,7 +43,7 @@ and t.split("\\n") from here on; a blank line is white space alone or empty:
     terminal_lines      of these, those whose last character (not stripped) is TERMINAL
     short_lines         of these, those of at most 30 characters
     third_line_chars    length of the third-longest line, blank ones included; 0 where there are fewer than three
-    rps_lines           lines, without an empty one at the end
+    redpajama_lines           lines, without an empty one at the end
     rps_ellipsis_lines  as gopher_ellipsis_lines
     rps_terminal_lines  as rps_ellipsis_lines, with . ! ? or ”
     rps_bullet_lines    lines whose first character that is no white space is one of • ‣ ▶ ◀ ◦ ■ □ ▪ ▫ –
@@ -65,13 +65,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from gpu_pile import unicode
-from gpu_pile.blocks import beyond_ascii, block, padded, reached
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, constant, flag_tables
-from gpu_pile.kernel import launch_threads, launch_warps
-from gpu_pile.native import (
+from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.segments import Segments, constant, flag_tables
+from gpu_pile.ops.op import Op
+from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.blocks import beyond_ascii, block, padded, runs_with
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.simd import (
     byte_at,
     bytes_between_64,
     count_ones,
@@ -83,9 +84,7 @@ from gpu_pile.native import (
     starts_with,
     swap_bytes,
 )
-from gpu_pile.op import Op
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.types import Array
 
 COLUMNS = (
     *("chars", "alpha_chars", "numeric_chars", "upper_chars", "space_chars", "punctuation_chars", "decimal_chars"),
@@ -95,7 +94,7 @@ COLUMNS = (
     *("different_stop_words", "stop_words", "stop_words_lower", "twice_median_word", "longest_word"),
     *("lines", "gopher_bullet_lines", "gopher_ellipsis_lines"),
     *("nonblank_lines", "terminal_lines", "short_lines", "third_line_chars"),
-    *("rps_lines", "rps_ellipsis_lines", "rps_terminal_lines", "rps_bullet_lines"),
+    *("redpajama_lines", "rps_ellipsis_lines", "rps_terminal_lines", "rps_bullet_lines"),
     *("dolma_bullet_lines", "dolma_ellipsis_lines", "dclm_bullet_lines", "dclm_ellipsis_lines"),
     *("nemo_bullet_lines", "nemo_end_mark_lines", "nemo_ellipsis_lines"),
 )
@@ -200,7 +199,7 @@ def _reference_counts(t: str) -> dict[str, int]:
 
 
 def _has(c: str, bit: int) -> bool:
-    return bool(unicode.flags(c) & bit)
+    return bool(unicode_reference.flags(c) & bit)
 
 
 def _reference_characters(t: str) -> dict[str, int]:
@@ -222,7 +221,7 @@ def _reference_characters(t: str) -> dict[str, int]:
 
 
 def _reference_words(t: str) -> dict[str, int]:
-    words = unicode.split(t)
+    words = unicode_reference.split(t)
     plain = [w for w in words if not all(_has(c, unicode.PUNCTUATION) for c in w)]
     lengths = list(map(len, words))
     return {
@@ -242,10 +241,10 @@ def _reference_words(t: str) -> dict[str, int]:
 
 
 def _reference_lines(t: str) -> dict[str, int]:
-    pieces = [unicode.strip(line) for line in unicode.split_lines(t)]
+    pieces = [unicode_reference.strip(line) for line in unicode_reference.split_lines(t)]
     lines = t.split("\n")
-    stripped = [unicode.strip(line) for line in lines]
-    nonblank = [line for line in lines if unicode.strip(line)]
+    stripped = [unicode_reference.strip(line) for line in lines]
+    nonblank = [line for line in lines if unicode_reference.strip(line)]
     lengths = sorted(map(len, lines), reverse=True)
     return {
         "lines": len(pieces),
@@ -255,7 +254,7 @@ def _reference_lines(t: str) -> dict[str, int]:
         "terminal_lines": sum(_has(line[-1], unicode.TERMINAL) for line in nonblank),
         "short_lines": sum(len(line) <= SHORT_CHARS for line in nonblank),
         "third_line_chars": lengths[2] if len(lengths) > 2 else 0,
-        "rps_lines": len(lines) - (lines[-1] == ""),
+        "redpajama_lines": len(lines) - (lines[-1] == ""),
         "rps_ellipsis_lines": sum(s.endswith(("...", "…")) for s in stripped),
         "rps_terminal_lines": sum(s.endswith((".", "!", "?", "”")) for s in stripped),
         "rps_bullet_lines": sum(s.startswith(tuple(RPS_BULLETS)) for s in stripped),
@@ -265,11 +264,11 @@ def _reference_lines(t: str) -> dict[str, int]:
         "dclm_ellipsis_lines": sum(s.endswith(("...", "…", ". . .")) for s in stripped),
         "nemo_bullet_lines": sum(s.startswith(tuple(NEMO_BULLETS)) for s in stripped),
         "nemo_end_mark_lines": sum(s.endswith((".", "?", "!", '"', "'")) for s in stripped),
-        "nemo_ellipsis_lines": sum(unicode.lower(s).endswith(NEMO_ELLIPSES) for s in stripped),
+        "nemo_ellipsis_lines": sum(unicode_reference.lower(s).endswith(NEMO_ELLIPSES) for s in stripped),
     }
 
 
-# On the CPU a document is taken in blocks of 64 bytes, classes of characters as masks (gpu_pile.blocks). Characters are
+# On the CPU a document is taken in blocks of 64 bytes, classes of characters as masks (gpu_pile.text.blocks). Characters are
 # counted by counting bits; what is looked at by itself is the end of a word, the end of a line, a colon.
 
 _TERMINAL = unicode.TERMINAL
@@ -277,9 +276,11 @@ _0, _1, _2, _3, _4, _63 = (np.uint64(n) for n in (0, 1, 2, 3, 4, 63))
 
 _ROW = {name: i for i, name in enumerate(COLUMNS)}
 _URL_CHARS, _PORN_URLS, _XML_HEADER = _ROW["url_chars"], _ROW["porn_urls"], _ROW["xml_header"]
-_WORDS, _TWICE_MEDIAN, _LINES, _RPS_LINES = (_ROW[c] for c in ("words", "twice_median_word", "lines", "rps_lines"))
+_WORDS, _TWICE_MEDIAN, _LINES, _RPS_LINES = (
+    _ROW[c] for c in ("words", "twice_median_word", "lines", "redpajama_lines")
+)
 _GOPHER_BULLET, _GOPHER_ELLIPSIS = _ROW["gopher_bullet_lines"], _ROW["gopher_ellipsis_lines"]
-_NONBLANK, _TERMINAL_LINES, _SHORT, _THIRD = range(_ROW["nonblank_lines"], _ROW["rps_lines"])
+_NONBLANK, _TERMINAL_LINES, _SHORT, _THIRD = range(_ROW["nonblank_lines"], _ROW["redpajama_lines"])
 _RPS_ELLIPSIS, _RPS_TERMINAL, _RPS_BULLET = range(_ROW["rps_ellipsis_lines"], _ROW["dolma_bullet_lines"])
 _DOLMA_BULLET, _DOLMA_ELLIPSIS, _DCLM_BULLET, _DCLM_ELLIPSIS, _NEMO_BULLET, _NEMO_END_MARK, _NEMO_ELLIPSIS = range(
     _ROW["dolma_bullet_lines"], len(COLUMNS)
@@ -602,15 +603,15 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
             after_ink = inks << _1 | in_word
             starts, ends = inks & ~after_ink, after_ink & ~inks
             in_word_before, in_word = in_word, inks >> _63
-            plain_ends, has_plain = reached(inks, plain, has_plain)
-            alpha_ends, has_alpha = reached(inks, alpha, has_alpha)
+            plain_ends, has_plain = runs_with(inks, plain, has_plain)
+            alpha_ends, has_alpha = runs_with(inks, alpha, has_alpha)
             words += count_ones(ends)
             word_chars += count_ones(inks & ~tails)
             plain_words += count_ones(plain_ends)
             alpha_words += count_ones(alpha_ends)
             looked_at = ends & ~plain_ends
             if symbols or has_symbol:
-                symbol_ends, has_symbol = reached(inks, symbols, has_symbol)
+                symbol_ends, has_symbol = runs_with(inks, symbols, has_symbol)
                 symbol_words += count_ones(symbol_ends)
                 looked_at |= symbol_ends
             while looked_at:

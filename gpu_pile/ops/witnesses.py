@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.kernel import launch_threads
-from gpu_pile.op import Op
+from gpu_pile.gpu.launch import launch_threads
 from gpu_pile.ops.components import GRAPHS, NODES, graph
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.ops.op import Op
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.types import Array
 
 
 def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:

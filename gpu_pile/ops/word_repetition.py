@@ -18,7 +18,7 @@ Words are str.split(); lengths are in code points, of the words alone. For a doc
     repeated_N_chars, gram_N_chars (N = 5 to 10) all n-grams that occur more than once, and all n-grams, overlaps
                                    counted as often as they occur
 
-Everything is counted exactly: equal hashes are compared (gpu_pile.repeats). A document may have 4 GiB at most, and on a
+Everything is counted exactly: equal hashes are compared (gpu_pile.text.ngrams). A document may have 4 GiB at most, and on a
 GPU one call 2^30 words.
 """
 
@@ -30,36 +30,30 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile import unicode
-from gpu_pile.columns import TextColumn
-from gpu_pile.compiled import compiled
-from gpu_pile.device import Segments, flag_tables, gather, sums_before
-from gpu_pile.kernel import launch_threads, launch_warps
-from gpu_pile.op import Op
-from gpu_pile.repeats import (
+from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.ngrams import NONE, device_numbers, device_table, hash_spans, number_spans
+from gpu_pile.gpu.segments import Segments, exclusive_sum, flag_tables, gather
+from gpu_pile.ops.op import Op
+from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.hash_table import new_table
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.ngrams import (
     DOCUMENTS,
-    NONE,
     all_gram_chars,
-    count_words,
-    device_numbers,
-    device_table,
     gram_chars,
     hash_powers,
     hash_prefixes,
-    hash_spans,
     joined_duplicate_chars,
     joined_places,
     new_bits,
-    new_table,
-    number_spans,
     number_words,
     pair_places,
     repeated_grams,
-    split_words,
     uncounted_chars,
 )
-
-Array = np.ndarray[Any, Any]
+from gpu_pile.text.split import count_words, split_words
+from gpu_pile.types import Array
 
 TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
@@ -114,7 +108,7 @@ def _again(grams: Sequence[tuple[str, ...]], n: int) -> int:
 
 
 def _reference_counts(t: str) -> list[int]:
-    words = unicode.split(t)
+    words = unicode_reference.split(t)
     out = [len(words), sum(map(len, words))]
     for n in (*TOP, *LONG):
         grams = list(zip(*(words[k:] for k in range(n)), strict=False))
@@ -217,7 +211,7 @@ def device_split_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, 
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     counts = xp.empty(segments.count, np.int64)
     launch_warps("word_repetition", "count_split_words", segments.count, *documents, counts)
-    before = sums_before(xp, counts)
+    before = exclusive_sum(xp, counts)
     starts, stops, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
     launch_warps("word_repetition", "find_split_words", segments.count, *documents, before, starts, stops, owners)
     return starts, stops, owners, before[segments.first]
@@ -238,14 +232,14 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     data, bounds, owners, first = _device_words(xp, text)
     n = len(owners)
     hashes, word_chars = hash_spans(xp, data, bounds, 1, xp.diff(bounds))
-    chars = sums_before(xp, word_chars)
-    chars_sums = sums_before(xp, chars)
+    chars = exclusive_sum(xp, word_chars)
+    chars_sums = exclusive_sum(xp, chars)
     begin, end = first[:-1], first[1:]
     out = xp.zeros((docs, len(COLUMNS)), np.int64)
     out[:, 0], out[:, 1] = end - begin, chars[end] - chars[begin]
 
     def sums(values: Array) -> Array:
-        return xp.diff(sums_before(xp, values)[first])
+        return xp.diff(exclusive_sum(xp, values)[first])
 
     words, counts = number_spans(xp, data, bounds, 1, 1, owners, hashes)
     grams = words
@@ -279,7 +273,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
 
     joined, joined_words = hashes.copy(), 1
     for width in LONG:
-        launch_threads("repeats", "join_hashes", n, bounds, hashes, n, joined_words, width, joined)
+        launch_threads("ngrams", "join_hashes", n, bounds, hashes, n, joined_words, width, joined)
         joined_words = width
         leaders, counts = number_spans(xp, data, bounds, 1, width, owners, joined)
         places = xp.flatnonzero((leaders != NONE) & (counts[xp.minimum(leaders, max(n, 1) - 1)] > 1))

@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile.backend import BACKENDS
-from gpu_pile.columns import TextColumn
-from gpu_pile.device import Place, to_host
 from gpu_pile.errors import ConfigError
-from gpu_pile.op import OPS, Op
+from gpu_pile.gpu.detect import BACKENDS
+from gpu_pile.gpu.device import Device
+from gpu_pile.gpu.segments import to_host
+from gpu_pile.ops.op import OPS, Op
+from gpu_pile.text.column import TextColumn
+from gpu_pile.types import Array
 
-Array = np.ndarray[Any, Any]
 PLUGINS = "gpu_pile.signals"
 """The group of entry points by which installed packages add families."""
 
@@ -140,7 +141,7 @@ def from_function(
         raise ValueError(f"signal {name!r}: dtype is {dtype!r}, expected int64 or float64")
 
     def compute(counts: Counts) -> Mapping[str, Any]:
-        values = function(Place().text(counts.text))
+        values = function(Device().text(counts.text))
         if isinstance(values, pa.ChunkedArray):
             values = values.combine_chunks()
         if not isinstance(values, pa.Array):

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.line_removal import COLUMNS as REMOVAL_COLUMNS
-from gpu_pile.ops.line_removal import line_removal
+from gpu_pile.ops.dclm_line_removal import COLUMNS as REMOVAL_COLUMNS
+from gpu_pile.ops.dclm_line_removal import dclm_line_removal
+from gpu_pile.ops.dclm_repetition import COLUMNS as STRIPPED_COLUMNS
+from gpu_pile.ops.dclm_repetition import dclm_repetition
+from gpu_pile.ops.dclm_words import COLUMNS as WORD_COLUMNS
+from gpu_pile.ops.dclm_words import LONG, TOP, dclm_words
 from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.stripped_repetition import COLUMNS as STRIPPED_COLUMNS
-from gpu_pile.ops.stripped_repetition import stripped_repetition
 from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
-from gpu_pile.ops.unicode_words import COLUMNS as WORD_COLUMNS
-from gpu_pile.ops.unicode_words import LONG, TOP, unicode_words
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
@@ -27,9 +27,9 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     t = counts(text_counts, TEXT_COLUMNS)
     filled = t["nonblank_lines"]
     again = counts(line_repetition, LINE_REPETITION_COLUMNS)
-    pieces = counts(stripped_repetition, STRIPPED_COLUMNS)
-    grams = counts(unicode_words, WORD_COLUMNS)
-    removal = counts(line_removal, REMOVAL_COLUMNS)
+    pieces = counts(dclm_repetition, STRIPPED_COLUMNS)
+    grams = counts(dclm_words, WORD_COLUMNS)
+    removal = counts(dclm_line_removal, REMOVAL_COLUMNS)
     return {
         "dclm_word_count": removal["words"],
         "dclm_unicode_word_count": grams["words"],

@@ -19,7 +19,8 @@ from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.ops.word_repetition import COLUMNS as WORD_REPETITION_COLUMNS
 from gpu_pile.ops.word_repetition import LONG, TOP, word_repetition
-from gpu_pile.signals import Array, Counts, Family, Signal, ratio
+from gpu_pile.signals import Counts, Family, Signal, ratio
+from gpu_pile.types import Array
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.ops.boilerplate import COLUMNS, boilerplate
+from gpu_pile.ops.nemo_boilerplate import COLUMNS, nemo_boilerplate
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    found = counts(boilerplate, COLUMNS)
+    found = counts(nemo_boilerplate, COLUMNS)
     paragraphs = found["paragraphs"]
     return {
         "nemo_boilerplate_paragraph_fraction": ratio(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.ops.code_comments import COLUMNS, LANGUAGES, WITH_END, code_comments
+from gpu_pile.ops.nemo_code_comments import COLUMNS, LANGUAGES, WITH_END, nemo_code_comments
 from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
@@ -29,7 +29,7 @@ NAMES = {
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    found, chars = counts(code_comments, COLUMNS), counts(text_counts, TEXT_COLUMNS)["chars"]
+    found, chars = counts(nemo_code_comments, COLUMNS), counts(text_counts, TEXT_COLUMNS)["chars"]
 
     def comments(name: str) -> Any:
         if name not in WITH_END:

@@ -2,7 +2,7 @@
 
 Values are not rounded (there they are, to 8 digits). A fraction of nothing is undefined, or 0 where it is 0 there. Raw
 words are runs of word characters or of other ones that are no white space; words are those of the normal form: lower
-case, without ASCII punctuation (gpu_pile.rps). The signals of single lines are counts over all lines here;
+case, without ASCII punctuation (gpu_pile.text.normal_form). The signals of single lines are counts over all lines here;
 gpu_pile.measure_lines gives them line by line. Signals that need a model, a URL or a list of URLs are not here.
 """
 
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile.ops.rps_words import COLUMNS, LONG, TOP, rps_words
+from gpu_pile.ops.redpajama_words import COLUMNS, LONG, TOP, redpajama_words
 from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
-from gpu_pile.rps import FRACTION
-from gpu_pile.signals import Array, Counts, Family, Signal, ratio
+from gpu_pile.signals import Counts, Family, Signal, ratio
+from gpu_pile.text.normal_form import FRACTION
+from gpu_pile.types import Array
 
 
 def _or_zero(numerator: Array, denominator: Array) -> Array:
@@ -27,7 +28,7 @@ def _or_zero(numerator: Array, denominator: Array) -> Array:
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = counts(rps_words, COLUMNS)
+    c = counts(redpajama_words, COLUMNS)
     t = counts(text_counts, TEXT_COLUMNS)
     raw, words, chars = c["raw_words"], c["words"], c["chars"]
     normal_chars = chars + np.maximum(words - 1, 0)
@@ -38,7 +39,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "rps_doc_mean_word_length": ratio(chars, words),
         "rps_doc_num_sentences": c["sentences"],
         "rps_doc_symbol_to_word_ratio": ratio(t["hashes"] + t["ellipses"], raw),
-        "rps_doc_frac_lines_end_with_ellipsis": ratio(t["rps_ellipsis_lines"], t["rps_lines"]),
+        "rps_doc_frac_lines_end_with_ellipsis": ratio(t["rps_ellipsis_lines"], t["redpajama_lines"]),
         "rps_doc_frac_no_alph_words": ratio(raw - c["ascii_alpha_words"], raw),
         "rps_doc_frac_unique_words": ratio(c["unique_words"], words),
         "rps_doc_unigram_entropy": pa.array(c["entropy"] / 2.0**FRACTION, mask=words == 0),
@@ -47,10 +48,10 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "rps_doc_curly_bracket": _or_zero(c["curly"], t["chars"]),
         "rps_doc_lorem_ipsum": _or_zero(c["lorem"], normal_chars),
         "rps_doc_ldnoobw_words": c["bad_phrases"],
-        "rps_lines_count": t["rps_lines"],
-        "rps_lines_ending_with_terminal_punctution_mark_fraction": ratio(t["rps_terminal_lines"], t["rps_lines"]),
-        "rps_lines_start_with_bulletpoint_fraction": ratio(t["rps_bullet_lines"], t["rps_lines"]),
-        "rps_lines_num_words_mean": ratio(words, t["rps_lines"]),
+        "rps_lines_count": t["redpajama_lines"],
+        "rps_lines_ending_with_terminal_punctution_mark_fraction": ratio(t["rps_terminal_lines"], t["redpajama_lines"]),
+        "rps_lines_start_with_bulletpoint_fraction": ratio(t["rps_bullet_lines"], t["redpajama_lines"]),
+        "rps_lines_num_words_mean": ratio(words, t["redpajama_lines"]),
         "rps_lines_javascript_counts_sum": c["javascript"],
         "rps_lines_uppercase_letter_fraction_all": ratio(t["upper_chars"], t["chars"]),
         "rps_lines_numerical_chars_fraction_all": _or_zero(c["numeric"], line_chars),

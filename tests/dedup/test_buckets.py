@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_pile.dedup.buckets import candidate_pairs, distinct_pairs, equal_hashes
-from gpu_pile.device import Place
+from gpu_pile.gpu.device import Place
 
 # few distinct values, spread over the whole range, so that keys repeat
 keys = st.lists(st.integers(0, 9).map(lambda x: (x * 0x1C71C71C71C71C71) % 2**64), max_size=60).map(

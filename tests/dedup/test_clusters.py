@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.dedup.clusters import connected_survivors
+from gpu_pile.dedup.survivors import connected_survivors
 from gpu_pile.ops.components import components
 from gpu_pile.ops.witnesses import witnesses
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.dedup import records
-from gpu_pile.dedup.records import DIGIT, SHORT, group, sort
+from gpu_pile.dedup import radix
+from gpu_pile.dedup.radix import DIGIT, SHORT, group, sort
 
 # values that agree in many or few of their bits, so that runs of every kind come up
 VALUES = st.sampled_from([0, 1, 2, 7, 2**11, 2**22 + 1, 2**33, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1])
@@ -58,5 +58,5 @@ def test_the_fallback_for_long_runs_is_reached(monkeypatch):
     """What the tests above compare covers both ways to finish a run: a longer one than SHORT, out of order."""
     array = np.zeros((SHORT + 1, 2), np.uint64)
     array[:, 1] = np.arange(SHORT + 1)[::-1]
-    records._finish(array, np.uint64(0))
+    radix._finish(array, np.uint64(0))
     assert array[:, 1].tolist() == list(range(SHORT + 1))

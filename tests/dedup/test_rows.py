@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.dedup.rows import RowSet
+from gpu_pile.dedup.rowset import RowSet
 
 
 @settings(max_examples=150, deadline=None)

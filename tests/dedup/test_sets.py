@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.dedup.sets import set_down
-from gpu_pile.stages.dedupe import PAGE, _places
+from gpu_pile.dedup.rowset import scatter_sets
+from gpu_pile.run.stages.dedupe import PAGE, _places
 
 SETS = st.lists(st.tuples(st.lists(st.integers(0, 2**64 - 1), max_size=5), st.integers(0, 3)), max_size=8)
 
@@ -25,7 +25,7 @@ def test_sets_lie_where_they_were_given_room(sets, data):
     assert (np.diff(places) >= room[:-1]).all()
     assert n >= (places + room).max(initial=0)
     target = np.full(n, 7, np.uint64)
-    set_down(values, np.concatenate(([0], np.cumsum(sizes))), places, target)
+    scatter_sets(values, np.concatenate(([0], np.cumsum(sizes))), places, target)
     expected = np.full(n, 7, np.uint64)
     for (s, _), place in zip(sets, places, strict=True):
         expected[place : place + len(s)] = s

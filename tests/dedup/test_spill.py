@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.dedup import spill
-from gpu_pile.dedup.spill import Layout, Reader, Writer
+from gpu_pile.dedup import partition
+from gpu_pile.dedup.partition import Layout, Reader, Writer
 from gpu_pile.errors import DataError
 
 NUMBERS = st.lists(
@@ -107,7 +107,7 @@ def test_a_file_of_another_layout_and_one_that_ends_early(tmp_path):
 
 
 def test_buffers_are_used_again():
-    buffers = spill.Buffers()
+    buffers = partition.Buffers()
     one = buffers.take(100, 2)
     one[:] = 7
     buffers.give(one)

@@ -1,6 +1,6 @@
 """Execute kernels/*.cu on the CPU: compiled with g++ against cuda.h, called on NumPy arrays.
 
-    with emulator.installed(order=7):      # gpu_pile.kernel.launch on NumPy arrays comes here
+    with emulator.installed(order=7):      # gpu_pile.gpu.launch.launch on NumPy arrays comes here
         op.run("cuda-emulated", text)
 
 Each argument is copied to memory that ends at an inaccessible page, so that reading or writing behind it is an error;
@@ -28,7 +28,10 @@ from unittest import mock
 
 import numpy as np
 
-from gpu_pile import backend, device, kernel, op, pipeline
+from gpu_pile.gpu import detect, device, segments
+from gpu_pile.gpu import launch as kernel
+from gpu_pile.ops import op
+from gpu_pile.run import pipeline
 
 HEADER = Path(__file__).parent / "cuda.h"
 FLAGS = ("-std=c++20", "-g", "-fPIC", "-shared", "-fwrapv", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
@@ -169,7 +172,7 @@ def execute(
 
 @contextlib.contextmanager
 def installed(change: Any = None, segment: int | None = None, **settings: Any) -> Iterator[None]:
-    """gpu_pile.kernel.launch executes here while the block runs.
+    """gpu_pile.gpu.launch.launch executes here while the block runs.
 
     Args:
         change: source -> source, to plant a bug.
@@ -189,12 +192,12 @@ def installed(change: Any = None, segment: int | None = None, **settings: Any) -
     def of(cls: type, xp: Any, sizes: Any, size: int) -> Any:
         return usual.__func__(cls, xp, sizes, segment or size)
 
-    usual = device.Segments.of
-    with mock.patch.object(kernel, "on_cpu", on_cpu), mock.patch.object(device.Segments, "of", classmethod(of)):
+    usual = segments.Segments.of
+    with mock.patch.object(kernel, "on_cpu", on_cpu), mock.patch.object(segments.Segments, "of", classmethod(of)):
         yield
 
 
-class Emulated(device.Place):
+class Emulated(device.Device):
     """In place of the GPU, for whole runs: copies in host memory; in its sessions operations are emulated."""
 
     backend = "cuda"
@@ -227,8 +230,8 @@ def everywhere(**settings: Any) -> Iterator[None]:
     with (
         installed(**settings),
         mock.patch.object(op.Op, "__call__", call),
-        mock.patch.object(device, "place", lambda name: Emulated() if name == "cuda" else device.Place()),
-        mock.patch.object(pipeline, "place", lambda name: Emulated() if name == "cuda" else device.Place()),
-        mock.patch.object(backend, "cuda_missing", list),
+        mock.patch.object(device, "device_for", lambda name: Emulated() if name == "cuda" else device.Device()),
+        mock.patch.object(pipeline, "device_for", lambda name: Emulated() if name == "cuda" else device.Device()),
+        mock.patch.object(detect, "cuda_missing", list),
     ):
         yield

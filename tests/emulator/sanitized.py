@@ -5,7 +5,7 @@ Run with the sanitizer's library loaded first; see tests/test_kernels.py. Prints
 
 from __future__ import annotations
 
-from gpu_pile import op
+from gpu_pile.ops import op
 from gpu_pile.testing import assert_same_bits
 from tests import emulator
 from tests.test_conformance import SEAMS

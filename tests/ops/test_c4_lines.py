@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile import unicode
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.testing import assert_same_bits
+from gpu_pile.text import unicode, unicode_reference
 
 PIECES = st.sampled_from(
     [
@@ -36,5 +36,5 @@ def test_every_place_in_a_block():
 
 
 def test_line_breaks_are_those_that_are_looked_for():
-    breaks = [c for c in range(0x110000) if unicode.flags(chr(c)) & unicode.LINE_BREAK]
+    breaks = [c for c in range(0x110000) if unicode_reference.flags(chr(c)) & unicode.LINE_BREAK]
     assert breaks == [*range(0x0A, 0x0E), *range(0x1C, 0x1F), 0x85, 0x2028, 0x2029]

@@ -1,16 +1,16 @@
-"""Texts put together from the pieces that unicode_words, stripped_repetition and line_removal are about."""
+"""Texts put together from the pieces that dclm_words, dclm_repetition and dclm_line_removal are about."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile import op
+from gpu_pile.ops import op
 from gpu_pile.testing import assert_same_bits
 from tests import emulator
 
 OPS = op.load_all()
 PIECES = {
-    "unicode_words": [
+    "dclm_words": [
         *(
             "a",
             "Z",
@@ -51,8 +51,8 @@ PIECES = {
             "x y z ",
         ),
     ],
-    "stripped_repetition": ["a", "b", " ", "\n", "\n\n", "\n\n\n", "\u3000", "\x1c", ". ", ".", " .", ". . .", "é"],
-    "line_removal": [
+    "dclm_repetition": ["a", "b", " ", "\n", "\n\n", "\n\n\n", "\u3000", "\x1c", ". ", ".", " .", ". . .", "é"],
+    "dclm_line_removal": [
         *(" ", "\n", "\n", "\n", " \n", "\u00a0", "\u3000", "\x1c", "\x00", "a", "b c", "word two", "SHOUT", "12", "3"),
         *(" likes", "3.2K views", "(", "items in cart", " items in cart", "\u0130tems in cart", "\u2130tems in cart"),
         *("read more", "Read more...", "...", "sign-in", "Sign-in ", " \u017fign-in", "é", "²", "_", "x", "li\u212aes"),

@@ -1,12 +1,12 @@
-"""Texts put together from the pieces that boilerplate and code_comments are about."""
+"""Texts put together from the pieces that nemo_boilerplate and nemo_code_comments are about."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpu_pile
-from gpu_pile.ops.boilerplate import LOREM, POLICY, boilerplate
-from gpu_pile.ops.code_comments import code_comments
+from gpu_pile.ops.nemo_boilerplate import LOREM, POLICY, nemo_boilerplate
+from gpu_pile.ops.nemo_code_comments import nemo_code_comments
 from gpu_pile.testing import assert_same_bits
 from tests import emulator
 
@@ -59,21 +59,21 @@ def texts(pieces):
 @settings(max_examples=300, deadline=None)
 @given(texts(SIGNS))
 def test_comments(documents):
-    assert_same_bits(code_comments, "cpu", documents, {})
+    assert_same_bits(nemo_code_comments, "cpu", documents, {})
 
 
 @settings(max_examples=300, deadline=None)
 @given(texts(WORDS))
 def test_boilerplate(documents):
-    assert_same_bits(boilerplate, "cpu", documents, {})
+    assert_same_bits(nemo_boilerplate, "cpu", documents, {})
 
 
 @settings(max_examples=40, deadline=None)
 @given(texts(SIGNS), texts(WORDS), st.sampled_from([None, 8, 40]))
 def test_kernels(comments, paragraphs, segment):
     with emulator.installed(segment=segment):
-        assert_same_bits(code_comments, "cuda-emulated", comments, {})
-        assert_same_bits(boilerplate, "cuda-emulated", paragraphs, {})
+        assert_same_bits(nemo_code_comments, "cuda-emulated", comments, {})
+        assert_same_bits(nemo_boilerplate, "cuda-emulated", paragraphs, {})
 
 
 def test_signals():

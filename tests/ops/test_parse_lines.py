@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.columns import TextColumn
 from gpu_pile.ops import parse_lines as module
 from gpu_pile.ops.parse_lines import explain, parse_lines
 from gpu_pile.testing import ALPHABET, assert_same_bits
+from gpu_pile.text.column import TextColumn
 
 strings = st.text(st.sampled_from(ALPHABET + "\x01\x1f") | st.characters(exclude_categories=["Cs"]), max_size=70)
 keys = st.sampled_from(["text", "meta", "pile_set_name", "t", "s", "é", "te\\xt", ""]) | strings

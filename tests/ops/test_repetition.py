@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpu_pile import repeats, unicode
 from gpu_pile.ops.line_repetition import COLUMNS, line_repetition
 from gpu_pile.ops.word_repetition import COLUMNS as WORD_COLUMNS
 from gpu_pile.ops.word_repetition import word_repetition
 from gpu_pile.testing import assert_same_bits
+from gpu_pile.text import hash_table, ngrams, split, unicode
 
 TABLES = (unicode.ASCII_FLAGS, unicode.FLAG_STAGE, unicode.FLAG_LEAVES)
 
@@ -68,7 +68,7 @@ def test_words_wherever_blocks_of_32_bytes_end(parts, shift):
         data = np.frombuffer(raw + b"z" * behind, np.uint8)
         packed = np.empty(len(raw) + 32, np.uint8)
         bounds, chars = np.empty(len(raw) + 1, np.int64), np.empty(len(raw) + 1, np.int64)
-        n = repeats.split_words(data, 0, len(raw), *TABLES, packed, bounds, chars)
+        n = split.split_words(data, 0, len(raw), *TABLES, packed, bounds, chars)
         assert [bytes(packed[bounds[i] : bounds[i + 1]]).decode() for i in range(n)] == expected
         assert np.diff(chars[: n + 1]).tolist() == [len(word) for word in expected]
 
@@ -81,14 +81,14 @@ def test_hashes_of_joined_words_do_not_show_where_they_were_cut(words):
     packed = np.frombuffer(raw + bytes(16), np.uint8)
     bounds = np.cumsum([0, *(len(word.encode()) for word in words)])
     whole = np.array([0, len(raw)])
-    powers, hashes, one = repeats.hash_powers(), np.empty(len(words) + 1, np.uint64), np.empty(2, np.uint64)
-    repeats.hash_prefixes(len(words), packed, bounds, powers, hashes)
+    powers, hashes, one = ngrams.hash_powers(), np.empty(len(words) + 1, np.uint64), np.empty(2, np.uint64)
+    ngrams.hash_prefixes(len(words), packed, bounds, powers, hashes)
     for i in range(len(words) - 5):
         part = np.array([0, bounds[i + 5] - bounds[i]])
-        repeats.hash_prefixes(1, packed[bounds[i] :], part, powers, one)
-        assert repeats.joined_hash(i, 5, bounds, hashes, powers) == one[1]
+        ngrams.hash_prefixes(1, packed[bounds[i] :], part, powers, one)
+        assert ngrams.joined_hash(i, 5, bounds, hashes, powers) == one[1]
     if words:
-        repeats.hash_prefixes(1, packed, whole, powers, one)
+        ngrams.hash_prefixes(1, packed, whole, powers, one)
         assert hashes[-1] == one[1]
 
 
@@ -101,12 +101,12 @@ def test_tables_grow_and_are_used_again():
 
 
 def test_one_word_over_and_over_needs_little_memory():
-    table, clock = repeats.new_table()
+    table, clock = hash_table.new_table()
     n = 200_000
     packed = np.frombuffer(b"word" * n + bytes(16), np.uint8)
     bounds = np.arange(n + 1) * 4
     keys, ids, counts = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.int32)
-    distinct, after = repeats.number_words(n, packed, bounds, keys, ids, counts, table, clock)
+    distinct, after = ngrams.number_words(n, packed, bounds, keys, ids, counts, table, clock)
     assert distinct == 1
     assert counts[0] == n
     assert len(after) == len(table)
@@ -114,16 +114,16 @@ def test_one_word_over_and_over_needs_little_memory():
 
 def test_pieces_of_equal_hash_are_compared():
     """find_span with one key for everything, as if all hashes collided."""
-    table, clock = repeats.new_table()
+    table, clock = hash_table.new_table()
     data = np.frombuffer(b"onetwoonetwo2", np.uint8)
     bounds = np.array([0, 3, 6, 9, 13])
-    mask = repeats.clear(table, clock, 4)
+    mask = hash_table.clear(table, clock, 4)
     slots = []
     for item in range(4):
-        s = repeats.find_span(table, clock, mask, np.uint64(7), data, bounds, 1, 1, item)
+        s = hash_table.find_span(table, clock, mask, np.uint64(7), data, bounds, 1, 1, item)
         slots.append(s)
-        if not repeats.is_filled(table, clock, s):
-            repeats.put(table, clock, s, np.uint64(7), item)
+        if not hash_table.is_filled(table, clock, s):
+            hash_table.put(table, clock, s, np.uint64(7), item)
     assert slots[2] == slots[0]
     assert len(set(slots)) == 3
 
@@ -139,6 +139,6 @@ def test_what_the_columns_say_of_one_text():
 
 
 def _column(text):
-    from gpu_pile.columns import TextColumn
+    from gpu_pile.text.column import TextColumn
 
     return TextColumn.from_documents([text])

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile import rps, unicode
-from gpu_pile.columns import TextColumn
-from gpu_pile.ops.rps_lines import _FIELD, rps_lines
-from gpu_pile.ops.rps_lines import COLUMNS as LINE_COLUMNS
-from gpu_pile.ops.rps_words import rps_words
+from gpu_pile.ops.redpajama_lines import _FIELD, redpajama_lines
+from gpu_pile.ops.redpajama_lines import COLUMNS as LINE_COLUMNS
+from gpu_pile.ops.redpajama_words import redpajama_words
 from gpu_pile.testing import assert_same_bits
+from gpu_pile.text import normal_form, unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
 
 HARD = [
     *(
@@ -62,8 +62,8 @@ texts = st.lists(st.sampled_from(HARD), max_size=60).map("".join)
 @settings(max_examples=400, deadline=None)
 @given(st.lists(texts, max_size=3))
 def test_hard_characters(documents):
-    assert_same_bits(rps_words, "cpu", documents, {})
-    assert_same_bits(rps_lines, "cpu", documents, {})
+    assert_same_bits(redpajama_words, "cpu", documents, {})
+    assert_same_bits(redpajama_lines, "cpu", documents, {})
 
 
 @pytest.mark.skipif(
@@ -73,26 +73,26 @@ def test_hard_characters(documents):
 @given(texts | st.text(max_size=40))
 def test_the_normal_form_is_that_of_python(text):
     kept = text.translate(str.maketrans("", "", string.punctuation))
-    assert unicode.lower_in_context(text) == text.lower()
-    assert unicode.decomposed(text) == unicodedata.normalize("NFD", text)
-    assert rps.normal_words(text) == unicodedata.normalize("NFD", kept.lower()).split()
+    assert unicode_reference.lower_in_context(text) == text.lower()
+    assert unicode_reference.decomposed(text) == unicodedata.normalize("NFD", text)
+    assert normal_form.normal_words(text) == unicodedata.normalize("NFD", kept.lower()).split()
 
 
 def test_many_marks_on_one_letter():
     marks = "".join(chr(0x300 + i % 80) for i in range(5000))
-    assert_same_bits(rps_words, "cpu", [f"a{marks} b", marks, f"Σ{marks}Σ"], {})
+    assert_same_bits(redpajama_words, "cpu", [f"a{marks} b", marks, f"Σ{marks}Σ"], {})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 100, 4095, 4096, 4097, 5000, 123_456, 2**20, 2**31 - 1])
 def test_logarithms(count):
-    got = rps.logarithm_int(count)
-    assert rps.logarithm(rps.LOGARITHMS, count) == got
+    got = normal_form.logarithm_int(count)
+    assert normal_form.logarithm(normal_form.LOGARITHMS, count) == got
     assert math.isclose(got / 2**32, math.log(count), rel_tol=0, abs_tol=2**-30)
 
 
 def test_lines_cover_the_text():
     documents = ["a\nb", "", "\n\n", "x\r\ny \u2028 z\n"]
-    rows, offsets = rps_lines(TextColumn.from_documents(documents))
+    rows, offsets = redpajama_lines(TextColumn.from_documents(documents))
     assert offsets.tolist() == [0, 2, 2, 4, 6]
     start, end = (rows[:, LINE_COLUMNS.index(name)] for name in ("start", "end"))
     for text, a, b in zip(documents, offsets[:-1], offsets[1:], strict=True):
@@ -103,7 +103,7 @@ def test_lines_cover_the_text():
 @pytest.mark.parametrize("shift", [0, 1, 2])
 def test_lines_longer_than_one_sum(piece, shift):
     long = "a" * shift + piece * ((1 << _FIELD) // len(piece) + 20)
-    assert_same_bits(rps_lines, "cpu", [long, long[: (1 << _FIELD) - 1], long[: 1 << _FIELD], f"• {long}.\n"], {})
+    assert_same_bits(redpajama_lines, "cpu", [long, long[: (1 << _FIELD) - 1], long[: 1 << _FIELD], f"• {long}.\n"], {})
 
 
 WORD_PIECES = st.sampled_from(
@@ -138,5 +138,5 @@ WORD_PIECES = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(WORD_PIECES, max_size=20).map("".join), max_size=4))
 def test_texts_of_pieces(documents):
-    assert_same_bits(rps_lines, "cpu", documents, {})
-    assert_same_bits(rps_words, "cpu", documents, {})
+    assert_same_bits(redpajama_lines, "cpu", documents, {})
+    assert_same_bits(redpajama_words, "cpu", documents, {})

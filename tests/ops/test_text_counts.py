@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile import unicode
-from gpu_pile.columns import TextColumn
 from gpu_pile.ops.text_counts import COLUMNS, NEMO_SYMBOLS, text_counts
 from gpu_pile.testing import assert_same_bits
+from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
 from tests import emulator
 
 PIECES = st.sampled_from(
@@ -45,10 +45,10 @@ def test_every_place_in_a_block(piece):
 def test_what_masks_of_ascii_take_for_granted():
     """In ASCII, what is a letter or a digit and nothing else is neither punctuation nor white space; so are symbols."""
     for c in map(chr, range(128)):
-        f = unicode.flags(c)
+        f = unicode_reference.flags(c)
         assert bool(f & unicode.PUNCTUATION) == (not c.isalnum() and c not in "\t\n "), repr(c)
         assert bool(f & unicode.TERMINAL) == (c in ".!?"), repr(c)
-    assert all(unicode.flags(c) & unicode.PUNCTUATION for symbol in NEMO_SYMBOLS for c in symbol)
+    assert all(unicode_reference.flags(c) & unicode.PUNCTUATION for symbol in NEMO_SYMBOLS for c in symbol)
 
 
 def test_bytes_around_a_text_do_not_count():

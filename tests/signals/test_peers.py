@@ -7,11 +7,11 @@ import pytest
 import zstandard
 
 import gpu_pile
-from gpu_pile import op
-from gpu_pile.columns import TextColumn
-from gpu_pile.ops.code_comments import LANGUAGES
+from gpu_pile.ops import op
+from gpu_pile.ops.nemo_code_comments import LANGUAGES
+from gpu_pile.policy.thresholds import Policy
 from gpu_pile.signals.nemo_comments import UNTERMINATED
-from gpu_pile.thresholds import Policy
+from gpu_pile.text.column import TextColumn
 from tests.conftest import HERE
 from tests.signals.test_published import ROWS
 
@@ -35,7 +35,7 @@ def test_nemo_curator():
 
 def test_dclm():
     column, ops = TextColumn.from_documents(TEXTS), op.load_all()
-    words, lines = (ops[name].run("cpu", column) for name in ("unicode_words", "line_removal"))
+    words, lines = (ops[name].run("cpu", column) for name in ("dclm_words", "dclm_line_removal"))
     assert np.concatenate((words, lines), axis=1).tolist() == [peer["dclm"] for peer in PEERS]
     table = gpu_pile.measure(TEXTS, ["dclm", "lengths", "gopher_quality"], workers=1).to_pylist()
     rules = Policy(use=["dclm"]).rules_of("")

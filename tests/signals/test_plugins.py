@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from gpu_pile import signals
-from gpu_pile.columns import TextColumn
 from gpu_pile.errors import ConfigError
+from gpu_pile.text.column import TextColumn
 from tests.conftest import HERE, write_shard
 from tools import make_signals_md
 

@@ -1,0 +1,104 @@
+"""The identity of a file: a hash of its bytes that ranges compute separately."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.files import AnyPath
+
+IDENTITY_STEP = 2**20
+"""Bytes of a file that are hashed together for its identity."""
+
+
+class HashedFile:
+    """A file whose bytes are hashed in order as they are read, each byte once.
+
+    Only the steps of IDENTITY_STEP bytes that begin inside `hashed` are hashed, so that the digests of a file's ranges,
+    concatenated, are the digests of the file.
+
+    Args:
+        hashed: (first, end), the range of bytes to hash; None hashes nothing.
+        start: position of the first read.
+    """
+
+    def __init__(self, source: files.Source, hashed: tuple[int, int] | None = None, start: int = 0) -> None:
+        self._source = source
+        self.size = source.size
+        self.position = start
+        first, end = hashed or (self.size, self.size)
+        self._hashed = -(-first // IDENTITY_STEP) * IDENTITY_STEP
+        self._end = min(self.size, -(-end // IDENTITY_STEP) * IDENTITY_STEP)
+        self._digest = hashlib.blake2b(digest_size=32)
+        self._digests: list[bytes] = []
+
+    def pread(self, n: int, start: int) -> bytes:
+        """Up to n bytes at a position, without hashing them."""
+        return self._source.pread(n, start)
+
+    def read_at(self, start: int, n: int) -> bytes:
+        self._hash_to(start)
+        data = self.pread(n, start)
+        self._hash(data, start)
+        self.position = start + len(data)
+        return data
+
+    def read(self, n: int) -> bytes:
+        return self.read_at(self.position, n)
+
+    def readinto(self, view: memoryview) -> int:
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def all_digests(self) -> list[bytes]:
+        """After hashing what was passed over."""
+        self._hash_to(self._end)
+        if self._hashed % IDENTITY_STEP and self._hashed == self._end:  # the file's last step is a short one
+            self._digests.append(self._digest.digest())
+            self._hashed = self._end + IDENTITY_STEP
+        return self._digests
+
+    def _hash_to(self, end: int) -> None:
+        while self._hashed < min(end, self._end):
+            data = self.pread(min(IDENTITY_STEP, self._end - self._hashed), self._hashed)
+            if not data:
+                return
+            self._hash(data, self._hashed)
+
+    def _hash(self, data: bytes, start: int) -> None:
+        """Hash what of this has not been hashed yet; nothing before it is missing."""
+        piece = memoryview(data)[max(0, self._hashed - start) : max(0, self._end - start)]
+        while piece:
+            n = IDENTITY_STEP - self._hashed % IDENTITY_STEP
+            self._digest.update(piece[:n])
+            self._hashed += len(piece[:n])
+            if not self._hashed % IDENTITY_STEP:
+                self._digests.append(self._digest.digest())
+                self._digest = hashlib.blake2b(digest_size=32)
+            piece = piece[n:]
+
+
+def identity_of(digests: Sequence[bytes]) -> str:
+    """A file's identity: BLAKE2b-256 of the BLAKE2b-256 of each IDENTITY_STEP of its bytes, which parts hash alone."""
+    return hashlib.blake2b(b"".join(digests), digest_size=32).hexdigest()
+
+
+def file_identity(path: AnyPath) -> str:
+    """ShardReader.identity without reading what is in the file."""
+    with files.opened(path) as source:
+        return identity_of(HashedFile(source, (0, source.size)).all_digests())
+
+
+class FileRange:
+    """A range of a file as something to read from."""
+
+    def __init__(self, file: HashedFile, start: int, end: int) -> None:
+        self._file, self._at, self._end = file, start, end
+
+    def read(self, n: int = -1) -> bytes:
+        left = self._end - self._at
+        data = self._file.read_at(self._at, left if n < 0 else min(n, left)) if left else b""
+        self._at += len(data)
+        return data

@@ -1,0 +1,65 @@
+"""Split a shard at its zstd frames into ranges that are read in parallel (docs/decisions/0011)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.corpus.zstd_frames import walk_frame
+from gpu_pile.errors import DataError
+
+
+@dataclass(frozen=True)
+class ShardRange:
+    """A range of a shard's file that begins and ends where a zstd frame begins; one task reads it.
+
+    A range owns the lines that begin after its first line feed. Its last line may end in the next range: the task reads
+    on to that range's first line feed. The first range owns the shard's first line, too. A range without a line feed
+    owns no line; the task of the range before it reads through it.
+
+    index, of:  number of the range, from 0, and the number of ranges of the shard
+    first, end: bytes of the file
+    start:      position of `first` in the decompressed stream; 0 while that is unknown
+    """
+
+    index: int
+    of: int
+    first: int
+    end: int
+    start: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        return self.end - self.first
+
+    def label(self, shard: Shard) -> str:
+        """The name of the range for messages."""
+        return shard.name if self.of == 1 else f"{shard.name}, range {self.index + 1} of {self.of}"
+
+
+def split_at_frames(shard: Shard, range_bytes: int) -> list[ShardRange]:
+    """Split a shard into ranges of at least range_bytes each, a function of the file and of range_bytes alone.
+
+    Frames are found by their headers. One range is all there is for gzip, plain text, a shard of one frame, a shard
+    whose frames cannot be walked, and a shard at a URL: there is a header every 128 KiB of text, so that walking over
+    the headers would fetch the whole file.
+    """
+    starts, size = [0], shard.n_bytes
+    if size >= 2 * range_bytes and isinstance(shard.path, Path):
+        try:
+            with files.opened(shard.path) as source:
+                size, position = source.size, 0
+                while position < size:
+                    if min(position - starts[-1], size - position) >= range_bytes:
+                        starts.append(position)
+                    frame = walk_frame(source, position)
+                    if frame.problem:
+                        starts = [0]
+                        break
+                    position = frame.end
+        except OSError as error:
+            raise DataError(f"cannot read {shard.path}: {error.strerror or error}") from error
+    ends = [*starts[1:], size]
+    return [ShardRange(i, len(starts), first, end) for i, (first, end) in enumerate(zip(starts, ends, strict=True))]

@@ -1,0 +1,128 @@
+"""Records: rows of an array uint64[n, width], told apart by their first columns; grouped, sorted, looked up.
+
+Band keys are records (key, row), candidate pairs (b, a), hashes (high, low, row). All sorting here is by the columns
+from left to right, all of it in numba: a radix sort by some bits of column 0, then runs of equal bits one by one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpu_pile.text.jit import compiled
+from gpu_pile.types import Array
+
+DIGIT = 11
+"""Bits of a pass: the 2,048 places being written to stay in a core's cache."""
+
+SHORT = 32
+"""Runs up to this length are sorted by insertion."""
+
+
+@compiled
+def group(records, shift, parts, out):
+    """Stable copy of the records to out, by part; a record's part is column 0 >> shift.
+
+    Returns:
+        int64[parts + 1], where each part begins in out.
+    """
+    n, width = records.shape
+    bounds = np.zeros(parts + 1, np.int64)
+    for i in range(n):
+        bounds[np.int64(records[i, 0] >> shift) + 1] += 1
+    for p in range(parts):
+        bounds[p + 1] += bounds[p]
+    at = bounds[:-1].copy()
+    for i in range(n):
+        p = np.int64(records[i, 0] >> shift)
+        to = at[p]
+        at[p] = to + 1
+        for c in range(width):
+            out[to, c] = records[i, c]
+    return bounds
+
+
+@compiled
+def _by_digit(records, shift, mask, at, out):
+    """Stable copy to out, by the bits (column 0 >> shift) & mask; at: where each value's records begin, is advanced."""
+    n, width = records.shape
+    for i in range(n):
+        d = np.int64((records[i, 0] >> shift) & mask)
+        to = at[d]
+        at[d] = to + 1
+        for c in range(width):
+            out[to, c] = records[i, c]
+
+
+@compiled
+def _counts(records, shift, mask):
+    counts = np.zeros(mask + np.uint64(1), np.int64)
+    for i in range(len(records)):
+        counts[np.int64((records[i, 0] >> shift) & mask)] += 1
+    return counts
+
+
+@compiled
+def _less(x, i, y, j):
+    for c in range(x.shape[1]):
+        if x[i, c] != y[j, c]:
+            return x[i, c] < y[j, c]
+    return False
+
+
+@compiled
+def _insertion(records, start, stop, held):
+    width = records.shape[1]
+    for i in range(start + 1, stop):
+        if not _less(records, i, records, i - 1):
+            continue
+        for c in range(width):
+            held[0, c] = records[i, c]
+        j = i
+        while j > start and _less(held, 0, records, j - 1):
+            for c in range(width):
+                records[j, c] = records[j - 1, c]
+            j -= 1
+        for c in range(width):
+            records[j, c] = held[0, c]
+
+
+@compiled
+def _finish(records, shift):
+    """Sort records whose bits from `shift` on are in order already, by all columns."""
+    n, width = records.shape
+    held = np.empty((1, width), np.uint64)
+    i = 0
+    while i < n:
+        j = i + 1
+        ordered = True
+        while j < n and records[j, 0] >> shift == records[i, 0] >> shift:
+            ordered = ordered and not _less(records, j, records, j - 1)
+            j += 1
+        if not ordered:
+            if j - i <= SHORT:
+                _insertion(records, i, j, held)
+            else:
+                run = records[i:j].copy()
+                order = np.arange(j - i)
+                for c in range(width - 1, -1, -1):
+                    order = order[np.argsort(run[order, c], kind="mergesort")]
+                for k in range(j - i):
+                    for c in range(width):
+                        records[i + k, c] = run[order[k], c]
+        i = j
+
+
+def sort(records: Array, spare: Array) -> Array:
+    """The records sorted by all columns, in one of the two arrays; the other, at least as large, is overwritten."""
+    if not len(records):
+        return records
+    spare = spare[: len(records)]
+    top = int(records[:, 0].min() ^ records[:, 0].max()).bit_length()  # bits from this one on are equal in all
+    bits = min(top, -(-len(records).bit_length() // DIGIT) * DIGIT)
+    for shift in range(top - bits, top, DIGIT):
+        mask = np.uint64((1 << min(DIGIT, top - shift)) - 1)
+        counts = _counts(records, np.uint64(shift), mask)
+        _by_digit(records, np.uint64(shift), mask, np.cumsum(counts) - counts, spare)
+        records, spare = spare, records
+    _finish(records, np.uint64(top - bits))
+    return records

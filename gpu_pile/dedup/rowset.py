@@ -1,0 +1,114 @@
+"""Sets of rows: a bit a row, and how many come before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpu_pile.text.jit import compiled
+from gpu_pile.types import Array
+
+WORDS = 8
+"""Words of 64 rows between two entries of `before`."""
+
+
+@compiled
+def _add(bits, rows):
+    for row in rows:
+        bits[row >> 6] |= np.uint64(1) << np.uint64(row & 63)
+
+
+@compiled
+def _ones(word):
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def _before(bits, words):
+    out = np.zeros(len(bits) // words + 1, np.int64)
+    for i in range(len(bits) // words):
+        n = 0
+        for j in range(words):
+            n += _ones(bits[words * i + j])
+        out[i + 1] = out[i] + n
+    return out
+
+
+@compiled
+def _rank(bits, before, words, rows):
+    out = np.empty(len(rows), np.int64)
+    for i in range(len(rows)):
+        word = rows[i] >> 6
+        n = before[word // words]
+        for w in range(word // words * words, word):
+            n += _ones(bits[w])
+        out[i] = n + _ones(bits[word] & ((np.uint64(1) << np.uint64(rows[i] & 63)) - np.uint64(1)))
+    return out
+
+
+@compiled
+def _rows(bits, start, stop, n):
+    out = np.empty(n, np.int64)
+    at = 0
+    for word in range(start >> 6, (stop + 63) >> 6):
+        left = bits[word]
+        while left:
+            lowest = left & (~left + np.uint64(1))
+            row = word * 64 + _ones(lowest - np.uint64(1))
+            if start <= row < stop:
+                out[at] = row
+                at += 1
+            left ^= lowest
+    return out
+
+
+class RowSet:
+    """A set of rows 0 .. total - 1, in 9 bits for 8 rows; a row's place in it is found in constant time.
+
+    bits:   uint64, row i is bit i % 64 of word i // 64; whole groups of WORDS words, at least one
+    before: int64, rows of the set before each group of words; of use once no more rows are added
+    """
+
+    def __init__(self, bits: Array, before: Array | None = None) -> None:
+        self.bits = bits
+        self._before = before
+
+    @classmethod
+    def empty(cls, total: int) -> RowSet:
+        return cls(np.zeros((total // (64 * WORDS) + 1) * WORDS, np.uint64))
+
+    def add(self, rows: Array) -> None:
+        """int64[n], in any order, any of them several times."""
+        _add(self.bits, np.ascontiguousarray(rows, np.int64))
+        self._before = None
+
+    @property
+    def before(self) -> Array:
+        if self._before is None:
+            self._before = _before(self.bits, WORDS)
+        return self._before
+
+    def __len__(self) -> int:
+        return int(self.before[-1])
+
+    def rank(self, rows: Array) -> Array:
+        """int64[n]: how many rows of the set are smaller than each of these."""
+        return np.asarray(_rank(self.bits, self.before, WORDS, np.ascontiguousarray(rows, np.int64)))
+
+    def rows(self, start: int, stop: int) -> Array:
+        """int64: the rows of the set that are at least start and less than stop, ascending."""
+        lo, hi = self.rank(np.array([start, stop]))
+        return np.asarray(_rows(self.bits, start, stop, hi - lo))
+
+
+@compiled
+def scatter_sets(values, offsets, places, target):
+    """Copy set i, values[offsets[i]:offsets[i + 1]], to target[places[i]:]; the rest of target stays as it is.
+
+    values, target: uint64; offsets: int64[n + 1]; places: int64[n], ascending, with room for each set.
+    """
+    for i in range(len(places)):
+        n = offsets[i + 1] - offsets[i]
+        target[places[i] : places[i] + n] = values[offsets[i] : offsets[i + 1]]

@@ -1,0 +1,94 @@
+"""Everything that touches cuDF: its strings as TextColumns, its memory pool as everyone's.
+
+What a cuDF column of strings holds: UTF-8 bytes and, as its first child, offsets of 32 bits (64 beyond 2 GiB), of which
+a slice uses a part. The bytes are viewed, not copied; 64-bit offsets that begin at 0 are viewed too, others widened.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from gpu_pile.text.column import TextColumn
+
+_LOCK = threading.Lock()
+_shared = False
+
+
+def share_memory(fraction: float = 0.5) -> None:
+    """One pool of device memory for cuDF and CuPy, once a process; cuDF frames are spilled when it runs out.
+
+    Args:
+        fraction: of the free memory, which the pool takes at first; it grows.
+    """
+    global _shared
+    with _LOCK:
+        if _shared:
+            return
+        import cudf
+        import cupy
+        import rmm
+        from rmm.allocators.cupy import rmm_cupy_allocator
+
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        rmm.reinitialize(pool_allocator=True, initial_pool_size=int(free * fraction) // 256 * 256)
+        cupy.cuda.set_allocator(rmm_cupy_allocator)
+        cudf.set_option("spill", True)
+        _shared = True
+
+
+def is_cudf(texts: Any) -> bool:
+    """Whether this is something of cuDF, told without importing it."""
+    return type(texts).__module__.split(".")[0] == "cudf"
+
+
+def text_column(series: Any) -> TextColumn:
+    """A cuDF Series of strings as a TextColumn on the device, without a copy of the text.
+
+    Raises:
+        TypeError: it is not of strings. ValueError: it has nulls.
+    """
+    import cupy
+    import pylibcudf
+
+    column, _ = series.to_pylibcudf()
+    if column.type().id() != pylibcudf.TypeId.STRING:
+        raise TypeError(f"expected a cuDF Series of strings, got {series.dtype}")
+    if column.null_count():
+        raise ValueError(f"text column has {column.null_count()} nulls; drop or fill them first")
+    if column.size() == 0:
+        return TextColumn(cupy.empty(0, np.uint8), cupy.zeros(1, np.int64))
+    child = column.child(0)
+    width = np.int64 if child.type().id() == pylibcudf.TypeId.INT64 else np.int32
+    start, n = column.offset(), column.size()
+    offsets = _view(cupy, child.data(), start + n + 1, width, series)[start:]
+    first, last = int(offsets[0]), int(offsets[n])
+    data = _view(cupy, column.data(), last, np.uint8, series)[first:]
+    return TextColumn(data, offsets if width is np.int64 and first == 0 else offsets.astype(np.int64) - first)
+
+
+def _view(cupy: Any, span: Any, count: int, dtype: Any, owner: Any) -> Any:
+    """The first `count` items of a device buffer; the owner lives as long as the view."""
+    memory = cupy.cuda.UnownedMemory(span.ptr, count * np.dtype(dtype).itemsize, owner)
+    return cupy.ndarray((count,), dtype, cupy.cuda.MemoryPointer(memory, 0))
+
+
+def series(text: TextColumn) -> Any:
+    """A cuDF Series over the buffers of a TextColumn on the device, without a copy of the text."""
+    import cudf
+    import pylibcudf
+
+    n = len(text)
+    types = pylibcudf.types
+    column = pylibcudf.Column(
+        types.DataType(types.TypeId.STRING),
+        n,
+        pylibcudf.gpumemoryview(text.data),
+        None,
+        0,
+        0,
+        [pylibcudf.Column.from_cuda_array_interface(text.offsets)],
+    )
+    return cudf.Series.from_pylibcudf(column)

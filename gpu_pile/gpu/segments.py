@@ -1,0 +1,185 @@
+"""What the cuda functions of several operations share: segments, prefix sums, constant tables, gathering."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.text import unicode
+from gpu_pile.text.column import TextColumn
+from gpu_pile.types import DeviceArray
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Items of several owners (bytes of documents, say) cut into segments of `size`, at least one an owner.
+
+    first:  int64[n_owners + 1]  owner i has segments first[i] .. first[i + 1]
+    owners: int64[count]         the owner of each segment
+
+    Segment s covers items (s - first[owner]) * size and on, up to size of them.
+    """
+
+    first: DeviceArray
+    owners: DeviceArray
+    count: int
+    size: int
+
+    @classmethod
+    def of(cls, xp: Any, sizes: DeviceArray, size: int) -> Segments:
+        """sizes: int64[n_owners], items of each."""
+        first = xp.zeros(len(sizes) + 1, np.int64)
+        xp.cumsum(xp.maximum((sizes + size - 1) // size, 1), out=first[1:])
+        count = int(first[-1])
+        owners = xp.searchsorted(first[1:], xp.arange(count, dtype=np.int64), side="right").astype(np.int64)
+        return cls(first, owners, count, size)
+
+    @property
+    def args(self) -> tuple[DeviceArray, DeviceArray, int, int]:
+        """As kernels take them: first, owners, n_segments, size."""
+        return self.first, self.owners, self.count, self.size
+
+
+def exclusive_sum(xp: Any, counts: DeviceArray) -> DeviceArray:
+    """int64[n + 1]: the sum of the entries before each, and of all."""
+    out = xp.zeros(len(counts) + 1, np.int64)
+    xp.cumsum(counts, out=out[1:])
+    return out
+
+
+_CONSTANTS: dict[tuple[int, int], tuple[np.ndarray[Any, Any], Any]] = {}
+_LOCK = threading.Lock()
+
+
+def constant(xp: Any, array: np.ndarray[Any, Any]) -> DeviceArray:
+    """A host array that never changes, on the current device; copied there once."""
+    if xp is np:
+        return array
+    key = (id(array), int(xp.cuda.Device().id))
+    with _LOCK:
+        if key not in _CONSTANTS:
+            _CONSTANTS[key] = (array, xp.asarray(array))  # the host array stays, so that its id does
+            xp.cuda.get_current_stream().synchronize()  # other threads use it on streams of their own
+        return _CONSTANTS[key][1]
+
+
+def flag_tables(xp: Any) -> tuple[DeviceArray, DeviceArray]:
+    """The tables of character classes."""
+    return constant(xp, unicode.FLAG_STAGE), constant(xp, unicode.FLAG_LEAVES)
+
+
+def word_tables(xp: Any) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]:
+    """The tables of character classes and of lower case."""
+    return (*flag_tables(xp), constant(xp, unicode.LOWER_STAGE), constant(xp, unicode.LOWER_LEAVES))
+
+
+def gather(xp: Any, source: DeviceArray, starts: DeviceArray, lengths: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
+    """(data, offsets): the spans source[starts[i]:starts[i] + lengths[i]], one behind the other."""
+    offsets = exclusive_sum(xp, lengths)
+    data = xp.empty(int(offsets[-1]), np.uint8)
+    segments = Segments.of(xp, lengths, 16_384)
+    launch_warps("gather", "gather", segments.count, source, starts, offsets, *segments.args, data)
+    return data, offsets
+
+
+def take(text: TextColumn, rows: Any) -> TextColumn:
+    """The documents of these rows (int64, ascending, in host memory), copied to where the text is."""
+    if text.backend == "cpu" or len(rows) == len(text):
+        return text.take(rows)
+    import cupy
+
+    rows = cupy.asarray(rows)
+    starts = text.offsets[rows]
+    return TextColumn(*gather(cupy, text.data, starts, text.offsets[rows + 1] - starts))
+
+
+def line_feeds(xp: Any, data: DeviceArray) -> DeviceArray:
+    """int64[n]: where the line feeds of device text are."""
+    n, size = len(data), 4096
+    segments = -(-n // size)
+    counts = xp.empty(segments, np.int64)
+    launch_warps("parse_lines", "count_line_feeds", segments, data, n, segments, size, counts)
+    before = exclusive_sum(xp, counts)
+    feeds = xp.empty(int(before[-1]), np.int64)
+    launch_warps("parse_lines", "find_line_feeds", segments, data, n, segments, size, before, feeds)
+    return feeds
+
+
+def cut(
+    xp: Any, starts: DeviceArray, stops: DeviceArray, owners: DeviceArray, ends: DeviceArray, begins: DeviceArray
+) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    """Pieces of documents between separators, on the device.
+
+    Args:
+        starts, stops: int64[n_docs], where each document begins and ends.
+        owners, ends, begins: int64[n], of each separator, in order: its document, where the piece before it ends and
+            the one behind it begins.
+
+    Returns:
+        (bounds, first, owners): piece k goes from bounds[k, 0] to bounds[k, 1] and is of document owners[k]; document d
+        has the pieces first[d] .. first[d + 1], one more than separators.
+    """
+    n = len(starts)
+    first = xp.arange(n + 1, dtype=np.int64) + xp.searchsorted(owners, xp.arange(n + 1, dtype=np.int64))
+    bounds = xp.empty((len(owners) + n, 2), np.int64)
+    bounds[first[:-1], 0] = starts
+    bounds[first[1:] - 1, 1] = stops
+    before = xp.arange(len(owners), dtype=np.int64) + owners
+    bounds[before, 1] = ends
+    bounds[before + 1, 0] = begins
+    pieces = xp.arange(len(bounds), dtype=np.int64)
+    return bounds, first, xp.searchsorted(first[1:], pieces, side="right").astype(np.int64)
+
+
+@dataclass(frozen=True)
+class FeedRuns:
+    """Runs of line feeds on the device, each in one document; int64[n] all.
+
+    starts, lengths: their bytes; owners: their documents
+    """
+
+    starts: DeviceArray
+    lengths: DeviceArray
+    owners: DeviceArray
+
+    @classmethod
+    def of(cls, xp: Any, text: TextColumn) -> FeedRuns:
+        feeds = line_feeds(xp, text.data)
+        n = len(feeds)
+        owners = xp.searchsorted(text.offsets[1:], feeds, side="right").astype(np.int64)
+        begins = xp.ones(n, bool)
+        begins[1:] = (feeds[1:] != feeds[:-1] + 1) | (owners[1:] != owners[:-1])
+        first = xp.flatnonzero(begins)
+        lengths = xp.diff(xp.concatenate((first, xp.full(1, n, np.int64))))
+        return cls(feeds[first], lengths, owners[first])
+
+    def pairs(self, xp: Any) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+        """(owners, starts, stops) of the separators of split("\\n\\n"): two and two of each run, from its beginning."""
+        before = exclusive_sum(xp, self.lengths // 2)
+        run = xp.searchsorted(before[1:], xp.arange(int(before[-1]), dtype=np.int64), side="right")
+        starts = self.starts[run] + 2 * (xp.arange(len(run), dtype=np.int64) - before[run])
+        return self.owners[run], starts, starts + 2
+
+
+def paragraphs(xp: Any, text: TextColumn) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    """The pieces of split("\\n\\n") of all documents on the device: (bounds, first, owners) of `cut`."""
+    return cut(xp, text.offsets[:-1], text.offsets[1:], *FeedRuns.of(xp, text).pairs(xp))
+
+
+def prefixes(text: TextColumn, n_bytes: int) -> TextColumn:
+    """In host memory, the first n_bytes of each document on a GPU; documents that are in host memory as they are."""
+    if text.backend == "cpu":
+        return text
+    import cupy
+
+    data, offsets = gather(cupy, text.data, text.offsets[:-1], cupy.minimum(cupy.diff(text.offsets), n_bytes))
+    return TextColumn(to_host(data), to_host(offsets))
+
+
+def to_host(array: Any) -> np.ndarray[Any, Any]:
+    """A NumPy array of what may be on a GPU."""
+    return array if isinstance(array, np.ndarray) else array.get()

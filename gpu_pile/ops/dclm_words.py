@@ -1,0 +1,318 @@
+"""dclm_words: words between Unicode's word boundaries, and n-grams of them that a document has more than once.
+
+    dclm_words(text) = int64[n_docs, len(COLUMNS)]
+
+Words are the pieces between the boundaries of UAX #29 (gpu_pile.text.unicode_reference.word_segments) that begin with a letter or
+digit, str.isalnum(); lengths are in code points. For a document t:
+
+    words, chars       how many, and the sum of their lengths
+    top_N_chars        (N = 2, 3, 4) the length of the words of the most frequent n-gram of N words, the longest one of
+                       equally frequent ones, times how often it occurs, overlaps included; 0 where all occur once
+    covered_N_chars    (N = 5 to 10) words that lie in an n-gram that occurs more than once, each word once
+
+Everything is counted exactly: equal hashes are compared (gpu_pile.text.ngrams). A document may have 4 GiB at most, and on a
+GPU one call 2^30 words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.ngrams import device_numbers, device_table, hash_spans, number_spans
+from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, gather
+from gpu_pile.ops.op import Op
+from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.hash_table import new_table
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.ngrams import DOCUMENTS, covered_chars, new_bits, number_words, pair_places, repeated_grams
+from gpu_pile.text.simd import byte_at, store_byte
+from gpu_pile.types import Array
+
+TOP = (2, 3, 4)
+LONG = (5, 6, 7, 8, 9, 10)
+
+COLUMNS = ("words", "chars", *(f"top_{n}_chars" for n in TOP), *(f"covered_{n}_chars" for n in LONG))
+
+BYTES_MAX = 2**32
+
+dclm_words = Op(
+    "dclm_words",
+    version=1,
+    documents=(
+        *DOCUMENTS,
+        "The quick (“brown”) fox can’t jump 32.3 feet, right? e.g. U.S.A. a.b.c 1,234.5 3.a a.3 1..2 a..b",
+        "can't 'quoted' don''t rock'n'roll 1'000 a:b a::b 12:30 a,b 1;2 1_000 _a a_ __ _1 x_y",
+        'א"ב ג\' ד" ה"1 א׳ב א״ב א״ ״ב א\'ב\' a"b א"a a"א',
+        "カタカナ カ_カ ーー カタa aカ ｶﾞﾊﾟ ひらがな 漢字 漢a字 한글 한a글",
+        "\u0308a b\u0308\u0308c a\u0308'\u0308b 1\u0308.\u00ad2 a\u00ad:\u200d ：b \n\u0308a \r\u200da\u0308",
+        "a\u200d😀b 1\u200d™2 \u200dⓂx ⓐ\u200dⓂ ℹ\u200dℹ ²²③ x² ¼½ \U0001f1e6\U0001f1e7a\U0001f1e8 👩\u200d🚀",
+        "\uff9e\uff9f \uff9ea \n\uff9e\x85\uff9f\u2028\uff9e \u0308\uff9e",
+        "ก็ไทย हिन्दी नमस्ते ٣٤٫٥ ٣,٤ ١a \u0601١ ܏ܐ",
+        "a" + "\u0308" * 40 + "'" + "\u0308" * 40 + "b" + "\u200d" * 40 + "😀" + "\u0308" * 40 + "c",
+        "1" + "\u00ad" * 9 + "." + "\u00ad" * 9 + "1." + "\u00ad" * 9 + 'x א\u0308"\u0308ב א\u0308"\u0308c',
+        "a b, c d; a b. c d! a b: c d? a b c d e f g h i j k a b c d e f g h i j k",
+        "a² a² a² b² " * 8,
+        "one-two three/four one-two three/four\x00one\x00two",
+        "ab cd ab cd abc d abc d x yy x yy",
+    ),
+)
+
+
+@dclm_words.reference
+def _reference(text: TextColumn) -> Array:
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+
+
+def _reference_counts(t: str) -> list[int]:
+    alnum = unicode.ALPHA | unicode.NUMERIC
+    words = [w for w in unicode_reference.word_segments(t) if unicode_reference.flags(w[0]) & alnum]
+    out = [len(words), sum(map(len, words))]
+    for n in (*TOP, *LONG):
+        grams = list(zip(*(words[k:] for k in range(n)), strict=False))
+        count = Counter(grams)
+        most = max(count.values(), default=0)
+        if n in TOP:
+            out.append(max((len("".join(g)) * most for g in count if count[g] == most > 1), default=0))
+        else:
+            covered = {i + k for i, gram in enumerate(grams) if count[gram] > 1 for k in range(n)}
+            out.append(sum(len(words[i]) for i in covered))
+    return out
+
+
+_KINDS, _PICTOGRAPHIC, _COUNTS = unicode.BREAK_KINDS, unicode.PICTOGRAPHIC, unicode.LETTER_OR_DIGIT
+_NEWLINE, _IGNORED, _ZWJ, _KATAKANA = unicode.NEWLINE, unicode.IGNORED, unicode.ZWJ, unicode.KATAKANA
+_SINGLE, _DOUBLE = unicode.SINGLE_QUOTE, unicode.DOUBLE_QUOTE
+_MID_NUM_LET, _MID_LETTER, _MID_NUM = unicode.MID_NUM_LET, unicode.MID_LETTER, unicode.MID_NUM
+_LETTER, _HEBREW, _NUMBER, _EXTEND = unicode.LETTER, unicode.HEBREW, unicode.NUMBER, unicode.EXTEND_NUM_LET
+
+
+_ASCII = np.zeros(256, np.uint8)
+_ASCII[:128] = unicode.ASCII_BREAKS
+"""Values of the table for ASCII, from _LETTER on those that belong together; 0 for other bytes."""
+
+
+@njit(inline="always")
+def _value_at(data, i, ascii, stage, leaves):
+    """(value in the table of word boundaries, bytes) of the character at data[i]."""
+    if data[i] < 0x80:
+        return np.int64(ascii[data[i]]), 1
+    c, n = unicode.decode_at(data, i)
+    return np.int64(unicode.table_value(stage, leaves, c)), n
+
+
+@njit
+def _kind_after(data, i, end, ascii, stage, leaves):
+    """The class of the next character in data[i:end] that is not looked past; 0 if there is none."""
+    while i < end:
+        value, n = _value_at(data, i, ascii, stage, leaves)
+        kind = value & _KINDS
+        if kind != _IGNORED and kind != _ZWJ:
+            return kind
+        i += n
+    return 0
+
+
+@njit
+def _belongs(two_before, before, kind, data, after, end, ascii, stage, leaves):
+    """gpu_pile.text.unicode_reference._belongs, for what is not two classes from _LETTER on; `after` is where the next one begins."""
+    if kind >= _LETTER:
+        if kind == _EXTEND:
+            return before == _KATAKANA
+        if kind == _NUMBER:
+            return two_before == _NUMBER and before in (_MID_NUM, _MID_NUM_LET, _SINGLE)
+        if two_before == _HEBREW and before == _DOUBLE:
+            return kind == _HEBREW
+        return two_before in (_LETTER, _HEBREW) and before in (_MID_LETTER, _MID_NUM_LET, _SINGLE)
+    if kind == _KATAKANA:
+        return before in (_KATAKANA, _EXTEND)
+    if before in (_LETTER, _HEBREW):
+        if kind == _SINGLE and before == _HEBREW:
+            return True
+        if kind in (_MID_LETTER, _MID_NUM_LET, _SINGLE):
+            following = _kind_after(data, after, end, ascii, stage, leaves)
+            return following in (_LETTER, _HEBREW)
+        if kind == _DOUBLE and before == _HEBREW:
+            return _kind_after(data, after, end, ascii, stage, leaves) == _HEBREW
+    elif before == _NUMBER and kind in (_MID_NUM, _MID_NUM_LET, _SINGLE):
+        return _kind_after(data, after, end, ascii, stage, leaves) == _NUMBER
+    return False
+
+
+@njit
+def _segment_end(data, i, end, ascii, stage, leaves):
+    """(where the piece that begins at data[i] ends, characters of it, value of its first character).
+
+    What is before the piece does not matter for where it ends.
+    """
+    first, n = _value_at(data, i, ascii, stage, leaves)
+    last = first & _KINDS
+    i += n
+    chars = 1
+    if last == _NEWLINE:
+        return i, chars, first
+    two_before, before = 0, 0 if last in (_IGNORED, _ZWJ) else last
+    while i < end:
+        if before >= _LETTER:  # what follows in ASCII belongs to it
+            run = i
+            while i < end and ascii[byte_at(data, i)] >= _LETTER:
+                i += 1
+            if i > run:
+                chars += i - run
+                before = last = np.int64(ascii[data[i - 1]]) & _KINDS
+                if i == end:
+                    break
+        value, n = _value_at(data, i, ascii, stage, leaves)
+        kind = value & _KINDS
+        if before < _LETTER or kind < _LETTER:
+            if kind == _NEWLINE:
+                break
+            if kind in (_IGNORED, _ZWJ):
+                i += n
+                chars += 1
+                last = kind
+                continue
+            if (last != _ZWJ or value & _PICTOGRAPHIC == 0) and not _belongs(
+                two_before, before, kind, data, i + n, end, ascii, stage, leaves
+            ):
+                break
+        two_before, before, last = before, kind, kind
+        i += n
+        chars += 1
+    return i, chars, first
+
+
+@compiled
+def _split(data, i, end, ascii, stage, leaves, packed, bounds, chars):
+    """As repeats.split_words; words that bounds and chars have no room for are only counted."""
+    words = o = total = 0
+    bounds[0] = chars[0] = 0
+    while i < end:
+        start = i
+        while i < end and ascii[byte_at(data, i)] >= _LETTER:
+            store_byte(packed, o + i - start, byte_at(data, i))
+            i += 1
+        # the two bytes behind it, 0 for those that the text has not
+        one = byte_at(data, i) if i < end else np.uint8(0)
+        two = byte_at(data, i + 1) if i + 1 < end else np.uint8(0)
+        if i == start and one < 0x80 and two < 0x80:
+            i += 1  # a piece that is no word
+            continue
+        if i > start and one < 0x80 and (ascii[one] < _SINGLE or (two < 0x80 and ascii[two] < _LETTER)):
+            n = i - start
+            if ascii[byte_at(data, start)] & _COUNTS == 0:
+                continue
+        else:
+            i, n, first = _segment_end(data, start, end, ascii, stage, leaves)
+            if first & _COUNTS == 0:
+                continue
+            for k in range(start, i):
+                store_byte(packed, o + k - start, byte_at(data, k))
+        o += i - start
+        words += 1
+        total += n
+        if words < len(bounds):
+            bounds[words] = o
+            chars[words] = total
+    return words
+
+
+@compiled
+def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
+    room = 0
+    bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
+    ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
+    places, marks = np.empty(1, np.int32), np.empty(1, np.uint8)
+    keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
+    for d in range(len(offsets) - 1):
+        start, end = offsets[d], offsets[d + 1]
+        row = out[d]
+        if end - start > room:
+            n = _split(data, start, end, ascii, stage, leaves, packed, bounds[:1], chars[:1])
+            if n > room:
+                room = n
+                bounds, chars = np.empty(room + 1, np.int64), np.empty(room + 1, np.int64)
+                ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
+                counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
+                once, twice = new_bits(room)
+                places, marks = np.empty(room, np.int32), np.empty(room, np.uint8)
+        words = _split(data, start, end, ascii, stage, leaves, packed, bounds, chars)
+        row[0], row[1] = words, chars[words]
+        _, table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
+        m = pair_places(words, ids, places, grams, once, twice)
+        for n in range(2, 11):
+            m, _, most, longest, table = repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
+            if n <= 4:
+                row[n] = longest * most if most > 1 else 0
+            else:
+                row[n] = covered_chars(n, places, m, chars)
+
+
+def _check_size(longest: int) -> None:
+    if longest > BYTES_MAX:
+        raise ValueError(
+            f"dclm_words counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
+            "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
+        )
+
+
+@dclm_words.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    longest = int(np.diff(text.offsets).max(initial=0))
+    _check_size(longest)
+    packed = np.empty(longest + 16, np.uint8)
+    tables = _ASCII, unicode.BREAK_STAGE, unicode.BREAK_LEAVES
+    _count(text.data, text.offsets, *tables, packed, *new_table(), out)
+    return out
+
+
+@dclm_words.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    docs = len(text)
+    if docs:
+        _check_size(int(xp.diff(text.offsets).max()))
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    tables = constant(xp, unicode.BREAK_STAGE), constant(xp, unicode.BREAK_LEAVES)
+    documents = (text.data, text.offsets, *segments.args, *tables)
+    pieces = xp.empty(segments.count, np.int64)
+    launch_warps("dclm_words", "count_pieces", segments.count, *documents, pieces)
+    before = exclusive_sum(xp, pieces)
+    n = int(before[-1])
+    starts, owners, is_word = xp.empty(n + 1, np.int64), xp.empty(n, np.int64), xp.empty(n, np.uint8)
+    launch_warps("dclm_words", "find_pieces", segments.count, *documents, before, starts, owners, is_word)
+    starts[n:] = text.offsets[-1:]
+    places = xp.flatnonzero(is_word)
+    data, bounds = gather(xp, text.data, starts[places], starts[places + 1] - starts[places])
+    owners = owners[places]
+    n = len(places)
+    first = xp.searchsorted(owners, xp.arange(docs + 1, dtype=np.int64))
+
+    hashes, word_chars = hash_spans(xp, data, bounds, 1, xp.diff(bounds))
+    chars = exclusive_sum(xp, word_chars)
+    out = xp.empty((docs, len(COLUMNS)), np.int64)
+    out[:, 0], out[:, 1] = xp.diff(first), xp.diff(chars[first])
+    words, counts = number_spans(xp, data, bounds, 1, 1, owners, hashes)
+    grams = words
+    for width in range(2, 11):
+        mask, table = device_table(xp, n)
+        slots = xp.empty(n, np.uint32)
+        launch_threads("word_repetition", "match_grams", n, words, grams, counts, n, width, mask, table, slots)
+        grams, counts = device_numbers(xp, slots, table)
+        if width in TOP:
+            best, longest = xp.zeros(docs, np.uint64), xp.zeros(docs, np.uint64)
+            launch_threads("word_repetition", "top_grams", n, owners, grams, counts, n, best)
+            launch_threads(
+                "word_repetition", "longest_top_grams", n, owners, grams, counts, chars, n, width, best, longest
+            )
+            out[:, width] = ((best >> np.uint64(32)) * longest).astype(np.int64)
+        else:
+            covered = xp.empty(n, np.int64)
+            launch_threads("redpajama_words", "cover_words", n, grams, counts, chars, n, width, covered)
+            out[:, width] = xp.diff(exclusive_sum(xp, covered)[first])
+    return out

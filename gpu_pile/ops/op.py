@@ -1,0 +1,117 @@
+"""Op: one named operation, one contract, several implementations that agree bit for bit.
+
+A file in gpu_pile/ops/ declares one operation:
+
+    word_total = Op("word_total", version=1, samples=[{}], documents=("a b", ...), doc=__doc__)
+
+    @word_total.reference      plain Python and integers, the truth, as readable as can be
+    @word_total.cpu            numba over the buffers
+    @word_total.cuda           CuPy allocating, kernels/<op>.cu launched; its first argument is the array module
+
+Every implementation takes the same arguments and returns one array or a tuple of arrays. The first argument decides
+the backend: NumPy buffers run on the cpu, CuPy buffers on the GPU. No operation falls back to another backend.
+
+The tests find every operation here, feed it `documents` and random text with each of `samples` as parameters, and
+compare each implementation with the reference. An operation whose input is not a TextColumn says with `inputs` how
+to make its arguments from one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gpu_pile.errors import BackendError
+from gpu_pile.text.column import TextColumn
+
+F = TypeVar("F", bound=Callable[..., Any])
+Result = Any
+
+OPS: dict[str, Op] = {}
+
+
+class Op:
+    """One operation of the registry.
+
+    Args:
+        name: also the name of its file and of its kernel file.
+        version: raised whenever a result bit may change; measured files made with another version are stale.
+        samples: parameter sets that the tests run.
+        documents: hand-picked inputs that break naive implementations; "" is always added.
+        inputs: (TextColumn, params) -> the operation's positional arguments; by default the column itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int,
+        samples: Sequence[Mapping[str, Any]] = ({},),
+        documents: Sequence[str | bytes] = (),
+        inputs: Callable[[TextColumn, Mapping[str, Any]], tuple[Any, ...]] | None = None,
+    ) -> None:
+        if name in OPS:
+            raise ValueError(f"operation {name!r} is declared twice")
+        self.name = name
+        self.version = version
+        self.samples = tuple(samples)
+        self.documents = ("", *documents)
+        self.inputs = inputs or (lambda text, params: (text,))
+        self.implementations: dict[str, Callable[..., Result]] = {}
+        OPS[name] = self
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name} v{self.version}: {', '.join(sorted(self.implementations))}>"
+
+    def reference(self, function: F) -> F:
+        self.implementations["reference"] = function
+        return function
+
+    def cpu(self, function: F) -> F:
+        self.implementations["cpu"] = function
+        return function
+
+    def cuda(self, function: F) -> F:
+        """`function(xp, *args, **params)`: xp is CuPy on a GPU, NumPy where tests execute the kernels on the CPU."""
+
+        def on_device(*args: Any, **params: Any) -> Result:
+            import cupy
+            import nvtx
+
+            with nvtx.annotate(self.name, domain="gpu_pile"):
+                return function(cupy, *args, **params)
+
+        def emulated(*args: Any, **params: Any) -> Result:
+            return function(np, *args, **params)
+
+        self.implementations["cuda"] = on_device
+        self.implementations["cuda-emulated"] = emulated
+        return function
+
+    def __call__(self, *args: Any, **params: Any) -> Result:
+        first = args[0]
+        backend = first.backend if isinstance(first, TextColumn) else "cpu" if isinstance(first, np.ndarray) else "cuda"
+        return self.run(backend, *args, **params)
+
+    def run(self, backend: str, *args: Any, **params: Any) -> Result:
+        """Run one implementation by name: reference, cpu, cuda (cuda-emulated in tests)."""
+        implementation = self.implementations.get(backend)
+        if implementation is None:
+            raise BackendError(
+                f"operation {self.name!r} has no {backend} implementation; it has: "
+                f"{', '.join(sorted(self.implementations))}"
+            )
+        return implementation(*args, **params)
+
+
+def load_all() -> dict[str, Op]:
+    """Import every file of gpu_pile/ops and return the registry, sorted by name."""
+    import gpu_pile.ops
+
+    for module in pkgutil.iter_modules(gpu_pile.ops.__path__):
+        importlib.import_module(f"gpu_pile.ops.{module.name}")
+    return dict(sorted(OPS.items()))

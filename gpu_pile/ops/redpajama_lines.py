@@ -1,0 +1,321 @@
+"""redpajama_lines: RedPajama-Data v2's counts for each line of a document.
+
+    redpajama_lines(text) = (int64[n_lines, len(COLUMNS)], offsets int64[n_docs + 1])
+
+Lines of document d are rows offsets[d] to offsets[d + 1]. A line ends behind each line feed and at the end of the text,
+if something is left there: re.finditer(r"([^\\n]*\\n|[^\\n]+$)", text). Columns:
+
+    start, end      of the line in the text, its line feed included, in code points
+    terminal        1 where the line, without white space at its end, ends with . ! ? or ”
+    bullet          1 where it begins with one of • ‣ ▶ ◀ ◦ ■ □ ▪ ▫ – after white space
+    upper           UPPER characters
+    words           words of its normal form (gpu_pile.text.normal_form)
+    javascript      of these, those that are "javascript"
+    normal_chars    code points of its normal form, the spaces between words included
+    numeric         NUMERIC ones among these
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.segments import Segments, constant, cut, exclusive_sum, flag_tables, line_feeds
+from gpu_pile.ops.op import Op
+from gpu_pile.ops.text_counts import RPS_BULLETS
+from gpu_pile.text import normal_form, unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.simd import byte_at
+from gpu_pile.types import Array
+
+COLUMNS = ("start", "end", "terminal", "bullet", "upper", "words", "javascript", "normal_chars", "numeric")
+
+DOCUMENTS = (
+    " ",
+    "\n",
+    "\n\n",
+    "a\n",
+    "a\nb",
+    'a.\r\nB! \nc?\u3000\nd”\ne"\n\nf',
+    "• a\n\u2003‣ b\n- c\n–d\n ",
+    "JavaScript, java-script JAVASCRIPT! javascripts (javascript)\njavascript",
+    "... --- '\" \n!?\n",
+    "1 ² Ⅻ x1 ½ ٣\n१२\n1,234.5",
+    "ΟΔΟΣ ΣΑΣ Σ Σ. ΑΣ' ΑΣ'Α ΑΣ-Α Α.Σ Α\u00adΣ Α\u0301Σ\u0301 ʰΣ aʰΣ ΣΣ",
+    "İstanbul IĞDIR İİ ıI",
+    "é e\u0301 ḕ ế ệ a\u0323\u0302 a\u0302\u0323 q\u0307\u0323 \u0344 \u0390",
+    "한국어 가각힣 \u1100\u1161 漢字 \uf900 \u2126 \u212b \u212a",
+    "\U0001d15e \U0001d160 \u0958 \u0fb9 \u0f73",
+    "a" + "\u0323\u0302\u0345\u0315\u0301" * 30 + " b",
+    "\u0301 x\u0301 .\u0301 \u0315\u0300",
+    "x_y a-b it's U.S.A. e.g. (c)",
+    "\x00 \x00• x\n\x00\n\x00a\x00 \x00javascript",
+    "ﬁ ǅ ǆ Ǆ ß ẞ Ⓐ ⓐ",
+    "\x00 a\x00b .\x00.",
+    "  • " + "a B é " * 20 + "? \njavascribe Javascript\u0301 " + "ḕ1 " * 40 + "\n",
+    "a.\u0323-\u0302.b\u0301\u0323 .\u0323 \u0345.\u0301" + "-" * 40 + "\u0323 Α" + "." * 40 + "Σ" + "." * 40 + "Α",
+)
+
+redpajama_lines = Op("redpajama_lines", version=1, documents=DOCUMENTS)
+
+
+@redpajama_lines.reference
+def _reference(text: TextColumn) -> tuple[Array, Array]:
+    rows, offsets = [], [0]
+    for d in text.documents():
+        start = 0
+        pieces = d.decode().split("\n")
+        lines = [x + "\n" for x in pieces[:-1]] + ([pieces[-1]] if pieces[-1] else [])
+        for line in lines:
+            stripped = unicode_reference.strip(line)
+            words = normal_form.normal_words(line)
+            normal = " ".join(words)
+            rows.append(
+                [
+                    start,
+                    start + len(line),
+                    stripped.endswith((".", "!", "?", "”")),
+                    stripped.startswith(tuple(RPS_BULLETS)),
+                    sum(bool(unicode_reference.flags(c) & unicode.UPPER) for c in line),
+                    len(words),
+                    words.count("javascript"),
+                    len(normal),
+                    sum(bool(unicode_reference.flags(c) & unicode.NUMERIC) for c in normal),
+                ]
+            )
+            start += len(line)
+        offsets.append(len(rows))
+    return np.array(rows, np.int64).reshape(-1, len(COLUMNS)), np.array(offsets, np.int64)
+
+
+_SPACE, _UPPER, _NUMERIC = unicode.SPACE, unicode.UPPER, unicode.NUMERIC
+_DROPPED = normal_form.DROPPED
+_BULLETS = np.array(sorted(map(ord, RPS_BULLETS)), np.int64)
+_JAVASCRIPT = np.frombuffer(b"javascript", np.uint8).copy()
+
+_HERE = np.uint64(1 << 60)
+_FIELD = 15
+"""Bits of each count in a sum of _ASCII values; so many characters less than 1 << _FIELD may be summed up."""
+_ASCII = np.array(
+    [
+        int(_HERE) if f & _SPACE else bool(f & _UPPER) | bool(f & _NUMERIC) << _FIELD | (n != _DROPPED) << 2 * _FIELD
+        for f, n in zip(unicode.ASCII_FLAGS.tolist(), normal_form.ASCII_NORMAL.tolist(), strict=True)
+    ]
+    + [int(_HERE)] * 128,
+    np.uint64,
+)
+"""For each byte a count of UPPER, of NUMERIC and of what is kept in the normal form; _HERE where it is to be looked at
+by itself: white space and what is beyond ASCII."""
+
+
+@njit
+def _is_javascript(data, start, end, ascii_normal, javascript):
+    """Whether "javascript" is the normal form of the word data[start:end], if that is ASCII."""
+    k = 0
+    for i in range(start, end):
+        if data[i] >= 0x80:
+            return False
+        b = ascii_normal[data[i]]
+        if b != _DROPPED:
+            if k == len(javascript) or b != javascript[k]:
+                return False
+            k += 1
+    return k == len(javascript)
+
+
+@njit
+def _ends_line(data, end):
+    """Whether the character that ends at data[end] is one of . ! ? and U+201D."""
+    b = data[end - 1]
+    if b == 0x9D:
+        return end >= 3 and data[end - 2] == 0x80 and data[end - 3] == 0xE2
+    return b == 0x2E or b == 0x21 or b == 0x3F
+
+
+@compiled
+def _count(data, offsets, ascii, ascii_normal, tables, bullets, javascript, word, out, bounds):
+    flag_stage, flag_leaves = tables[0], tables[1]
+    marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
+    field = np.uint64(_FIELD)
+    ones = (np.uint64(1) << field) - np.uint64(1)
+    line = 0
+    for d in range(len(offsets) - 1):
+        i, end = offsets[d], offsets[d + 1]
+        chars = 0
+        while i < end:
+            row = out[line]
+            row[:] = 0
+            row[0] = chars
+            upper = words = normal_chars = numeric = 0
+            line_start, first, last = i, -1, i  # of what is not white space
+            continuations = 0  # bytes beyond one a character
+            ended = False
+            while i < end and not ended:
+                if byte_at(data, i) == 0x20:
+                    i += 1
+                    continue
+                start = i  # of a word, if one begins here
+                kept = digits = 0
+                plain = True
+                width = 1  # of the white space behind it
+                while True:
+                    part = min(end, i + (1 << _FIELD) - 1)
+                    sums = np.uint64(0)
+                    while i < part:
+                        f = ascii[byte_at(data, i)]
+                        if f & _HERE:
+                            break
+                        sums += f
+                        i += 1
+                    upper += np.int64(sums & ones)
+                    digits += np.int64((sums >> field) & ones)
+                    kept += np.int64(sums >> (field + field))
+                    if i == end:
+                        break
+                    if i < part:
+                        if data[i] < 0x80:
+                            break
+                        c, width = unicode.decode_at(data, i)
+                        g = unicode.table_value(flag_stage, flag_leaves, c)
+                        continuations += width - 1
+                        if g & _SPACE:
+                            break
+                        upper += (g & _UPPER) != 0
+                        plain = False
+                        i += width
+                        width = 1
+                if i > start:
+                    if first < 0:
+                        first = start
+                    last = i
+                    if not plain:
+                        o, kept, digits = normal_form.normal_word(
+                            data, start, i, ascii_normal, tables, marks, classes, word, 0
+                        )
+                        row[6] += o == len(javascript) and _is_javascript(word, 0, o, ascii_normal, javascript)
+                    elif kept == len(javascript):
+                        row[6] += _is_javascript(data, start, i, ascii_normal, javascript)
+                    words += kept > 0
+                    normal_chars += kept
+                    numeric += digits
+                if i < end:  # one character of white space
+                    ended = data[i] == 10
+                    i += width
+            chars += i - line_start - continuations
+            row[1] = chars
+            if first >= 0:
+                row[2] = _ends_line(data, last)
+                if data[first] >= 0xE2:
+                    c, _ = unicode.decode_at(data, first)
+                    for bullet in bullets:
+                        row[3] |= c == bullet
+            row[4] = upper
+            row[5] = words
+            row[7] = normal_chars + max(words - 1, 0)
+            row[8] = numeric
+            line += 1
+        bounds[d + 1] = line
+
+
+def _line_total(text: TextColumn) -> int:
+    ends = text.offsets[1:][np.diff(text.offsets) > 0]
+    return int(np.count_nonzero(text.data == 10) + np.count_nonzero(text.data[ends - 1] != 10))
+
+
+@redpajama_lines.cpu
+def _cpu(text: TextColumn) -> tuple[Array, Array]:
+    out = np.empty((_line_total(text), len(COLUMNS)), np.int64)
+    bounds = np.zeros(len(text) + 1, np.int64)
+    longest = int(np.diff(text.offsets).max(initial=0))
+    _count(
+        *(text.data, text.offsets, _ASCII, normal_form.ASCII_NORMAL, normal_form.UNICODE_TABLES, _BULLETS, _JAVASCRIPT),
+        *(np.empty(normal_form.EXPANSION * longest + 16, np.uint8), out, bounds),
+    )
+    return out, bounds
+
+
+@dataclass(frozen=True)
+class NormalWords:
+    """The words of the normal form of documents, on the device.
+
+    data:     uint8[n_bytes]     their UTF-8, back to back
+    bounds:   int64[n_words + 1] word k is data[bounds[k]:bounds[k + 1]]
+    chars:    int64[n_words + 1] code points before each word, of all documents
+    numerics: int64[n_words + 1] NUMERIC ones among these
+    places:   int64[n_words]     where the word begins in the text
+    owners:   int64[n_words]     its document
+    first:    int64[n_docs + 1]  document d has words first[d] .. first[d + 1]
+    """
+
+    data: Array
+    bounds: Array
+    chars: Array
+    numerics: Array
+    places: Array
+    owners: Array
+    first: Array
+
+    @classmethod
+    def of(cls, xp: Any, text: TextColumn) -> NormalWords:
+        segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+        tables = (constant(xp, table) for table in normal_form.UNICODE_TABLES)
+        documents = (text.data, text.offsets, *segments.args, *tables)
+        sizes = [xp.empty(segments.count, np.int64) for _ in range(4)]
+        launch_warps("normal_form", "count_normal", segments.count, *documents, *sizes)
+        before = [exclusive_sum(xp, x) for x in sizes]
+        n = int(before[3][-1])
+        data = xp.empty(int(before[0][-1]), np.uint8)
+        bounds, chars, numerics = (xp.empty(n + 1, np.int64) for _ in range(3))
+        bounds[n], chars[n], numerics[n] = (sums[-1] for sums in before[:3])
+        places, owners = xp.empty(n, np.int64), xp.empty(n, np.int64)
+        columns = (bounds, chars, numerics, places, owners)
+        launch_warps("normal_form", "write_normal", segments.count, *documents, *before, data, *columns)
+        return cls(data, *columns, before[3][segments.first])
+
+
+_BULLET_CODES = _BULLETS.astype(np.uint32)
+
+
+@redpajama_lines.cuda
+def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
+    feeds = line_feeds(xp, text.data)
+    owners = xp.searchsorted(text.offsets[1:], feeds, side="right").astype(np.int64)
+    bounds, _, owners = cut(xp, text.offsets[:-1], text.offsets[1:], owners, feeds, feeds + 1)
+    lines = bounds[:, 0] < text.offsets[1:][owners]  # nothing behind the last line feed is no line
+    bounds, owners = bounds[lines], owners[lines]
+    first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
+    n = len(owners)
+
+    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
+    chars, uppers, terminal, bullet = (xp.zeros(n, np.int64) for _ in range(4))
+    inks = xp.empty((n, 2), np.int64)
+    inks[:, 0], inks[:, 1] = text.n_bytes, -1
+    launch_warps(
+        "redpajama_lines", "read_lines", segments.count, text.data, bounds, *segments.args, *flag_tables(xp), chars, uppers,
+        inks,
+    )  # fmt: skip
+    bullets = constant(xp, _BULLET_CODES)
+    launch_threads("redpajama_lines", "judge_lines", n, text.data, inks, n, bullets, len(bullets), terminal, bullet)
+
+    words = NormalWords.of(xp, text)
+    javascript = xp.empty(len(words.places), np.int64)
+    launch_threads(
+        "redpajama_lines", "find_javascript", len(javascript), words.data, words.bounds, len(javascript), javascript
+    )
+    a, b = xp.searchsorted(words.places, bounds[:, 0]), xp.searchsorted(words.places, bounds[:, 1])
+    found = exclusive_sum(xp, javascript)
+    ends = exclusive_sum(xp, chars + (bounds[:, 1] < text.offsets[1:][owners]))
+    begin = ends[first[owners]]  # of the document
+    columns = (
+        *(ends[:-1] - begin, ends[1:] - begin, terminal, bullet, uppers, b - a, found[b] - found[a]),
+        *(words.chars[b] - words.chars[a] + xp.maximum(b - a - 1, 0), words.numerics[b] - words.numerics[a]),
+    )
+    out = xp.empty((n, len(COLUMNS)), np.int64)
+    for i, column in enumerate(columns):
+        out[:, i] = column
+    return out, first

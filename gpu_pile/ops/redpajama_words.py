@@ -1,0 +1,675 @@
+"""redpajama_words: RedPajama-Data v2's counts for a whole document.
+
+    redpajama_words(text) = int64[n_docs, len(COLUMNS)]
+
+Raw words are regex.findall(r"\\w+|[^\\w\\s]+", t), with \\w as UTS18_WORD and without U+001C to U+001F in \\s: that is
+NLTK's WordPunctTokenizer since it uses the regex module (3.10), where combining marks belong to words. Words are those
+of the normal form (gpu_pile.text.normal_form): lower case, without ASCII punctuation. Lengths are in code points. Columns, for a
+document t:
+
+    raw_words        raw words
+    ascii_alpha_words  raw words with one of a-z, A-Z
+    caps_words       raw words that are str.isupper()
+    stop_words       raw words that are in the list of stop words, in this spelling
+    sentences        len(re.findall(r"\\b[^.!?]+[.!?]*", t))
+    curly            { and } signs
+    words, chars     words, and their characters
+    numeric          NUMERIC ones among these
+    lines            lines, ending at line feeds, that have a word
+    unique_words     different words
+    entropy          floor(2^32 * sum of f ln(1 / f)), f the frequencies of the words, by rps.logarithm
+    javascript       words that are "javascript"
+    lorem            "lorem ipsum" in the words joined by spaces
+    bad_phrases      entries of LDNOOBW among the words joined by spaces, at word boundaries
+    top_N_chars      (N = 2, 3, 4) the most frequent n-gram, of equally frequent ones the first seen: its words'
+                     characters times how often it occurs, overlaps included; 0 where none occurs more than once
+    covered_N_chars  (N = 5 to 10) characters of words in n-grams that occur more than once, each word once
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.ngrams import NONE, device_numbers, device_table, hash_spans, number_spans
+from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, flag_tables, line_feeds
+from gpu_pile.ops.op import Op
+from gpu_pile.ops.redpajama_lines import DOCUMENTS, NormalWords
+from gpu_pile.text import normal_form, unicode, unicode_reference
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.hash_table import hash_bytes, home, new_table
+from gpu_pile.text.jit import compiled
+from gpu_pile.text.ngrams import covered_chars, new_bits, number_words, pair_places, repeated_grams, word_keys
+from gpu_pile.text.simd import byte_at, bytes_between, count_ones, count_trailing_zeros, load_u64, store_byte
+from gpu_pile.types import Array
+
+TOP = (2, 3, 4)
+LONG = (5, 6, 7, 8, 9, 10)
+
+COLUMNS = (
+    *("raw_words", "ascii_alpha_words", "caps_words", "stop_words", "sentences", "curly"),
+    *("words", "chars", "numeric", "lines", "unique_words", "entropy", "javascript", "lorem", "bad_phrases"),
+    *(f"top_{n}_chars" for n in TOP),
+    *(f"covered_{n}_chars" for n in LONG),
+)
+
+BYTES_MAX = 2**32
+
+redpajama_words = Op(
+    "redpajama_words",
+    version=1,
+    documents=(
+        *DOCUMENTS,
+        "The the and AND it's don't unfortunately hereupon uucp qv. thee a b c zero",
+        "One. two three! (Four) five?! six... ...seven. - eight",
+        "?!. a. b",
+        "A.B.C. 1.5 e.g. \u00e9t\u00e9. _x_.",
+        "f(x) { return x; } }{",
+        "USA Usa usa U.S.A. ÉCOLE \u01c5 \u24b6\u24b7 X1 1 _A",
+        "lorem ipsum, Lorem-ipsum lorem, ipsum dolorem ipsums lorem\nipsum loremipsum ipsum lorem",
+        "an ass a cock and two girls one cup, two girls one cup! Asses ass-ass A.S.S. \U0001f595 \u00e9 ass",
+        "one guy one jar one guy one",
+        "x y x y x y z x y",
+        "\x00 \x00the \x00a a\x00 \x00ass \x00 \x00",
+        "a b c d e f a b c d e f a b c d e",
+        "A, b. C! a B c; a b - c",
+        " ".join(f"w{i % 7}" for i in range(60)),
+        "x\u00b2 \u00bd a\u200db \x1c\x1d. a\x1fb \u24b6b \u0301 a.\u0301b \u2028\u0301",
+        "one one one one two " * 1101,
+        "Two girls one",  # an entry, were it not for the document's end
+        "cup",
+    ),
+)
+
+
+@redpajama_words.reference
+def _reference(text: TextColumn) -> Array:
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+
+
+def _raw_words(t: str) -> list[str]:
+    out: list[str] = []
+    kind = 0
+    for c in t:
+        f = unicode_reference.flags(c)
+        now = 0 if f & unicode.SPACE and c not in "\x1c\x1d\x1e\x1f" else 1 if f & unicode.UTS18_WORD else 2
+        if now and now == kind:
+            out[-1] += c
+        elif now:
+            out.append(c)
+        kind = now
+    return out
+
+
+def _is_upper(word: str) -> bool:
+    cased = [unicode_reference.flags(c) & (unicode.UPPER | unicode.CASED) for c in word]
+    return any(f & unicode.UPPER for f in cased) and not any(f == unicode.CASED for f in cased)
+
+
+def _sentences(t: str) -> int:
+    count, inside = 0, False
+    for c in t:
+        if c in ".!?":
+            inside = False
+        elif not inside and unicode_reference.flags(c) & unicode.WORD:
+            count, inside = count + 1, True
+    return count
+
+
+def _entropy(counts: list[int]) -> int:
+    total = sum(counts)
+    return sum(c * (normal_form.logarithm_int(total) - normal_form.logarithm_int(c)) for c in counts) // max(total, 1)
+
+
+def _reference_counts(t: str) -> list[int]:
+    raw = _raw_words(t)
+    words = normal_form.normal_words(t)
+    joined = " ".join(words)
+    stop, bad = set(normal_form.stop_words()), set(normal_form.bad_phrases())
+    out = [
+        len(raw),
+        sum(any(c.isascii() and c.isalpha() for c in w) for w in raw),
+        sum(map(_is_upper, raw)),
+        sum(w in stop for w in raw),
+        _sentences(t),
+        t.count("{") + t.count("}"),
+        len(words),
+        sum(map(len, words)),
+        sum(bool(unicode_reference.flags(c) & unicode.NUMERIC) for c in joined),
+        sum(bool(normal_form.normal_words(line)) for line in t.split("\n")),
+        len(set(words)),
+        _entropy(list(Counter(words).values())),
+        words.count("javascript"),
+        len(re.findall("lorem ipsum", joined)),
+        sum(
+            " ".join(words[i : i + n]) in bad
+            for n in {1 + b.count(" ") for b in bad}
+            for i in range(len(words) - n + 1)
+        ),
+    ]
+    for n in (*TOP, *LONG):
+        grams = list(zip(*(words[k:] for k in range(n)), strict=False))
+        count = Counter(grams)
+        if n in TOP:
+            top, most = count.most_common(1)[0] if grams else ((), 0)
+            out.append(len("".join(top)) * most if most > 1 else 0)
+        else:
+            covered = {i + k for i, gram in enumerate(grams) if count[gram] > 1 for k in range(n)}
+            out.append(sum(len(words[i]) for i in covered))
+    return out
+
+
+_SPACE, _WORD, _UTS18_WORD = unicode.SPACE, unicode.WORD, unicode.UTS18_WORD
+_UPPER, _CASED = unicode.UPPER, unicode.CASED
+
+
+_LIKELY_BITS = 14
+
+
+class _Phrases:
+    """The entries of LDNOOBW for compiled code. Words are found by hash and compared; entry e is the words
+    sequence[starts[e]:starts[e + 1]], and entries that begin with word w are order[firsts[w]:firsts[w + 1]]."""
+
+    def __init__(self, phrases: tuple[str, ...]) -> None:
+        possible = [
+            p
+            for p in phrases
+            if not any(
+                c in p for c in map(chr, range(33, 127)) if normal_form.ASCII_NORMAL[ord(c)] == normal_form.DROPPED
+            )
+        ]
+        entries = [p.split(" ") for p in possible]
+        words = sorted({w for e in entries for w in e})
+        raw = [w.encode() for w in words]
+        self.data = np.frombuffer(b"".join(raw), np.uint8).copy()
+        self.bounds = np.cumsum([0, *map(len, raw)]).astype(np.int64)
+        number = {w: i for i, w in enumerate(words)}
+        self.sequence = np.array([number[w] for e in entries for w in e], np.int64)
+        self.starts = np.cumsum([0, *map(len, entries)]).astype(np.int64)
+        self.order = np.array(sorted(range(len(entries)), key=lambda e: number[entries[e][0]]), np.int64)
+        begins = np.bincount([number[e[0]] for e in entries], minlength=len(words))
+        self.firsts = np.concatenate(([0], np.cumsum(begins))).astype(np.int64)
+        self.slots = np.full(4096, -1, np.int64)
+        keys = np.empty(len(words), np.uint64)
+        word_keys(len(words), np.append(self.data, np.zeros(8, np.uint8)), self.bounds, keys)
+        self.likely = np.zeros(1 << _LIKELY_BITS, bool)  # a word of another key is none of these
+        self.likely[[home(k, len(self.likely) - 1) for k in keys]] = True
+        for i in range(len(words)):
+            s = int(hash_bytes(self.data, self.bounds[i], self.bounds[i + 1])) & 4095
+            while self.slots[s] >= 0:
+                s = (s + 1) & 4095
+            self.slots[s] = i
+
+    def arrays(self) -> tuple[Array, ...]:
+        return self.data, self.bounds, self.sequence, self.starts, self.order, self.firsts, self.slots, self.likely
+
+
+def _stop_table(words: tuple[str, ...]) -> Array:
+    """uint64[4096, 2]: the words' bytes as two numbers, found by _is_stop; (0, 0) is empty.
+
+    The words are of 16 bytes at most and begin with a small letter of ASCII."""
+    table = np.zeros((4096, 2), np.uint64)
+    for w in words:
+        first, second = (int.from_bytes(part, "little") for part in (w.encode()[:8], w.encode()[8:16]))
+        s = (first * _M + second) % 2**64 >> 52
+        while table[s].any():
+            s = (s + 1) & 4095
+        table[s] = first, second
+    return table
+
+
+_M = 0x9E3779B97F4A7C15
+_M64 = np.uint64(_M)
+
+
+@njit
+def _is_stop(first, second, stops):
+    s = (first * _M64 + second) >> np.uint64(52)
+    while stops[s, 0]:
+        if stops[s, 0] == first and stops[s, 1] == second:
+            return True
+        s = (s + np.uint64(1)) & np.uint64(4095)
+    return False
+
+
+@njit
+def _stop_key(data, start, end):
+    """The bytes data[start:end], 1 to 16, as the two numbers of _stop_table."""
+    first, second = np.uint64(0), np.uint64(0)
+    n = end - start
+    if start + 16 <= len(data):
+        first = load_u64(data, start)
+        if n <= 8:
+            shift = np.uint64(64 - 8 * n)
+            first = (first << shift) >> shift
+        else:
+            shift = np.uint64(128 - 8 * n)
+            second = (load_u64(data, start + 8) << shift) >> shift
+    else:
+        for k in range(n):
+            if k < 8:
+                first |= np.uint64(data[start + k]) << np.uint64(8 * k)
+            else:
+                second |= np.uint64(data[start + k]) << np.uint64(8 * k - 64)
+    return first, second
+
+
+_ONE, _ALL = np.uint64(1), np.uint64(0xFFFFFFFF)
+
+
+@njit(inline="always")
+def _among(data, i, first, last):
+    """bytes_between, with room above."""
+    return np.uint64(bytes_between(data, i, first, last))
+
+
+@njit(inline="always")
+def _runs_with(run, some, carry):
+    """Runs of set bits in `run` with a bit of `some`, a subset, are those whose sum with it overflows: (a bit behind
+    each of them; 1 if it goes on behind bit 31, which is the next block's carry)."""
+    overflow = run + some + carry
+    return overflow & ~run & _ALL, overflow >> np.uint64(32)
+
+
+@compiled
+def _raw(data, i, end, last_block, stage, leaves, stops, row):
+    """The columns that come from raw words, 32 bytes at a time. last_block: scratch, uint8[32]."""
+    raws = alpha = cased = small = stop = sentences = curly = 0
+    before_raw, before_other = np.uint64(0), np.uint64(0)  # 1 where the byte before the block is of such a run
+    more_raw, more_gap = np.uint64(0), np.uint64(0)  # bytes of a code point that began in the block before
+    alpha_open, cased_open, small_open, sentence_open = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    first = i  # of the raw word we are in
+    first_small = np.uint64(0)  # whether it begins with a small letter
+    while i < end:
+        source, at = data, i
+        if i + 32 > len(data):
+            for k in range(32):
+                last_block[k] = data[i + k] if i + k < end else 0
+            source, at = last_block, np.int64(0)
+        inside = (_ONE << np.uint64(min(32, end - i))) - _ONE
+        upper, lower = _among(source, at, 65, 90), _among(source, at, 97, 122)
+        letter = upper | lower
+        word = letter | _among(source, at, 48, 57) | _among(source, at, 95, 95)
+        raw = word | more_raw
+        gap = _among(source, at, 9, 13) | _among(source, at, 32, 32) | more_gap
+        stops_here = _among(source, at, 33, 33) | _among(source, at, 46, 46) | _among(source, at, 63, 63)
+        far = _among(source, at, 0xC2, 0xF4) & inside
+        while far:
+            k = count_trailing_zeros(np.uint32(far))
+            far &= far - _ONE
+            bit = _ONE << np.uint64(k)
+            c, n = unicode.decode_at(data, i + k)
+            f = unicode.table_value(stage, leaves, c)
+            bits = ((_ONE << np.uint64(n)) - _ONE) << np.uint64(k)
+            if f & _SPACE:
+                gap |= bits
+            elif f & _UTS18_WORD:
+                raw |= bits
+            if f & _WORD:
+                word |= bit
+            if f & _UPPER:
+                upper |= bit
+            elif f & _CASED:
+                lower |= bit
+        more_raw, more_gap = raw >> np.uint64(32), gap >> np.uint64(32)
+        raw &= inside
+        other = ~(raw | gap) & inside
+        shifted = (raw << _ONE) | before_raw
+        starts, ends = raw & ~shifted, shifted & ~raw & _ALL
+        raws += count_ones(np.uint32(starts)) + count_ones(np.uint32(other & ~((other << _ONE) | before_other)))
+        before_raw, before_other = raw >> np.uint64(31), other >> np.uint64(31)
+
+        done, alpha_open = _runs_with(raw, letter & raw, alpha_open)
+        alpha += count_ones(np.uint32(done))
+        done, cased_open = _runs_with(raw, (upper | lower) & raw, cased_open)
+        cased += count_ones(np.uint32(done))
+        done, small_open = _runs_with(raw, lower & raw, small_open)
+        small += count_ones(np.uint32(done))
+        stops_here |= ~inside & _ALL
+        done, sentence_open = _runs_with(~stops_here & _ALL, word & inside, sentence_open)
+        sentences += count_ones(np.uint32(done))
+        curly += count_ones(np.uint32((_among(source, at, 123, 123) | _among(source, at, 125, 125)) & inside))
+
+        if not shifted & _ONE:  # no raw word goes on
+            k = count_trailing_zeros(np.uint32(starts))
+            first, first_small = i + k, (lower >> np.uint64(k)) & _ONE
+            starts &= starts - _ONE
+        while ends:
+            k = count_trailing_zeros(np.uint32(ends))
+            ends &= ends - _ONE
+            if first_small and i + k - first <= 16:
+                low, high = _stop_key(data, first, i + k)
+                stop += _is_stop(low, high, stops)
+            k = count_trailing_zeros(np.uint32(starts))
+            first, first_small = i + k, (lower >> np.uint64(k)) & _ONE
+            starts &= starts - _ONE
+        i += 32
+    if before_raw and first_small and end - first <= 16:
+        low, high = _stop_key(data, first, end)
+        stop += _is_stop(low, high, stops)
+    alpha += np.int64(alpha_open)
+    cased += np.int64(cased_open)
+    small += np.int64(small_open)
+    sentences += np.int64(sentence_open)
+    row[0], row[1], row[2], row[3], row[4], row[5] = raws, alpha, cased - small, stop, sentences, curly
+
+
+_N_HERE, _N_KEPT, _N_DIGIT = 1 << 8, 9, 10
+_NORMAL = np.array(
+    [
+        n | _N_HERE * chr(c).isspace() | (n != normal_form.DROPPED) << _N_KEPT | chr(c).isdigit() << _N_DIGIT
+        for c, n in enumerate(normal_form.ASCII_NORMAL.tolist())
+    ]
+    + [_N_HERE] * 128,
+    np.uint16,
+)
+"""For each byte what it becomes in the normal form, whether it is to be looked at by itself (white space and what is
+beyond ASCII), whether it is kept, whether it is a digit."""
+
+
+@compiled
+def _split_normal(data, i, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row):
+    """As repeats.split_words, of the normal form. Returns how many; fills the columns numeric, lines."""
+    flag_stage, flag_leaves = tables[0], tables[1]
+    words = o = total = numeric = lines = 0
+    fresh = True  # no word in this line so far
+    bounds[0] = chars[0] = 0
+    while i < end:
+        start, first = i, o
+        plain = True
+        digits = 0
+        n = 1
+        while i < end:
+            f = np.int64(normal[byte_at(data, i)])
+            if f & _N_HERE == 0:
+                store_byte(packed, o, f)
+                o += (f >> _N_KEPT) & 1
+                digits += f >> _N_DIGIT
+                i += 1
+            elif data[i] < 0x80:
+                break
+            else:
+                c, n = unicode.decode_at(data, i)
+                if unicode.table_value(flag_stage, flag_leaves, c) & _SPACE:
+                    break
+                plain = False
+                i += n
+                n = 1
+        letters = o - first
+        if not plain:
+            o, letters, digits = _normal_word(data, start, i, ascii_normal, tables, marks, classes, packed, first)
+        if letters:
+            words += 1
+            total += letters
+            bounds[words] = o
+            chars[words] = total
+            numeric += digits
+            lines += fresh
+            fresh = False
+        if i < end:
+            fresh |= data[i] == 10
+            i += n
+    row[8], row[9] = numeric, lines
+    return words
+
+
+_normal_word = normal_form.normal_word
+
+
+@njit
+def _entropy_of(words, ids, counts, logarithms):
+    """floor(sum over different words of c * (ln(words) - ln(c)) / words), in units of 2^-32, in 64-bit numbers."""
+    whole, rest = np.int64(0), np.int64(0)
+    log_words = normal_form.logarithm(logarithms, words)
+    for i in range(words):
+        if ids[i] == i:
+            c = np.int64(counts[i])
+            rest += c * (log_words - normal_form.logarithm(logarithms, c))
+            if rest >= 1 << 61:
+                whole += rest // words
+                rest %= words
+    return whole + rest // words if words else 0
+
+
+@njit
+def _same(data, a, other, b, n):
+    k = 0
+    while k < n and data[a + k] == other[b + k]:
+        k += 1
+    return k == n
+
+
+@compiled
+def _phrases(words, packed, bounds, keys, ids, codes, phrases):
+    """How many entries begin at a word, summed over all words. keys: of word_keys. codes: scratch, an int32 a word."""
+    data, word_bounds, sequence, starts, order, firsts, slots, likely = phrases
+    found = 0
+    any_code = False
+    for i in range(words):
+        if ids[i] != i:
+            codes[i] = codes[ids[i]]
+            continue
+        codes[i] = -1
+        if not likely[home(keys[i], len(likely) - 1)]:
+            continue
+        n = bounds[i + 1] - bounds[i]
+        s = np.int64(hash_bytes(packed, bounds[i], bounds[i + 1]) & np.uint64(4095))
+        while slots[s] >= 0:
+            w = slots[s]
+            if word_bounds[w + 1] - word_bounds[w] == n and _same(packed, bounds[i], data, word_bounds[w], n):
+                codes[i] = w
+                any_code = True
+                break
+            s = (s + 1) & 4095
+    if not any_code:
+        return 0
+    for i in range(words):
+        w = codes[i]
+        if w < 0:
+            continue
+        for e in order[firsts[w] : firsts[w + 1]]:
+            n = starts[e + 1] - starts[e]
+            k = 1
+            while k < n and i + k < words and codes[i + k] == sequence[starts[e] + k]:
+                k += 1
+            found += k == n
+    return found
+
+
+_LOREM, _IPSUM, _JAVASCRIPT = (np.frombuffer(w, np.uint8).copy() for w in (b"lorem", b"ipsum", b"javascript"))
+
+
+@compiled
+def _word_texts(words, packed, bounds, row):
+    """The columns javascript and lorem."""
+    javascript = lorem = 0
+    for i in range(words):
+        start, end = bounds[i], bounds[i + 1]
+        n = end - start
+        if n == 10 and packed[start] == 0x6A:
+            javascript += _same(packed, start, _JAVASCRIPT, 0, 10)
+        if n >= 5 and packed[end - 1] == 0x6D and i + 1 < words and bounds[i + 2] - end >= 5 and packed[end] == 0x69:
+            lorem += _same(packed, end - 5, _LOREM, 0, 5) and _same(packed, end, _IPSUM, 0, 5)
+    row[12], row[13] = javascript, lorem
+
+
+@compiled
+def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
+    room = 0
+    bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
+    ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
+    keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
+    places, marks_of = np.empty(1, np.int32), np.empty(1, np.uint8)
+    marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
+    last_block = np.empty(32, np.uint8)
+    for d in range(len(offsets) - 1):
+        start, end = offsets[d], offsets[d + 1]
+        row = out[d]
+        _raw(data, start, end, last_block, tables[0], tables[1], stops, row)
+        if (end - start) // 2 + 1 > room:
+            n = 0  # a word has a character that is no white space and one of white space behind it, or the end
+            for i in range(start, end):
+                n += data[i] >= 0x80 or normal[data[i]] & _N_HERE != 0
+            n = min(n + 1, (end - start) // 2 + 1)
+            if n > room:
+                room = n
+                bounds, chars = np.empty(room + 2, np.int64), np.empty(room + 2, np.int64)
+                ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
+                counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
+                places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
+                once, twice = new_bits(room)
+        words = _split_normal(
+            data, start, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row
+        )
+        row[6], row[7] = words, chars[words]
+        row[10], table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
+        row[11] = _entropy_of(words, ids, counts, logarithms)
+        _word_texts(words, packed, bounds, row)
+        row[14] = _phrases(words, packed, bounds, keys, ids, places, phrases)
+        m = pair_places(words, ids, places, grams, once, twice)
+        for n in range(2, 11):
+            m, best, most, _, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
+            if n <= 4:
+                row[13 + n] = (chars[best + n] - chars[best]) * most if most > 1 else 0
+            else:
+                row[13 + n] = covered_chars(n, places, m, chars)
+
+
+@cache
+def _lists() -> tuple[Any, Any]:
+    return _stop_table(normal_form.stop_words()), _Phrases(normal_form.bad_phrases()).arrays()
+
+
+def _check_size(longest: int) -> None:
+    if longest > BYTES_MAX:
+        raise ValueError(
+            f"redpajama_words counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
+            "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
+        )
+
+
+@redpajama_words.cpu
+def _cpu(text: TextColumn) -> Array:
+    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    longest = int(np.diff(text.offsets).max(initial=0))
+    _check_size(longest)
+    packed = np.empty(normal_form.EXPANSION * longest + 16, np.uint8)
+    _count(
+        *(
+            text.data,
+            text.offsets,
+            _NORMAL,
+            normal_form.ASCII_NORMAL,
+            normal_form.UNICODE_TABLES,
+            *_lists(),
+            normal_form.LOGARITHMS,
+        ),
+        *(packed, *new_table(), out),
+    )
+    return out
+
+
+def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
+    """The columns that come from raw words, int64[n_docs] each."""
+    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
+    counts, sentences, curly = (xp.empty(segments.count, np.int64) for _ in range(3))
+    launch_warps("redpajama_words", "count_raw_words", segments.count, *documents, counts, sentences, curly)
+    before = exclusive_sum(xp, counts)
+    n = int(before[-1])
+    starts, stops, owners = (xp.empty(n, np.int64) for _ in range(3))
+    launch_warps("redpajama_words", "find_raw_words", segments.count, *documents, before, starts, stops, owners)
+    words = Segments.of(xp, stops - starts, 16_384)
+    classes = xp.zeros(n, np.uint32)
+    launch_warps(
+        "redpajama_words",
+        "classify_raw_words",
+        words.count,
+        text.data,
+        starts,
+        stops,
+        *words.args,
+        *flag_tables(xp),
+        classes,
+    )
+    launch_threads(
+        "redpajama_words", "find_stop_words", n, text.data, starts, stops, n, constant(xp, _lists()[0]), classes
+    )
+    first = before[segments.first]
+
+    def sums(values: Array, bounds: Array) -> Array:
+        return xp.diff(exclusive_sum(xp, values.astype(np.int64))[bounds])
+
+    letter, caps, stop = (classes & 1) > 0, (classes & 6) == 2, (classes & 8) > 0
+    return (
+        xp.diff(first),
+        *(sums(x, first) for x in (letter, caps, stop)),
+        *(sums(x, segments.first) for x in (sentences, curly)),
+    )
+
+
+@redpajama_words.cuda
+def _cuda(xp: Any, text: TextColumn) -> Array:
+    if len(text):
+        _check_size(int(xp.diff(text.offsets).max()))
+    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+    for i, column in enumerate(_device_raw(xp, text)):
+        out[:, i] = column
+    w = NormalWords.of(xp, text)
+    first, owners, chars = w.first, w.owners, w.chars
+    n = len(owners)
+
+    def sums(values: Array) -> Array:
+        return xp.diff(exclusive_sum(xp, values.astype(np.int64))[first])
+
+    def each(kernel: str, *arguments: Any) -> Array:
+        """A number for each word."""
+        values = xp.empty(n, np.int64)
+        launch_threads("redpajama_words", kernel, n, *arguments, values)
+        return values
+
+    words = xp.diff(first)
+    out[:, 6], out[:, 7], out[:, 8] = words, xp.diff(chars[first]), xp.diff(w.numerics[first])
+    lines = xp.searchsorted(line_feeds(xp, text.data), w.places)  # of each word
+    fresh = xp.ones(n, bool)
+    fresh[1:] = (lines[1:] != lines[:-1]) | (owners[1:] != owners[:-1])
+    out[:, 9] = sums(fresh)
+
+    hashes, _ = hash_spans(xp, w.data, w.bounds, 1, xp.diff(w.bounds))
+    numbers, counts = number_spans(xp, w.data, w.bounds, 1, 1, owners, hashes)
+    out[:, 10] = sums(numbers == xp.arange(n, dtype=np.uint32))
+    high = xp.empty(n, np.int64)
+    low = each("weigh_words", numbers, counts, owners, first, n, constant(xp, normal_form.LOGARITHMS), high)
+    total, some = sums(high), xp.maximum(words, 1)
+    out[:, 11] = (total // some << 32) + ((total % some << 32) + sums(low)) // some
+
+    javascript = xp.empty(n, np.int64)
+    launch_threads("redpajama_lines", "find_javascript", n, w.data, w.bounds, n, javascript)
+    out[:, 12] = sums(javascript)
+    out[:, 13] = sums(each("find_lorem", w.data, w.bounds, owners, n))
+    data, bounds, sequence, starts, order, firsts = (constant(xp, x) for x in _lists()[1][:6])
+    codes = xp.empty(n, np.int32)
+    launch_threads("redpajama_words", "look_up_words", n, w.data, w.bounds, n, data, bounds, len(bounds) - 1, codes)
+    out[:, 14] = sums(each("count_entries", codes, owners, n, sequence, starts, order, firsts))
+
+    grams = numbers
+    for width in range(2, 11):
+        mask, table = device_table(xp, n)
+        slots = xp.empty(n, np.uint32)
+        launch_threads("word_repetition", "match_grams", n, numbers, grams, counts, n, width, mask, table, slots)
+        grams, counts = device_numbers(xp, slots, table)
+        if width in TOP:
+            best = xp.zeros(len(text), np.uint64)
+            launch_threads("word_repetition", "top_grams", n, owners, grams, counts, n, best)
+            most = (best >> np.uint64(32)).astype(np.int64)
+            place = xp.where(most > 0, NONE - (best & np.uint64(NONE)).astype(np.int64), 0)
+            out[:, 13 + width] = (chars[xp.minimum(place + width, n)] - chars[place]) * most
+        else:
+            out[:, 13 + width] = sums(each("cover_words", grams, counts, chars, n, width))
+    return out

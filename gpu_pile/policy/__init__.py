@@ -1,0 +1,1 @@
+"""Rules by subset, and The Pile's subsets."""

@@ -1,0 +1,1 @@
+"""Tables, charts and marked differences, for notebooks, the report and the terminal."""

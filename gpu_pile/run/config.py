@@ -1,0 +1,386 @@
+"""The configuration: every option with its default, its unit and its reason; strict, all errors at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field
+
+from gpu_pile import signals
+from gpu_pile.corpus import files
+from gpu_pile.errors import ConfigError, UsageError
+from gpu_pile.policy.thresholds import Policy, configs_folder
+from gpu_pile.run.threads import worker_count
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def _parse_bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+        if match is None or match[2].lower() not in _UNITS:
+            raise ValueError(f"expected a number of bytes such as 64MiB, got {value!r}")
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(_parse_bytes), Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values keep their types, nothing changes later."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+def _checked(check: Callable[[str], Any], *values: str) -> None:
+    """Errors of a check as pydantic wants them."""
+    for value in values:
+        try:
+            check(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+
+class Input(Section):
+    """What is read, and how."""
+
+    shards: list[str] = Field(
+        min_length=1, description="files, folders or globs, relative to the working directory; or URLs of them"
+    )
+    text_field: str = Field("text", min_length=1, description="path of the document's text, keys joined by dots")
+    subset_field: str = Field("meta.pile_set_name", min_length=1, description="path of the subset's name")
+    bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
+    text_lists: bool = Field(
+        False, description="a text may be a list of strings, joined by a blank line (lm_dataformat)"
+    )
+    part_bytes: Bytes = Field(
+        128 * 2**20,
+        description="a file of several zstd frames is cut between them into parts of at least this many of its bytes, "
+        "which are worked on side by side and leave as a frame each; not at a URL",
+    )
+    bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
+    window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
+    line_bytes_max: Bytes = Field(2**30, description="a longer line is a bad line and is not kept in memory")
+    expansion_max: int = Field(
+        1000, gt=0, description="a shard may expand this many times, or to 1 GiB if that is more"
+    )
+
+    @pydantic.field_validator("shards")
+    @classmethod
+    def _can_be_read(cls, shards: list[str]) -> list[str]:
+        _checked(files.path_of, *shards)
+        return shards
+
+
+class Measure(Section):
+    """What is computed from the text, once."""
+
+    signals: list[str] = Field(
+        ["lengths", "symbols", "gopher_quality"], description="families or signals: gpu-pile list signals"
+    )
+
+
+class Exact(Section):
+    enabled: bool = True
+    normalize: Literal["none", "words"] = Field(
+        "none", description="none: equal bytes; words: equal runs of lower-cased word characters"
+    )
+    skip_subsets: list[str] = Field([], description="subsets whose documents are never exact duplicates")
+
+
+class Fuzzy(Section):
+    enabled: bool = True
+    shingle: Literal["word", "byte", "char"] = "word"
+    width: int = Field(5, ge=1, le=1024, description="words, bytes or characters a shingle")
+    sketch: Literal["fss", "affine32"] = Field("fss", description="Fast Similarity Sketching, or affine permutations")
+    size: int = Field(128, ge=8, le=1024, description="values a sketch (K)")
+    seed: int = Field(0, ge=0, lt=2**63)
+    threshold: float = Field(
+        0.8, gt=0, le=1, description="Jaccard similarity at which two documents are near duplicates"
+    )
+    bands: int | None = Field(None, ge=1, description="null: chosen from the threshold (16 x 8 at 0.8)")
+    rows: int | None = Field(None, ge=1, description="null: chosen from the threshold")
+    verify: Literal["exact", "sketch"] = Field(
+        "exact",
+        description="exact: the Jaccard similarity of the texts, read again; sketch: estimated from the sketches",
+    )
+    resolve: Literal["witness", "connected"] = Field(
+        "witness",
+        description="witness: a removed document is a direct neighbour of a kept one; connected: one kept a component",
+    )
+    bucket_neighbours_max: int = Field(
+        128, ge=1, description="in a bucket, a document is compared with at most this many earlier ones"
+    )
+    skip_subsets: list[str] = Field([], description="subsets whose documents are never near duplicates")
+
+    @pydantic.model_validator(mode="after")
+    def _banding_fits(self) -> Fuzzy:
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError("bands and rows go together: give both, or neither to have them chosen from the threshold")
+        if self.bands and self.rows and self.bands * self.rows > self.size:
+            raise ValueError(
+                f"bands x rows = {self.bands * self.rows} needs a sketch of that size, size is {self.size}"
+            )
+        return self
+
+
+class Survivor(Section):
+    """Which of several duplicates stays: the first difference in this order decides, then the smallest doc_id."""
+
+    subsets: list[str] = Field([], description="subsets in order of preference; those not listed come after")
+    prefer: Literal["longest", "first"] = "longest"
+
+
+class Dedupe(Section):
+    exact: Exact = Exact()
+    fuzzy: Fuzzy = Fuzzy()
+    scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
+    survivor: Survivor = Survivor()
+
+
+class Edit(Section):
+    """Changes of kept texts. Off by default: then every kept line leaves byte for byte as it came."""
+
+    c4_lines: list[str] = Field(
+        [],
+        description="subsets whose kept documents lose the lines that C4 drops, and citation marks; [all] for all",
+    )
+
+    def applies_to(self, subset: str) -> bool:
+        return "all" in self.c4_lines or subset in self.c4_lines
+
+
+EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
+"""What deciding needs to know about a document that is edited."""
+
+
+class Write(Section):
+    level: int = Field(3, ge=-7, le=22, description="zstd level")
+    threads: int = Field(0, ge=0, description="zstd threads for one shard; shards are written side by side anyway")
+    checksum: bool = Field(True, description="add zstd's content checksum")
+    removed: bool = Field(
+        False, description="write the removed documents too, with their reasons, beside the kept ones"
+    )
+
+
+class Cluster(Section):
+    """Processes, here or on other machines, that do the work on shards; null: threads of this process do."""
+
+    where: str | None = Field(
+        None,
+        description="null, local (processes here), cuda (one process a GPU here), a scheduler's address such as "
+        "tcp://host:8786, or scheduler-file=PATH",
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="processes of local and cuda; null: one a core (no more than parts), one a GPU",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="threads with which a worker does its part; null: cores / workers; elsewhere 1",
+    )
+    memory_bytes: Bytes | None = Field(
+        None, description="of a worker of local: one that takes more is ended and begun anew; null: memory / workers"
+    )
+    dashboard: bool = Field(
+        True, description="local and cuda: serve Dask's dashboard on this machine's loopback address"
+    )
+
+    @pydantic.field_validator("where")
+    @classmethod
+    def _known(cls, where: str | None) -> str | None:
+        if where in (None, "local", "cuda") or re.fullmatch(r"[a-z]+://[^\s/]+", where):
+            return where
+        if where.startswith("scheduler-file=") and where != "scheduler-file=":
+            return where
+        raise ValueError("expected local, cuda, a scheduler's address such as tcp://host:8786, or scheduler-file=PATH")
+
+
+class Config(Section):
+    """A whole run."""
+
+    input: Input
+    output: str = Field(
+        min_length=1, description="the run directory, or its URL; everything that is written is written there"
+    )
+    scratch: str | None = Field(
+        None,
+        min_length=1,
+        description="a folder on a file system for intermediate files; null: the run directory, and for one at a URL "
+        "this machine's folder for temporary files",
+    )
+    backend: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="threads; null: one for each core this process may use"
+    )
+    batch_bytes: Bytes | None = Field(
+        None, description="decompressed bytes a worker holds at a time; null: 4 MiB, on a GPU up to 64 MiB"
+    )
+    memory_bytes: Bytes = Field(
+        2 * 2**30, description="what dedupe's sorting may hold: in this process, or in each worker"
+    )
+    cluster: Cluster = Cluster()
+    measure: Measure = Measure()
+    dedupe: Dedupe = Dedupe()
+    thresholds: Policy = Policy()
+    edit: Edit = Edit()
+    write: Write = Write()
+
+    @pydantic.field_validator("output")
+    @classmethod
+    def _can_be_written(cls, output: str) -> str:
+        _checked(files.check_output, output)
+        return output
+
+    @pydantic.field_validator("scratch")
+    @classmethod
+    def _is_a_folder(cls, scratch: str | None) -> str | None:
+        if scratch is not None and not isinstance(files.path_of(scratch), Path):
+            raise ValueError("expected a folder on a file system: intermediate files are written at places inside")
+        return scratch
+
+    @pydantic.model_validator(mode="after")
+    def _workers_share_scratch(self) -> Config:
+        there = self.cluster.where not in (None, "local", "cuda")
+        if there and self.scratch is None and not isinstance(files.path_of(self.output), Path):
+            raise ValueError(
+                "output is a URL and the workers are on other machines: set scratch to a folder that all of them "
+                "share, under the same path, for intermediate files"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _devices_are_wanted(self) -> Config:
+        if self.cluster.where == "cuda" and self.backend == "cpu":
+            raise ValueError("cluster.where: cuda needs backend auto or cuda; on the CPU it is cluster.where: local")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rules_are_about_what_is_measured(self) -> Config:
+        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals))
+        if missing:
+            needed = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
+            raise ValueError(
+                f"thresholds use {', '.join(sorted(missing))}, which measure.signals does not list; "
+                f"add {', '.join(needed)} to measure.signals"
+            )
+        missing = set(EDIT_SIGNALS) - set(signals.names(self.measure.signals))
+        if self.edit.c4_lines and missing:
+            raise ValueError("edit.c4_lines needs the signals of c4; add c4 to measure.signals")
+        return self
+
+    @property
+    def n_workers(self) -> int:
+        return worker_count(self.workers)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `key.path=value` overrides.
+
+    Raises:
+        ConfigError: lists every problem with its path, and the nearest known key for an unknown one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no configuration file {path}; an example to start from: {example_path()}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections such as 'input:', got {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    return parse(data, where=str(path))
+
+
+def parse(data: Mapping[str, Any], where: str = "configuration") -> Config:
+    """Check a mapping; see load()."""
+    try:
+        return Config.model_validate(data)
+    except pydantic.ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in describe_problems(error, Config))
+        raise ConfigError(f"{where}: {error.error_count()} problem(s):\n{problems}") from None
+
+
+def describe_problems(error: pydantic.ValidationError, model: type[BaseModel]) -> list[str]:
+    lines = []
+    for e in error.errors(include_url=False):
+        path = ".".join(str(p) for p in e["loc"]) or "(top level)"
+        if e["type"] == "extra_forbidden":
+            known = _keys_at(model, e["loc"][:-1])
+            near = difflib.get_close_matches(str(e["loc"][-1]), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+            lines.append(f"{path}: unknown key; {hint}")
+        elif e["type"] == "missing":
+            lines.append(f"{path}: required, and not given")
+        else:
+            lines.append(f"{path}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r:.80})")
+    return lines
+
+
+def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    for key in path:
+        field = model.model_fields.get(str(key))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML would silently take the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=deep)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _override(data: dict[Any, Any], text: str) -> None:
+    path, separator, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise ConfigError(f"--set {text}: expected key.path=value, such as --set dedupe.fuzzy.threshold=0.7")
+    for key in keys[:-1]:
+        child = data.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {text}: {key!r} is a value ({child!r}), not a section")
+        data = child
+    try:
+        data[keys[-1]] = yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not valid YAML: {error}") from error
+
+
+def example_path() -> Path:
+    """configs/quickstart.yaml in a checkout or in the installed package."""
+    return configs_folder() / "quickstart.yaml"

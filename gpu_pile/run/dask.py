@@ -1,0 +1,397 @@
+"""Works done by Dask workers: processes on this machine, one a GPU, or on the machines of a cluster.
+
+The only file that knows Dask. Dask starts the processes, carries calls to them and answers back, restarts what died,
+bounds retries and memory; here is what a call does, and what an answer means.
+
+A worker makes files in the run directory, which all machines share; a call carries the configuration and a Work, an
+answer carries seconds. A call is out for as many works as there are threads of workers, no more, the dearest first: so
+a worker that dies takes with it what it was doing, not what waits, and the shard that kills workers is known.
+
+A call can be done twice, by a worker that was given up for dead and by its successor, or by a worker that outlives the
+process that asked it. Both make the same bytes under names of their own (files.atomic), and state/lease.json names
+whose work counts: another's stops at its next block and is not published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpu_pile import __version__
+from gpu_pile.corpus import files
+from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.reader import use_allocator
+from gpu_pile.errors import BackendError, DataError, GpuPileError, UsageError
+from gpu_pile.gpu import detect, device
+from gpu_pile.run.config import Config
+from gpu_pile.run.context import Context
+from gpu_pile.run.directory import RunDir
+from gpu_pile.run.progress import Progress, marked
+from gpu_pile.run.tasks import Work
+from gpu_pile.run.threads import Job, keep_freed_memory, run_jobs, worker_count
+
+ATTEMPTS = 3
+"""Workers that may die of one work, before the run stops; for schedulers that this process starts."""
+
+PATIENCE = 60.0
+"""Seconds to wait for a worker when there is none, and for a file that a worker made to be seen here: network file
+systems may remember for so long that there was none."""
+
+REPORT_SECONDS = 0.5
+
+MEMORY = {f"distributed.worker.memory.{what}": False for what in ("target", "spill", "pause")}
+"""Dask holds no data of ours that it could spill, and a worker that keeps freed memory for the next block would be
+paused for it for ever. Ending a worker that takes too much (terminate) stays."""
+
+
+def check(config: Config) -> None:
+    """Say what is missing before anything is begun.
+
+    Raises:
+        UsageError: Dask is not installed. BackendError: a GPU was asked for and is not to be had.
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise UsageError("cluster.where needs Dask: pip install 'gpu-pile[cluster]' (cu12 and cu13 have it)")
+    if config.cluster.where == "cuda":
+        missing = detect.cuda_missing()
+        if importlib.util.find_spec("dask_cuda") is None:
+            missing.append("dask_cuda is not installed (pip install 'gpu-pile[cu12]' or 'gpu-pile[cu13]')")
+        if missing:
+            raise BackendError(f"cluster.where: cuda: {'; '.join(missing)}; cluster.where: local uses the CPU")
+
+
+def backend_of(config: Config) -> str | None:
+    """The backend of the workers, as far as it is known here; None where there are none."""
+    if config.cluster.where is None:
+        return None
+    return "cuda" if config.cluster.where == "cuda" else "cpu" if config.cluster.where == "local" else config.backend
+
+
+def processes(config: Config, n_parts: int) -> tuple[int, int]:
+    """(worker processes, threads in each) of a cluster on this machine, for so many parts of shards."""
+    cores = worker_count(config.workers)
+    most = len(detect.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_parts))
+    n = config.cluster.workers or max(1, most)
+    return n, config.cluster.threads or max(1, cores // n)
+
+
+def size(config: Config, n_parts: int) -> tuple[int, int]:
+    """(worker processes, threads with which each does its part); 0 processes where a scheduler knows how many."""
+    if config.cluster.where in ("local", "cuda"):
+        return processes(config, n_parts)
+    return 0, config.cluster.threads or 1
+
+
+class Cluster:
+    """Workers of a run (see stages.context.Workers); nothing is started or connected before there is work."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._client: Any = None
+        self._own: Any = None
+        self._settings = contextlib.ExitStack()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for part in (self._client, self._own):
+            if part is not None:
+                with contextlib.suppress(OSError, TimeoutError):
+                    part.close(timeout=10)
+        self._client = self._own = None
+        self._settings.close()
+
+    def client(self, context: Context) -> Any:
+        """The client of the scheduler; what is missing is started."""
+        if self._client is not None:
+            return self._client
+        from distributed import Client
+
+        where = self.config.cluster.where or ""
+        if where in ("local", "cuda"):
+            import dask
+
+            # By itself, a cluster of this process ends a worker that has not come back after 15 s, in the middle of its
+            # start or of a work, and starts no other: a busy machine lost all of them like that.
+            self._settings.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": f"{PATIENCE} s"}))
+            self._own = _on_this_machine(self.config, context.n_parts)
+            self._client = Client(self._own, set_as_default=False)
+        else:
+            try:
+                if where.startswith("scheduler-file="):
+                    path = Path(where.removeprefix("scheduler-file="))
+                    if not path.is_file():
+                        raise DataError(f"there is no scheduler file {path}: dask scheduler --scheduler-file {path}")
+                    self._client = Client(scheduler_file=str(path), set_as_default=False)
+                else:
+                    self._client = Client(where, set_as_default=False)
+            except (OSError, TimeoutError, ValueError) as error:
+                raise DataError(
+                    f"no scheduler answers at {where} ({error}); start one (docs/cluster.md) and run the same command"
+                ) from error
+        info = self._client.scheduler_info(n_workers=0)
+        line = f"scheduler {info['address']}"
+        if self.config.cluster.dashboard and importlib.util.find_spec("bokeh") and self._client.dashboard_link:
+            line += f", dashboard {self._client.dashboard_link}"
+        context.progress.say(line)
+        return self._client
+
+    def do(self, context: Context, stage: str, works: Sequence[Work]) -> None:
+        client = self.client(context)
+        lease = secrets.token_hex(8)
+        for path in context.run.leases:
+            files.write_json(path, {"lease": lease})
+        _, threads = size(self.config, context.n_parts)
+        orders = [
+            _Order(__version__, context.config, context.run.resolve(), lease, stage, threads, w)
+            for w in sorted(works, key=lambda w: w.cost)  # the dearest is popped first
+        ]
+        bar = _Bar(context.progress, stage)
+        client.subscribe_topic(lease, bar.told)
+        try:
+            with client.as_current():
+                self._answers(context, client, orders, bar)
+        finally:
+            for path in context.run.leases:
+                path.unlink(missing_ok=True)  # whoever still works on something stops
+            with contextlib.suppress(Exception):  # the scheduler may be gone
+                client.unsubscribe_topic(lease)
+
+    def _answers(self, context: Context, client: Any, orders: list[_Order], bar: _Bar) -> None:
+        from distributed import CancelledError, wait
+
+        out: dict[Any, _Order] = {}
+        none_since: float | None = None
+        failure: BaseException | None = None
+        try:
+            while failure is None and (orders or out):
+                room = sum(client.nthreads().values())
+                none_since = None if room else none_since or time.monotonic()
+                if none_since and time.monotonic() - none_since > PATIENCE:
+                    raise DataError(
+                        f"the scheduler has had no worker for {PATIENCE:.0f} s; start some (docs/cluster.md) and run "
+                        "the same command again, it goes on where it stopped"
+                    )
+                while orders and len(out) < room:
+                    order = orders.pop()
+                    key = f"{order.stage} {order.work.what} {order.lease}-{len(orders)}"
+                    out[client.submit(_do, order, key=key, pure=False, retries=0)] = order
+                if not out:
+                    time.sleep(0.2)
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    wait(list(out), timeout=5, return_when="FIRST_COMPLETED")
+                for future in [f for f in out if f.done()]:
+                    order = out.pop(future)
+                    if future.status == "error":
+                        failure = failure or _meaning(order, future.exception())
+                        continue
+                    answer = future.result()
+                    context.stopwatch.add(order.stage, answer["parts"], answer["seconds"])
+                    _wait_for_files(order, answer["host"])
+                    bar.done(order.work)
+        except (CancelledError, OSError, TimeoutError) as error:
+            raise DataError(
+                f"the scheduler ({self.config.cluster.where}) was lost; what was finished is kept: "
+                "once it is there again, the same command goes on"
+            ) from error
+        finally:
+            with contextlib.suppress(Exception):
+                client.cancel(list(out), force=True)
+        if failure is not None:
+            raise failure
+
+
+def _on_this_machine(config: Config, n_parts: int) -> Any:
+    n, _ = processes(config, n_parts)
+    common: dict[str, Any] = {
+        "n_workers": n,
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1, "dashboard": config.cluster.dashboard},
+    }
+    import dask
+
+    with dask.config.set(MEMORY):
+        if config.cluster.where == "local":
+            from distributed import LocalCluster
+
+            return LocalCluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
+        from dask_cuda import LocalCUDACluster
+
+        # Each worker sees one GPU, and makes its pool of device memory by itself (frames.share_memory): RMM for cuDF
+        # and CuPy, with spilling. Nothing travels between workers but calls, so UCX would gain nothing.
+        return LocalCUDACluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
+
+
+def _meaning(order: _Order, error: Any) -> BaseException:
+    """What to raise here for what a worker raised."""
+    from distributed import KilledWorker
+
+    about = f"{order.stage} of {order.work.what}"
+    if isinstance(error, KilledWorker):
+        return DataError(
+            f"{about}: {error.allowed_failures + 1} workers died one after the other while they did it, the last at "
+            f"{error.last_worker.address}. They crashed, were killed, or took more memory than a worker may have "
+            "(cluster.memory_bytes; a smaller batch_bytes or line_bytes_max needs less). What was finished is kept: "
+            "the same command goes on; without this shard, if input.shards leaves it out"
+        )
+    if isinstance(error, MemoryError):
+        return DataError(f"{about}: the worker has too little memory ({error}); see cluster.memory_bytes, batch_bytes")
+    if isinstance(error, ModuleNotFoundError):
+        return UsageError(f"{about}: a worker lacks {error.name!r}; install the same gpu_pile on all machines")
+    if isinstance(error, BaseException):
+        if not isinstance(error, GpuPileError):
+            error.add_note(f"while a worker did {about}")
+        return error
+    return DataError(f"{about} failed: {error}")
+
+
+def _wait_for_files(order: _Order, host: str) -> None:
+    """Files that a worker made are there, or will be seen soon."""
+    for path in order.work.outputs:
+        if not _appears(path, lambda p: p.is_file()):
+            raise UsageError(
+                f"{order.stage} of {order.work.what}: {host} wrote {path}, which this machine does not see; the run "
+                "directory must be on a file system that all machines share, under the same path"
+            )
+
+
+def _appears(path: AnyPath, seen: Any) -> bool:
+    until = time.monotonic() + PATIENCE
+    while not seen(path):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+        with contextlib.suppress(OSError):
+            next(path.parent.iterdir(), None)  # asks the server anew
+    return True
+
+
+class _Bar:
+    """What workers tell of their progress, as one stage's; called by the client's thread and by this one."""
+
+    def __init__(self, progress: Progress, stage: str) -> None:
+        self.progress, self.stage = progress, stage
+        self._bytes: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def told(self, event: tuple[Any, Any]) -> None:
+        what, done = event[1]
+        self._set(what, done)
+
+    def done(self, work: Work) -> None:
+        self._set(work.what, work.n_bytes, last=True)
+
+    def _set(self, what: str, done: int, last: bool = False) -> None:
+        with self._lock:
+            before = self._bytes.get(what, 0)
+            if before == -1:  # was done: a late message
+                return
+            self._bytes[what] = -1 if last else done
+        self.progress.advance(self.stage, done - before)  # less than nothing where a work begins again
+
+
+# in a worker
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A call."""
+
+    version: str
+    config: Config
+    run: RunDir
+    lease: str
+    stage: str
+    threads: int
+    work: Work
+
+
+class _Superseded(GpuPileError):
+    """Nobody waits for this work any more."""
+
+
+class _Watch(Progress):
+    """Tells the client how far a work is, and stops it when it no longer counts."""
+
+    def __init__(self, order: _Order, worker: Any) -> None:
+        self.order, self.worker = order, worker
+        self.run = order.run
+        self._done, self._told = 0, time.monotonic()
+
+    def advance(self, stage: str, done: int) -> None:
+        self._done += done
+        if time.monotonic() - self._told >= REPORT_SECONDS:
+            self._told = time.monotonic()
+            self.check()
+            self.worker.log_event(self.order.lease, [self.order.work.what, self._done])
+
+    def counts(self, path: AnyPath) -> bool:
+        return (files.read_json(path) or {}).get("lease") == self.order.lease
+
+    def check(self) -> None:
+        if not self.counts(self.run.lease):
+            raise _Superseded(f"{self.order.stage} of {self.order.work.what} was given up, or is done by another run")
+
+
+class _Fenced:
+    """A job (see parallel.Job) that publishes nothing once it no longer counts."""
+
+    def __init__(self, job: Job[Any, Any], watch: _Watch) -> None:
+        self.job, self.watch, self.cost = job, watch, job.cost
+        self.process, self.consume, self.abandon = job.process, job.consume, job.abandon
+
+    def open(self) -> Iterator[Any]:
+        return self.job.open()
+
+    def close(self) -> None:
+        self.watch.check()
+        self.job.close()
+
+
+@functools.cache
+def _device(wanted: str) -> device.Device:
+    keep_freed_memory()
+    here = device.device_for(detect.choose(wanted))
+    use_allocator(here.empty)
+    return here
+
+
+def _do(order: _Order) -> dict[str, Any]:
+    """Do a work; the answer is small."""
+    from distributed import get_worker
+
+    begin = time.perf_counter()
+    host = socket.gethostname()
+    if order.version != __version__:
+        raise UsageError(f"{host} has gpu_pile {__version__}, the process that asks it {order.version}")
+    watch = _Watch(order, get_worker())
+    if not all(_appears(path, watch.counts) for path in order.run.leases):
+        if not order.run.path.is_dir():
+            raise UsageError(
+                f"{host} does not see the run directory {order.run.path}; "
+                "it must be on a file system that all machines share, or at a URL"
+            )
+        watch.check()
+        raise UsageError(f"{host} does not see {order.run.scratch}; scratch must be a folder that all machines share")
+    context = Context(order.config, watch.run, [], _device(order.config.backend), watch)
+    try:
+        with marked(f"{order.stage} of {order.work.what}"):
+            job = order.work.make(context, *order.work.args)
+            run_jobs([_Fenced(job, watch)], order.threads)
+    except GpuPileError as error:
+        raise type(error)(f"{error} (on {host})") from None
+    parts = context.stopwatch.stages.get(order.stage, {}).get("parts", {})
+    return {"host": host, "parts": parts, "seconds": time.perf_counter() - begin}

@@ -1,0 +1,257 @@
+"""The run directory: where everything is, what is done, and what made it.
+
+run.json                     resolved configuration, versions, every shard with its documents, bad lines, damage
+measured/<shard>.parquet     a row a document: position, subset, exact hash, sketch, signals
+histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a fixed grid
+samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
+pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
+clusters.parquet             documents with a duplicate: cluster, representative
+decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
+reasons.parquet              documents and bytes by subset and by all reasons that they fail together
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; a zstd frame a part of the shard
+removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
+removed/<shard>.parquet      their decisions
+bad_lines.jsonl  report.json  report.html
+timings.json                 how long each stage took (the only file that differs between equal runs)
+state/                       what made each file: a step is done when its file is there and its key matches
+state/lease.json             while a cluster works on the run: whose work counts
+scratch/                     spilled intermediates and finished parts of shards, removed at the end of a stage;
+                             elsewhere, if the configuration says so, or the run directory is at a URL
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.files import AnyPath
+from gpu_pile.errors import DataError, UsageError
+from gpu_pile.run.config import Config
+
+DOC_ID_LINE_BITS = 40
+OUTPUTS = (
+    ("measured", ".parquet"),
+    ("histograms", ".parquet"),
+    ("samples", ".parquet"),
+    ("decisions", ".parquet"),
+    ("kept", ".jsonl.zst"),
+    ("removed", ".jsonl.zst"),
+    ("removed", ".parquet"),
+)
+"""Folders with a file a shard, and how the files' names end."""
+
+CLAIM = ".claim.json"
+"""Written first, so that a run that was killed early is known as ours."""
+
+
+def doc_id(shard_index: Any, line: Any) -> Any:
+    """uint64 id of a document: shard index * 2^40 + 0-based line index; line is 1-based."""
+    return (shard_index << DOC_ID_LINE_BITS) + (line - 1)
+
+
+def split_doc_id(identifier: int) -> tuple[int, int]:
+    """(shard index, 1-based line) of a doc_id."""
+    return identifier >> DOC_ID_LINE_BITS, (identifier & ((1 << DOC_ID_LINE_BITS) - 1)) + 1
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths and states of one run directory.
+
+    scratch_in: the folder, on a file system, in which this run's scratch folder is made; None: the run directory
+    """
+
+    path: AnyPath
+    scratch_in: Path | None = None
+
+    def measured(self, shard: str) -> AnyPath:
+        return self.path / "measured" / f"{shard}.parquet"
+
+    def histogram(self, shard: str) -> AnyPath:
+        return self.path / "histograms" / f"{shard}.parquet"
+
+    def sample(self, shard: str) -> AnyPath:
+        return self.path / "samples" / f"{shard}.parquet"
+
+    def decisions(self, shard: str) -> AnyPath:
+        return self.path / "decisions" / f"{shard}.parquet"
+
+    def kept(self, shard: str) -> AnyPath:
+        return self.path / "kept" / f"{shard}.jsonl.zst"
+
+    def removed(self, shard: str) -> AnyPath:
+        return self.path / "removed" / f"{shard}.jsonl.zst"
+
+    def removed_reasons(self, shard: str) -> AnyPath:
+        return self.path / "removed" / f"{shard}.parquet"
+
+    @property
+    def pairs(self) -> AnyPath:
+        return self.path / "pairs.parquet"
+
+    @property
+    def clusters(self) -> AnyPath:
+        return self.path / "clusters.parquet"
+
+    @property
+    def reasons(self) -> AnyPath:
+        return self.path / "reasons.parquet"
+
+    @property
+    def scratch(self) -> Path:
+        if self.scratch_in is not None:
+            return self.scratch_in / f"scratch-{files.key_of(str(self.path.resolve()))}"
+        assert isinstance(self.path, Path), "of() gives every other run directory a place for it"
+        return self.path / "scratch"
+
+    def state_path(self, stage: str, shard: str | None = None) -> AnyPath:
+        return self.path / "state" / (f"{stage}.json" if shard is None else f"{stage}/{shard}.json")
+
+    def state(self, stage: str, shard: str | None = None) -> dict[str, Any]:
+        """What is recorded of a finished step; {} where nothing is."""
+        value = files.read_json(self.state_path(stage, shard))
+        return value if isinstance(value, dict) else {}
+
+    def set_state(self, value: dict[str, Any], stage: str, shard: str | None = None) -> None:
+        files.write_json(self.state_path(stage, shard), value)
+
+    def forget(self, stage: str, shard: str | None = None) -> None:
+        """A step's outputs are about to change: it is not done until set_state."""
+        self.state_path(stage, shard).unlink(missing_ok=True)
+
+    @property
+    def lease(self) -> AnyPath:
+        return self.state_path("lease")
+
+    @property
+    def leases(self) -> list[AnyPath]:
+        """The lease, and where scratch is elsewhere, the same there: who sees both sees this run's."""
+        return [self.lease] if self.scratch_in is None else [self.lease, self.scratch / "lease.json"]
+
+    def clear_scratch(self, stage: str | None = None) -> None:
+        """Remove all of it, or what a stage's parts of shards left there."""
+        shutil.rmtree(self.scratch if stage is None else self.scratch / stage, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds something else, or is not there
+            self.scratch.rmdir()
+
+    def resolve(self) -> RunDir:
+        """The same, for processes with another working directory."""
+        return replace(self, path=self.path.resolve(), scratch_in=self.scratch_in and self.scratch_in.resolve())
+
+    def claim(self, shard_names: list[str]) -> None:
+        """Make the folder, or check that it belongs to this run.
+
+        Raises:
+            UsageError: it holds something else: another run, or files that gpu-pile did not write; or the folder for
+                temporary files has something of another user where scratch would be.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"output {self.path} is a file; name a folder that gpu-pile may make")
+        previous = files.read_json(self.path / "run.json") or files.read_json(self.path / CLAIM)
+        if previous is None:
+            names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+            partial = {n for n in names if n.startswith(CLAIM) and n.endswith(files.PARTIAL)}
+            strangers = sorted(names - {".lock", CLAIM} - partial)
+            if strangers:
+                raise UsageError(
+                    f"output {self.path} holds files that are no run of gpu-pile ({', '.join(strangers[:5])}); "
+                    "choose an empty or a new folder"
+                )
+        else:
+            theirs = [s["name"] for s in previous["shards"]]
+            if not set(theirs) & set(shard_names):
+                raise UsageError(
+                    f"output {self.path} belongs to another run: its shards are {_some(theirs)}, "
+                    f"this configuration's are {_some(shard_names)}; choose another output, or remove that folder"
+                )
+        with files.disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        if self.scratch_in == _temporary_folder():  # where everybody can make something of that name
+            with files.disk_errors(self.scratch_in):
+                self.scratch_in.mkdir(mode=0o700, exist_ok=True)
+                if self.scratch_in.is_symlink() or self.scratch_in.stat().st_uid != os.getuid():
+                    raise UsageError(f"{self.scratch_in} is somebody else's; set scratch to a folder for this run")
+        files.write_json(self.path / CLAIM, {"shards": [{"name": name} for name in shard_names]})
+
+    def remove_partials(self) -> None:
+        """Remove what killed processes left half-done."""
+        found: list[AnyPath] = [*self.path.rglob(f"*{files.PARTIAL}")]
+        if self.scratch_in is not None:
+            found += self.scratch.rglob(f"*{files.PARTIAL}")
+        for file in found:
+            file.unlink(missing_ok=True)
+
+    def remove_strays(self, shard_names: list[str]) -> list[str]:
+        """Remove the files of shards that are no longer among the inputs, and partial files; name the shards."""
+        gone: set[str] = set()
+        known = set(shard_names)
+        self.remove_partials()
+        for folder, suffix in OUTPUTS:
+            found: list[AnyPath] = [*(self.path / folder).glob("*")]
+            for file in found:
+                if file.name.endswith(suffix) and file.name.removesuffix(suffix) not in known:
+                    gone.add(file.name.removesuffix(suffix))
+                    file.unlink()
+        for name in gone:
+            for stage in ("measure", "decide", "write"):
+                self.forget(stage, name)
+        return sorted(gone)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def of(config: Config) -> RunDir:
+    """The run directory of a configuration, whether it is there or not."""
+    path = files.path_of(config.output)
+    if config.scratch is not None:
+        scratch = files.path_of(config.scratch)
+        assert isinstance(scratch, Path), "the configuration checks that"
+        return RunDir(path, scratch)
+    return RunDir(path, None if isinstance(path, Path) else _temporary_folder())
+
+
+def _temporary_folder() -> Path:
+    """This user's, in the folder for temporary files."""
+    return Path(tempfile.gettempdir()) / f"gpu-pile-{os.getuid()}"
+
+
+def open_dir(path: str | AnyPath) -> RunDir:
+    """An existing run directory.
+
+    Raises:
+        UsageError: there is none.
+        DataError: it is damaged.
+    """
+    folder = files.path_of(path)
+    if not folder.is_dir():
+        raise UsageError(f"there is no run directory {folder}; make one with: gpu-pile run CONFIG")
+    run = files.read_json(folder / "run.json")
+    if run is None:
+        raise UsageError(f"{folder} is not a (finished) run directory: it has no run.json; run: gpu-pile run CONFIG")
+    if not isinstance(run, dict) or "shards" not in run:
+        raise DataError(f"{folder / 'run.json'} is damaged: run the same gpu-pile command again")
+    return RunDir(folder)
+
+
+def need(path: AnyPath) -> AnyPath:
+    """A file of a finished run.
+
+    Raises:
+        UsageError: it is not there: the run stopped before, or was made by a version that did not write it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: this run is not finished; go on with: gpu-pile run CONFIG")
+    return path
+
+
+def table(path: AnyPath) -> Any:
+    """A Parquet file of a finished run, for pyarrow; see need()."""
+    return files.table(need(path))

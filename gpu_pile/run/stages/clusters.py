@@ -1,0 +1,123 @@
+"""The part of dedupe that makes clusters.parquet and pairs.parquet of verified pairs and equal documents.
+
+A node is a document in a verified pair, or one with an equal. Pairs are read from their files, a file at a time: to
+know the nodes, to join them, and to write them. Memory: 40 bytes a node, 9 bits a row for 8 rows, and memory_bytes;
+a component with more pairs than fit there takes 64 bytes a pair.
+
+    clusters.parquet    ascending by doc_id
+    pairs.parquet       by cluster, and within one by b and a: so whole components can be read one after the other
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpu_pile.corpus import files
+from gpu_pile.dedup.partition import BUFFERS, Layout, Reader, Writer
+from gpu_pile.dedup.radix import sort
+from gpu_pile.dedup.rowset import RowSet
+from gpu_pile.ops.components import link, name
+from gpu_pile.run.context import Context
+from gpu_pile.run.tables import Rows, doc_ids
+from gpu_pile.types import Array
+
+ROW_GROUP = 1 << 20
+
+PAIRS = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("similarity", pa.float64())])
+CLUSTERS = pa.schema([("doc_id", pa.uint64()), ("cluster", pa.uint64()), ("representative", pa.uint64())])
+
+
+class Clusters:
+    """
+    verified: files of verified pairs, ascending by (b, a): arrays a, b (int64 rows), similarity (float64)
+    members, representatives: int64, ascending by row; every document that has an equal one
+    """
+
+    def __init__(
+        self, context: Context, rows: Rows, verified: Sequence[Path], members: Array, representatives: Array
+    ) -> None:
+        self.context, self.verified, self.members = context, verified, members
+        self.nodes = RowSet.empty(rows.total)
+        self.nodes.add(members)
+        self.n_pairs = 0
+        for a, b, _ in self.pairs():
+            self.nodes.add(a)
+            self.nodes.add(b)
+            self.n_pairs += len(a)
+        self.equal = self.nodes.rank(members), self.nodes.rank(representatives)
+        self.component = np.arange(len(self.nodes))
+        link(self.component, *self.equal)
+        for a, b, _ in self.pairs():
+            link(self.component, self.nodes.rank(a), self.nodes.rank(b))
+        name(self.component)
+        self.doc_id = doc_ids(context, rows, self.nodes.rows(0, rows.total))
+
+    def pairs(self) -> Iterator[tuple[Array, Array, Array]]:
+        for path in self.verified:
+            with np.load(path, allow_pickle=False) as found:
+                yield found["a"], found["b"], found["similarity"]
+
+    def write(self) -> None:
+        run = self.context.run
+        for path, schema, tables in ((run.pairs, PAIRS, self.pair_rows()), (run.clusters, CLUSTERS, self.node_rows())):
+            with (
+                files.atomic(path) as partial,
+                pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+            ):
+                for columns in tables:
+                    writer.write_table(pa.table(list(columns), schema=schema), row_group_size=ROW_GROUP)
+
+    def node_rows(self) -> Iterator[tuple[Array, Array, Array]]:
+        for start in range(0, len(self.doc_id), ROW_GROUP):
+            stop = min(len(self.doc_id), start + ROW_GROUP)
+            representative = np.arange(start, stop)
+            members, representatives = self.equal
+            lo, hi = np.searchsorted(members, [start, stop])
+            representative[members[lo:hi] - start] = representatives[lo:hi]
+            cluster = self.doc_id[self.component[start:stop]]
+            yield self.doc_id[start:stop], cluster, self.doc_id[representative]
+
+    def pair_rows(self) -> Iterator[tuple[Array, Array, Array]]:
+        for records in in_rows_of(ROW_GROUP, self.by_component()):
+            _, b, a, similarity = records.T
+            yield self.doc_id[a], self.doc_id[b], np.ascontiguousarray(similarity).view(np.float64)
+
+    def by_component(self) -> Iterator[Array]:
+        """uint64[n, 4]: component, b, a (nodes) and the bits of the similarity, sorted."""
+        layout = Layout.of(4, self.n_pairs, self.context.config.memory_bytes, max(1, len(self.component)))
+        path = self.context.run.scratch / "components"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            writer = Writer(file, layout)
+            for a, b, similarity in self.pairs():
+                x, y = self.nodes.rank(a), self.nodes.rank(b)
+                found = np.stack([self.component[x], y, x, similarity.view(np.int64)], axis=1)
+                writer.add(found.view(np.uint64))
+            writer.close()
+        most = int(min(layout.buffer, self.n_pairs))
+        buffer, spare = BUFFERS.take(most, 4), BUFFERS.take(most, 4)
+        with Reader([path], layout, 0, layout.parts) as reader:
+            for batch in reader.batches(buffer):
+                yield sort(batch, spare if len(batch) <= most else np.empty_like(batch))
+        BUFFERS.clear()
+
+
+def in_rows_of(n: int, arrays: Iterator[Array]) -> Iterator[Array]:
+    """The rows of arrays, n at a time; the last are fewer."""
+    held: list[Array] = []
+    for array in arrays:
+        rest = array
+        while len(rest):
+            room = n - sum(map(len, held))
+            held.append(rest[:room].copy())
+            rest = rest[room:]
+            if len(held[-1]) == room:
+                yield np.concatenate(held)
+                held = []
+    if held:
+        yield np.concatenate(held)

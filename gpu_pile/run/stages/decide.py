@@ -1,0 +1,279 @@
+"""decide: thresholds and survivors -> decisions/<shard>.parquet, from tables alone.
+
+Columns, a row a good document:
+
+    doc_id      uint64        shard index * 2^40 + 0-based line
+    shard       string        the shard's name
+    line        int64         1-based
+    subset      string        "" where the document names none
+    keep        bool
+    reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate or near_duplicate
+    values      list<double>  the value that failed each of them; for duplicates the similarity to the witness
+    witness     uint64        the kept document that this one duplicates, else null
+    similarity  float64       to the witness, else null (null also where resolve: connected knows none)
+    cluster     uint64        smallest doc_id of its cluster of duplicates, else null
+    edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
+
+reasons.parquet counts documents by all that they fail together (see gpu_pile.summaries.reason_counts).
+
+The same functions decide a trial of other thresholds (gpu_pile.explore.run), which writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.dedup import survivors as decisions
+from gpu_pile.run import directory
+from gpu_pile.run.config import EDIT_SIGNALS, Config
+from gpu_pile.run.context import Context
+from gpu_pile.run.stages.measure import ROW_GROUP
+from gpu_pile.run.tables import row_groups, subset_codes
+from gpu_pile.run.threads import run_tasks
+from gpu_pile.summaries import reason_counts
+from gpu_pile.types import Array
+
+VERSION = 2
+
+PAIRS_AT_A_TIME = 1 << 20
+"""Pairs that are read at a time; those of a cluster are held together."""
+
+
+def decide_key(context: Context) -> str:
+    c = context.config
+    return files.key_of(
+        {
+            "version": VERSION,
+            "dedupe": context.run.state("dedupe")["key"],
+            "thresholds": c.thresholds.key(),
+            "edit": c.edit.model_dump(),
+            "survivor": c.dedupe.survivor.model_dump(),
+            "resolve": c.dedupe.fuzzy.resolve,
+        }
+    )
+
+
+def decide(context: Context) -> None:
+    run, key = context.run, decide_key(context)
+    outputs = [run.reasons, *(run.decisions(s.name) for s in context.shards)]
+    if run.state("decide").get("key") == key and all(p.is_file() for p in outputs):
+        return
+    run.forget("decide")
+    with context.stage("decide") as entry:
+        clustered = survivors(context)
+        facts: dict[str, Any] = {}
+        tallies: dict[str, reason_counts.Tally] = {}
+
+        def one(shard: Shard) -> None:
+            tallies[shard.name] = reason_counts.Tally()
+            facts[shard.name] = _decide_shard(context, shard, clustered, tallies[shard.name])
+
+        run_tasks([lambda s=s: one(s) for s in context.shards], context.config.n_workers)  # type: ignore[misc]
+        with files.atomic(run.reasons) as partial:
+            pq.write_table(reason_counts.merged(tallies[s.name].table() for s in context.shards), partial)
+        entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
+    run.set_state({"key": key, "shards": {s.name: facts[s.name] for s in context.shards}}, "decide")
+
+
+def survivors(context: Context) -> decisions.Clustered:
+    """Survivors and witnesses among the documents that have duplicates."""
+    clusters = pq.read_table(files.table(context.run.clusters))
+    doc_id = clusters.column("doc_id").to_numpy()
+    passing = np.ones(len(doc_id), bool)
+    length = np.zeros(len(doc_id), np.int64)
+    preferred = np.zeros(len(doc_id), np.int64)
+    survivor = context.config.dedupe.survivor
+    columns = measured_columns(context.config)
+    order = {name: i for i, name in enumerate(survivor.subsets)}
+
+    def one(shard: Shard) -> None:
+        for table in row_groups(context, shard, columns):
+            ids = identifiers(shard, table)
+            lo, hi = np.searchsorted(doc_id, [ids[0], ids[-1] + np.uint64(1)]) if len(ids) else (0, 0)
+            if lo == hi:
+                continue
+            chosen = table.take(pa.array(np.searchsorted(ids, doc_id[lo:hi])))
+            _, marks, _ = failures(chosen, context.config)
+            passing[lo:hi] = ~marks.any(axis=1)
+            length[lo:hi] = chosen.column("text_bytes").to_numpy()
+            names, codes = subset_codes(chosen)
+            preferred[lo:hi] = np.array([order.get(n, len(order)) for n in names], np.int64)[codes]
+
+    if len(doc_id):
+        run_tasks([lambda s=s: one(s) for s in context.shards], context.config.n_workers)  # type: ignore[misc]
+    preference = [preferred, -length] if survivor.prefer == "longest" else [preferred]
+    with pq.ParquetFile(files.table(context.run.pairs)) as file:
+        pairs = (pa.Table.from_batches([batch]) for batch in file.iter_batches(PAIRS_AT_A_TIME))
+        return decisions.resolve(clusters, pairs, passing, preference, context.config.dedupe.fuzzy.resolve)
+
+
+def measured_columns(config: Config) -> list[str]:
+    """What deciding needs of a measured table."""
+    edit = EDIT_SIGNALS if config.edit.c4_lines else ()
+    return sorted({"line", "subset", "text_bytes", *config.thresholds.signals(), *edit})
+
+
+def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:
+    """int64[n]: what editing takes away from each document of a measured table; 0 where it is not edited.
+
+    A document that C4 rejects altogether is not edited, should the thresholds keep it: there is no text of it that C4
+    would keep.
+    """
+    if not config.edit.c4_lines:
+        return np.zeros(len(table), np.int64)
+    subsets, codes = subset_codes(table)
+    chosen = np.array([config.edit.applies_to(name) for name in subsets], bool)[codes]
+    kept, lorem, curly = (table.column(name).to_numpy() for name in EDIT_SIGNALS)
+    gone = table.column("text_bytes").to_numpy() - kept
+    return np.where(keep & chosen & (lorem == 0) & (curly == 0), gone, 0)
+
+
+def identifiers(shard: Shard, table: pa.Table) -> Array:
+    """uint64 doc_id of each row."""
+    return directory.doc_id(np.uint64(shard.index), table.column("line").to_numpy().astype(np.uint64))
+
+
+def failures(table: pa.Table, config: Config) -> tuple[list[str], Array, Array]:
+    """(rule names, bool[n, m] which rule fails, float64[n, m] its value): each row by its subset's rules."""
+    subsets, codes = subset_codes(table)
+    return config.thresholds.evaluate(table, subsets, codes)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What was decided about the n rows of a measured table.
+
+    table:      the rows: line, subset, text_bytes, signals
+    rules:      names of m rules; the last two are those of duplicates
+    marks:      bool[n, m], which rule each document fails
+    keep:       bool[n], whether it fails none
+    values:     float64[n, m], the value that the rule is about
+    at:         int64[d], the rows that are in a cluster; the others of its length are about them:
+    witness, cluster: uint64[d]; similarity: float64[d], 0 where unknown
+    """
+
+    shard: Shard
+    table: pa.Table
+    rules: list[str]
+    marks: Array
+    values: Array
+    at: Array
+    witness: Array
+    cluster: Array
+    similarity: Array
+    keep: Array
+
+
+def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> Iterator[Verdicts]:
+    """The verdicts of a shard, a row group at a time."""
+    for table in row_groups(context, shard, measured_columns(context.config)):
+        ids = identifiers(shard, table)
+        n = len(ids)
+        rules, marks, values = failures(table, context.config)
+        lo, hi = np.searchsorted(clustered.doc_id, [ids[0], ids[-1] + np.uint64(1)]) if n else (0, 0)
+        at = np.searchsorted(ids, clustered.doc_id[lo:hi])
+        duplicate = np.zeros((n, 2), bool)
+        duplicate[at, 0], duplicate[at, 1] = clustered.exact[lo:hi], clustered.near[lo:hi]
+        similarity = np.zeros((n, 2))
+        similarity[at] = clustered.similarity[lo:hi, None]
+        marks = np.concatenate([marks, duplicate], axis=1)
+        yield Verdicts(
+            shard,
+            table,
+            [*rules, decisions.EXACT, decisions.NEAR],
+            marks,
+            np.concatenate([values, similarity], axis=1),
+            at,
+            clustered.witness[lo:hi],
+            clustered.cluster[lo:hi],
+            clustered.similarity[lo:hi],
+            np.logical_not(marks.any(axis=1)),
+        )
+
+
+def _decide_shard(
+    context: Context, shard: Shard, clustered: decisions.Clustered, counted: reason_counts.Tally
+) -> dict[str, Any]:
+    kept_lines = hashlib.blake2b(digest_size=16)
+    target = context.run.decisions(shard.name)
+    kept = 0
+    with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer:
+        for found in verdicts(context, shard, clustered):
+            decided = decided_table(found, context.config)
+            kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
+            kept_lines.update(decided.column("edited_bytes").to_numpy()[found.keep].tobytes())
+            kept += int(found.keep.sum())
+            count(found, counted)
+            writer.write_table(decided, row_group_size=ROW_GROUP)
+    return {"kept": kept, "kept_lines": kept_lines.hexdigest()}
+
+
+def count(found: Verdicts, counted: reason_counts.Tally) -> None:
+    """Add verdicts to a tally."""
+    text_bytes = found.table.column("text_bytes").to_numpy()
+    counted.add(found.table.column("subset"), found.rules, found.marks, found.keep, text_bytes)
+
+
+SCHEMA = pa.schema(
+    [
+        ("doc_id", pa.uint64()),
+        ("shard", pa.string()),
+        ("line", pa.int64()),
+        ("subset", pa.string()),
+        ("keep", pa.bool_()),
+        ("reasons", pa.list_(pa.string())),
+        ("values", pa.list_(pa.float64())),
+        ("witness", pa.uint64()),
+        ("similarity", pa.float64()),
+        ("cluster", pa.uint64()),
+        ("edited_bytes", pa.int64()),
+    ]
+)
+
+
+STORAGE: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["shard", "subset", "reasons.list.element"],
+    "column_encoding": {"doc_id": "DELTA_BINARY_PACKED", "line": "DELTA_BINARY_PACKED"},
+    "write_statistics": ["doc_id"],
+}
+"""Half the size and time of pyarrow's defaults, which build dictionaries of ids that never repeat."""
+
+
+def decided_table(found: Verdicts, config: Config) -> pa.Table:
+    """The rows of decisions/<shard>.parquet (see the module)."""
+    table, at = found.table, found.at
+    n = len(table)
+    has_witness = found.marks[:, -2] | found.marks[:, -1]
+    similarity = np.zeros(n)
+    similarity[at] = found.similarity
+    witness, cluster = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+    witness[at], cluster[at] = found.witness, found.cluster
+    in_cluster = np.zeros(n, bool)
+    in_cluster[at] = True
+    reasons, reason_values = decisions.lists(found.rules, found.marks, found.values)
+    return pa.table(
+        [
+            pa.array(identifiers(found.shard, table)),
+            pa.array([found.shard.name], pa.string()).take(pa.array(np.zeros(n, np.int64))),
+            table.column("line"),
+            table.column("subset"),
+            pa.array(found.keep),
+            reasons,
+            reason_values,
+            pa.array(witness, mask=~has_witness),
+            pa.array(similarity, mask=~has_witness | (similarity == 0)),
+            pa.array(cluster, mask=~in_cluster),
+            pa.array(edited_bytes(table, found.keep, config)),
+        ],
+        schema=SCHEMA,
+    )

@@ -1,0 +1,136 @@
+"""Reading the run directory's tables: measured rows by row group, dense rows and doc_ids, documents by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.ranges import ShardRange
+from gpu_pile.corpus.reader import Block
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.corpus.writer import copy_spans
+from gpu_pile.ops.parse_lines import parse_lines
+from gpu_pile.run import directory
+from gpu_pile.run.context import Context
+from gpu_pile.text.column import TextColumn
+from gpu_pile.types import Array
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Dense numbering of all good documents, in the order of (shard, line): row first[i] is shard i's first."""
+
+    names: tuple[str, ...]
+    first: Array
+
+    @classmethod
+    def of(cls, context: Context) -> Rows:
+        counts = [context.run.state("measure", s.name)["documents"] for s in context.shards]
+        return cls(tuple(s.name for s in context.shards), np.concatenate(([0], np.cumsum(counts, dtype=np.int64))))
+
+    @property
+    def total(self) -> int:
+        return int(self.first[-1])
+
+
+def row_groups(
+    context: Context, shard: Shard, columns: Sequence[str], start: int = 0, stop: int | None = None
+) -> Iterator[pa.Table]:
+    """The measured table of a shard, or its rows start .. stop, a row group at a time."""
+    with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
+        end = 0
+        for i in range(file.num_row_groups):
+            first, end = end, end + file.metadata.row_group(i).num_rows
+            if end > start and (stop is None or first < stop):
+                table = file.read_row_group(i, columns=list(columns))
+                lo, hi = max(0, start - first), end - first if stop is None else min(stop, end) - first
+                yield table.slice(lo, hi - lo)
+
+
+def table_rows(path: AnyPath, first: int, end: int, columns: Sequence[str]) -> pa.Table:
+    """Rows first .. end of a table; only the row groups that hold them are read."""
+    with pq.ParquetFile(files.table(path)) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        begins = np.concatenate(([0], np.cumsum(sizes)))
+        lo = max(0, int(np.searchsorted(begins, first, "right")) - 1)
+        hi = int(np.searchsorted(begins[:-1], end))
+        table = file.read_row_groups(list(range(lo, max(lo, hi))), columns=list(columns))
+    return table.slice(first - int(begins[lo]), end - first)
+
+
+@dataclass(frozen=True)
+class MeasuredPart:
+    """A part of a measured shard: its documents are rows first .. end of the shard's tables."""
+
+    shard: Shard
+    part: ShardRange
+    first: int
+    end: int
+
+    @property
+    def what(self) -> str:
+        return self.part.label(self.shard)
+
+
+def measured_parts(context: Context, shard: Shard) -> list[MeasuredPart]:
+    """The parts in which a shard was measured, each with where it begins in the decompressed stream."""
+    recorded = context.run.state("measure", shard.name)["parts"]
+    first, found = 0, []
+    for i, p in enumerate(recorded):
+        part = ShardRange(i, len(recorded), p["first"], p["end"], p["start"])
+        found.append(MeasuredPart(shard, part, first, first + p["documents"]))
+        first += p["documents"]
+    return found
+
+
+def scan(context: Context, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    """(first row, table) of every row group of every shard, in order."""
+    row = 0
+    for shard in context.shards:
+        for table in row_groups(context, shard, columns):
+            yield row, table
+            row += len(table)
+
+
+def doc_ids(context: Context, rows: Rows, wanted: Array) -> Array:
+    """uint64 doc_ids of dense rows (ascending)."""
+    out = np.empty(len(wanted), np.uint64)
+    for i, shard in enumerate(context.shards):
+        lo, hi = np.searchsorted(wanted, [rows.first[i], rows.first[i + 1]])
+        if hi > lo:
+            lines = (
+                pq.read_table(files.table(context.run.measured(shard.name)), columns=["line"]).column("line").to_numpy()
+            )
+            out[lo:hi] = directory.doc_id(
+                np.uint64(shard.index), lines[wanted[lo:hi] - rows.first[i]].astype(np.uint64)
+            )
+    return out
+
+
+def subset_codes(table: pa.Table) -> tuple[list[str], Array]:
+    """(names, int64 code of each row) of a table's subset column."""
+    encoded = table.column("subset").combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def parse_spans(context: Context, block: Block, starts: Array, lengths: Array) -> TextColumn:
+    """The texts of good lines of a block, given by their position in the block."""
+    packed = np.empty(int(lengths.sum()) + len(lengths) + 64, np.uint8)
+    n = copy_spans(block.data, starts, lengths, packed)
+    config = context.config.input
+    return parse_lines(
+        context.device.upload(packed[:n]),
+        text_path=tuple(config.text_field.split(".")),
+        subset_path=tuple(config.subset_field.split(".")),
+        skip_bom=True,  # only a stream's first line can be good and begin with one
+        bare_strings=config.bare_strings,
+        text_lists=config.text_lists,
+    ).text

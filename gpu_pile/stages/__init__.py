@@ -1,1 +1,0 @@
-"""The verbs: measure, dedupe, decide, write, report. Each reads files of the run directory and writes others."""

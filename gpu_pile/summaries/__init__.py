@@ -1,0 +1,1 @@
+"""What adds up over shards: histograms, samples of texts, counts of reasons."""

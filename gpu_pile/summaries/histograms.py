@@ -1,0 +1,207 @@
+"""Histograms that add up: counts of documents and bytes by subset over one fixed grid, the same for every signal.
+
+The grid's edges are the numbers of two significant decimal digits, from 0.0001 to 99,000,000,000,000, their negatives
+and 0: the numbers that people give as bounds. An edge is a cell of its own, and so is what lies between two edges. So
+histograms of any shards add cell by cell, and for a bound that is an edge the counts of what passes, inclusive as
+bounds are, are exact. Memory and file size depend on the grid, not on the documents.
+
+A table of cells has the columns
+
+    signal     string
+    subset     string
+    cell       int16    number of the cell, ascending with the value; null for documents where the signal is undefined
+    documents  int64
+    text_bytes int64
+
+with only the cells that hold a document, in the order of signals, subsets and cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpu_pile.text.jit import compiled
+from gpu_pile.types import Array
+
+DECADES = range(-5, 13)
+_POSITIVE = [m * 10.0**k if k >= 0 else m / 10.0**-k for k in DECADES for m in range(10, 100)]
+EDGES = np.array([*(-x for x in reversed(_POSITIVE)), 0.0, *_POSITIVE])
+"""float64, ascending. Each is the double nearest to its decimal: one correctly rounded operation on exact numbers."""
+
+CELLS = 2 * len(EDGES) + 1
+"""Cell 0 is below the first edge, cell 2 i + 1 is edge i itself, cell 2 i + 2 is what lies above it."""
+
+SUBSETS_MAX = 256
+OTHERS = "(other subsets)"
+"""Where a shard names more than SUBSETS_MAX subsets, the ones that come later are counted together under this name."""
+
+SCHEMA = pa.schema(
+    [
+        ("signal", pa.string()),
+        ("subset", pa.string()),
+        ("cell", pa.int16()),
+        ("documents", pa.int64()),
+        ("text_bytes", pa.int64()),
+    ]
+)
+
+
+@compiled
+def cell_of(value, edges):
+    """The cell of a number; see CELLS."""
+    low, high = 0, len(edges)  # edges[:low] <= value < edges[high:]
+    while low < high:
+        middle = (low + high) // 2
+        if edges[middle] <= value:
+            low = middle + 1
+        else:
+            high = middle
+    if low > 0 and edges[low - 1] == value:
+        return 2 * low - 1
+    return 2 * low
+
+
+@compiled
+def _cells(values, edges, out):
+    for i in range(len(values)):
+        out[i] = -1 if np.isnan(values[i]) else cell_of(values[i], edges)
+
+
+@compiled
+def _count(cells, subset, text_bytes, documents, weights):
+    for i in range(len(cells)):
+        documents[subset[i], cells[i]] += 1  # -1 is the last column
+        weights[subset[i], cells[i]] += text_bytes[i]
+
+
+def cells_of(values: Array) -> Array:
+    """int16[n]: the cell of each of float64[n], -1 for NaN."""
+    out = np.empty(len(values), np.int16)
+    _cells(values, EDGES, out)
+    return out
+
+
+def numbers(column: pa.Array | pa.ChunkedArray) -> Array:
+    """float64[n] of a column of a table of signals; NaN where it is null."""
+    return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+
+
+class Names:
+    """Codes of subsets in the order of their appearance, at most SUBSETS_MAX and one for all others."""
+
+    def __init__(self) -> None:
+        self.codes: dict[str, int] = {}
+        self.exceeded = False
+        """Whether there were others."""
+
+    def of(self, column: pa.ChunkedArray) -> Array:
+        """int64[n]: the code of each row."""
+        encoded = column.combine_chunks().dictionary_encode()
+        local = np.empty(max(1, len(encoded.dictionary)), np.int64)
+        for i, name in enumerate(encoded.dictionary.to_pylist()):
+            if name not in self.codes and len(self.codes) < SUBSETS_MAX:
+                self.codes[name] = len(self.codes)
+            local[i] = self.codes.get(name, SUBSETS_MAX)
+            self.exceeded |= name not in self.codes
+        return local[encoded.indices.to_numpy(zero_copy_only=False)]
+
+    def name(self, code: int) -> str:
+        return OTHERS if code == SUBSETS_MAX else list(self.codes)[code]
+
+
+def count(signals: Sequence[str], table: pa.Table, cells: Sequence[Array], names: Names) -> pa.Table:
+    """The cells of one table of documents.
+
+    Args:
+        signals: m names. table: n rows with subset and text_bytes. cells: of each signal, int16[n] as cells_of gives.
+        names: remembers the subsets of the tables before.
+    """
+    subset, text_bytes = names.of(table.column("subset")), table.column("text_bytes").to_numpy()
+    present, local = np.unique(subset, return_inverse=True)
+    documents = np.zeros((len(present), CELLS + 1), np.int64)
+    weights = np.zeros_like(documents)
+    tables = []
+    for signal, where in zip(signals, cells, strict=True):
+        documents[:], weights[:] = 0, 0
+        _count(where, local, text_bytes, documents, weights)
+        row, cell = np.nonzero(documents)
+        tables.append(
+            pa.table(
+                [
+                    pa.DictionaryArray.from_arrays(np.zeros(len(row), np.int32), [signal]).cast(pa.string()),
+                    pa.array([names.name(int(c)) for c in present], pa.string()).take(pa.array(row)),
+                    pa.array(cell.astype(np.int16), mask=cell == CELLS),
+                    documents[row, cell],
+                    weights[row, cell],
+                ],
+                schema=SCHEMA,
+            )
+        )
+    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+
+def merged(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table of cells with the sums of several, sorted."""
+    whole = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    keys = ["signal", "subset", "cell"]
+    summed = whole.group_by(keys, use_threads=False).aggregate([("documents", "sum"), ("text_bytes", "sum")])
+    summed = summed.rename_columns([*keys, "documents", "text_bytes"]).cast(SCHEMA)
+    return summed.take(pc.sort_indices(summed, [(k, "ascending") for k in keys]))
+
+
+def bounds_of(cell: int) -> tuple[float, float]:
+    """(lowest, highest) value of a cell; the two are equal where it is an edge."""
+    if cell % 2:
+        return float(EDGES[cell // 2]), float(EDGES[cell // 2])
+    low = float(EDGES[cell // 2 - 1]) if cell else float("-inf")
+    high = float(EDGES[cell // 2]) if cell // 2 < len(EDGES) else float("inf")
+    return low, high
+
+
+def is_edge(value: float) -> bool:
+    """Whether counts for this bound are exact."""
+    i = int(np.searchsorted(EDGES, value))
+    return i < len(EDGES) and float(EDGES[i]) == value
+
+
+def midpoints() -> Array:
+    """float64[CELLS]: a value inside each cell, which compares with every edge as all values of the cell do."""
+    inner = np.concatenate([[-np.inf], (EDGES[:-1] + EDGES[1:]) / 2, [np.inf]])
+    out = np.empty(CELLS)
+    out[::2], out[1::2] = inner, EDGES
+    return out
+
+
+def drawn(cell: Array, documents: Array, bounds: Sequence[float] = (), bins: int = 48) -> tuple[Array, Array, bool]:
+    """Bars to draw: all but the outermost thousandth of the documents, and the bounds, inside the picture.
+
+    Args:
+        cell: int64[k], cells that hold documents (not those where the signal is undefined). documents: int64[k].
+        bounds: values that must be in the picture.
+
+    Returns:
+        (float64[bins + 1] their limits, float64[bins] documents in each, whether the axis is logarithmic). Documents
+        outside are counted in the first and last bar; within a cell they are taken to be spread evenly.
+    """
+    counts = np.bincount(cell, documents, minlength=CELLS).astype(np.float64)
+    total = np.cumsum(counts)
+    low, high = (int(np.searchsorted(total, total[-1] * share)) for share in (0.001, 0.999))
+    inside = [x for x in (*bounds, bounds_of(low)[0], bounds_of(high)[1]) if np.isfinite(x)] or [0.0]
+    start, end = min(inside), max(inside)
+    logarithmic = start >= 0 and end >= 50
+    if logarithmic:
+        limits = np.geomspace(max(start, 1.0), end * 1.05, bins + 1)
+    else:
+        margin = (end - start) * 0.02 or 0.5
+        limits = np.linspace(start if start == 0 else start - margin, end + margin, bins + 1)
+    at_edges, between = counts[1::2], counts[2:-2:2]
+    up_to = np.interp(limits, EDGES, np.concatenate([[0.0], np.cumsum(between)]))
+    place = np.clip(np.searchsorted(limits, EDGES, "right") - 1, 0, bins - 1)
+    bars = np.diff(up_to) + np.bincount(place, at_edges, minlength=bins)
+    bars[0] += up_to[0] + counts[0]
+    bars[-1] += between.sum() - up_to[-1] + counts[-1]
+    return limits, bars, logarithmic

@@ -1,0 +1,147 @@
+"""A sample of texts that is taken while measuring, so that a first look at any bound needs no reading of shards.
+
+For each subset and signal, and each range of values between two numbers of one significant digit, the PER_RANGE
+documents with the smallest exact hash are kept, each text once: a random choice that depends on the texts alone, not on
+blocks or workers, and that has documents from everywhere a bound may come to lie, the rare ends included. A document
+serves all its signals; of its text the first EXCERPT_BYTES are stored. The size of a sample depends on the number of
+subsets and signals, not on that of the documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from gpu_pile.gpu.segments import prefixes
+from gpu_pile.summaries.histograms import CELLS, EDGES, SUBSETS_MAX, Names
+from gpu_pile.text.column import TextColumn
+from gpu_pile.text.jit import compiled
+from gpu_pile.types import Array
+
+PER_RANGE = 2
+EXCERPT_BYTES = 1000
+VERSION = 1
+
+
+def _ranges() -> tuple[Array, int]:
+    """(the range of each cell of the histograms and of no value, number of ranges)."""
+    digits = np.array([f"{abs(x):e}" for x in EDGES])
+    one_digit = np.array([d[2:].startswith("000000e") for d in digits])
+    of_edge = np.cumsum(one_digit)
+    ranges = np.zeros(CELLS + 1, np.int64)
+    ranges[1:CELLS:2] = of_edge
+    ranges[2:CELLS:2] = of_edge
+    ranges[CELLS] = of_edge[-1] + 1
+    return ranges, int(of_edge[-1]) + 2
+
+
+RANGES, RANGE_COUNT = _ranges()
+
+
+@compiled
+def excerpts(data, offsets, limit, out, bounds):
+    """Copy the first `limit` bytes of each document, less a character that would be cut; returns the bytes written."""
+    n = 0
+    for i in range(len(offsets) - 1):
+        start, end = offsets[i], offsets[i + 1]
+        if end - start > limit:
+            end = start + limit
+            while end > start and data[end] & 0xC0 == 0x80:  # not the first byte of a character
+                end -= 1
+        out[n : n + end - start] = data[start:end]
+        n += end - start
+        bounds[i + 1] = n
+    return n
+
+
+def excerpts_of(text: TextColumn) -> pa.Array:
+    """string[n]: the first EXCERPT_BYTES of each document, cut between characters."""
+    text = prefixes(text, EXCERPT_BYTES + 1)  # one byte more, to see whether a character is cut
+    lengths = np.minimum(np.diff(text.offsets), EXCERPT_BYTES)
+    out = np.empty(int(lengths.sum()), np.uint8)
+    bounds = np.zeros(len(text) + 1, np.int64)
+    n = excerpts(text.data, text.offsets, EXCERPT_BYTES, out, bounds)
+    return TextColumn(out[:n], bounds).to_arrow().cast(pa.string())
+
+
+@compiled
+def _offer(cells, ranges, subset, key, line, signal, best_key, best_line, entered):
+    """Insert rows where they are among the smallest of their range; equal keys are equal texts, the first one stays."""
+    width = best_key.shape[3]
+    for i in range(len(cells)):
+        keys = best_key[subset[i], signal, ranges[cells[i]]]
+        lines = best_line[subset[i], signal, ranges[cells[i]]]
+        if lines[width - 1] and key[i] >= keys[width - 1]:
+            continue
+        place, known = width, False
+        for j in range(width):
+            if lines[j] == 0 or key[i] < keys[j]:
+                place = j
+                break
+            if key[i] == keys[j]:
+                known = True
+                break
+        if known or place == width:
+            continue
+        for j in range(width - 1, place, -1):
+            keys[j], lines[j] = keys[j - 1], lines[j - 1]
+        keys[place], lines[place] = key[i], line[i]
+        entered[i] = True
+
+
+class Sample:
+    """The sample of one shard. Tables are offered in the order of the lines.
+
+    The samples of a shard's parts (candidates) offered in their order give that of the shard, as long as no part and
+    not the shard has more than SUBSETS_MAX subsets.
+    """
+
+    def __init__(self, signals: Sequence[str]) -> None:
+        self.signals = list(signals)
+        self.names = Names()
+        self._key = np.zeros((0, len(self.signals), RANGE_COUNT, PER_RANGE), np.uint64)
+        self._line = np.zeros(self._key.shape, np.int64)
+        self._rows: list[pa.Table] = []
+        self._held = 0
+
+    def offer(self, table: pa.Table, cells: Sequence[Array]) -> None:
+        """More documents: a measured table with a column `excerpt`, and the cells of each signal."""
+        subset = self.names.of(table.column("subset"))
+        self._grow(int(subset.max(initial=-1)) + 1)
+        key, line = table.column("hash_lo").to_numpy(), table.column("line").to_numpy()
+        entered = np.zeros(len(table), bool)
+        for i, where in enumerate(cells):
+            _offer(where, RANGES, subset, key, line, i, self._key, self._line, entered)
+        if entered.any():
+            columns = ["line", "subset", "text_bytes", "hash_lo", *self.signals, "excerpt"]
+            self._rows.append(table.select(columns).filter(pa.array(entered)).combine_chunks())
+            self._held += int(entered.sum())
+            if self._held > 4 * np.count_nonzero(self._line) + 1000:
+                self._prune()
+
+    def _grow(self, subsets: int) -> None:
+        if subsets > len(self._key):
+            more = min(SUBSETS_MAX + 1, max(subsets, 2 * len(self._key))) - len(self._key)
+            shape = (more, *self._key.shape[1:])
+            self._key = np.concatenate([self._key, np.zeros(shape, np.uint64)])
+            self._line = np.concatenate([self._line, np.zeros(shape, np.int64)])
+
+    def _prune(self) -> None:
+        whole = pa.concat_tables(self._rows)
+        chosen = np.isin(whole.column("line").to_numpy(), self._line)
+        self._rows = [whole.filter(pa.array(chosen)).combine_chunks()]
+        self._held = len(self._rows[0])
+
+    def candidates(self) -> pa.Table | None:
+        """line, subset, text_bytes, hash_lo, signals and excerpt of the chosen documents, by line; None without any."""
+        if not self._rows:
+            return None
+        self._prune()
+        return self._rows[0]
+
+    def table(self) -> pa.Table | None:
+        """line, subset, text_bytes, the signals and excerpt of the chosen documents, by line; None without any."""
+        found = self.candidates()
+        return None if found is None else found.drop_columns(["hash_lo"])

@@ -1,0 +1,1 @@
+"""Bytes and Unicode on the CPU: columns of documents, compiled building blocks, plain references. No GPU, no files."""

@@ -1,0 +1,288 @@
+"""What numba does not offer by itself: unaligned 8-byte loads, scans of 32 and 64 bytes, plain bytes, bits.
+
+Every buffer that loads and scans read must have SLACK readable bytes behind the last byte that is meant, or the caller
+must stay SLACK bytes away from its end; those that end in _64 read 64 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from gpu_pile.text.jit import compiled
+
+SLACK = 32
+
+_I8 = ir.IntType(8)
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+_V32 = ir.VectorType(_I8, 32)
+_V64 = ir.VectorType(_I8, 64)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(builder.bitcast(data, _I8.as_pointer()), [index])
+
+
+def _splat(byte: int) -> Any:
+    return ir.Constant(_V32, [byte] * 32)
+
+
+@intrinsic
+def byte_at(typing: Any, array: Any, index: Any) -> Any:
+    """byte_at(uint8 array, int64 i) -> uint8: array[i] without a negative index's meaning, which costs in hot loops."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature.args[0], args[0], args[1]))
+
+    return types.uint8(array, types.int64), codegen
+
+
+@intrinsic
+def item(typing: Any, array: Any, index: Any) -> Any:
+    """item(array, int64 i): array[i] of any contiguous array, without a negative index's meaning, which costs in hot
+    loops."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.int64), codegen
+
+
+@intrinsic
+def set_item(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """set_item(array, int64 i, value): array[i] = value, as item."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        context.pack_value(builder, array.dtype, args[2], builder.gep(data, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), codegen
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """prefetch(array, int64 i): array[i] will soon be read and written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        p = builder.bitcast(builder.gep(data, [args[1]]), _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), (p.type, _I32, _I32, _I32))
+        function = builder.module.declare_intrinsic("llvm.prefetch", (p.type,), kind)
+        builder.call(function, (p, *(ir.Constant(_I32, n) for n in (1, 3, 1))))  # to write; to keep; data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
+def load_u64(typing: Any, array: Any, index: Any) -> Any:
+    """load_u64(uint8 array, int64 i) -> uint64: bytes i to i + 8, little-endian, any alignment."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        return builder.load(builder.bitcast(p, _I64.as_pointer()), align=1)
+
+    return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def store_byte(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """store_byte(uint8 array, int64 i, int64 value): its lowest byte to array[i]; as byte_at, i is never negative."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(builder.trunc(args[2], _I8), p)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def copy_32(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
+    """copy_32(uint8 target, int64 to, uint8 source, int64 start): 32 bytes, any alignment."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        q = _pointer(context, builder, signature.args[2], args[2], args[3])
+        builder.store(
+            builder.load(builder.bitcast(q, _V32.as_pointer()), align=1), builder.bitcast(p, _V32.as_pointer()), align=1
+        )
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), codegen
+
+
+def _mask(builder: Any, bits: Any) -> Any:
+    return builder.bitcast(bits, _I32)
+
+
+@intrinsic
+def string_mask(typing: Any, array: Any, index: Any) -> Any:
+    """string_mask(uint8 array, int64 i) -> uint32: bit k is set where byte i + k needs care inside a JSON string:
+    a quote, a backslash, a control character (< 0x20) or the start of something beyond ASCII (>= 0x80)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
+        quote = builder.icmp_unsigned("==", v, _splat(0x22))
+        backslash = builder.icmp_unsigned("==", v, _splat(0x5C))
+        # signed: bytes >= 0x80 are negative, so one comparison finds both them and control characters
+        low = builder.icmp_signed("<", v, _splat(0x20))
+        return _mask(builder, builder.or_(builder.or_(quote, backslash), low))
+
+    return types.uint32(array, types.int64), codegen
+
+
+def _between(lanes: int) -> Any:
+    vector, mask = ir.VectorType(_I8, lanes), ir.IntType(lanes)
+
+    def typed(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
+        if not (isinstance(first, types.IntegerLiteral) and isinstance(last, types.IntegerLiteral)):
+            return None
+        low, high = first.literal_value, last.literal_value
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            p = _pointer(context, builder, signature.args[0], args[0], args[1])
+            v = builder.load(builder.bitcast(p, vector.as_pointer()), align=1)
+            v = builder.sub(v, ir.Constant(vector, [low] * lanes))
+            return builder.bitcast(builder.icmp_unsigned("<=", v, ir.Constant(vector, [high - low] * lanes)), mask)
+
+        return (types.uint64 if lanes == 64 else types.uint32)(array, types.int64, first, last), codegen
+
+    return typed
+
+
+@intrinsic(prefer_literal=True)
+def bytes_between(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
+    """bytes_between(uint8 array, int64 i, first, last) -> uint32: bit k is set where first <= byte i + k <= last.
+
+    first and last are written as numbers where it is called.
+    """
+    return _between(32)(typing, array, index, first, last)
+
+
+@intrinsic(prefer_literal=True)
+def bytes_between_64(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
+    """The same of 64 bytes -> uint64."""
+    return _between(64)(typing, array, index, first, last)
+
+
+@intrinsic(prefer_literal=True)
+def letters_64(typing: Any, array: Any, index: Any, letter: Any) -> Any:
+    """letters_64(uint8 array, int64 i, letter) -> uint64: of 64 bytes, bit k is set where byte i + k is this small
+    letter of ASCII or its capital. The letter is written as a number where it is called."""
+    if not isinstance(letter, types.IntegerLiteral):
+        return None
+    small = letter.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.or_(builder.load(builder.bitcast(p, _V64.as_pointer()), align=1), ir.Constant(_V64, [0x20] * 64))
+        return builder.bitcast(builder.icmp_unsigned("==", v, ir.Constant(_V64, [small] * 64)), _I64)
+
+    return types.uint64(array, types.int64, letter), codegen
+
+
+@intrinsic
+def count_ones(typing: Any, value: Any) -> Any:
+    """count_ones(uint32 or uint64) -> int64: how many bits are set."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _widened(builder, builder.ctpop(args[0]))
+
+    return types.int64(types.uint64 if value == types.uint64 else types.uint32), codegen
+
+
+@intrinsic
+def count_trailing_zeros(typing: Any, value: Any) -> Any:
+    """count_trailing_zeros(uint32 or uint64) -> int64; 32 or 64 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _widened(builder, builder.cttz(args[0], ir.Constant(ir.IntType(1), 0)))
+
+    return types.int64(types.uint64 if value == types.uint64 else types.uint32), codegen
+
+
+def _widened(builder: Any, value: Any) -> Any:
+    return value if value.type == _I64 else builder.zext(value, _I64)
+
+
+@intrinsic
+def highest_bit(typing: Any, value: Any) -> Any:
+    """highest_bit(uint64) -> int64: the number of the highest bit that is set; -1 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sub(_I64(63), builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0)))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def swap_bytes(typing: Any, value: Any) -> Any:
+    """swap_bytes(uint64) -> uint64: the bytes in the other order."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bswap(args[0])
+
+    return types.uint64(types.uint64), codegen
+
+
+def slot_table(numbers: Iterable[int], bits: int) -> tuple[Any, np.uint64]:
+    """(uint64[1 << bits], factor): the numbers, each alone in its slot (number * factor >> 64 - bits); 0 elsewhere."""
+    wanted = sorted(numbers)
+    factor = 0x9E3779B97F4A7C15
+    while len({n * factor % 2**64 >> (64 - bits) for n in wanted}) < len(wanted):
+        factor = (factor * 5 + 2) % 2**64 | 1
+    table = np.zeros(1 << bits, np.uint64)
+    for n in wanted:
+        table[n * factor % 2**64 >> (64 - bits)] = n
+    return table, np.uint64(factor)
+
+
+@njit
+def starts_with(data, i, end, pattern):
+    """Whether data[i:end] begins with the bytes of the pattern."""
+    if i + len(pattern) > end:
+        return False
+    k = 0
+    while k < len(pattern) and data[i + k] == pattern[k]:
+        k += 1
+    return k == len(pattern)
+
+
+@njit
+def is_one_of(value, values):
+    """Whether the value is among a few."""
+    for v in values:  # noqa: SIM110, numba compiles no generators
+        if value == v:
+            return True
+    return False
+
+
+@njit(inline="always")
+def ascii_space_mask(data, i):
+    """Bit k is set where byte i + k is white space for str.split(): 9 to 13, 28 to 32."""
+    return bytes_between(data, i, 9, 13) | bytes_between(data, i, 28, 32)
+
+
+@compiled
+def count_newlines(data, n):
+    """Line feeds among the first n bytes; SLACK bytes behind them can be read."""
+    lines = 0
+    for i in range(0, n, 32):
+        mask = bytes_between(data, i, 10, 10)
+        if i + 32 > n:
+            mask &= (np.uint32(1) << np.uint32(n - i)) - np.uint32(1)
+        while mask:
+            lines += 1
+            mask &= mask - np.uint32(1)
+    return lines

@@ -1,0 +1,124 @@
+// dclm_words: pieces between the word boundaries of UAX #29. Contract and reference: gpu_pile/ops/dclm_words.py
+//
+// Whether there is a boundary before a character follows from its class, from those of two characters before it and one
+// behind it, marks and format characters left out: a lane looks for these by itself. Pieces are found in two passes
+// (count, then write); what they repeat is counted by the kernels of word_repetition and redpajama_words.
+//
+// Work: about 90 instructions a step of 32 bytes and warp.
+#include "common.cuh"
+
+// Classes of word boundaries and other bits of gpu_pile.text.unicode.
+enum : u32 {
+    NEWLINE = 1, IGNORED, ZWJ, KATAKANA, SINGLE, DOUBLE, MID_NUM_LET, MID_LETTER, MID_NUM,
+    LETTER = 12, HEBREW, NUMBER, EXTEND, PICTOGRAPHIC = 16, LETTER_OR_DIGIT = 32
+};
+
+struct Breaks {
+    const u16* stage;
+    const u8* leaves;
+    const u8* data;
+    i64 start, end;
+
+    __device__ __forceinline__ u32 value(i64 i) const
+    {
+        const u32 c = decode(data + i);
+        return leaves[(u32)stage[c >> 7] * 128 + (c & 127)];
+    }
+
+    // The class of the nearest character before data[i] that is not looked past, and i becomes where it begins; 0 if
+    // there is none.
+    __device__ __forceinline__ u32 before(i64& i) const
+    {
+        while (i > start) {
+            i = character_start(data, i - 1);
+            const u32 kind = value(i) & 15;
+            if (kind != IGNORED && kind != ZWJ) return kind;
+        }
+        return 0;
+    }
+
+    // The same behind the character at data[i].
+    __device__ __forceinline__ u32 after(i64 i) const
+    {
+        for (;;) {
+            i += sequence_length(data[i]);
+            if (i >= end) return 0;
+            const u32 kind = value(i) & 15;
+            if (kind != IGNORED && kind != ZWJ) return kind;
+        }
+    }
+
+    static __device__ __forceinline__ bool is_letter(u32 kind) { return kind == LETTER || kind == HEBREW; }
+
+    // Whether a piece begins at the character at data[i], of this value.
+    __device__ __forceinline__ bool piece_begins(i64 i, u32 value_here) const
+    {
+        if (i == start) return true;
+        const u32 kind = value_here & 15;
+        i64 j = character_start(data, i - 1);
+        const u32 last = value(j) & 15;
+        if (last == NEWLINE || kind == NEWLINE) return true;
+        if (kind == IGNORED || kind == ZWJ || (last == ZWJ && (value_here & PICTOGRAPHIC))) return false;
+        j = i;
+        const u32 one = before(j);
+        if (kind >= LETTER) {
+            if (one >= LETTER) return false;
+            if (kind == EXTEND) return one != KATAKANA;
+            if (one < SINGLE || one > MID_NUM) return true;
+            const u32 two = before(j);
+            if (kind == NUMBER) return two != NUMBER || one == DOUBLE || one == MID_LETTER;
+            if (one == DOUBLE) return two != HEBREW || kind != HEBREW;
+            return !is_letter(two) || one == MID_NUM;
+        }
+        if (kind == KATAKANA) return one != KATAKANA && one != EXTEND;
+        if (kind < SINGLE || kind > MID_NUM) return true;
+        if (kind == SINGLE && one == HEBREW) return false;
+        if (kind == DOUBLE) return one != HEBREW || after(i) != HEBREW;
+        if (is_letter(one)) return kind == MID_NUM || !is_letter(after(i));
+        return one != NUMBER || kind == MID_LETTER || after(i) != NUMBER;
+    }
+};
+
+// counts[s]: pieces that begin in segment s.
+WARP_KERNEL count_pieces(
+    const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
+    const u16* stage, const u8* leaves, i64* counts)
+{
+    const i64 s = warp_index();
+    if (s >= n_segments) return;
+    const Segment segment(s, first, owners, size);
+    const Breaks breaks{stage, leaves, data, offsets[segment.owner], offsets[segment.owner + 1]};
+    const i64 hi = smaller(breaks.end, breaks.start + segment.hi);
+    u32 n = 0;
+    for (i64 i = breaks.start + segment.lo + lane_index(); i < hi; i += 32)
+        n += is_lead(data[i]) && breaks.piece_begins(i, breaks.value(i));
+    n = warp_sum(n);
+    if (lane_index() == 0) counts[s] = n;
+}
+
+// Pieces before[s] ... begin in segment s: where, in which document, and whether they are words.
+WARP_KERNEL find_pieces(
+    const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
+    const u16* stage, const u8* leaves, const i64* before, i64* starts, i64* piece_owners, u8* is_word)
+{
+    const i64 s = warp_index();
+    if (s >= n_segments) return;
+    const Segment segment(s, first, owners, size);
+    const Breaks breaks{stage, leaves, data, offsets[segment.owner], offsets[segment.owner + 1]};
+    const i64 hi = smaller(breaks.end, breaks.start + segment.hi);
+    i64 out = before[s];
+    for (i64 base = breaks.start + segment.lo; base < hi; base += 32) {
+        const i64 i = base + lane_index();
+        const bool lead = i < hi && is_lead(data[i]);
+        const u32 value = lead ? breaks.value(i) : 0;
+        const bool begins = lead && breaks.piece_begins(i, value);
+        const u32 all = __ballot_sync(FULL, begins);
+        if (begins) {
+            const i64 piece = out + __popc(all & lanes_below());
+            starts[piece] = i;
+            piece_owners[piece] = segment.owner;
+            is_word[piece] = (value & LETTER_OR_DIGIT) != 0;
+        }
+        out += __popc(all);
+    }
+}
