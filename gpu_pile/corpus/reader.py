@@ -30,7 +30,7 @@ from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import CHUNK, MAGIC, find_frame, is_skippable, walk_frame
 from gpu_pile.errors import DataError, UsageError
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import SLACK, count_newlines
 from gpu_pile.types import Array
 
@@ -438,7 +438,7 @@ def _skip(reader: Any, n: int) -> None:
         n -= len(reader.read(min(n, CHUNK)))
 
 
-@compiled
+@jit
 def _last_newline(data, start, end):
     """The place behind the last line feed of data[start:end], 0 if there is none."""
     while end > start:
@@ -448,7 +448,7 @@ def _last_newline(data, start, end):
     return 0
 
 
-@compiled
+@jit
 def _first_newline(data, n):
     """The place behind the first line feed of data[:n], -1 if there is none."""
     for i in range(n):

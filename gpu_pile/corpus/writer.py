@@ -10,10 +10,10 @@ import zstandard
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 
 
-@compiled
+@jit
 def copy_spans(data, starts, lengths, target):
     """Copy data[starts[i]:starts[i] + lengths[i]] to target, one after the other, a line feed behind each.
 

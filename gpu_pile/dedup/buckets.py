@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from gpu_pile.dedup.radix import sort
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 
-@compiled
+@jit
 def _sets(records):
     """Put (row, smallest row) of each row in a run of equal hashes to the front; returns how many. Sorted records."""
     n, i = 0, 0
@@ -49,7 +49,7 @@ def equal_hashes(records: Array, spare: Array | None = None) -> Array:
     return records[: _sets(records), :2].copy()
 
 
-@compiled
+@jit
 def _pairs_of_runs(records, neighbours_max, state, out):
     """Fill out with pairs of the runs of equal keys from state on: (first of the run, next of its rows).
 
@@ -101,7 +101,7 @@ def candidate_pairs(
         yield out[:n]
 
 
-@compiled
+@jit
 def _distinct(records):
     """Move the first of equal records of two rows to the front; returns how many. Sorted records."""
     n = 0

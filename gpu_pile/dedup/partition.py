@@ -24,7 +24,7 @@ import numpy as np
 
 from gpu_pile.dedup.radix import group
 from gpu_pile.errors import DataError
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 PARTS_MAX = 4096
@@ -144,7 +144,7 @@ class Writer:
         BUFFERS.give(self.buffer, self.grouped)
 
 
-@compiled
+@jit
 def _within(records, low, high, out):
     """Copy the records with low <= column 0 <= high to out; returns how many they are."""
     n, width = records.shape
@@ -157,7 +157,7 @@ def _within(records, low, high, out):
     return found
 
 
-@compiled
+@jit
 def _count(records, low, shift, counts):
     """Add to counts[i] the records with (column 0 - low) >> shift == i."""
     for i in range(len(records)):

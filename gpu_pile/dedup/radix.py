@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 DIGIT = 11
@@ -18,7 +18,7 @@ SHORT = 32
 """Runs up to this length are sorted by insertion."""
 
 
-@compiled
+@jit
 def group(records, shift, parts, out):
     """Stable copy of the records to out, by part; a record's part is column 0 >> shift.
 
@@ -41,7 +41,7 @@ def group(records, shift, parts, out):
     return bounds
 
 
-@compiled
+@jit
 def _by_digit(records, shift, mask, at, out):
     """Stable copy to out, by the bits (column 0 >> shift) & mask; at: where each value's records begin, is advanced."""
     n, width = records.shape
@@ -53,7 +53,7 @@ def _by_digit(records, shift, mask, at, out):
             out[to, c] = records[i, c]
 
 
-@compiled
+@jit
 def _counts(records, shift, mask):
     counts = np.zeros(mask + np.uint64(1), np.int64)
     for i in range(len(records)):
@@ -61,7 +61,7 @@ def _counts(records, shift, mask):
     return counts
 
 
-@compiled
+@jit
 def _less(x, i, y, j):
     for c in range(x.shape[1]):
         if x[i, c] != y[j, c]:
@@ -69,7 +69,7 @@ def _less(x, i, y, j):
     return False
 
 
-@compiled
+@jit
 def _insertion(records, start, stop, held):
     width = records.shape[1]
     for i in range(start + 1, stop):
@@ -86,7 +86,7 @@ def _insertion(records, start, stop, held):
             records[j, c] = held[0, c]
 
 
-@compiled
+@jit
 def _finish(records, shift):
     """Sort records whose bits from `shift` on are in order already, by all columns."""
     n, width = records.shape

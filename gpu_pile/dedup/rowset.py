@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 WORDS = 8
 """Words of 64 rows between two entries of `before`."""
 
 
-@compiled
+@jit
 def _add(bits, rows):
     for row in rows:
         bits[row >> 6] |= np.uint64(1) << np.uint64(row & 63)
 
 
-@compiled
+@jit
 def _ones(word):
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -25,7 +25,7 @@ def _ones(word):
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@compiled
+@jit
 def _before(bits, words):
     out = np.zeros(len(bits) // words + 1, np.int64)
     for i in range(len(bits) // words):
@@ -36,7 +36,7 @@ def _before(bits, words):
     return out
 
 
-@compiled
+@jit
 def _rank(bits, before, words, rows):
     out = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
@@ -48,7 +48,7 @@ def _rank(bits, before, words, rows):
     return out
 
 
-@compiled
+@jit
 def _rows(bits, start, stop, n):
     out = np.empty(n, np.int64)
     at = 0
@@ -103,7 +103,7 @@ class RowSet:
         return np.asarray(_rows(self.bits, start, stop, hi - lo))
 
 
-@compiled
+@jit
 def scatter_sets(values, offsets, places, target):
     """Copy set i, values[offsets[i]:offsets[i + 1]], to target[places[i]:]; the rest of target stays as it is.
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gpu_pile.errors import DataError
 from gpu_pile.ops.witnesses import witnesses
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 EXACT = "exact_duplicate"
@@ -153,7 +153,7 @@ def lists(names: Sequence[str], marks: Array, values: Array) -> tuple[pa.Array, 
     )
 
 
-@compiled
+@jit
 def connected_survivors(order, eligible, component, a, b, similarity):
     """As the operation witnesses, but one kept node a component.
 

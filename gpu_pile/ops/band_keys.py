@@ -21,7 +21,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hashing import mix64, mix64_int
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.shingles import DOCUMENTS
 from gpu_pile.types import Array
 
@@ -51,7 +51,7 @@ def _reference(sketches: Array, bands: int, rows: int) -> Array:
     return np.array(out, np.uint64).reshape(-1, bands)
 
 
-@compiled
+@jit
 def _keys(sketches, bands, rows, out):
     for d in range(len(sketches)):
         for j in range(bands):

@@ -42,7 +42,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.blocks import BLOCK, beyond_ascii, block, padded, runs_with
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import (
     byte_at,
     bytes_between_64,
@@ -496,7 +496,7 @@ def _sentences(line, start, end, stage, leaves, keys):
     return sentences
 
 
-@compiled
+@jit
 def _lines(data, offsets, stage, leaves, may_end, keys, keep, counts, out, bounds):
     total = 0
     for d in range(len(offsets) - 1):

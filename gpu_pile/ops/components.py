@@ -16,7 +16,7 @@ import numpy as np
 from gpu_pile.gpu.launch import launch_threads
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 NODES = 40
@@ -61,7 +61,7 @@ def _reference(a: Array, b: Array, n: int) -> Array:
     return np.array(name, np.int64)
 
 
-@compiled
+@jit
 def _find(up, x):
     while up[x] != x:
         up[x] = up[up[x]]
@@ -69,7 +69,7 @@ def _find(up, x):
     return x
 
 
-@compiled
+@jit
 def link(up, a, b):
     """Join nodes a[i] and b[i] in a forest in which up[x] <= x; up[x] == x for a root. For edges that come in parts."""
     for i in range(len(a)):
@@ -78,7 +78,7 @@ def link(up, a, b):
             up[max(x, y)] = min(x, y)
 
 
-@compiled
+@jit
 def name(up):
     """Let up[x] be the root of x, the smallest node of its component."""
     for x in range(len(up)):

@@ -36,7 +36,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.blocks import BLOCK, block, padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at, bytes_between_64, count_ones, count_trailing_zeros
 from gpu_pile.types import Array
 
@@ -191,7 +191,7 @@ def _before(data, i):
     return i
 
 
-@compiled
+@jit
 def _words(data, i, end, tables):
     """Words of data[i:end], which is one line or a part of one."""
     words = 0
@@ -204,7 +204,7 @@ def _words(data, i, end, tables):
     return words
 
 
-@compiled
+@jit
 def _is_counter(data, i, end, tables, counted, counted_bounds):
     while i < end:
         f, c, n = _flags_at(data, i, tables)
@@ -265,7 +265,7 @@ def _match(data, i, end, pattern):
     return i
 
 
-@compiled
+@jit
 def _has_cart(data, i, end, pattern):
     """Whether step 5 has something to do on data[i:end]."""
     while i < end:
@@ -276,7 +276,7 @@ def _has_cart(data, i, end, pattern):
     return False
 
 
-@compiled
+@jit
 def _remove_cart(line, i, end, tables, pattern):
     """Step 5 on line[i:end], in place; returns where it ends."""
     o = floor = i  # nothing before floor is removed any more
@@ -297,7 +297,7 @@ def _remove_cart(line, i, end, tables, pattern):
     return o
 
 
-@compiled
+@jit
 def _more_begins(line, start, end, tables, pattern):
     """Step 6 on line[start:end]: where it ends then."""
     i = end
@@ -316,7 +316,7 @@ def _more_begins(line, start, end, tables, pattern):
     return i
 
 
-@compiled
+@jit
 def _sign_in_ends(line, i, end, tables, pattern):
     """Step 7 on line[i:end]: where it begins then."""
     behind = _match(line, i, end, pattern)
@@ -329,7 +329,7 @@ def _sign_in_ends(line, i, end, tables, pattern):
     return behind
 
 
-@compiled
+@jit
 def _trim(line, step, k, starts, stops, words, alive, tables, more, sign_in):
     """Step 6 or 7 on line k."""
     start, stop = starts[k], stops[k]
@@ -344,7 +344,7 @@ def _trim(line, step, k, starts, stops, words, alive, tables, more, sign_in):
         words[k] = _words(line, starts[k], stops[k], tables)
 
 
-@compiled
+@jit
 def _lstripped(data, i, end, tables):
     """(where data[i:end] begins without white space before it, characters left out)"""
     n_chars = 0
@@ -357,7 +357,7 @@ def _lstripped(data, i, end, tables):
     return i, n_chars
 
 
-@compiled
+@jit
 def _rstripped(data, i, end, tables):
     """(where data[i:end] ends without white space behind it, characters left out)"""
     n_chars = 0
@@ -371,7 +371,7 @@ def _rstripped(data, i, end, tables):
     return end, n_chars
 
 
-@compiled
+@jit
 def _strip(data, line, n, starts, stops, chars, words, alive, edited, tables):
     """The white space before the first line that is left and behind the last one goes."""
     first, last = 0, n - 1
@@ -397,7 +397,7 @@ def _strip(data, line, n, starts, stops, chars, words, alive, edited, tables):
     chars[last] -= gone
 
 
-@compiled
+@jit
 def _kept(data, line, n, starts, stops, chars, digits, split, words, alive, edited, tables, texts):
     """Steps 2 to 7 on the n lines that are left, all of them with something else than white space; returns words.
 
@@ -438,7 +438,7 @@ def _kept(data, line, n, starts, stops, chars, digits, split, words, alive, edit
     return kept
 
 
-@compiled
+@jit
 def _lines(data, i, end):
     """The number of lines of data[i:end]."""
     n = 1
@@ -449,7 +449,7 @@ def _lines(data, i, end):
     return n
 
 
-@compiled
+@jit
 def _count(data, offsets, tables, texts, line, out):
     _, stage, leaves = tables
     room = 0

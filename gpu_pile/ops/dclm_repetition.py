@@ -25,7 +25,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import clear, find_span, grown, hash_bytes, is_filled, item_at, new_table, put
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.ngrams import DOCUMENTS
 from gpu_pile.text.simd import byte_at, starts_with
 from gpu_pile.text.split import code_points, next_newline, stripped
@@ -75,7 +75,7 @@ def _reference(text: TextColumn) -> Array:
 _DOTS = np.frombuffer(b". . .", np.uint8).copy()
 
 
-@compiled
+@jit
 def _pieces(data, start, end, wide, tables, bounds, counts, table, clock, row, at):
     """Count lines; paragraphs if wide."""
     stage, leaves = tables
@@ -116,7 +116,7 @@ def _pieces(data, start, end, wide, tables, bounds, counts, table, clock, row, a
     return bounds, counts, table
 
 
-@compiled
+@jit
 def _count(data, offsets, tables, table, clock, out):
     bounds, counts = np.empty(2048, np.int64), np.empty(1024, np.int32)
     for d in range(len(offsets) - 1):

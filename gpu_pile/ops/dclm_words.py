@@ -29,7 +29,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import new_table
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.ngrams import DOCUMENTS, covered_chars, new_bits, number_words, pair_places, repeated_grams
 from gpu_pile.text.simd import byte_at, store_byte
 from gpu_pile.types import Array
@@ -187,7 +187,7 @@ def _segment_end(data, i, end, ascii, stage, leaves):
     return i, chars, first
 
 
-@compiled
+@jit
 def _split(data, i, end, ascii, stage, leaves, packed, bounds, chars):
     """As repeats.split_words; words that bounds and chars have no room for are only counted."""
     words = o = total = 0
@@ -222,7 +222,7 @@ def _split(data, i, end, ascii, stage, leaves, packed, bounds, chars):
     return words
 
 
-@compiled
+@jit
 def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
     room = 0
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)

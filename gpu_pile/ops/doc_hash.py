@@ -25,7 +25,7 @@ from gpu_pile.gpu.segments import Segments
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hashing import M64, mix64, mix64_int
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import load_u64
 from gpu_pile.types import Array
 
@@ -70,7 +70,7 @@ def _reference(text: TextColumn) -> Array:
 _S0, _S1, _K0, _K1, _L0, _L1 = (np.uint64(c) for c in (*STEP, *KEY, *LENGTH))
 
 
-@compiled
+@jit
 def _hash(data, offsets, out):
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]

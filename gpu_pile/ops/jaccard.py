@@ -20,7 +20,7 @@ from gpu_pile.gpu.segments import Segments
 from gpu_pile.ops.op import Op
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.shingles import DOCUMENTS
 from gpu_pile.types import Array
 
@@ -41,7 +41,7 @@ def _reference(values: Array, offsets: Array, pairs: Array) -> Array:
     return np.array([(len(sets[a] & sets[b]), len(sets[a] | sets[b])) for a, b in pairs], np.int64).reshape(-1, 2)
 
 
-@compiled
+@jit
 def _count(values, offsets, pairs, out):
     for p in range(len(pairs)):
         x, x_end = offsets[pairs[p, 0]], offsets[pairs[p, 0] + 1]

@@ -31,7 +31,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import clear, find_span, grown, hash_bytes, is_filled, item_at, new_table, put
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.ngrams import DOCUMENTS
 from gpu_pile.text.split import code_points, next_newline, stripped
 from gpu_pile.types import Array
@@ -83,7 +83,7 @@ def _reference_counts(t: str) -> list[int]:
 _SPACE = unicode.SPACE
 
 
-@compiled
+@jit
 def _blank(data, start, end, stage, leaves):
     """Whether there is nothing but white space."""
     while start < end:
@@ -97,7 +97,7 @@ def _blank(data, start, end, stage, leaves):
 _PARAGRAPHS, _BLOCKS, _LINES = 0, 1, 2
 
 
-@compiled
+@jit
 def _next_piece(data, i, end, how):
     """(end of the piece that begins at i, beginning of the next one or -1)."""
     while True:
@@ -112,7 +112,7 @@ def _next_piece(data, i, end, how):
         i = j
 
 
-@compiled
+@jit
 def _pieces(data, start, end, how, stage, leaves, bounds, counts, table, clock, row, at):
     """Count pieces and duplicate ones; of lines also filled, repeated and nonblank ones."""
     mask = clear(table, clock, (end - start) // 32)
@@ -163,7 +163,7 @@ def _pieces(data, start, end, how, stage, leaves, bounds, counts, table, clock, 
     return bounds, counts, table
 
 
-@compiled
+@jit
 def _count(data, offsets, stage, leaves, table, clock, out):
     bounds, counts = np.empty(2048, np.int64), np.empty(1024, np.int32)
     for d in range(len(offsets) - 1):

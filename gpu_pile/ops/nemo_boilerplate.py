@@ -23,7 +23,7 @@ from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, paragraphs
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode_reference
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
 
@@ -146,7 +146,7 @@ _CLASSES, _NEXT, _SPECIAL, _IS_POLICY, _AFTER_FEED = _automaton()
 _K = int(_CLASSES[ord("k")])
 
 
-@compiled
+@jit
 def _count(data, offsets, classes, table, out):
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]

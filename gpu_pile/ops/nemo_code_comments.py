@@ -33,7 +33,7 @@ from gpu_pile.gpu.launch import launch_threads, launch_warps
 from gpu_pile.gpu.segments import Segments, constant
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
 
@@ -234,7 +234,7 @@ _FIRST_RUNS = np.searchsorted(_RUNS, np.arange(0, len(_STEPS) + 1, 256)).astype(
 _C, _GO, _JAVASCRIPT, _MARKUP, _RUBY, _SHELL = range(0, len(_STEPS), 256)
 
 
-@compiled
+@jit
 def _count(data, offsets, classes, steps, is_open, line, out):
     # line: scratch, the classes of the bytes of one line
     low, high = np.int64(3), np.int64(0xF0)

@@ -18,7 +18,7 @@ from gpu_pile.gpu.segments import Segments, exclusive_sum, word_tables
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 normal_words = Op(
@@ -54,7 +54,7 @@ _ASCII_LOWER = np.array(
 )
 
 
-@compiled
+@jit
 def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves, word_bit, out, bounds):
     o = 0
     for d in range(len(offsets) - 1):

@@ -27,7 +27,7 @@ from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import gather, line_feeds
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import SLACK, bytes_between, copy_32, count_newlines, count_trailing_zeros, string_mask
 from gpu_pile.text.unicode import put_code_point
 from gpu_pile.types import Array
@@ -331,7 +331,7 @@ def _reference_line(
     return _repair(text), _repair(subset) if isinstance(subset, str) else b""
 
 
-@compiled
+@jit
 def _hex4(data, i, end):
     """The number of four hexadecimal digits at data[i], or -1."""
     if i + 4 > end:
@@ -351,7 +351,7 @@ def _hex4(data, i, end):
     return v
 
 
-@compiled
+@jit
 def _utf8_length(data, i, end):
     """Bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7)."""
     b = data[i]
@@ -378,7 +378,7 @@ def _utf8_length(data, i, end):
     return n
 
 
-@compiled
+@jit
 def _string(data, i, end, out, o):
     """Decode the string whose opening quote is at data[i - 1] to out[o:].
 
@@ -451,7 +451,7 @@ def _string(data, i, end, out, o):
                 o += n
 
 
-@compiled
+@jit
 def _number(data, i, end):
     """The place behind the number at data[i], and 0 or a reason."""
     if data[i] == 0x2D:
@@ -484,7 +484,7 @@ def _number(data, i, end):
     return i, 0
 
 
-@compiled
+@jit
 def _literal(data, i, end, word):
     for k in range(len(word)):
         if i + k >= end:
@@ -494,7 +494,7 @@ def _literal(data, i, end, word):
     return i + len(word), 0
 
 
-@compiled
+@jit
 def _same(out, start, stop, key):
     if stop - start != len(key):
         return False
@@ -504,7 +504,7 @@ def _same(out, start, stop, key):
     return equal
 
 
-@compiled
+@jit
 def _space(data, i, end):
     while i < end and (data[i] == 0x20 or data[i] == 0x09 or data[i] == 0x0D):
         i += 1
@@ -515,7 +515,7 @@ def _space(data, i, end):
 _MISSING, _OTHER, _FOUND = 0, 1, 2
 
 
-@compiled
+@jit
 def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals, stack, out, base, side, state):
     """Parse one line data[i:end].
 
@@ -669,7 +669,7 @@ def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals
     return (NOT_STRING if text_found == _OTHER else NO_TEXT), 0
 
 
-@compiled
+@jit
 def _parse(
     data,
     n,

@@ -29,7 +29,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.ops.text_counts import RPS_BULLETS
 from gpu_pile.text import normal_form, unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
 
@@ -137,7 +137,7 @@ def _ends_line(data, end):
     return b == 0x2E or b == 0x21 or b == 0x3F
 
 
-@compiled
+@jit
 def _count(data, offsets, ascii, ascii_normal, tables, bullets, javascript, word, out, bounds):
     flag_stage, flag_leaves = tables[0], tables[1]
     marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)

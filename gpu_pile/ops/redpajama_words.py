@@ -44,7 +44,7 @@ from gpu_pile.ops.redpajama_lines import DOCUMENTS, NormalWords
 from gpu_pile.text import normal_form, unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import hash_bytes, home, new_table
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.ngrams import covered_chars, new_bits, number_words, pair_places, repeated_grams, word_keys
 from gpu_pile.text.simd import byte_at, bytes_between, count_ones, count_trailing_zeros, load_u64, store_byte
 from gpu_pile.types import Array
@@ -277,7 +277,7 @@ def _runs_with(run, some, carry):
     return overflow & ~run & _ALL, overflow >> np.uint64(32)
 
 
-@compiled
+@jit
 def _raw(data, i, end, last_block, stage, leaves, stops, row):
     """The columns that come from raw words, 32 bytes at a time. last_block: scratch, uint8[32]."""
     raws = alpha = cased = small = stop = sentences = curly = 0
@@ -373,7 +373,7 @@ _NORMAL = np.array(
 beyond ASCII), whether it is kept, whether it is a digit."""
 
 
-@compiled
+@jit
 def _split_normal(data, i, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row):
     """As repeats.split_words, of the normal form. Returns how many; fills the columns numeric, lines."""
     flag_stage, flag_leaves = tables[0], tables[1]
@@ -445,7 +445,7 @@ def _same(data, a, other, b, n):
     return k == n
 
 
-@compiled
+@jit
 def _phrases(words, packed, bounds, keys, ids, codes, phrases):
     """How many entries begin at a word, summed over all words. keys: of word_keys. codes: scratch, an int32 a word."""
     data, word_bounds, sequence, starts, order, firsts, slots, likely = phrases
@@ -485,7 +485,7 @@ def _phrases(words, packed, bounds, keys, ids, codes, phrases):
 _LOREM, _IPSUM, _JAVASCRIPT = (np.frombuffer(w, np.uint8).copy() for w in (b"lorem", b"ipsum", b"javascript"))
 
 
-@compiled
+@jit
 def _word_texts(words, packed, bounds, row):
     """The columns javascript and lorem."""
     javascript = lorem = 0
@@ -499,7 +499,7 @@ def _word_texts(words, packed, bounds, row):
     row[12], row[13] = javascript, lorem
 
 
-@compiled
+@jit
 def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
     room = 0
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)

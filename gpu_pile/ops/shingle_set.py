@@ -17,7 +17,7 @@ from gpu_pile.gpu.segments import Segments, exclusive_sum
 from gpu_pile.gpu.shingles import device_units, shingle_counts
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
 from gpu_pile.types import Array
 
@@ -43,7 +43,7 @@ def _reference(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Ar
     return np.array([h for s in sets for h in s], np.uint64), offsets
 
 
-@compiled
+@jit
 def sort_u64(values, n, spare):
     """Sort values[:n]; spare is as long. Radix sort by bytes where that pays, skipping bytes that are all equal."""
     if n < 64:
@@ -87,7 +87,7 @@ def sort_u64(values, n, spare):
             values[i] = spare[i]
 
 
-@compiled
+@jit
 def _sets(kind, width, data, offsets, tables, out, bounds):
     most = longest(offsets) + 1
     units = np.empty(most, np.uint64)

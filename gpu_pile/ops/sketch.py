@@ -38,7 +38,7 @@ from gpu_pile.gpu.shingles import device_units, shingle_counts
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hashing import M32, mix64, mix64_int, seed_int
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
 from gpu_pile.types import Array
 
@@ -114,7 +114,7 @@ _NONE = np.uint32(EMPTY)
 _MOST = np.uint32(EMPTY - 1)
 
 
-@compiled
+@jit
 def _fss(shingles, n, bins, s, empty):
     k = len(bins)
     k64 = np.uint64(k)
@@ -147,7 +147,7 @@ def _fss(shingles, n, bins, s, empty):
         r += 1
 
 
-@compiled
+@jit
 def _least(a, b, high):
     m = _MOST
     for i in range(len(high)):
@@ -155,7 +155,7 @@ def _least(a, b, high):
     return m
 
 
-@compiled
+@jit
 def _affine(shingles, n, out, a, b, high):
     out[:] = _NONE
     for start in range(0, n, len(high)):
@@ -166,7 +166,7 @@ def _affine(shingles, n, out, a, b, high):
             out[j] = min(out[j], _least(a[j], b[j], high[:size]))
 
 
-@compiled
+@jit
 def _sketch(kind, width, method, data, offsets, tables, s, a, b, out, counts):
     most = longest(offsets) + 1
     units = np.empty(most, np.uint64)

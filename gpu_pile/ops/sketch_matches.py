@@ -17,7 +17,7 @@ from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.ops.op import Op
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.shingles import DOCUMENTS
 from gpu_pile.types import Array
 
@@ -36,7 +36,7 @@ def _reference(sketches: Array, pairs: Array) -> Array:
     return np.array([sum(x == y for x, y in zip(rows[a], rows[b], strict=True)) for a, b in pairs.tolist()], np.int64)
 
 
-@compiled
+@jit
 def _matches(sketches, pairs, out):
     for p in range(len(pairs)):
         a, b = sketches[pairs[p, 0]], sketches[pairs[p, 1]]

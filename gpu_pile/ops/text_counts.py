@@ -71,7 +71,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.blocks import beyond_ascii, block, padded, runs_with
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import (
     byte_at,
     bytes_between_64,
@@ -504,7 +504,7 @@ def _twice_median(words, histogram, long_lengths, n_long):
     return twice, longest
 
 
-@compiled
+@jit
 def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, out):
     """long_lengths: scratch, of words of 256 characters or more."""
     histogram = np.zeros(256, np.int64)

@@ -21,7 +21,7 @@ from gpu_pile.gpu.launch import launch_threads
 from gpu_pile.ops.components import GRAPHS, NODES, graph
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 
@@ -59,7 +59,7 @@ def _reference(
     return np.array([x in kept for x in range(n)]), np.array(witness, np.int64), np.array(at)
 
 
-@compiled
+@jit
 def _adjacency(n, a, b):
     """Neighbours of node x: neighbour[start[x]:start[x + 1]], over edge numbers edge[...]."""
     start = np.zeros(n + 1, np.int64)
@@ -79,7 +79,7 @@ def _adjacency(n, a, b):
     return start, neighbour, edge
 
 
-@compiled
+@jit
 def _witnesses(order, eligible, rank, a, b, similarity):
     n = len(order)
     start, neighbour, edge = _adjacency(n, a, b)

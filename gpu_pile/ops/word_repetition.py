@@ -37,7 +37,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import new_table
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.ngrams import (
     DOCUMENTS,
     all_gram_chars,
@@ -122,7 +122,7 @@ def _reference_counts(t: str) -> list[int]:
     return out
 
 
-@compiled
+@jit
 def _longest_gram(words, n, chars):
     longest = 0
     for i in range(words - n + 1):
@@ -130,7 +130,7 @@ def _longest_gram(words, n, chars):
     return longest
 
 
-@compiled
+@jit
 def _count(data, offsets, ascii_flags, stage, leaves, powers, table, clock, out):
     room, words_room = 0, 0
     packed = np.empty(0, np.uint8)

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 DECADES = range(-5, 13)
@@ -50,7 +50,7 @@ SCHEMA = pa.schema(
 )
 
 
-@compiled
+@jit
 def cell_of(value, edges):
     """The cell of a number; see CELLS."""
     low, high = 0, len(edges)  # edges[:low] <= value < edges[high:]
@@ -65,13 +65,13 @@ def cell_of(value, edges):
     return 2 * low
 
 
-@compiled
+@jit
 def _cells(values, edges, out):
     for i in range(len(values)):
         out[i] = -1 if np.isnan(values[i]) else cell_of(values[i], edges)
 
 
-@compiled
+@jit
 def _count(cells, subset, text_bytes, documents, weights):
     for i in range(len(cells)):
         documents[subset[i], cells[i]] += 1  # -1 is the last column

@@ -17,7 +17,7 @@ import pyarrow as pa
 from gpu_pile.gpu.segments import prefixes
 from gpu_pile.summaries.histograms import CELLS, EDGES, SUBSETS_MAX, Names
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 PER_RANGE = 2
@@ -40,7 +40,7 @@ def _ranges() -> tuple[Array, int]:
 RANGES, RANGE_COUNT = _ranges()
 
 
-@compiled
+@jit
 def excerpts(data, offsets, limit, out, bounds):
     """Copy the first `limit` bytes of each document, less a character that would be cut; returns the bytes written."""
     n = 0
@@ -66,7 +66,7 @@ def excerpts_of(text: TextColumn) -> pa.Array:
     return TextColumn(out[:n], bounds).to_arrow().cast(pa.string())
 
 
-@compiled
+@jit
 def _offer(cells, ranges, subset, key, line, signal, best_key, best_line, entered):
     """Insert rows where they are among the smallest of their range; equal keys are equal texts, the first one stays."""
     width = best_key.shape[3]

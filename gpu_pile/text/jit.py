@@ -1,57 +1,223 @@
-"""@compiled: a function for numba to compile once a machine, without the interpreter lock.
+"""@jit: compile a function with numba once per machine and processor, without the interpreter lock.
 
-numba's cache on disk looks at the file of the function alone: when another file changes, whose functions are compiled
-into it, the stale code would be used. So the cache lies in a folder named by the content of all compiled sources.
+numba's own cache looks at the file of a function alone: when another file changes whose functions are compiled into
+it, the stale code is used. Here the machine code is stored under a digest of what is compiled: the byte code of the
+function and of everything it calls, and the values of the globals that are frozen into it. A comment, a docstring or
+the path of the checkout changes nothing; a changed function recompiles itself and its callers, nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
-import shutil
+import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
+import numpy as np
+from numba.core import caching
+from numba.core.dispatcher import Dispatcher
+from numba.core.extending import _Intrinsic
 
-_config: Any = numba.config
-_PACKAGE = Path(__file__).parents[1]
-_WEEK = 7 * 24 * 3600
-
-
-def _sources() -> list[Path]:
-    """The files of the package that hold compiled functions or what is compiled into them."""
-    return [p for p in sorted(_PACKAGE.rglob("*.py")) if b"numba" in (raw := p.read_bytes()) or b"@compiled" in raw]
+UNUSED_DAYS = 30
+"""Machine code that no process has loaded for this long is removed when something new is stored."""
 
 
-def _folder() -> str:
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return str(_config.CACHE_DIR)
-    digest = hashlib.blake2b(digest_size=8)
-    for path in _sources():
-        digest.update(path.read_bytes())
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu_pile"
-    folder = root / f"compiled-{digest.hexdigest()}"
-    with contextlib.suppress(OSError):  # a cache that cannot be written is no error: numba looks for another place
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.touch()
-        for other in root.glob("compiled-*"):  # of versions not used for a week
-            if time.time() - other.stat().st_mtime > _WEEK:
-                shutil.rmtree(other, ignore_errors=True)
-    return str(folder)
+def jit(function: Callable[..., Any]) -> Any:
+    """Decorator: numba.njit without the interpreter lock, cached as the module describes."""
+    dispatcher: Any = numba.njit(nogil=True)(function)
+    dispatcher._cache = _Cache(function)
+    return dispatcher
 
 
-_FOLDER = _folder()
+# compilation, as seen by who waits for it
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """Decorator: numba.njit, without the interpreter lock, cached as the module says."""
-    before = _config.CACHE_DIR
-    _config.CACHE_DIR = _FOLDER  # read when the decorator is applied
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    finally:
-        _config.CACHE_DIR = before
+class Compilation:
+    """What this process has compiled so far: functions and wall seconds, callees included in their caller's."""
+
+    def __init__(self) -> None:
+        self.functions = 0
+        self.seconds = 0.0
+        self.on_first: Callable[[], None] = lambda: None
+        """Called once, when the first function is about to be compiled."""
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    def begin(self) -> None:
+        stack = self._thread.__dict__.setdefault("begun", [])
+        stack.append(time.perf_counter())
+        with self._lock:
+            first, self.functions = self.functions == 0, self.functions + 1
+        if first:
+            self.on_first()
+
+    def end(self) -> None:
+        stack = self._thread.__dict__.get("begun", [])
+        begun = stack.pop() if stack else time.perf_counter()
+        if not stack:  # a callee's time is part of its caller's
+            with self._lock:
+                self.seconds += time.perf_counter() - begun
+
+
+compilation = Compilation()
+
+
+# the cache on disk
+
+
+def cache_folder() -> Path:
+    """Where machine code is stored: below NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache."""
+    given = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    return Path(given or Path.home() / ".cache") / "gpu_pile"
+
+
+class _Cache(caching.FunctionCache):
+    """numba's cache of one function, in files named by content. The digest is computed at the first call."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._py_func = function
+        self._name = repr(function)
+        self.enable()
+
+    @functools.cached_property
+    def _impl(self) -> Any:
+        return _Storage(self._py_func)
+
+    @functools.cached_property
+    def _cache_path(self) -> str:  # type: ignore[override]
+        return str(cache_folder())
+
+    @functools.cached_property
+    def _cache_file(self) -> Any:
+        return caching.IndexDataCacheFile(self._cache_path, f"{self._py_func.__name__}-{digest(self._py_func)}", "")
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        stored = None
+        with contextlib.suppress(OSError):
+            stored = super().load_overload(sig, target_context)
+        if stored is None:
+            compilation.begin()
+        else:
+            with contextlib.suppress(OSError):
+                os.utime(self._cache_file._index_path)
+        return stored
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        compilation.end()
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            _remove_unused(Path(self._cache_path))
+            super().save_overload(sig, data)
+
+
+class _Storage(caching.CompileResultCacheImpl):
+    """How numba turns machine code into bytes; where those go is _Cache's affair."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._lineno = function.__code__.co_firstlineno
+        self._py_file = function.__code__.co_filename
+        self._locator = self
+
+    def ensure_cache_path(self) -> None:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+
+
+@functools.cache
+def _remove_unused(folder: Path) -> None:
+    oldest = time.time() - UNUSED_DAYS * 24 * 3600
+    for index in folder.glob("*.nbi"):
+        with contextlib.suppress(OSError):
+            if index.stat().st_mtime < oldest:
+                for path in (*folder.glob(f"{index.stem}.*.nbc"), index):
+                    path.unlink()
+
+
+# what is compiled
+
+
+_VERSIONS = ("1", numba.__version__, llvmlite.__version__, np.__version__)
+_BY_VERSION = ("numba", "llvmlite", "numpy", "math")
+"""Modules of which the version says enough."""
+
+
+def digest(function: Callable[..., Any]) -> str:
+    """A digest of everything that goes into the machine code of a function but the types of its arguments."""
+    content = hashlib.blake2b(repr(_VERSIONS).encode(), digest_size=16)
+    for piece in _function(function, set()):
+        content.update(piece)
+    return content.hexdigest()
+
+
+def _function(function: Any, seen: set[int]) -> Iterator[bytes]:
+    """The byte code of a function, its constants, and what its global names stand for; each function once."""
+    if id(function) in seen:
+        return
+    seen.add(id(function))
+    code = function.__code__
+    documented = function.__doc__ is not None and code.co_consts[:1] == (function.__doc__,)
+    yield from _code(code, code.co_consts[1:] if documented else code.co_consts)
+    yield repr(function.__defaults__).encode()
+    for cell in function.__closure__ or ():
+        yield from _value(cell.cell_contents, (), seen)
+    names = _names(code)
+    for name in names:
+        if name in function.__globals__:
+            yield name.encode()
+            yield from _value(function.__globals__[name], names, seen)
+
+
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """The global names and attributes that a code object and those inside it use."""
+    inside = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return tuple(dict.fromkeys([*code.co_names, *(name for c in inside for name in _names(c))]))
+
+
+def _code(code: types.CodeType, constants: tuple[Any, ...]) -> Iterator[bytes]:
+    yield code.co_code
+    yield repr((code.co_names, code.co_varnames, code.co_freevars)).encode()
+    for constant in constants:
+        if isinstance(constant, types.CodeType):
+            yield from _code(constant, constant.co_consts)
+        elif isinstance(constant, frozenset):
+            yield repr(sorted(constant, key=repr)).encode()
+        else:
+            yield repr(constant).encode()
+
+
+def _value(value: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[bytes]:
+    """What a global stands for. names: of a module, the attributes that may be used."""
+    if isinstance(value, Dispatcher):
+        yield repr(sorted(value.targetoptions.items(), key=lambda item: item[0])).encode()
+        yield from _function(value.py_func, seen)
+    elif isinstance(value, _Intrinsic):
+        yield from _function(value._defn, seen)
+    elif isinstance(value, types.FunctionType):
+        yield from _function(value, seen)
+    elif isinstance(value, np.ndarray):
+        yield repr((value.dtype, value.shape)).encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, types.ModuleType):
+        yield value.__name__.encode()
+        if value.__name__.split(".")[0] not in _BY_VERSION:
+            for name in names:
+                if name in vars(value):
+                    yield name.encode()
+                    yield from _value(vars(value)[name], names, seen)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _value(item, names, seen)
+        yield repr((type(value).__qualname__, getattr(value, "_fields", len(value)))).encode()
+    elif isinstance(value, type):
+        yield repr((value.__qualname__, getattr(value, "_fields", None))).encode()
+    elif isinstance(value, (int, float, str, bytes, bool, np.generic, type(None))):
+        yield repr((type(value).__name__, value)).encode()
+    else:  # LLVM and numba types say what they are; of other objects the type must do
+        shown = str(value) if type(value).__module__.split(".")[0] in ("llvmlite", "numba") else ""
+        yield f"{type(value).__qualname__} {shown}".encode()

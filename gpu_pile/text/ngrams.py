@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.text.hash_table import _P, _Q, clear, grown, hash_bytes, home, is_filled, item_at, put, same_item
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import (
     item,
     load_u64,
@@ -68,7 +68,7 @@ _BYTE = np.uint64(0xFF)
 _B2, _B3, _B4, _B5, _B6, _B7 = (np.uint64(pow(int(_B), n, 1 << 64)) for n in range(2, 8))
 
 
-@compiled
+@jit
 def word_keys(words, packed, bounds, keys):
     """keys[i]: word i itself if it has less than eight bytes, else a hash of it; packed as in number_words."""
     for i in range(words):
@@ -85,7 +85,7 @@ def word_keys(words, packed, bounds, keys):
         set_item(keys, i, key)
 
 
-@compiled
+@jit
 def number_words(words, packed, bounds, keys, ids, counts, table, clock):
     """ids[i]: the position of the first word that equals word i; counts[that]: how often it occurs.
 
@@ -157,7 +157,7 @@ def _was_set_twice(twice, s):
     return (item(twice, s >> 6) >> np.uint64(s & 63)) & np.uint64(1) != 0
 
 
-@compiled
+@jit
 def pair_places(words, ids, places, grams, once, twice):
     """Write where two words begin that may occur more than once to places, and ids to grams; returns how many places.
 
@@ -189,7 +189,7 @@ def _pair_slot(ids, i, bits):
     return home(_gram_key(item(ids, i), item(ids, i + 1)), bits - 1)
 
 
-@compiled
+@jit
 def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock):
     """Find the n-grams that occur more than once, and the most frequent one.
 
@@ -260,7 +260,7 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
     return found, best, most, longest, table
 
 
-@compiled
+@jit
 def hash_prefixes(words, packed, bounds, powers, hashes):
     """hashes[i]: of all that precedes word i, as a polynomial of its bytes, so that joined words can be told apart
     without reading them again (Karp and Rabin 1987).
@@ -315,7 +315,7 @@ def joined_hash(i, n, bounds, hashes, powers):
     return hashes[after] - hashes[i] * power
 
 
-@compiled
+@jit
 def joined_places(words, packed, bounds, places, keys, once, twice):
     """Where an n-gram of five words or more may begin that equals another when its words are joined.
 
@@ -346,7 +346,7 @@ def joined_places(words, packed, bounds, places, keys, once, twice):
     return found
 
 
-@compiled
+@jit
 def joined_duplicate_chars(
     words, n, packed, bounds, chars, hashes, powers, places, m, chosen, keys, once, twice, table, clock
 ):
@@ -395,7 +395,7 @@ def joined_duplicate_chars(
     return found, table
 
 
-@compiled
+@jit
 def covered_chars(n, places, m, chars):
     """Characters of words that lie in an n-gram at one of these places, each word once."""
     total = until = 0
@@ -406,7 +406,7 @@ def covered_chars(n, places, m, chars):
     return total
 
 
-@compiled
+@jit
 def gram_chars(n, places, m, chars):
     """Characters of the n-grams at these places, overlaps counted as often as they occur."""
     total = 0
@@ -415,7 +415,7 @@ def gram_chars(n, places, m, chars):
     return total
 
 
-@compiled
+@jit
 def uncounted_chars(n, places, m, grams, chars):
     """Characters of words that lie in an n-gram that has occurred before, each word once, and of spaces: for each such
     n-gram as many as it has words that were not counted yet, n - 1 at most."""

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.text import unicode, unicode_reference
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.unicode import put_code_point
 from gpu_pile.types import Array
 
@@ -118,7 +118,7 @@ def _put_marks(out, o, marks, classes, n):
     return o
 
 
-@compiled
+@jit
 def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
     """The normal form of the word data[start:end], which has no white space, written to out[o:].
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.hashing import M64, mix64, mix64_int
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 
 KINDS = ("word", "byte", "char")
 
@@ -104,7 +104,7 @@ _ONE = np.uint64(1)
 _WORD = unicode.WORD
 
 
-@compiled
+@jit
 def _words(data, start, end, tables, out):
     """Hash the words of data[start:end] into out; how many."""
     fold, flag_stage, flag_leaves, lower_stage, lower_leaves = tables
@@ -155,7 +155,7 @@ def _words(data, start, end, tables, out):
     return n
 
 
-@compiled
+@jit
 def _units(kind, data, start, end, tables, out):
     """Unit hashes of data[start:end] into out; how many. kind: 0 word, 1 byte, 2 char."""
     if kind == 0:
@@ -174,7 +174,7 @@ def _units(kind, data, start, end, tables, out):
     return n
 
 
-@compiled
+@jit
 def _five(u0, u1, u2, u3, u4, out):
     """Shingles of width 5 at once: independent multiplications that the compiler turns into vectors."""
     q2 = _Q * _Q
@@ -185,7 +185,7 @@ def _five(u0, u1, u2, u3, u4, out):
         out[i] = mix64(u0[i] * q4 + u1[i] * q3 + u2[i] * q2 + u3[i] * _Q + u4[i] + m)
 
 
-@compiled
+@jit
 def shingle_document(kind, width, data, start, end, tables, units, out):
     """Shingle hashes of the document data[start:end], in order, into out; how many.
 
@@ -213,7 +213,7 @@ def shingle_document(kind, width, data, start, end, tables, units, out):
     return count
 
 
-@compiled
+@jit
 def longest(offsets):
     """Bytes of the longest document."""
     most = 0

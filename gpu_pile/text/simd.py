@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 
 SLACK = 32
 
@@ -274,7 +274,7 @@ def ascii_space_mask(data, i):
     return bytes_between(data, i, 9, 13) | bytes_between(data, i, 28, 32)
 
 
-@compiled
+@jit
 def count_newlines(data, n):
     """Line feeds among the first n bytes; SLACK bytes behind them can be read."""
     lines = 0

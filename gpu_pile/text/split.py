@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.text import unicode
-from gpu_pile.text.jit import compiled
+from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import (
     ascii_space_mask,
     bytes_between,
@@ -28,7 +28,7 @@ def code_points(data, start, end):
     return n
 
 
-@compiled
+@jit
 def stripped(data, start, end, stage, leaves):
     """(start, end) of what str.strip() leaves of data[start:end]."""
     while start < end:
@@ -60,7 +60,7 @@ def next_newline(data, i, end):
     return min(i, end)
 
 
-@compiled
+@jit
 def split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, chars):
     """The words of str.split(), their bytes back to back in `packed`; returns how many.
 
@@ -145,7 +145,7 @@ def split_words(data, start, end, ascii_flags, stage, leaves, packed, bounds, ch
     return words
 
 
-@compiled
+@jit
 def count_words(data, start, end, ascii_flags, stage, leaves):
     """len(text.split()), to know how much room split_words needs."""
     words = 0

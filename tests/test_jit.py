@@ -1,0 +1,91 @@
+"""Machine code on disk is never older than what went into it, and never compiled again without need."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import sys, json
+sys.path.insert(0, sys.argv[1])
+import outer
+from gpu_pile.text.jit import compilation
+print(json.dumps([outer.twice(3), compilation.functions]))
+"""
+
+OUTER = """
+from gpu_pile.text.jit import jit
+import inner
+
+@jit
+def twice(x):
+    return inner.inner(x)
+"""
+
+INNER = """
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+from llvmlite import ir
+
+FACTOR = 2
+TABLE = np.array([2, 5])
+WIDTH = ir.IntType(64)
+
+def _constant():
+    return ir.Constant(WIDTH, 2)
+
+@intrinsic
+def two(typing, x):
+    def codegen(context, builder, signature, args):
+        return _constant()
+    return types.int64(x), codegen
+
+@njit
+def inner(x):
+    "A docstring."
+    return BODY
+"""
+
+BODIES = ["2 * x", "FACTOR * x", "TABLE[0] * x", "two(x) * x"]
+
+
+def run(folder, cache, inner, outer=OUTER):
+    folder.mkdir(exist_ok=True)
+    (folder / "outer.py").write_text(outer)
+    (folder / "inner.py").write_text(inner)
+    # without -B, Python's own cache would miss a change within one second
+    command = [sys.executable, "-B", "-c", CODE, str(folder)]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "HOME": str(cache)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("body", "old", "new"),
+    [
+        (BODIES[0], "2 * x", "3 * x"),
+        (BODIES[1], "FACTOR = 2", "FACTOR = 3"),
+        (BODIES[2], "[2, 5]", "[3, 5]"),
+        (BODIES[3], "Constant(WIDTH, 2)", "Constant(WIDTH, 3)"),
+    ],
+    ids=["body", "constant", "table", "intrinsic"],
+)
+def test_a_change_in_what_is_called_is_noticed_and_no_other(tmp_path, body, old, new):
+    """outer.py stays as it is; what inner.py gives it changes."""
+    inner = INNER.replace("BODY", body)
+    cache = tmp_path / "cache"
+    assert run(tmp_path / "a", cache, inner) == [6, 1]
+    assert run(tmp_path / "a", cache, inner) == [6, 0]
+    assert run(tmp_path / "a", cache, inner.replace(old, new)) == [9, 1]
+    assert run(tmp_path / "a", cache, inner) == [6, 0], "the first version is still there"
+    commented = "# a comment" + inner.replace("A docstring", "Another docstring")
+    assert run(tmp_path / "elsewhere", cache, commented) == [6, 0], "comments, docstrings and paths do not count"
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert run(tmp_path / "a", tmp_path / "cache", INNER.replace("BODY", "2 * x")) == [6, 1]
