@@ -92,11 +92,11 @@ class _Cache(caching.FunctionCache):
         return _Storage(self._py_func)
 
     @functools.cached_property
-    def _cache_path(self) -> str:  # type: ignore[override]
+    def _cache_path(self) -> str:
         return str(cache_folder())
 
     @functools.cached_property
-    def _cache_file(self) -> Any:
+    def _cache_file(self) -> Any:  # type: ignore[override]
         return caching.IndexDataCacheFile(self._cache_path, f"{self._py_func.__name__}-{digest(self._py_func)}", "")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
