@@ -21,7 +21,6 @@ from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.components import components
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.jaccard import jaccard
-from gpu_pile.ops.redpajama_lines import COLUMNS as LINE_COLUMNS
 from gpu_pile.ops.redpajama_lines import redpajama_lines
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch import sketch
@@ -89,7 +88,7 @@ def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = No
     )
     lengths = np.concatenate([np.diff(offsets) for _, offsets in parts])
     rows = np.concatenate([counts for counts, _ in parts])
-    c = dict(zip(LINE_COLUMNS, rows.T, strict=True))
+    c = dict(zip(redpajama_lines.columns, rows.T, strict=True))
     return pa.table(
         {
             "text": np.repeat(np.arange(len(lengths)), lengths),

@@ -31,7 +31,7 @@ def render() -> str:
         used = [name for name, _, _ in thresholds.named_sets() if names & thresholds.named_set(name).rules.keys()]
         parts.append(
             f"\n## {family.name}\n\nSource: {family.source}. Version {family.version}. "
-            f"Operations: {', '.join(f'`{op.name}`' for op in signals.operations(family))}. "
+            f"Operations: {', '.join(f'`{op.name}`' for op in signals.operations([family.name]))}. "
             f"Thresholds: {', '.join(f'`{name}`' for name in used) or 'none'}.\n\n"
             "| signal | unit | type | definition |\n|---|---|---|---|\n"
         )

@@ -60,7 +60,7 @@ def ours(texts: list[str], repeat: int) -> dict[str, float]:
     for family in signals.families():
         found[family.name] = seconds_of(lambda f=family: gpu_pile.measure(text, [f.name], workers=1), repeat)
     repeating = {"word_repetition", "redpajama_words", "dclm_words"}
-    counting = [f.name for f in signals.families() if not repeating & {op.name for op in signals.operations(f)}]
+    counting = [f.name for f in signals.families() if not repeating & {op.name for op in f.ops}]
     for name, wanted in (("counting families", counting), ("all families", None)):
         for n in (1, 2):
             label = f"{name}, {n} thread{'s' * (n > 1)}"

@@ -49,21 +49,38 @@ def kernel_files() -> list[str]:
     return sorted(p.stem for p in kernels_folder().glob("*.cu"))
 
 
+_COLUMNS: dict[str, tuple[str, ...]] = {}
+
+
+def declare_columns(op: str, columns: tuple[str, ...]) -> None:
+    """Let kernels include "<op>.columns": the number of each column of this operation's result, by name."""
+    _COLUMNS[op] = columns
+
+
+def _column_numbers(op: str) -> str:
+    """What #include "<op>.columns" stands for."""
+    if not _COLUMNS.get(op):
+        raise ValueError(f"kernels include {op}.columns, but no operation {op} with columns has been imported")
+    return f"namespace C {{ enum : int {{ {', '.join(_COLUMNS[op])}, N_COLUMNS }}; }}"
+
+
 @functools.cache
 def source(file: str) -> str:
     """The text of kernels/<file>.cu, its includes in place; #line directives keep files and lines true."""
-    seen: set[str] = set()
+    included: set[str] = set()
 
     def expanded(name: str) -> str:
         path = kernels_folder() / name
         lines = [f'#line 1 "{path}"']
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            match = re.fullmatch(r'#include "(\w+\.cuh)"', line)
+            match = re.fullmatch(r'#include "(\w+)\.(cuh|columns)"', line)
             if match is None:
                 lines.append("" if line == "#pragma once" else line)
-            elif match[1] not in seen:
-                seen.add(match[1])
-                lines += [expanded(match[1]), f'#line {number + 1} "{path}"']
+            elif match[2] == "columns":
+                lines.append(_column_numbers(match[1]))
+            elif match[1] not in included:
+                included.add(match[1])
+                lines += [expanded(f"{match[1]}.cuh"), f'#line {number + 1} "{path}"']
             else:
                 lines.append("")
         return "\n".join(lines)

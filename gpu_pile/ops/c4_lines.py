@@ -1,6 +1,6 @@
 """c4_lines: what becomes of each line under the rules of C4, counted, as datatrove 0.10.1 applies them.
 
-    c4_lines(text)                  = int64[n_docs, len(COLUMNS)]
+    c4_lines(text)                  = int64[n_docs, n_columns]
     c4_lines(text, kept_text=True)  = (counts as above, data uint8[n_bytes], offsets int64[n_docs + 1])
 
 Lines are str.splitlines(). For each line, in this order; the first test that applies decides:
@@ -54,20 +54,6 @@ from gpu_pile.text.simd import (
 )
 from gpu_pile.types import Array
 
-COLUMNS = (
-    "lines",
-    "too_long_word",
-    "no_terminal",
-    "too_few_words",
-    "lorem",
-    "javascript",
-    "curly",
-    "policy",
-    "kept",
-    "sentences",
-    "kept_bytes",
-)
-
 WORD_CHARS_MAX = 1000
 WORDS_MIN = 3
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
@@ -83,6 +69,19 @@ _CLOSING = "\"'”’)]}»」』"
 c4_lines = Op(
     "c4_lines",
     version=1,
+    columns=(
+        "lines",
+        "too_long_word",
+        "no_terminal",
+        "too_few_words",
+        "lorem",
+        "javascript",
+        "curly",
+        "policy",
+        "kept",
+        "sentences",
+        "kept_bytes",
+    ),
     samples=({}, {"kept_text": True}),
     documents=(
         " ",
@@ -120,6 +119,7 @@ c4_lines = Op(
         "a b c. [" + "1" * 70 + "] d.\na b c. [" + "1" * 70 + " d.\n" + "e " * 40 + "[2",
     ),
 )
+COLUMNS = c4_lines.columns
 
 
 @c4_lines.reference

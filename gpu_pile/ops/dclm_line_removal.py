@@ -1,6 +1,6 @@
 """dclm_line_removal: words that are left when DCLM has removed what looks like the furniture of web pages.
 
-    dclm_line_removal(text) = int64[n_docs, len(COLUMNS)]
+    dclm_line_removal(text) = int64[n_docs, n_columns]
 
 Words are pieces between NUL, tab, line feed, \\v, \\f, carriage return and space (fastText's) that begin with a letter
 or digit, str.isalnum(). Columns: `words` of the text, and `kept_words` of what becomes of it in these steps. Lines are
@@ -40,8 +40,6 @@ from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at, bytes_between_64, count_ones, count_trailing_zeros
 from gpu_pile.types import Array
 
-COLUMNS = ("words", "kept_words")
-
 COUNTED = (
     *("likes", "shares", "comments", "retweets", "reposts", "quotes", "bookmarks", "upvotes", "downvotes", "downloads"),
     *("views", "followers"),
@@ -55,6 +53,7 @@ SHORT = 10
 dclm_line_removal = Op(
     "dclm_line_removal",
     version=1,
+    columns=("words", "kept_words"),
     documents=(
         "\n",
         "ABC de\nABc dE f\nAB c\nÀÉ a\nabcd ABCD\nǅ ǅ",
@@ -91,6 +90,7 @@ dclm_line_removal = Op(
         "UP\n12\n1 likes\none\nitems in cart\nread more...\nsign-in\n sign-in read more... \nsign-in\n1 likes\nUP",
     ),
 )
+COLUMNS = dclm_line_removal.columns
 
 
 @cache

@@ -1,6 +1,6 @@
 """dclm_repetition: lines and paragraphs that a document has more than once, white space around them left out.
 
-    dclm_repetition(text) = int64[n_docs, len(COLUMNS)]
+    dclm_repetition(text) = int64[n_docs, n_columns]
 
 Lines are those of t.split("\\n"), paragraphs those of t.split("\\n\\n"), both stripped as str.strip() does; what is
 empty then is left out. Lengths are in code points.
@@ -31,15 +31,14 @@ from gpu_pile.text.simd import byte_at, starts_with
 from gpu_pile.text.split import code_points, next_newline, stripped
 from gpu_pile.types import Array
 
-COLUMNS = (
-    *("lines", "line_chars", "repeated_lines", "repeated_line_chars"),
-    *("paragraphs", "paragraph_chars", "repeated_paragraphs", "repeated_paragraph_chars"),
-    "spaced_ellipses",
-)
-
 dclm_repetition = Op(
     "dclm_repetition",
     version=1,
+    columns=(
+        *("lines", "line_chars", "repeated_lines", "repeated_line_chars"),
+        *("paragraphs", "paragraph_chars", "repeated_paragraphs", "repeated_paragraph_chars"),
+        "spaced_ellipses",
+    ),
     documents=(
         *DOCUMENTS,
         " a\na \n\u3000a\u2028\n\ta\r\nb\x1c\n\x85b",
@@ -55,6 +54,7 @@ dclm_repetition = Op(
         ". .",
     ),
 )
+C = dclm_repetition.index
 
 
 @dclm_repetition.reference
@@ -69,7 +69,7 @@ def _reference(text: TextColumn) -> Array:
             repeated = [p for p in pieces if count[p] > 1]
             row += [len(pieces), sum(map(len, pieces)), len(repeated), sum(map(len, repeated))]
         rows.append([*row, t.count(". . .")])
-    return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+    return np.array(rows, np.int64).reshape(-1, len(C))
 
 
 _DOTS = np.frombuffer(b". . .", np.uint8).copy()
@@ -136,7 +136,7 @@ def _count(data, offsets, tables, table, clock, out):
 
 @dclm_repetition.cpu
 def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    out = np.empty((len(text), len(C)), np.int64)
     tables = unicode.FLAG_STAGE, unicode.FLAG_LEAVES
     _count(text.data, text.offsets, tables, *new_table(), out)
     return out
@@ -151,7 +151,7 @@ def device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
 
 @dclm_repetition.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
-    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+    out = xp.empty((len(text), len(C)), np.int64)
     for at, (bounds, _, owners) in ((0, device_lines(xp, text)), (4, paragraphs(xp, text))):
         spans = strip_spans(xp, text.data, bounds)
         filled = xp.flatnonzero(spans[:, 1] >= 0)

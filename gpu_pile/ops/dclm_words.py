@@ -1,6 +1,6 @@
 """dclm_words: words between Unicode's word boundaries, and n-grams of them that a document has more than once.
 
-    dclm_words(text) = int64[n_docs, len(COLUMNS)]
+    dclm_words(text) = int64[n_docs, n_columns]
 
 Words are the pieces between the boundaries of UAX #29 (gpu_pile.text.unicode_reference.word_segments) that begin with a letter or
 digit, str.isalnum(); lengths are in code points. For a document t:
@@ -37,13 +37,13 @@ from gpu_pile.types import Array
 TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
 
-COLUMNS = ("words", "chars", *(f"top_{n}_chars" for n in TOP), *(f"covered_{n}_chars" for n in LONG))
 
 BYTES_MAX = 2**32
 
 dclm_words = Op(
     "dclm_words",
     version=1,
+    columns=("words", "chars", *(f"top_{n}_chars" for n in TOP), *(f"covered_{n}_chars" for n in LONG)),
     documents=(
         *DOCUMENTS,
         "The quick (“brown”) fox can’t jump 32.3 feet, right? e.g. U.S.A. a.b.c 1,234.5 3.a a.3 1..2 a..b",
@@ -62,11 +62,12 @@ dclm_words = Op(
         "ab cd ab cd abc d abc d x yy x yy",
     ),
 )
+C = dclm_words.index
 
 
 @dclm_words.reference
 def _reference(text: TextColumn) -> Array:
-    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(C))
 
 
 def _reference_counts(t: str) -> list[int]:
@@ -263,7 +264,7 @@ def _check_size(longest: int) -> None:
 
 @dclm_words.cpu
 def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    out = np.empty((len(text), len(C)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     _check_size(longest)
     packed = np.empty(longest + 16, np.uint8)
@@ -295,7 +296,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
 
     hashes, word_chars = hash_spans(xp, data, bounds, 1, xp.diff(bounds))
     chars = exclusive_sum(xp, word_chars)
-    out = xp.empty((docs, len(COLUMNS)), np.int64)
+    out = xp.empty((docs, len(C)), np.int64)
     out[:, 0], out[:, 1] = xp.diff(first), xp.diff(chars[first])
     words, counts = number_spans(xp, data, bounds, 1, 1, owners, hashes)
     grams = words

@@ -1,6 +1,6 @@
 """line_repetition: paragraphs and lines that a document has more than once, and their characters.
 
-    line_repetition(text) = int64[n_docs, len(COLUMNS)]
+    line_repetition(text) = int64[n_docs, n_columns]
 
 A piece is *duplicate* where it has occurred before (the first occurrence is not counted), *repeated* where it occurs
 elsewhere at all (every occurrence is counted). Lengths are in code points. For a document t:
@@ -36,24 +36,24 @@ from gpu_pile.text.ngrams import DOCUMENTS
 from gpu_pile.text.split import code_points, next_newline, stripped
 from gpu_pile.types import Array
 
-COLUMNS = (
-    *("paragraphs", "dup_paragraphs", "dup_paragraph_chars"),
-    *("blocks", "dup_blocks", "dup_block_chars"),
-    *("lines", "dup_lines", "dup_line_chars"),
-    *("filled_lines", "repeated_lines", "repeated_line_chars"),
-    *("nonblank_lines", "dup_nonblank_lines", "dup_nonblank_line_chars", "nonblank_line_chars"),
-)
-
 line_repetition = Op(
     "line_repetition",
     version=1,
+    columns=(
+        *("paragraphs", "dup_paragraphs", "dup_paragraph_chars"),
+        *("blocks", "dup_blocks", "dup_block_chars"),
+        *("lines", "dup_lines", "dup_line_chars"),
+        *("filled_lines", "repeated_lines", "repeated_line_chars"),
+        *("nonblank_lines", "dup_nonblank_lines", "dup_nonblank_line_chars", "nonblank_line_chars"),
+    ),
     documents=DOCUMENTS,
 )
+C = line_repetition.index
 
 
 @line_repetition.reference
 def _reference(text: TextColumn) -> Array:
-    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(C))
 
 
 def _duplicates(pieces: Sequence[str]) -> tuple[int, int]:
@@ -177,7 +177,7 @@ def _count(data, offsets, stage, leaves, table, clock, out):
 
 @line_repetition.cpu
 def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    out = np.empty((len(text), len(C)), np.int64)
     _count(text.data, text.offsets, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, *new_table(), out)
     return out
 
@@ -186,7 +186,7 @@ def _cpu(text: TextColumn) -> Array:
 def _cuda(xp: Any, text: TextColumn) -> Array:
     starts, stops = text.offsets[:-1], text.offsets[1:]
     runs = FeedRuns.of(xp, text)
-    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+    out = xp.empty((len(text), len(C)), np.int64)
 
     def count(at: int, separators: tuple[Array, Array, Array, Array, Array]) -> tuple[Any, ...]:
         """Fill three columns; returns (bounds, sums by document, characters, whether duplicate, whether repeated)."""

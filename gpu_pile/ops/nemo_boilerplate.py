@@ -1,6 +1,6 @@
 """nemo_boilerplate: paragraphs with the texts of cookie banners and terms of use, as NeMo Curator looks for them.
 
-    nemo_boilerplate(text) = int64[n_docs, len(COLUMNS)]
+    nemo_boilerplate(text) = int64[n_docs, n_columns]
 
 A paragraph is a piece of t.split("\\n\\n"), so the empty document has one. Columns:
 
@@ -27,8 +27,6 @@ from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
 
-COLUMNS = ("paragraphs", "policy", "lorem")
-
 LOREM = "lorem ipsum"
 POLICY = (
     "terms of use",
@@ -53,6 +51,7 @@ POLICY = (
 nemo_boilerplate = Op(
     "nemo_boilerplate",
     version=1,
+    columns=("paragraphs", "policy", "lorem"),
     documents=(
         "\n",
         "\n\n",
@@ -74,6 +73,7 @@ nemo_boilerplate = Op(
         "\u212a",
     ),
 )
+C = nemo_boilerplate.index
 
 
 @nemo_boilerplate.reference
@@ -82,7 +82,7 @@ def _reference(text: TextColumn) -> Array:
     for d in text.documents():
         pieces = [unicode_reference.lower(p) for p in d.decode().split("\n\n")]
         rows.append([len(pieces), sum(any(s in p for s in POLICY) for p in pieces), sum(LOREM in p for p in pieces)])
-    return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+    return np.array(rows, np.int64).reshape(-1, len(C))
 
 
 _WIDTH = 32
@@ -181,7 +181,7 @@ def _count(data, offsets, classes, table, out):
 
 @nemo_boilerplate.cpu
 def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    out = np.empty((len(text), len(C)), np.int64)
     _count(text.data, text.offsets, _CLASSES, _NEXT, out)
     return out
 
@@ -199,7 +199,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
         "nemo_boilerplate", "boilerplate_segments", segments.count, text.data, bounds, *segments.args,
         constant(xp, _TEXTS), constant(xp, _BOUNDS), len(_BOUNDS) - 1, found,
     )  # fmt: skip
-    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+    out = xp.empty((len(text), len(C)), np.int64)
     out[:, 0] = xp.diff(first)
     for column, bit in ((1, 2), (2, 1)):
         out[:, column] = xp.diff(exclusive_sum(xp, (found & bit > 0).astype(np.int64))[first])

@@ -1,6 +1,6 @@
 """nemo_code_comments: characters of comments in source code, as comment_parser 1.2.4 finds them for NeMo Curator.
 
-    nemo_code_comments(text) = int64[n_docs, len(COLUMNS)]
+    nemo_code_comments(text) = int64[n_docs, n_columns]
 
 Six readings of one text, as what language it is in is not known here:
 
@@ -41,11 +41,11 @@ LANGUAGES = ("c", "go", "javascript", "markup", "ruby", "shell")
 WITH_END = LANGUAGES[:4]
 """Those with comments that may lack their end."""
 
-COLUMNS = (*(f"{x}_chars" for x in LANGUAGES), *(f"{x}_unterminated" for x in WITH_END))
 
 nemo_code_comments = Op(
     "nemo_code_comments",
     version=1,
+    columns=(*(f"{x}_chars" for x in LANGUAGES), *(f"{x}_unterminated" for x in WITH_END)),
     documents=(
         "\n",
         "// a\n//\n///b\n// c",
@@ -83,6 +83,7 @@ nemo_code_comments = Op(
         "\n".join(f"{'a' * n}/*{'b' * n}*/<!--{'-' * n}-->{'/' * n}" for n in range(40)),
     ),
 )
+C = nemo_code_comments.index
 
 _STRING_IN_LINE = r'"[^"\n]*"'
 _STRING = r"(?P<quote>[{}])(?:\\.|(?!(?P=quote))[^\\])*(?P=quote)?"
@@ -109,7 +110,7 @@ def _reference(text: TextColumn) -> Array:
             parts = [m[group] for m in matches for group in ("a", "b") if m.get(group) is not None]
             row.append(0 if is_open[name] else len(" ".join(parts)))
         rows.append(row + [is_open[name] for name in WITH_END])
-    return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+    return np.array(rows, np.int64).reshape(-1, len(C))
 
 
 _CLASSES = (
@@ -292,7 +293,7 @@ def _joined(out: Array) -> Array:
 
 @nemo_code_comments.cpu
 def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    out = np.empty((len(text), len(C)), np.int64)
     line = np.empty(int(np.diff(text.offsets).max(initial=0)), np.uint8)
     _count(text.data, text.offsets, _CLASS, _STEPS, _OPEN, line, out)
     return _joined(out)
@@ -309,9 +310,9 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
         "nemo_code_comments", "code_comments_segments", segments.count, text.data, text.offsets, *segments.args,
         constant(xp, _CLASS), steps, runs, len(_RUNS), ends, chars,
     )  # fmt: skip
-    out = xp.empty((len(text), len(COLUMNS)), np.int64)
+    out = xp.empty((len(text), len(C)), np.int64)
     launch_threads(
         "nemo_code_comments", "code_comments_join", len(text) * len(LANGUAGES), segments.first, len(text), first_runs,
-        len(LANGUAGES), len(_RUNS), ends, chars, constant(xp, _OPEN), len(COLUMNS), out,
+        len(LANGUAGES), len(_RUNS), ends, chars, constant(xp, _OPEN), len(C), out,
     )  # fmt: skip
     return _joined(out)

@@ -2,11 +2,12 @@
 
 A file in gpu_pile/ops/ declares one operation:
 
-    word_total = Op("word_total", version=1, samples=[{}], documents=("a b", ...), doc=__doc__)
+    word_lengths = Op("word_lengths", version=1, columns=("words", "chars"), documents=("a b", ...))
+    C = word_lengths.index
 
-    @word_total.reference      plain Python and integers, the truth, as readable as can be
-    @word_total.cpu            numba over the buffers
-    @word_total.cuda           CuPy allocating, kernels/<op>.cu launched; its first argument is the array module
+    @word_lengths.reference    plain Python and integers, the truth, as readable as can be
+    @word_lengths.cpu          numba over the buffers: row[C.words] = n
+    @word_lengths.cuda         CuPy allocates, kernels/<op>.cu is launched; the first argument is the array module
 
 Every implementation takes the same arguments and returns one array or a tuple of arrays. The first argument decides
 the backend: NumPy buffers run on the cpu, CuPy buffers on the GPU. No operation falls back to another backend.
@@ -20,12 +21,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from gpu_pile.errors import BackendError
+from gpu_pile.gpu import launch
 from gpu_pile.text.column import TextColumn
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +42,9 @@ class Op:
 
     Args:
         name: also the name of its file and of its kernel file.
+        columns: of a result int64[n, len(columns)], in order; none for a result of another shape. `index` is the named
+            tuple of their numbers: `row[C.words]` with `C = op.index`, in plain Python, NumPy and numba. In
+            kernels/<op>.cu, #include "<op>.columns" stands for the same numbers: `row[C::words]`, `C::N_COLUMNS`.
         version: raised whenever a result bit may change; measured files made with another version are stale.
         samples: parameter sets that the tests run.
         documents: hand-picked inputs that break naive implementations; "" is always added.
@@ -50,6 +56,7 @@ class Op:
         name: str,
         *,
         version: int,
+        columns: Sequence[str] = (),
         samples: Sequence[Mapping[str, Any]] = ({},),
         documents: Sequence[str | bytes] = (),
         inputs: Callable[[TextColumn, Mapping[str, Any]], tuple[Any, ...]] | None = None,
@@ -58,6 +65,9 @@ class Op:
             raise ValueError(f"operation {name!r} is declared twice")
         self.name = name
         self.version = version
+        self.columns = tuple(columns)
+        self.index: Any = namedtuple("Columns", self.columns)(*range(len(self.columns)))
+        launch.declare_columns(name, self.columns)
         self.samples = tuple(samples)
         self.documents = ("", *documents)
         self.inputs = inputs or (lambda text, params: (text,))

@@ -1,6 +1,6 @@
 """redpajama_lines: RedPajama-Data v2's counts for each line of a document.
 
-    redpajama_lines(text) = (int64[n_lines, len(COLUMNS)], offsets int64[n_docs + 1])
+    redpajama_lines(text) = (int64[n_lines, n_columns], offsets int64[n_docs + 1])
 
 Lines of document d are rows offsets[d] to offsets[d + 1]. A line ends behind each line feed and at the end of the text,
 if something is left there: re.finditer(r"([^\\n]*\\n|[^\\n]+$)", text). Columns:
@@ -33,8 +33,6 @@ from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
 
-COLUMNS = ("start", "end", "terminal", "bullet", "upper", "words", "javascript", "normal_chars", "numeric")
-
 DOCUMENTS = (
     " ",
     "\n",
@@ -61,7 +59,13 @@ DOCUMENTS = (
     "a.\u0323-\u0302.b\u0301\u0323 .\u0323 \u0345.\u0301" + "-" * 40 + "\u0323 Α" + "." * 40 + "Σ" + "." * 40 + "Α",
 )
 
-redpajama_lines = Op("redpajama_lines", version=1, documents=DOCUMENTS)
+redpajama_lines = Op(
+    "redpajama_lines",
+    version=1,
+    columns=("start", "end", "terminal", "bullet", "upper", "words", "javascript", "normal_chars", "numeric"),
+    documents=DOCUMENTS,
+)
+COLUMNS = redpajama_lines.columns
 
 
 @redpajama_lines.reference

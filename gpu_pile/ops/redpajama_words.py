@@ -1,6 +1,6 @@
 """redpajama_words: RedPajama-Data v2's counts for a whole document.
 
-    redpajama_words(text) = int64[n_docs, len(COLUMNS)]
+    redpajama_words(text) = int64[n_docs, n_columns]
 
 Raw words are regex.findall(r"\\w+|[^\\w\\s]+", t), with \\w as UTS18_WORD and without U+001C to U+001F in \\s: that is
 NLTK's WordPunctTokenizer since it uses the regex module (3.10), where combining marks belong to words. Words are those
@@ -52,18 +52,18 @@ from gpu_pile.types import Array
 TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
 
-COLUMNS = (
-    *("raw_words", "ascii_alpha_words", "caps_words", "stop_words", "sentences", "curly"),
-    *("words", "chars", "numeric", "lines", "unique_words", "entropy", "javascript", "lorem", "bad_phrases"),
-    *(f"top_{n}_chars" for n in TOP),
-    *(f"covered_{n}_chars" for n in LONG),
-)
 
 BYTES_MAX = 2**32
 
 redpajama_words = Op(
     "redpajama_words",
     version=1,
+    columns=(
+        *("raw_words", "ascii_alpha_words", "caps_words", "stop_words", "sentences", "curly"),
+        *("words", "chars", "numeric", "lines", "unique_words", "entropy", "javascript", "lorem", "bad_phrases"),
+        *(f"top_{n}_chars" for n in TOP),
+        *(f"covered_{n}_chars" for n in LONG),
+    ),
     documents=(
         *DOCUMENTS,
         "The the and AND it's don't unfortunately hereupon uucp qv. thee a b c zero",
@@ -86,6 +86,7 @@ redpajama_words = Op(
         "cup",
     ),
 )
+COLUMNS = redpajama_words.columns
 
 
 @redpajama_words.reference

@@ -1,6 +1,6 @@
 """text_counts: all that is counted about the characters, words and lines of a document, in one pass over its bytes.
 
-    text_counts(text) = int64[n_docs, len(COLUMNS)]
+    text_counts(text) = int64[n_docs, n_columns]
 
 Character classes are those of gpu_pile.text.unicode; lengths are in code points. Columns, for a document t:
 
@@ -86,19 +86,6 @@ from gpu_pile.text.simd import (
 )
 from gpu_pile.types import Array
 
-COLUMNS = (
-    *("chars", "alpha_chars", "numeric_chars", "upper_chars", "space_chars", "punctuation_chars", "decimal_chars"),
-    *("nemo_alnum_chars", "nemo_space_chars", "paren_chars", "hashes", "ellipses", "newlines"),
-    *("url_chars", "porn_urls", "xml_header"),
-    *("words", "word_chars", "plain_words", "plain_word_chars", "alpha_words", "symbol_words", "nemo_symbol_words"),
-    *("different_stop_words", "stop_words", "stop_words_lower", "twice_median_word", "longest_word"),
-    *("lines", "gopher_bullet_lines", "gopher_ellipsis_lines"),
-    *("nonblank_lines", "terminal_lines", "short_lines", "third_line_chars"),
-    *("redpajama_lines", "rps_ellipsis_lines", "rps_terminal_lines", "rps_bullet_lines"),
-    *("dolma_bullet_lines", "dolma_ellipsis_lines", "dclm_bullet_lines", "dclm_ellipsis_lines"),
-    *("nemo_bullet_lines", "nemo_end_mark_lines", "nemo_ellipsis_lines"),
-)
-
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Rae et al. 2021, appendix A1."""
 SHORT_CHARS = 30
@@ -113,6 +100,18 @@ NEMO_ELLIPSES = (*NEMO_SYMBOLS, "read more..", "read more")
 text_counts = Op(
     "text_counts",
     version=1,
+    columns=(
+        *("chars", "alpha_chars", "numeric_chars", "upper_chars", "space_chars", "punctuation_chars", "decimal_chars"),
+        *("nemo_alnum_chars", "nemo_space_chars", "paren_chars", "hashes", "ellipses", "newlines"),
+        *("url_chars", "porn_urls", "xml_header"),
+        *("words", "word_chars", "plain_words", "plain_word_chars", "alpha_words", "symbol_words", "nemo_symbol_words"),
+        *("different_stop_words", "stop_words", "stop_words_lower", "twice_median_word", "longest_word"),
+        *("lines", "gopher_bullet_lines", "gopher_ellipsis_lines"),
+        *("nonblank_lines", "terminal_lines", "short_lines", "third_line_chars"),
+        *("redpajama_lines", "rps_ellipsis_lines", "rps_terminal_lines", "rps_bullet_lines"),
+        *("dolma_bullet_lines", "dolma_ellipsis_lines", "dclm_bullet_lines", "dclm_ellipsis_lines"),
+        *("nemo_bullet_lines", "nemo_end_mark_lines", "nemo_ellipsis_lines"),
+    ),
     documents=(
         " ",
         "\n",
@@ -186,6 +185,7 @@ text_counts = Op(
         " " * 61 + "\u3000" * 22 + "-\u2029" + "." * 64 + "-" * 64 + "\r" * 64 + "\n" * 64 + "漢" * 64,
     ),
 )
+COLUMNS = text_counts.columns
 
 
 @text_counts.reference

@@ -1,6 +1,6 @@
 """word_repetition: word n-grams that a document has more than once, and their characters.
 
-    word_repetition(text) = int64[n_docs, len(COLUMNS)]
+    word_repetition(text) = int64[n_docs, n_columns]
 
 Words are str.split(); lengths are in code points, of the words alone. For a document t:
 
@@ -58,22 +58,23 @@ from gpu_pile.types import Array
 TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
 
-COLUMNS = (
-    *("words", "word_chars"),
-    *(f"top_{n}_{what}" for n in TOP for what in ("count", "chars", "longest_chars")),
-    *(f"{what}_{n}_chars" for n in LONG for what in ("dup", "again", "repeated", "gram")),
-)
 
 BYTES_MAX = 2**32
 
 word_repetition = Op(
     "word_repetition",
     version=1,
+    columns=(
+        *("words", "word_chars"),
+        *(f"top_{n}_{what}" for n in TOP for what in ("count", "chars", "longest_chars")),
+        *(f"{what}_{n}_chars" for n in LONG for what in ("dup", "again", "repeated", "gram")),
+    ),
     documents=(
         *DOCUMENTS,
         "x" * 140 + " b c d e " + "x" * 139 + " xb c d e " + "x" * 140 + " b c d f",  # equal and nearly so, long
     ),
 )
+COLUMNS = word_repetition.columns
 
 
 @word_repetition.reference

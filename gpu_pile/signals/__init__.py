@@ -6,9 +6,10 @@ several families need runs once.
 
 A family is declared as
 
-    FAMILY = Family(name, version, source, signals=[Signal(...), ...], compute=function)
+    FAMILY = Family(name, version, source, ops=(op, ...), signals=(Signal(...), ...), compute=function)
 
-where compute(counts) gets a function that runs an operation once per batch, and returns a dict of arrays by signal.
+where ops are the operations that compute uses; compute(counts) gets a function that runs an operation once per batch,
+and returns a dict of arrays by signal.
 
 Other packages add families: an installed package names one in the entry point group `gpu_pile.signals`, usually made by
 `from_function`. docs/plugins.md shows one.
@@ -32,7 +33,7 @@ from gpu_pile.errors import ConfigError
 from gpu_pile.gpu.detect import BACKENDS
 from gpu_pile.gpu.device import Device
 from gpu_pile.gpu.segments import to_host
-from gpu_pile.ops.op import OPS, Op
+from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
@@ -50,11 +51,11 @@ class Counts:
         self.text, self.backend = text, backend
         self.results: dict[str, Array] = {}
 
-    def __call__(self, op: Op, columns: Sequence[str]) -> dict[str, Array]:
-        """The result of an operation by column name: int64[n_docs] each."""
+    def __call__(self, op: Op) -> dict[str, Array]:
+        """The columns of an operation's result by name: int64[n_docs] each."""
         if op.name not in self.results:
             self.results[op.name] = to_host(op(self.text) if self.backend is None else op.run(self.backend, self.text))
-        return {name: self.results[op.name][:, i] for i, name in enumerate(columns)}
+        return {name: self.results[op.name][:, i] for i, name in enumerate(op.columns)}
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Family:
     name: str
     version: int
     source: str
+    ops: tuple[Op, ...]
     signals: tuple[Signal, ...]
     compute: Callable[[Counts], Mapping[str, Any]]
 
@@ -150,7 +152,7 @@ def from_function(
             raise ValueError(f"signal {name!r} gave {len(values)} values for {len(counts.text)} documents")
         return {name: values.cast(pa.int64() if dtype == "int64" else pa.float64())}
 
-    return Family(name, version, source, (Signal(name, unit, dtype, definition),), compute)
+    return Family(name, version, source, (), (Signal(name, unit, dtype, definition),), compute)
 
 
 def families() -> list[Family]:
@@ -185,16 +187,15 @@ def _chosen(wanted: Sequence[str] | None) -> tuple[list[Family], list[str]]:
     return list(chosen.values()), list(columns)
 
 
-def operations(family: Family) -> list[Op]:
-    """The operations that a family's values come from, by name; none for one that is a function of the text."""
-    counts = Counts(TextColumn.empty())
-    family.compute(counts)
-    return [OPS[name] for name in sorted(counts.results)]
+def operations(wanted: Sequence[str] | None = None) -> list[Op]:
+    """The operations that these families and signals come from, by name; runs none of them. None is everything."""
+    ops = {op.name: op for family in _chosen(wanted)[0] for op in family.ops}
+    return [op for _, op in sorted(ops.items())]
 
 
 def backends(family: Family) -> list[str]:
     """The backends that compute a family: those which all its operations have."""
-    having = [set(op.implementations) for op in operations(family)]
+    having = [set(op.implementations) for op in family.ops]
     return [name for name in BACKENDS if all(name in h for h in having)] if having else ["cpu"]
 
 
@@ -209,9 +210,13 @@ def names(wanted: Sequence[str] | None = None) -> list[str]:
 
 
 def definition_versions(wanted: Sequence[str]) -> dict[str, Any]:
-    """What stored values of these depend on: columns, and the version of each family."""
+    """What stored values of these depend on: columns, and the versions of the families and of their operations."""
     chosen, columns = _chosen(wanted)
-    return {"columns": columns, "families": {f.name: f.version for f in chosen}}
+    return {
+        "columns": columns,
+        "families": {family.name: family.version for family in chosen},
+        "ops": {op.name: op.version for op in operations(wanted)},
+    }
 
 
 def compute(text: TextColumn, wanted: Sequence[str] | None = None, backend: str | None = None) -> pa.Table:

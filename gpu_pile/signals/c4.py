@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.c4_lines import COLUMNS, c4_lines
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
@@ -26,7 +25,7 @@ _LINES = {
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = counts(c4_lines, COLUMNS)
+    c = counts(c4_lines)
     return {
         "c4_line_count": c["lines"],
         **{f"c4_{name}_lines": c[name] for name in _LINES},
@@ -35,7 +34,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "c4_curly_bracket": c["curly"],
         "c4_sentence_count": c["sentences"],
         "c4_kept_bytes": c["kept_bytes"],
-        "third_longest_line_chars": counts(text_counts, TEXT_COLUMNS)["third_line_chars"],
+        "third_longest_line_chars": counts(text_counts)["third_line_chars"],
     }
 
 
@@ -43,7 +42,8 @@ FAMILY = Family(
     "c4",
     1,
     "Raffel et al. 2020, section 2.2; datatrove 0.10.1, C4QualityFilter, C4ParagraphFilter",
-    (
+    ops=(c4_lines, text_counts),
+    signals=(
         Signal("c4_line_count", "lines", "int64", "str.splitlines(), up to the one that rejects the document"),
         *(Signal(f"c4_{name}_lines", "lines", "int64", definition) for name, definition in _LINES.items()),
         Signal("c4_kept_line_fraction", "fraction", "float64", "kept lines / lines"),
@@ -53,5 +53,5 @@ FAMILY = Family(
         Signal("c4_kept_bytes", "bytes", "int64", "UTF-8 bytes of the kept lines, one line feed between them"),
         Signal("third_longest_line_chars", "characters", "int64", r'third-longest of text.split("\n"); 0 if fewer'),
     ),
-    _compute,
+    compute=_compute,
 )

@@ -10,26 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.dclm_line_removal import COLUMNS as REMOVAL_COLUMNS
 from gpu_pile.ops.dclm_line_removal import dclm_line_removal
-from gpu_pile.ops.dclm_repetition import COLUMNS as STRIPPED_COLUMNS
 from gpu_pile.ops.dclm_repetition import dclm_repetition
-from gpu_pile.ops.dclm_words import COLUMNS as WORD_COLUMNS
 from gpu_pile.ops.dclm_words import LONG, TOP, dclm_words
-from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    t = counts(text_counts, TEXT_COLUMNS)
+    t = counts(text_counts)
     filled = t["nonblank_lines"]
-    again = counts(line_repetition, LINE_REPETITION_COLUMNS)
-    pieces = counts(dclm_repetition, STRIPPED_COLUMNS)
-    grams = counts(dclm_words, WORD_COLUMNS)
-    removal = counts(dclm_line_removal, REMOVAL_COLUMNS)
+    again = counts(line_repetition)
+    pieces = counts(dclm_repetition)
+    grams = counts(dclm_words)
+    removal = counts(dclm_line_removal)
     return {
         "dclm_word_count": removal["words"],
         "dclm_unicode_word_count": grams["words"],
@@ -63,7 +58,8 @@ FAMILY = Family(
     "dclm",
     2,
     "Li et al. 2024 (DCLM), dclm_baseline_refinedweb.yaml; words as uniseg 0.10.1 finds them",
-    (
+    ops=(text_counts, line_repetition, dclm_repetition, dclm_words, dclm_line_removal),
+    signals=(
         Signal("dclm_word_count", "words", "int64", "fastText's words, those that begin with a letter or digit"),
         Signal(
             "dclm_unicode_word_count",
@@ -113,5 +109,5 @@ FAMILY = Family(
             "removed / words, both as in dclm_word_count",
         ),
     ),
-    _compute,
+    compute=_compute,
 )

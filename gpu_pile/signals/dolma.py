@@ -13,20 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
-from gpu_pile.ops.word_repetition import COLUMNS as WORD_REPETITION_COLUMNS
 from gpu_pile.ops.word_repetition import LONG, TOP, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
 from gpu_pile.types import Array
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    t = counts(text_counts, TEXT_COLUMNS)
-    again = counts(line_repetition, LINE_REPETITION_COLUMNS)
-    grams = counts(word_repetition, WORD_REPETITION_COLUMNS)
+    t = counts(text_counts)
+    again = counts(line_repetition)
+    grams = counts(word_repetition)
     words, chars = np.maximum(t["words"], 1), np.maximum(t["word_chars"], 1)
     some = t["chars"] > 0
     all_lines = t["newlines"] + 1
@@ -59,7 +56,8 @@ FAMILY = Family(
     "dolma",
     1,
     "Soldaini et al. 2024; Dolma toolkit, taggers gopher_v1 and gopher_v2",
-    (
+    ops=(text_counts, line_repetition, word_repetition),
+    signals=(
         Signal("dolma_median_word_length", "characters", "float64", "median of the words' lengths"),
         Signal("dolma_symbol_to_word_ratio", "fraction", "float64", "words with # or … / words"),
         Signal("dolma_required_word_count", "words", "int64", "words that are one of Gopher's eight, all occurrences"),
@@ -97,5 +95,5 @@ FAMILY = Family(
             for n in LONG
         ),
     ),
-    _compute,
+    compute=_compute,
 )

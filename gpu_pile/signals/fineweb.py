@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.line_repetition import COLUMNS as REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    t = counts(text_counts, TEXT_COLUMNS)
-    dup_chars = counts(line_repetition, REPETITION_COLUMNS)["dup_nonblank_line_chars"]
+    t = counts(text_counts)
+    dup_chars = counts(line_repetition)["dup_nonblank_line_chars"]
     chars = t["chars"] - t["newlines"]
     return {
         "nonblank_line_count": t["nonblank_lines"],
@@ -38,7 +36,8 @@ FAMILY = Family(
     "fineweb",
     1,
     "Penedo et al. 2024, section 3.6; datatrove 0.10.1, FineWebQualityFilter",
-    (
+    ops=(text_counts, line_repetition),
+    signals=(
         Signal("nonblank_line_count", "lines", "int64", "lines that are not white space alone"),
         Signal("terminal_line_count", "lines", "int64", "of these, those that end with terminal punctuation"),
         Signal("short_line_count", "lines", "int64", "of these, those of at most 30 characters"),
@@ -55,5 +54,5 @@ FAMILY = Family(
         ),
         Signal("newline_per_word", "per word", "float64", "line feeds / words"),
     ),
-    _compute,
+    compute=_compute,
 )

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import STOP_WORDS, text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    t = counts(text_counts, TEXT_COLUMNS)
+    t = counts(text_counts)
     return {
         "plain_word_count": t["plain_words"],
         "plain_word_chars": t["plain_word_chars"],
@@ -39,7 +38,8 @@ FAMILY = Family(
     "gopher_quality",
     2,
     "Rae et al. 2021, appendix A1; datatrove 0.10.1, GopherQualityFilter",
-    (
+    ops=(text_counts,),
+    signals=(
         Signal("plain_word_count", "words", "int64", "words with at least one character that is no punctuation"),
         Signal("plain_word_chars", "characters", "int64", "characters of these"),
         Signal("hash_count", "signs", "int64", "# signs"),
@@ -57,5 +57,5 @@ FAMILY = Family(
         Signal("alpha_word_fraction", "fraction", "float64", "words with at least one letter / words"),
         Signal("stop_word_distinct", "words", "int64", f"how many of {', '.join(STOP_WORDS)} occur as a word"),
     ),
-    _compute,
+    compute=_compute,
 )

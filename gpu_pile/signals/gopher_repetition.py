@@ -11,18 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.line_repetition import COLUMNS as LINE_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
-from gpu_pile.ops.word_repetition import COLUMNS as WORD_COLUMNS
 from gpu_pile.ops.word_repetition import LONG, TOP, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = {**counts(line_repetition, LINE_COLUMNS), **counts(word_repetition, WORD_COLUMNS)}
-    chars = counts(text_counts, TEXT_COLUMNS)["chars"]
+    c = {**counts(line_repetition), **counts(word_repetition)}
+    chars = counts(text_counts)["chars"]
     out: dict[str, Any] = {
         "paragraph_count": c["paragraphs"],
         "dup_paragraph_count": c["dup_paragraphs"],
@@ -50,7 +47,8 @@ FAMILY = Family(
     "gopher_repetition",
     1,
     "Rae et al. 2021, appendix A1; datatrove 0.10.1, GopherRepetitionFilter",
-    (
+    ops=(line_repetition, word_repetition, text_counts),
+    signals=(
         Signal("paragraph_count", "paragraphs", "int64", r'pieces of the stripped text between "\n\n" or more'),
         Signal("dup_paragraph_count", "paragraphs", "int64", "paragraphs that have occurred before"),
         Signal("dup_paragraph_chars", "characters", "int64", "characters of these"),
@@ -88,5 +86,5 @@ FAMILY = Family(
             )
         ),
     ),
-    _compute,
+    compute=_compute,
 )

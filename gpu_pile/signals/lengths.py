@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    t = counts(text_counts, TEXT_COLUMNS)
+    t = counts(text_counts)
     return {
         "char_count": t["chars"],
         "word_count": t["words"],
@@ -25,12 +24,13 @@ FAMILY = Family(
     "lengths",
     1,
     "Python's str",
-    (
+    ops=(text_counts,),
+    signals=(
         Signal("char_count", "characters", "int64", "code points of the text"),
         Signal("word_count", "words", "int64", "runs without white space: len(text.split())"),
         Signal("line_count", "lines", "int64", "len(text.splitlines())"),
         Signal("mean_word_length", "characters", "float64", "characters of all words / words"),
         Signal("mean_line_length", "characters", "float64", "characters / lines"),
     ),
-    _compute,
+    compute=_compute,
 )

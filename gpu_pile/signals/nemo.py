@@ -12,19 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.line_repetition import COLUMNS as LINE_REPETITION_COLUMNS
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
-from gpu_pile.ops.word_repetition import COLUMNS as WORD_REPETITION_COLUMNS
 from gpu_pile.ops.word_repetition import LONG, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    t = counts(text_counts, TEXT_COLUMNS)
-    again = counts(line_repetition, LINE_REPETITION_COLUMNS)
-    grams = counts(word_repetition, WORD_REPETITION_COLUMNS)
+    t = counts(text_counts)
+    again = counts(line_repetition)
+    grams = counts(word_repetition)
     chars, nonblank = t["chars"], t["nonblank_lines"]
     block_chars = chars - 2 * (again["blocks"] - 1)
     line_chars = again["nonblank_line_chars"]
@@ -62,7 +59,8 @@ FAMILY = Family(
     "nemo",
     1,
     "NeMo Curator, filters/heuristic_filter.py and filters/code.py",
-    (
+    ops=(text_counts, line_repetition, word_repetition),
+    signals=(
         _fraction("nemo_non_alnum_fraction", r"characters not in [a-zA-Z0-9\n?!,.] / characters"),
         _fraction("nemo_symbol_word_fraction", "words that are # or an ellipsis / words"),
         _fraction("nemo_digit_fraction", "decimal digits / characters"),
@@ -89,5 +87,5 @@ FAMILY = Family(
         Signal("code_line_count", "lines", "int64", "line feeds + 1"),
         Signal("code_xml_header", "0 or 1", "int64", '"<?xml version=" in the first 100 characters'),
     ),
-    _compute,
+    compute=_compute,
 )

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.ops.nemo_boilerplate import COLUMNS, nemo_boilerplate
+from gpu_pile.ops.nemo_boilerplate import nemo_boilerplate
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    found = counts(nemo_boilerplate, COLUMNS)
+    found = counts(nemo_boilerplate)
     paragraphs = found["paragraphs"]
     return {
         "nemo_boilerplate_paragraph_fraction": ratio(
@@ -25,7 +25,8 @@ FAMILY = Family(
     "nemo_boilerplate",
     1,
     "NeMo Curator 0.7.1, filters/heuristic_filter.py, BoilerPlateStringFilter",
-    (
+    ops=(nemo_boilerplate,),
+    signals=(
         Signal(
             "nemo_boilerplate_paragraph_fraction",
             "fraction",
@@ -34,5 +35,5 @@ FAMILY = Family(
             '1 where one has "lorem ipsum"',
         ),
     ),
-    _compute,
+    compute=_compute,
 )

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.ops.nemo_code_comments import COLUMNS, LANGUAGES, WITH_END, nemo_code_comments
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.nemo_code_comments import LANGUAGES, WITH_END, nemo_code_comments
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
@@ -29,7 +28,7 @@ NAMES = {
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    found, chars = counts(nemo_code_comments, COLUMNS), counts(text_counts, TEXT_COLUMNS)["chars"]
+    found, chars = counts(nemo_code_comments), counts(text_counts)["chars"]
 
     def comments(name: str) -> Any:
         if name not in WITH_END:
@@ -43,7 +42,8 @@ FAMILY = Family(
     "nemo_comments",
     1,
     "NeMo Curator 0.7.1, filters/code.py, GeneralCommentToCodeFilter, with comment_parser 1.2.4",
-    tuple(
+    ops=(nemo_code_comments, text_counts),
+    signals=tuple(
         Signal(
             f"nemo_{name}_comment_fraction",
             "fraction",
@@ -53,5 +53,5 @@ FAMILY = Family(
         )
         for name in LANGUAGES
     ),
-    _compute,
+    compute=_compute,
 )

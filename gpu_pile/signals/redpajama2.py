@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_pile.ops.redpajama_words import COLUMNS, LONG, TOP, redpajama_words
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
+from gpu_pile.ops.redpajama_words import LONG, TOP, redpajama_words
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 from gpu_pile.text.normal_form import FRACTION
@@ -28,8 +27,8 @@ def _or_zero(numerator: Array, denominator: Array) -> Array:
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    c = counts(redpajama_words, COLUMNS)
-    t = counts(text_counts, TEXT_COLUMNS)
+    c = counts(redpajama_words)
+    t = counts(text_counts)
     raw, words, chars = c["raw_words"], c["words"], c["chars"]
     normal_chars = chars + np.maximum(words - 1, 0)
     line_chars = chars + words - c["lines"]  # of the normal forms of the lines, one space between words
@@ -71,7 +70,8 @@ FAMILY = Family(
     "redpajama2",
     1,
     "RedPajama-Data v2, app/src/core/quality_signals",
-    (
+    ops=(redpajama_words, text_counts),
+    signals=(
         Signal("rps_raw_word_count", "words", "int64", "raw words"),
         Signal("rps_doc_word_count", "words", "int64", "words"),
         Signal("rps_doc_mean_word_length", "characters", "float64", "characters of the words / words"),
@@ -110,5 +110,5 @@ FAMILY = Family(
             for n in LONG
         ),
     ),
-    _compute,
+    compute=_compute,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.text_counts import COLUMNS as TEXT_COLUMNS
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
@@ -19,7 +18,7 @@ _CLASSES = {
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    t = counts(text_counts, TEXT_COLUMNS)
+    t = counts(text_counts)
     return {f"{name}_char_fraction": ratio(t[f"{name}_chars"], t["chars"]) for name in _CLASSES}
 
 
@@ -27,9 +26,10 @@ FAMILY = Family(
     "symbols",
     1,
     "Python's str",
-    tuple(
+    ops=(text_counts,),
+    signals=tuple(
         Signal(f"{name}_char_fraction", "fraction", "float64", f"share of characters that are {definition}")
         for name, definition in _CLASSES.items()
     ),
-    _compute,
+    compute=_compute,
 )

@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.ops.line_repetition import COLUMNS, line_repetition
-from gpu_pile.ops.word_repetition import COLUMNS as WORD_COLUMNS
+from gpu_pile.ops.line_repetition import line_repetition
 from gpu_pile.ops.word_repetition import word_repetition
 from gpu_pile.testing import assert_same_bits
 from gpu_pile.text import hash_table, ngrams, split, unicode
@@ -130,8 +129,8 @@ def test_pieces_of_equal_hash_are_compared():
 
 def test_what_the_columns_say_of_one_text():
     text = "p q\n\np q\n\n\nr\nr"
-    row = dict(zip(COLUMNS, line_repetition.run("reference", _column(text))[0].tolist(), strict=True))
-    row |= dict(zip(WORD_COLUMNS, word_repetition.run("reference", _column(text))[0].tolist(), strict=True))
+    row = dict(zip(line_repetition.columns, line_repetition.run("reference", _column(text))[0].tolist(), strict=True))
+    row |= dict(zip(word_repetition.columns, word_repetition.run("reference", _column(text))[0].tolist(), strict=True))
     assert (row["paragraphs"], row["dup_paragraphs"], row["dup_paragraph_chars"]) == (3, 1, 3)
     assert (row["lines"], row["dup_lines"], row["dup_line_chars"]) == (4, 2, 4)
     assert (row["repeated_lines"], row["repeated_line_chars"]) == (4, 8)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_pile.ops.redpajama_lines import _FIELD, redpajama_lines
-from gpu_pile.ops.redpajama_lines import COLUMNS as LINE_COLUMNS
 from gpu_pile.ops.redpajama_words import redpajama_words
 from gpu_pile.testing import assert_same_bits
 from gpu_pile.text import normal_form, unicode, unicode_reference
@@ -94,7 +93,7 @@ def test_lines_cover_the_text():
     documents = ["a\nb", "", "\n\n", "x\r\ny \u2028 z\n"]
     rows, offsets = redpajama_lines(TextColumn.from_documents(documents))
     assert offsets.tolist() == [0, 2, 2, 4, 6]
-    start, end = (rows[:, LINE_COLUMNS.index(name)] for name in ("start", "end"))
+    start, end = (rows[:, redpajama_lines.columns.index(name)] for name in ("start", "end"))
     for text, a, b in zip(documents, offsets[:-1], offsets[1:], strict=True):
         assert "".join(text[s:e] for s, e in zip(start[a:b], end[a:b], strict=True)) == text
 
