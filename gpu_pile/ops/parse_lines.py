@@ -19,16 +19,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import gather, line_feeds
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import jit
-from gpu_pile.text.simd import SLACK, bytes_between, copy_32, count_newlines, count_trailing_zeros, string_mask
+from gpu_pile.text.simd import SLACK, copy_32, count_newlines, count_trailing_zeros, string_mask
+from gpu_pile.text.split import next_newline
 from gpu_pile.text.unicode import put_code_point
 from gpu_pile.types import Array
 
@@ -331,46 +333,64 @@ def _reference_line(
     return _repair(text), _repair(subset) if isinstance(subset, str) else b""
 
 
+# The characters that JSON gives a meaning, as bytes.
+_LINE_FEED, _SPACE, _TAB, _RETURN = map(ord, "\n \t\r")
+_QUOTE, _BACKSLASH, _COMMA, _COLON = map(ord, '"\\,:')
+_BEGIN_OBJECT, _END_OBJECT, _BEGIN_LIST, _END_LIST = map(ord, "{}[]")
+_MINUS, _PLUS, _POINT, _ZERO, _ONE, _NINE = map(ord, "-+.019")
+_SMALL_E, _SMALL_F, _SMALL_N, _SMALL_T, _SMALL_U = map(ord, "efntu")
+_CASE = ord("a") ^ ord("A")
+"""The bit that makes a letter of ASCII small."""
+_FIRST_PRINTABLE, _FIRST_BEYOND_ASCII = 0x20, 0x80
+
+_HIGH_SURROGATES, _LOW_SURROGATES, _AFTER_SURROGATES = 0xD800, 0xDC00, 0xE000
+_BEYOND_BASIC_PLANE = 0x10000
+_REPLACEMENT = 0xFFFD
+
+_ESCAPED = np.zeros(256, np.uint8)
+"""The character that follows a backslash -> the byte that both stand for; 0 for what is no simple escape."""
+for _letter, _byte in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
+    _ESCAPED[_letter] = _byte
+
+_HEX_DIGITS = np.full(256, -1, np.int64)
+"""The value of each hexadecimal digit; -1 for any other byte."""
+for _digit in "0123456789abcdefABCDEF":
+    _HEX_DIGITS[ord(_digit)] = int(_digit, 16)
+
+
 @jit
 def _hex4(data, i, end):
-    """The number of four hexadecimal digits at data[i], or -1."""
+    """Return the number of four hexadecimal digits at data[i], or -1."""
     if i + 4 > end:
         return -1
-    v = 0
+    value = 0
     for k in range(4):
-        c = np.int64(data[i + k])
-        if 48 <= c <= 57:
-            c -= 48
-        elif 97 <= c <= 102:
-            c -= 87
-        elif 65 <= c <= 70:
-            c -= 55
-        else:
+        digit = _HEX_DIGITS[data[i + k]]
+        if digit < 0:
             return -1
-        v = v * 16 + c
-    return v
+        value = value * 16 + digit
+    return value
 
 
 @jit
 def _utf8_length(data, i, end):
-    """Bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7)."""
-    b = data[i]
-    if b < 0xC2 or b > 0xF4:
+    """Return the bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7)."""
+    lead = data[i]
+    if lead < 0xC2 or lead > 0xF4:
         return 0
-    n = 2 if b < 0xE0 else 3 if b < 0xF0 else 4
+    n = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
     if i + n > end:
         return 0
-    c = data[i + 1]
-    low, high = np.uint8(0x80), np.uint8(0xBF)
-    if b == 0xE0:
+    low, high = np.uint8(0x80), np.uint8(0xBF)  # what the second byte may be
+    if lead == 0xE0:
         low = np.uint8(0xA0)
-    elif b == 0xED:
+    elif lead == 0xED:
         high = np.uint8(0x9F)
-    elif b == 0xF0:
+    elif lead == 0xF0:
         low = np.uint8(0x90)
-    elif b == 0xF4:
+    elif lead == 0xF4:
         high = np.uint8(0x8F)
-    if c < low or c > high:
+    if data[i + 1] < low or data[i + 1] > high:
         return 0
     for k in range(2, n):
         if data[i + k] & 0xC0 != 0x80:
@@ -379,113 +399,129 @@ def _utf8_length(data, i, end):
 
 
 @jit
-def _string(data, i, end, out, o):
-    """Decode the string whose opening quote is at data[i - 1] to out[o:].
+def _long_escape(data, i, end, out, o):
+    """Decode the escape \\uXXXX whose backslash is data[i], or a pair of them, to out[o:].
 
-    Returns (place behind the closing quote, place behind the decoded bytes, 0 or a reason). Reads and writes up to
+    Returns (the position after the escape, or of its backslash if it is bad; the end of the output; 0 or a reason).
+    """
+    if data[i + 1] != _SMALL_U:
+        return i, o, BAD_ESCAPE
+    c = _hex4(data, i + 2, end)
+    if c < 0:
+        return i, o, UNFINISHED if i + 6 > end else BAD_ESCAPE
+    i += 6
+    if _HIGH_SURROGATES <= c < _AFTER_SURROGATES:
+        low = -1
+        if c < _LOW_SURROGATES and i + 1 < end and data[i] == _BACKSLASH and data[i + 1] == _SMALL_U:
+            low = _hex4(data, i + 2, end)
+        if _LOW_SURROGATES <= low < _AFTER_SURROGATES:
+            c = _BEYOND_BASIC_PLANE + ((c - _HIGH_SURROGATES) << 10) + (low - _LOW_SURROGATES)
+            i += 6
+        else:
+            c = _REPLACEMENT
+    return i, put_code_point(out, o, c), 0
+
+
+@jit
+def _copy_beyond_ascii(data, i, end, out, o):
+    """Copy the characters beyond ASCII that begin at data[i], which come in runs, to out[o:].
+
+    Returns (the position after them, or of the first invalid sequence; the end of the output; 0 or NOT_UTF8).
+    """
+    while i < end and data[i] >= _FIRST_BEYOND_ASCII:
+        n = _utf8_length(data, i, end)
+        if n == 0:
+            return i, o, NOT_UTF8
+        for k in range(n):
+            out[o + k] = data[i + k]
+        i += n
+        o += n
+    return i, o, 0
+
+
+@jit
+def _string(data, i, end, out, o):
+    """Decode the string whose opening quote is data[i - 1] to out[o:].
+
+    Returns (the position after the closing quote, the end of the decoded bytes, 0 or a reason). Reads and writes up to
     SLACK bytes more than it uses.
     """
     while True:
         copy_32(out, o, data, i)
-        mask = string_mask(data, i)
-        if mask == 0:
+        special = string_mask(data, i)
+        if special == 0:
             if i >= end:
                 return end, o, UNFINISHED
             i += 32
             o += 32
             continue
-        n = count_trailing_zeros(mask)
+        n = count_trailing_zeros(special)
         i += n
         o += n
         if i >= end:
             return end, o, UNFINISHED
-        b = data[i]
-        if b == 0x22:
+        if data[i] == _QUOTE:
             return i + 1, o, 0
-        if b == 0x5C:
+        if data[i] < _FIRST_PRINTABLE:
+            return i, o, CONTROL
+        if data[i] == _BACKSLASH:
             if i + 1 >= end:
                 return end, o, UNFINISHED
-            e = data[i + 1]
-            i += 2
-            if e == 0x6E:
-                out[o] = 10
-            elif e == 0x22 or e == 0x5C or e == 0x2F:
-                out[o] = e
-            elif e == 0x74:
-                out[o] = 9
-            elif e == 0x72:
-                out[o] = 13
-            elif e == 0x62:
-                out[o] = 8
-            elif e == 0x66:
-                out[o] = 12
-            elif e == 0x75:
-                c = _hex4(data, i, end)
-                if c < 0:
-                    return i - 2, o, UNFINISHED if i + 4 > end else BAD_ESCAPE
-                i += 4
-                if 0xD800 <= c < 0xE000:
-                    low = -1
-                    if c < 0xDC00 and i + 1 < end and data[i] == 0x5C and data[i + 1] == 0x75:
-                        low = _hex4(data, i + 2, end)
-                    if 0xDC00 <= low < 0xE000:
-                        c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00)
-                        i += 6
-                    else:
-                        c = 0xFFFD
-                o = put_code_point(out, o, c)
+            out[o] = _ESCAPED[data[i + 1]]
+            if out[o]:
+                i += 2
+                o += 1
                 continue
-            else:
-                return i - 2, o, BAD_ESCAPE
-            o += 1
-        elif b < 0x20:
-            return i, o, CONTROL
+            i, o, reason = _long_escape(data, i, end, out, o)
         else:
-            while i < end and data[i] >= 0x80:  # characters beyond ASCII come in runs
-                n = _utf8_length(data, i, end)
-                if n == 0:
-                    return i, o, NOT_UTF8
-                for k in range(n):
-                    out[o + k] = data[i + k]
-                i += n
-                o += n
+            i, o, reason = _copy_beyond_ascii(data, i, end, out, o)
+        if reason:
+            return i, o, reason
+
+
+@jit
+def _digits(data, i, end):
+    """Return the position after the digits at data[i]."""
+    while i < end and _ZERO <= data[i] <= _NINE:
+        i += 1
+    return i
 
 
 @jit
 def _number(data, i, end):
-    """The place behind the number at data[i], and 0 or a reason."""
-    if data[i] == 0x2D:
+    """Return (the position after the number at data[i], 0 or a reason)."""
+    if data[i] == _MINUS:
         i += 1
     if i >= end:
         return end, UNFINISHED
-    if data[i] == 0x30:
+    if data[i] == _ZERO:
         i += 1
-    elif 0x31 <= data[i] <= 0x39:
-        while i < end and 0x30 <= data[i] <= 0x39:
-            i += 1
+    elif _ONE <= data[i] <= _NINE:
+        i = _digits(data, i, end)
     else:
         return i, NOT_JSON
-    if i < end and data[i] == 0x2E:
-        i += 1
-        first = i
-        while i < end and 0x30 <= data[i] <= 0x39:
-            i += 1
+    if i < end and data[i] == _POINT:
+        first = i + 1
+        i = _digits(data, first, end)
         if i == first:
             return i, NOT_JSON if i < end else UNFINISHED
-    if i < end and (data[i] | 0x20) == 0x65:
+    if i < end and (data[i] | _CASE) == _SMALL_E:
         i += 1
-        if i < end and (data[i] == 0x2B or data[i] == 0x2D):
+        if i < end and (data[i] == _PLUS or data[i] == _MINUS):
             i += 1
         first = i
-        while i < end and 0x30 <= data[i] <= 0x39:
-            i += 1
+        i = _digits(data, first, end)
         if i == first:
             return i, NOT_JSON if i < end else UNFINISHED
     return i, 0
 
 
+_TRUE, _FALSE, _NULL = (np.frombuffer(word, np.uint8) for word in (b"true", b"false", b"null"))
+
+
 @jit
 def _literal(data, i, end, word):
+    """Return (the position after the word at data[i], 0 or a reason)."""
     for k in range(len(word)):
         if i + k >= end:
             return end, UNFINISHED
@@ -495,253 +531,324 @@ def _literal(data, i, end, word):
 
 
 @jit
-def _same(out, start, stop, key):
-    if stop - start != len(key):
-        return False
-    equal = True
-    for k in range(len(key)):
-        equal &= out[start + k] == key[k]
-    return equal
+def _scalar(data, i, end):
+    """Return (the position after the number, true, false or null at data[i], 0 or a reason)."""
+    b = data[i]
+    if b == _MINUS or _ZERO <= b <= _NINE:
+        return _number(data, i, end)
+    if b == _SMALL_T:
+        return _literal(data, i, end, _TRUE)
+    if b == _SMALL_F:
+        return _literal(data, i, end, _FALSE)
+    if b == _SMALL_N:
+        return _literal(data, i, end, _NULL)
+    return i, NOT_JSON if b < _FIRST_BEYOND_ASCII or _utf8_length(data, i, end) else NOT_UTF8
+
+
+@njit(inline="always")
+def _is_space(b):
+    return b in (_SPACE, _TAB, _RETURN)
 
 
 @jit
-def _space(data, i, end):
-    while i < end and (data[i] == 0x20 or data[i] == 0x09 or data[i] == 0x0D):
+def _skip_space(data, i, end):
+    """Return the position of the first byte of data[i:end] that is not white space, or end."""
+    while i < end and _is_space(data[i]):
         i += 1
     return i
 
 
-# what a line's text is found to be
-_MISSING, _OTHER, _FOUND = 0, 1, 2
+class _Path(NamedTuple):
+    """The keys that lead to a value: key k is keys[bounds[k]:bounds[k + 1]]."""
+
+    keys: Array
+    bounds: Array
+
+    @classmethod
+    def of(cls, path: tuple[str, ...]) -> _Path:
+        raw = [key.encode() for key in path]
+        return cls(np.frombuffer(b"".join(raw), np.uint8), np.cumsum([0, *map(len, raw)], dtype=np.int64))
+
+
+class _Block(NamedTuple):
+    """What the parser reads and writes: a block of lines and the buffers for what they have."""
+
+    data: Array
+    """uint8: the block, and SLACK more readable bytes."""
+    paths: tuple[_Path, _Path]
+    """To the text and to the subset."""
+    texts: Array
+    subsets: Array
+    """uint8: the texts and subsets of the documents so far, back to back."""
+    stack: Array
+    """bool[MAX_DEPTH]: whether each open container is an object."""
+
+
+class _Options(NamedTuple):
+    """See the module."""
+
+    skip_bom: bool = False
+    bare_strings: bool = False
+    text_lists: bool = False
+
+
+_MISSING, _OTHER, _FOUND = range(3)
+"""What the text of a line is so far: missing, a value that is not a text, a text."""
+
+_LINE = np.dtype(
+    [
+        ("text_keys", np.int64),  # length of the path to the text
+        ("subset_keys", np.int64),
+        ("depth", np.int64),  # open containers
+        ("text_depth", np.int64),  # keys of the path to the text that lead to the innermost open container
+        ("subset_depth", np.int64),
+        ("list_depth", np.int64),  # depth inside the list that is the text, -1 outside
+        ("text", np.int64),  # _MISSING, _OTHER or _FOUND
+        ("text_start", np.int64),  # the text is texts[text_start:text_end]
+        ("text_end", np.int64),
+        ("subset_start", np.int64),
+        ("subset_end", np.int64),
+        ("is_text", np.bool_),  # whether the next value belongs to the next key of the path to the text
+        ("is_subset", np.bool_),
+        ("expect_key", np.bool_),
+        ("after_value", np.bool_),  # whether a value is complete, so that a separator or an end must follow
+        ("list_begun", np.bool_),  # whether the list that is the text has a string already
+    ],
+    align=True,
+)
+"""How far a line has been parsed. All functions below change it."""
+
+
+@njit(inline="always")
+def _begin_line(line, text_start, subset_start):
+    line.depth = line.text_depth = line.subset_depth = 0
+    line.list_depth = -1
+    line.text = _MISSING
+    line.text_start = line.text_end = text_start
+    line.subset_start = line.subset_end = subset_start
+    line.is_text = line.is_subset = line.expect_key = line.after_value = line.list_begun = False
 
 
 @jit
-def _line(data, i, end, text_keys, subset_keys, key_bytes, bare, lists, literals, stack, out, base, side, state):
-    """Parse one line data[i:end].
+def _after_value(data, stack, i, end, line):
+    """Read the comma or the end of a container at data[i]. Returns (the position after it, 0 or a reason)."""
+    if line.depth == 0:
+        return i, EXTRA
+    in_object = stack[line.depth - 1]
+    if data[i] == _COMMA:
+        line.after_value = False
+        line.expect_key = in_object
+        i += 1
+        if not in_object:
+            i = _skip_space(data, i, end)
+            if i < end and data[i] == _END_LIST:
+                return i, NOT_JSON
+        return i, 0
+    if data[i] != (_END_OBJECT if in_object else _END_LIST):
+        return i, NOT_JSON
+    if line.list_depth == line.depth:
+        line.list_depth = -1
+    line.depth -= 1
+    line.text_depth = min(line.text_depth, max(line.depth - 1, 0))
+    line.subset_depth = min(line.subset_depth, max(line.depth - 1, 0))
+    return i + 1, 0
 
-    text_keys, subset_keys: int64[m, 2], where in key_bytes each key of the path is.
-    out[base:]: the text is left there; side: the subset is left in its first bytes.
-    state: int64[2], bytes of the text and of the subset. Returns (0 or a reason, place).
-    """
-    n_text, n_subset = len(text_keys), len(subset_keys)
-    text_found = _MISSING
-    text_end, subset_end = base, 0
-    text_depth = subset_depth = 0  # keys of the path that lead to the container we are in
-    depth = 0
-    list_depth = -1  # depth inside the list that is the text
-    is_text = is_subset = False  # whether the value that comes is the text, the subset
-    expect_key = False
-    after_value = False
-    while True:
-        i = _space(data, i, end)
-        if i >= end:
-            break
-        b = data[i]
-        if after_value:
-            if depth == 0:
-                return EXTRA, i
-            if b == 0x2C:  # comma
-                i += 1
-                after_value = False
-                expect_key = stack[depth - 1] == 1
-                if expect_key:
-                    continue
-                i = _space(data, i, end)
-                if i < end and data[i] == 0x5D:
-                    return NOT_JSON, i
-                continue
-            if b != (0x7D if stack[depth - 1] == 1 else 0x5D):
-                return NOT_JSON, i
-            # the container ends
-            depth -= 1
-            i += 1
-            text_depth = min(text_depth, max(depth - 1, 0))
-            subset_depth = min(subset_depth, max(depth - 1, 0))
-            if list_depth == depth + 1:
-                list_depth = -1
-            continue
-        if expect_key:
-            if b != 0x22:
-                return NOT_JSON, i
-            scratch = max(text_end, base)
-            i, o, reason = _string(data, i + 1, end, out, scratch)
-            if reason:
-                return reason, i
-            is_text = is_subset = False
-            if text_depth == depth - 1 and text_depth < n_text:
-                a, z = text_keys[text_depth, 0], text_keys[text_depth, 1]
-                if _same(out, scratch, o, key_bytes[a:z]):
-                    text_found, text_end = _MISSING, base  # of equal keys the last counts
-                    is_text = True
-            if subset_depth == depth - 1 and subset_depth < n_subset:
-                a, z = subset_keys[subset_depth, 0], subset_keys[subset_depth, 1]
-                if _same(out, scratch, o, key_bytes[a:z]):
-                    subset_end = 0
-                    is_subset = True
-            i = _space(data, i, end)
-            if i >= end:
-                return UNFINISHED, end
-            if data[i] != 0x3A:
-                return NOT_JSON, i
-            i += 1
-            expect_key = False
-            continue
-        # a value
-        whole_text = is_text and text_depth == n_text - 1
-        whole_subset = is_subset and subset_depth == n_subset - 1
-        in_list = list_depth >= 0 and depth == list_depth
-        if b == 0x22:
-            bare_value = depth == 0
-            if whole_text or bare_value:
-                i, text_end, reason = _string(data, i + 1, end, out, base)
-                text_found = _FOUND
-                if bare_value and not bare:
-                    text_found = _MISSING
-            elif in_list and text_found == _FOUND:
-                o = text_end
-                if state[0]:  # not the first of the list
-                    out[o], out[o + 1] = 10, 10
-                    o += 2
-                i, text_end, reason = _string(data, i + 1, end, out, o)
-                state[0] = 1
-            else:
-                scratch = max(text_end, base)
-                i, o, reason = _string(data, i + 1, end, out, scratch)
-                if reason == 0 and whole_subset:
-                    subset_end = o - scratch
-                    for k in range(subset_end):
-                        side[k] = out[scratch + k]
-            if reason:
-                return reason, i
-            if whole_text and whole_subset:
-                subset_end = text_end - base
-                for k in range(subset_end):
-                    side[k] = out[base + k]
+
+@njit(inline="always")
+def _is_next_key(path, depth, line_depth, key):
+    """Whether a key of the innermost of line_depth containers is key `depth` of the path."""
+    if depth != line_depth - 1 or depth + 1 >= len(path.bounds):
+        return False
+    first = path.bounds[depth]
+    if len(key) != path.bounds[depth + 1] - first:
+        return False
+    equal = True
+    for k in range(len(key)):
+        equal &= key[k] == path.keys[first + k]
+    return equal
+
+
+@jit
+def _key(data, texts, paths, i, end, line):
+    """Read the key at data[i] and its colon. Returns (the position after the colon, 0 or a reason)."""
+    if data[i] != _QUOTE:
+        return i, NOT_JSON
+    start = line.text_end  # the key is decoded after the text, where the next string will overwrite it
+    i, stop, reason = _string(data, i + 1, end, texts, start)
+    if reason:
+        return i, reason
+    text_path, subset_path = paths
+    line.is_text = _is_next_key(text_path, line.text_depth, line.depth, texts[start:stop])
+    if line.is_text:  # of equal keys the last counts
+        line.text, line.text_end = _MISSING, line.text_start
+    line.is_subset = _is_next_key(subset_path, line.subset_depth, line.depth, texts[start:stop])
+    if line.is_subset:
+        line.subset_end = line.subset_start
+    i = _skip_space(data, i, end)
+    if i >= end:
+        return end, UNFINISHED
+    if data[i] != _COLON:
+        return i, NOT_JSON
+    line.expect_key = False
+    return i + 1, 0
+
+
+@njit(inline="always")
+def _is_whole_text(line):
+    """Whether the next value is what the path to the text leads to."""
+    return line.is_text and line.text_depth == line.text_keys - 1
+
+
+@njit(inline="always")
+def _is_whole_subset(line):
+    return line.is_subset and line.subset_depth == line.subset_keys - 1
+
+
+@njit(inline="always")
+def _replaces_text(line):
+    """Note that a value which is not a string stands where the text, or a string of the list that is, should be."""
+    if _is_whole_text(line) or (line.list_depth >= 0 and line.depth == line.list_depth):
+        line.text = _OTHER
+
+
+@njit(inline="always")
+def _end_value(line):
+    line.is_text = line.is_subset = False
+    line.after_value = True
+
+
+@jit
+def _string_value(data, texts, subsets, i, end, line):
+    """Read the string at data[i], a value. Returns (the position after it, 0 or a reason)."""
+    is_text = _is_whole_text(line) or line.depth == 0
+    listed = not is_text and line.list_depth >= 0 and line.depth == line.list_depth and line.text == _FOUND
+    start = line.text_start if is_text else line.text_end
+    if listed and line.list_begun:
+        texts[start] = texts[start + 1] = _LINE_FEED  # TEXT_JOINER
+        start += 2
+    i, stop, reason = _string(data, i + 1, end, texts, start)
+    if reason:
+        return i, reason
+    if is_text:
+        line.text = _FOUND
+    if is_text or listed:
+        line.text_end = stop
+    line.list_begun |= listed
+    if not listed and _is_whole_subset(line):
+        for k in range(stop - start):
+            subsets[line.subset_start + k] = texts[start + k]
+        line.subset_end = line.subset_start + stop - start
+    _end_value(line)
+    return i, 0
+
+
+@jit
+def _scalar_value(data, i, end, line):
+    """Read the number, true, false or null at data[i]. Returns (the position after it, 0 or a reason)."""
+    _replaces_text(line)
+    i, reason = _scalar(data, i, end)
+    if reason == 0 and line.depth == 0 and i < end and not _is_space(data[i]):
+        reason = NOT_JSON
+    _end_value(line)
+    return i, reason
+
+
+@jit
+def _open_container(data, stack, text_lists, i, end, line):
+    """Read the beginning of the object or list at data[i]. Returns (the position after it, 0 or a reason)."""
+    _replaces_text(line)
+    is_object = data[i] == _BEGIN_OBJECT
+    if line.depth >= MAX_DEPTH:
+        return i, TOO_DEEP
+    stack[line.depth] = is_object
+    line.depth += 1
+    whole_text = _is_whole_text(line)
+    if is_object:
+        line.text_depth += line.is_text and not whole_text
+        line.subset_depth += line.is_subset and not _is_whole_subset(line)
+    elif whole_text and text_lists:
+        line.list_depth = line.depth
+        line.text, line.text_end = _FOUND, line.text_start
+        line.list_begun = False
+    line.is_text = line.is_subset = False
+    i = _skip_space(data, i + 1, end)
+    if i < end and data[i] == (_END_OBJECT if is_object else _END_LIST):
+        line.after_value = True  # _after_value reads the end
+    else:
+        line.expect_key = is_object
+    return i, 0
+
+
+@jit
+def _line(block, options, i, end, line):
+    """Parse the line data[i:end], which begins without white space. Returns (0 or a reason, its position or -1)."""
+    data, paths, texts, subsets, stack = block
+    is_object = data[i] == _BEGIN_OBJECT
+    while i < end:
+        if line.after_value:
+            i, reason = _after_value(data, stack, i, end, line)
+        elif line.expect_key:
+            i, reason = _key(data, texts, paths, i, end, line)
+        elif data[i] == _QUOTE:
+            i, reason = _string_value(data, texts, subsets, i, end, line)
+        elif data[i] in (_BEGIN_OBJECT, _BEGIN_LIST):
+            i, reason = _open_container(data, stack, options.text_lists, i, end, line)
         else:
-            if whole_text:
-                text_found = _OTHER
-            if in_list:
-                text_found = _OTHER
-            if b == 0x7B or b == 0x5B:
-                if depth >= MAX_DEPTH:
-                    return TOO_DEEP, i
-                stack[depth] = 1 if b == 0x7B else 0
-                depth += 1
-                i += 1
-                if b == 0x7B and is_text and not whole_text:
-                    text_depth += 1
-                if b == 0x7B and is_subset and not whole_subset:
-                    subset_depth += 1
-                if b == 0x5B and whole_text and lists:
-                    list_depth = depth
-                    text_found, text_end = _FOUND, base
-                    state[0] = 0
-                is_text = is_subset = False
-                i = _space(data, i, end)
-                if i < end and data[i] == (0x7D if b == 0x7B else 0x5D):
-                    after_value = True  # the loop closes it
-                else:
-                    expect_key = b == 0x7B
-                continue
-            if b == 0x2D or 0x30 <= b <= 0x39:
-                i, reason = _number(data, i, end)
-            elif b == 0x74:
-                i, reason = _literal(data, i, end, literals[0:4])
-            elif b == 0x66:
-                i, reason = _literal(data, i, end, literals[4:9])
-            elif b == 0x6E:
-                i, reason = _literal(data, i, end, literals[9:13])
-            else:
-                return (NOT_JSON if b < 0x80 or _utf8_length(data, i, end) else NOT_UTF8), i
-            if reason:
-                return reason, i
-            if i < end and depth == 0 and not (data[i] == 0x20 or data[i] == 0x09 or data[i] == 0x0D):
-                return NOT_JSON, i
-        is_text = is_subset = False
-        after_value = True
-    if depth or not after_value:
+            i, reason = _scalar_value(data, i, end, line)
+        if reason:
+            return reason, i
+        i = _skip_space(data, i, end)
+    if line.depth or not line.after_value:
         return UNFINISHED, end
-    state[0], state[1] = text_end - base, subset_end
-    if text_found == _FOUND:
+    if line.text == _FOUND and (is_object or options.bare_strings):
         return 0, i
-    if stack[MAX_DEPTH] == 0:
-        return NOT_OBJECT, 0
-    return (NOT_STRING if text_found == _OTHER else NO_TEXT), 0
+    if not is_object:
+        return NOT_OBJECT, -1
+    return NOT_STRING if line.text == _OTHER else NO_TEXT, -1
+
+
+@njit(inline="always")
+def _has_bom(data, i, end):
+    return end - i >= 3 and data[i] == 0xEF and data[i + 1] == 0xBB and data[i + 2] == 0xBF
+
+
+class _Columns(NamedTuple):
+    """Buffers for what is known of each document and of each bad line; int64 all. See Parsed."""
+
+    line: Array
+    start: Array
+    length: Array
+    text_offsets: Array
+    subset_offsets: Array
+    bad_line: Array
+    bad_reason: Array
+    bad_position: Array
 
 
 @jit
-def _parse(
-    data,
-    n,
-    text_keys,
-    subset_keys,
-    key_bytes,
-    literals,
-    skip_bom,
-    bare,
-    lists,
-    lines,
-    out,
-    offsets,
-    subsets,
-    subset_offsets,
-    bad,
-):
-    """Returns (documents, bad lines, lines, bytes of subsets)."""
-    stack = np.zeros(MAX_DEPTH + 1, np.uint8)  # the last entry: whether the line is an object
-    state = np.zeros(2, np.int64)
-    side = np.empty(256, np.uint8)
-    good = n_bad = number = 0
-    o = s = 0
-    i = 0
+def _parse(block, options, n, line, columns):
+    """Parse the n bytes of a block. Returns (documents, bad lines, lines)."""
+    data = block.data
+    n_good = n_bad = number = i = 0
     while i < n:
-        j = i
-        while True:  # the line's end
-            mask = bytes_between(data, j, 10, 10)
-            if mask:
-                j += count_trailing_zeros(mask)
-                break
-            j += 32
-            if j >= n:
-                break
-        j = min(j, n)
-        start = i
-        if skip_bom and number == 0 and j - i >= 3 and data[i] == 0xEF and data[i + 1] == 0xBB and data[i + 2] == 0xBF:
-            start += 3
-        first = _space(data, start, j)
-        if first < j:
-            stack[MAX_DEPTH] = data[first] == 0x7B
-            if len(side) < j - start:
-                side = np.empty(2 * (j - start), np.uint8)
-            reason, place = _line(
-                data, first, j, text_keys, subset_keys, key_bytes, bare, lists, literals, stack, out, o, side, state
-            )
+        end = next_newline(data, i, n)
+        start = i + 3 if options.skip_bom and number == 0 and _has_bom(data, i, end) else i
+        first = _skip_space(data, start, end)
+        if first < end:
+            _begin_line(line[0], columns.text_offsets[n_good], columns.subset_offsets[n_good])
+            reason, position = _line(block, options, first, end, line[0])
             if reason == 0:
-                lines[0, good], lines[1, good], lines[2, good] = number, start, j - start
-                o += state[0]
-                for k in range(state[1]):
-                    subsets[s + k] = side[k]
-                s += state[1]
-                good += 1
-                offsets[good], subset_offsets[good] = o, s
+                columns.line[n_good], columns.start[n_good], columns.length[n_good] = number, start, end - start
+                n_good += 1
+                columns.text_offsets[n_good] = line[0].text_end
+                columns.subset_offsets[n_good] = line[0].subset_end
             else:
-                bad[0, n_bad], bad[1, n_bad], bad[2, n_bad] = number, reason, place - start
+                columns.bad_line[n_bad], columns.bad_reason[n_bad] = number, reason
+                columns.bad_position[n_bad] = max(position - start, 0)
                 n_bad += 1
         number += 1
-        i = j + 1
-    return good, n_bad, number, s
-
-
-_LITERALS = np.frombuffer(b"truefalsenull", np.uint8)
-
-
-def _path(path: tuple[str, ...], before: bytes) -> tuple[Array, bytes]:
-    bounds = []
-    for key in path:
-        raw = key.encode()
-        bounds.append((len(before), len(before) + len(raw)))
-        before += raw
-    return np.array(bounds, np.int64).reshape(-1, 2), before
+        i = end + 1
+    return n_good, n_bad, number
 
 
 @parse_lines.cpu
@@ -749,46 +856,39 @@ def _cpu(
     block: Array,
     text_path: tuple[str, ...] = ("text",),
     subset_path: tuple[str, ...] = ("meta", "pile_set_name"),
-    skip_bom: bool = False,
-    bare_strings: bool = False,
-    text_lists: bool = False,
+    *,
     padded: bool = False,
     out: Array | None = None,
+    **options: bool,
 ) -> Parsed:
-    """padded: SLACK more bytes can be read behind the block; else it is copied.
+    """The contract's function, with two more parameters.
 
+    padded: SLACK more bytes can be read after the block; else it is copied.
     out: a buffer for the text of at least len(block) + 2 * SLACK bytes; the result's text lies in it.
     """
     n = len(block)
-    if padded:
-        data = block
-    else:
+    data = block
+    if not padded:
         data = np.zeros(n + SLACK, np.uint8)
         data[:n] = block
-    text_keys, keys = _path(text_path, b"")
-    subset_keys, keys = _path(subset_path, keys)
-    most = count_newlines(data, n) + 1
-    if out is None:
-        out = np.empty(n + 2 * SLACK, np.uint8)
-    lines, bad = np.empty((3, most), np.int64), np.empty((3, most), np.int64)
-    offsets, subset_offsets = np.zeros(most + 1, np.int64), np.zeros(most + 1, np.int64)
-    subsets = np.empty(n + 1, np.uint8)
-    key_bytes = np.frombuffer(keys, np.uint8)
-    good, n_bad, n_lines, s = _parse(
-        data, n, text_keys, subset_keys, key_bytes, _LITERALS, skip_bom, bare_strings, text_lists,
-        lines, out, offsets, subsets, subset_offsets, bad,
-    )  # fmt: skip
-    text = TextColumn(out[: offsets[good]], offsets[: good + 1])
-    subset = TextColumn(subsets[:s].copy(), subset_offsets[: good + 1])
+    paths = _Path.of(text_path), _Path.of(subset_path)
+    texts = np.empty(n + 2 * SLACK, np.uint8) if out is None else out
+    subsets, stack = np.empty(n + 1, np.uint8), np.empty(MAX_DEPTH, np.bool_)
+    line = np.zeros(1, _LINE)
+    line["text_keys"], line["subset_keys"] = len(text_path), len(subset_path)
+    n_lines_max = count_newlines(data, n) + 1
+    columns = _Columns(*(np.zeros(n_lines_max + 1, np.int64) for _ in _Columns._fields))
+    n_good, n_bad, n_lines = _parse(_Block(data, paths, texts, subsets, stack), _Options(**options), n, line, columns)
+    text_offsets, subset_offsets = columns.text_offsets[: n_good + 1], columns.subset_offsets[: n_good + 1]
     return Parsed(
-        lines[0, :good],
-        lines[1, :good],
-        lines[2, :good],
-        text,
-        subset,
-        bad[0, :n_bad],
-        bad[1, :n_bad],
-        bad[2, :n_bad],
+        columns.line[:n_good],
+        columns.start[:n_good],
+        columns.length[:n_good],
+        TextColumn(texts[: text_offsets[-1]], text_offsets),
+        TextColumn(subsets[: subset_offsets[-1]].copy(), subset_offsets),
+        columns.bad_line[:n_bad],
+        columns.bad_reason[:n_bad],
+        columns.bad_position[:n_bad],
         n_lines,
     )
 
@@ -806,14 +906,12 @@ def _cuda(
     n = len(block)
     ends = _line_ends(xp, block)
     m = len(ends)
-    text_keys, keys = _path(text_path, b"")
-    subset_keys, keys = _path(subset_path, keys)
-    bounds = xp.asarray(np.concatenate([text_keys, subset_keys]))
-    key_bytes = xp.asarray(np.frombuffer(keys, np.uint8))
+    paths = _Path.of((*text_path, *subset_path))
+    keys, key_bounds = xp.asarray(paths.keys), xp.asarray(paths.bounds)
     starts, lengths, reasons, places, text_bytes, subset_bytes = columns = [xp.empty(m, np.int64) for _ in range(6)]
     texts, subsets = xp.empty(n, np.uint8), xp.empty(n, np.uint8)
     launch_warps(
-        "parse_lines", "parse_lines", m, block, ends, m, key_bytes, bounds, len(text_keys), len(subset_keys), skip_bom,
+        "parse_lines", "parse_lines", m, block, ends, m, keys, key_bounds, len(text_path), len(subset_path), skip_bom,
         bare_strings, text_lists, *columns, texts, subsets,
     )  # fmt: skip
     good, bad = xp.flatnonzero(reasons == 0), xp.flatnonzero(reasons > 0)
