@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,9 +13,57 @@ import pytest
 import zstandard
 
 from gpu_pile.run import config, pipeline
+from gpu_pile.text.jit import cache_folder
 
 HERE = Path(__file__).parent
 DEMO = HERE / "data" / "corpus"
+
+SLOW_SECONDS = 5.0
+"""CPU time, that of its child processes included, from which on a test must be marked slow."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help=f"leave out the tests marked slow; a test without the mark fails if it takes {SLOW_SECONDS:.0f} s of CPU",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that takes too long for --quick, unless something was compiled meanwhile."""
+    before, compiled = _cpu_seconds(), _last_compiled()
+    outcome = yield
+    seconds = _cpu_seconds() - before
+    judged = item.config.getoption("--quick") and outcome.excinfo is None and compiled == _last_compiled()
+    if judged and seconds > SLOW_SECONDS:
+        outcome.force_exception(
+            pytest.fail.Exception(
+                f"{item.nodeid} took {seconds:.1f} s of CPU time, more than the {SLOW_SECONDS:.0f} s of a quick test; "
+                "make it faster, or mark it with @pytest.mark.slow",
+                pytrace=False,
+            )
+        )
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _last_compiled() -> list[int]:
+    """When machine code was last stored: numba's, and the kernels' that the emulator executes."""
+    folders = [cache_folder(), cache_folder() / "emulator"]
+    return [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
 
 
 def write_shard(path: Path, documents: list[tuple[str, str] | bytes]) -> None:

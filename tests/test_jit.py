@@ -1,9 +1,12 @@
 """Machine code on disk is never older than what went into it, and never compiled again without need."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -84,6 +87,30 @@ def test_a_change_in_what_is_called_is_noticed_and_no_other(tmp_path, body, old,
     assert run(tmp_path / "a", cache, inner) == [6, 0], "the first version is still there"
     commented = "# a comment" + inner.replace("A docstring", "Another docstring")
     assert run(tmp_path / "elsewhere", cache, commented) == [6, 0], "comments, docstrings and paths do not count"
+
+
+def test_processes_that_need_the_same_function_compile_it_once(tmp_path):
+    """The second process starts while the first one compiles; it waits, and loads what the first one stored."""
+    cache, source = tmp_path / "cache", INNER.replace("BODY", BODIES[0])
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda i: run(tmp_path / f"copy{i}", cache, source), range(4)))
+    assert [twice for twice, _ in results] == [6] * 4
+    assert sum(compiled for _, compiled in results) == 1
+
+
+def test_a_function_that_another_process_compiles_is_waited_for(tmp_path):
+    source = INNER.replace("BODY", BODIES[0])
+    run(tmp_path / "a", tmp_path / "cache", source)
+    (lock,) = (tmp_path / "cache" / "gpu_pile").glob("twice-*.lock")
+    for path in lock.parent.glob("twice-*.nb[ic]"):
+        path.unlink()
+    with lock.open() as held, ThreadPoolExecutor(1) as threads:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = threads.submit(run, tmp_path / "a", tmp_path / "cache", source)
+        time.sleep(10)
+        assert not waiting.done()
+        held.close()  # as the end of a process does, however it ended
+        assert waiting.result(timeout=60) == [6, 1]
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

@@ -4,11 +4,13 @@ numba's own cache looks at the file of a function alone: when another file chang
 it, the stale code is used. Here the machine code is stored under a digest of what is compiled: the byte code of the
 function and of everything it calls, and the values of the globals that are frozen into it. A comment, a docstring or
 the path of the checkout changes nothing; a changed function recompiles itself and its callers, nothing else.
+Processes that need the same function at the same time wait for the one that compiles it, and load what it stored.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
@@ -28,6 +30,9 @@ from numba.core.extending import _Intrinsic
 
 UNUSED_DAYS = 30
 """Machine code that no process has loaded for this long is removed when something new is stored."""
+
+WAIT_SECONDS = 120.0
+"""How long to wait for another process that compiles the same function, before compiling it here as well."""
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -85,6 +90,7 @@ class _Cache(caching.FunctionCache):
     def __init__(self, function: Callable[..., Any]) -> None:
         self._py_func = function
         self._name = repr(function)
+        self._lock: int | None = None
         self.enable()
 
     @functools.cached_property
@@ -100,13 +106,21 @@ class _Cache(caching.FunctionCache):
         return caching.IndexDataCacheFile(self._cache_path, f"{self._py_func.__name__}-{digest(self._py_func)}", "")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        stored = self._load(sig, target_context)
+        if stored is None:
+            self._acquire()
+            stored = self._load(sig, target_context)
+            if stored is None:
+                compilation.begin()  # and save_overload() ends it
+            else:
+                self._release()
+        return stored
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         stored = None
         with contextlib.suppress(OSError):
             stored = super().load_overload(sig, target_context)
-        if stored is None:
-            compilation.begin()
-        else:
-            with contextlib.suppress(OSError):
+            if stored is not None:
                 os.utime(self._cache_file._index_path)
         return stored
 
@@ -115,6 +129,33 @@ class _Cache(caching.FunctionCache):
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
             _remove_unused(Path(self._cache_path))
             super().save_overload(sig, data)
+        self._release()
+
+    def _acquire(self) -> None:
+        """Wait until no other process compiles this function. Without a lock, it may be compiled twice: no harm."""
+        if self._lock is not None:  # an earlier compilation failed
+            return
+        with contextlib.suppress(OSError):
+            self._impl.ensure_cache_path()
+            index = Path(self._cache_path) / self._cache_file._index_name
+            self._lock = os.open(index.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            deadline = time.monotonic() + WAIT_SECONDS
+            while not _locked(self._lock) and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked(descriptor: int) -> bool:
+    """Try to lock an open file for this process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class _Storage(caching.CompileResultCacheImpl):
@@ -135,8 +176,8 @@ def _remove_unused(folder: Path) -> None:
     for index in folder.glob("*.nbi"):
         with contextlib.suppress(OSError):
             if index.stat().st_mtime < oldest:
-                for path in (*folder.glob(f"{index.stem}.*.nbc"), index):
-                    path.unlink()
+                for path in (*folder.glob(f"{index.stem}.*.nbc"), index.with_suffix(".lock"), index):
+                    path.unlink(missing_ok=True)
 
 
 # what is compiled

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import hashlib
 import mmap
@@ -32,6 +33,7 @@ from gpu_pile.gpu import detect, device, segments
 from gpu_pile.gpu import launch as kernel
 from gpu_pile.ops import op
 from gpu_pile.run import pipeline
+from gpu_pile.text.jit import cache_folder
 
 HEADER = Path(__file__).parent / "cuda.h"
 FLAGS = ("-std=c++20", "-g", "-fPIC", "-shared", "-fwrapv", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
@@ -89,7 +91,7 @@ def translated(source: str, names: list[str]) -> str:
         f"{{ return emulator::start({name}, *launch, arguments, message, size); }}"
         for name in names
     ]
-    return "\n".join([f'#include "{HEADER}"', source, *entries, ""])
+    return "\n".join([f'#include "{HEADER.name}"', source, *entries, ""])
 
 
 @dataclass(frozen=True)
@@ -110,20 +112,28 @@ def _library(source: str, names: tuple[str, ...], defines: kernel.Defines, sanit
     flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"] if sanitize else []
     flags.append(optimize)
     key = hashlib.sha256(repr((text, flags, HEADER.read_text())).encode()).hexdigest()[:24]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu_pile" / "emulator"
+    folder = cache_folder() / "emulator"
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"{key}.so"
-    if not library.exists():
-        if shutil.which("g++") is None:
-            raise EmulationError("kernels are compiled for the CPU by g++, which is not here; install it (Debian: g++)")
-        cpp, partial = folder / f"{key}.{os.getpid()}.cpp", folder / f"{key}.{os.getpid()}.so"
-        cpp.write_text(text)
-        done = subprocess.run(["g++", *flags, str(cpp), "-o", str(partial)], capture_output=True, text=True)
-        cpp.unlink()
-        if done.returncode:
-            raise EmulationError(f"g++ does not compile it:\n{done.stderr}")
-        partial.replace(library)
+    with (folder / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that need the same library wait for the one that builds it
+        if not library.exists():
+            _build(text, flags, library)
     return ctypes.CDLL(str(library))
+
+
+def _build(text: str, flags: list[str], library: Path) -> None:
+    """Compile C++ into a shared library, which appears under its name when it is finished."""
+    if shutil.which("g++") is None:
+        raise EmulationError("kernels are compiled for the CPU by g++, which is missing; install it (Debian: g++)")
+    cpp, partial = library.with_suffix(f".{os.getpid()}.cpp"), library.with_suffix(f".{os.getpid()}.so")
+    cpp.write_text(text)
+    command = ["g++", *flags, f"-I{HEADER.parent}", str(cpp), "-o", str(partial)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    cpp.unlink()
+    if done.returncode:
+        raise EmulationError(f"g++ does not compile it:\n{done.stderr}")
+    partial.replace(library)
 
 
 def execute(
