@@ -1,11 +1,11 @@
 """How a run grows: with workers, with documents, and with band keys far beyond what a corpus at hand has.
 
-    python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--part 100] [--out FOLDER]
+    python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--range 100] [--out FOLDER]
 
 FOLDER's shards are repeated; a copy's letters are shifted in the alphabet, each copy's by another number: so its words
 are new, and its near duplicates are near duplicates still. --keys: millions of generated documents whose band keys are
-partitioned, sorted and paired, by themselves. --part: the shards as one of many frames, in parts of so many MB; what
-works cost besides themselves (calls, answers, waiting) is told apart. Each run is a process of its own. Prints
+partitioned, sorted and paired, by themselves. --range: the shards as one of many frames, in ranges of so many MB; what
+tasks cost besides themselves (calls, answers, waiting) is told apart. Each run is a process of its own. Prints
 Markdown, writes scale.json.
 """
 
@@ -35,14 +35,16 @@ import zstandard
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run import config, pipeline, threads
 from gpu_pile.run.context import Context
+from gpu_pile.run.dask import Cluster
 from gpu_pile.run.directory import RunDir
+from gpu_pile.run.reading import count_ranges
 from gpu_pile.run.stages.dedupe import dedupe
 from gpu_pile.run.stages.measure import ROW_GROUP
 
 BANDS, SIZE = 16, 128
 SHARD_ROWS = 2_000_000
 WARM_ROWS = 10_000
-PARTS = ("read measured", "spread", "sort", "distinct", "involved", "compare", "clusters")
+SPANS = ("read measured", "spread", "sort", "distinct", "involved", "compare", "clusters")
 
 
 def copied(folder: Path, copies: int, target: Path, first: int = 0) -> Path:
@@ -81,12 +83,12 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def one_run(folder: str, cluster: str, workers: int, part_bytes: int = 128 << 20) -> dict[str, Any]:
+def one_run(folder: str, cluster: str, workers: int, range_bytes: int = 128 << 20) -> dict[str, Any]:
     """In this process: stages' seconds, peak memory of each worker and of this process, bytes of intermediates."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = config.parse(
             {
-                "input": {"shards": [folder], "part_bytes": part_bytes},
+                "input": {"shards": [folder], "range_bytes": range_bytes},
                 "output": f"{scratch}/run",
                 "workers": workers,
                 "cluster": {"where": cluster or None, "workers": workers, "threads": 1, "dashboard": False},
@@ -104,16 +106,16 @@ def one_run(folder: str, cluster: str, workers: int, part_bytes: int = 128 << 20
         threading.Thread(target=watch, daemon=True).start()
         peaks: list[int] = []
         with pipeline.prepared(settings) as context:
-            if context.workers is not None:  # the cluster's start is not a stage's time
-                client = context.workers.client(context)  # type: ignore[attr-defined]
+            if isinstance(context.executor, Cluster):  # the cluster's start is not a stage's time
+                client = context.executor.client(context)
                 client.wait_for_workers(workers)
                 client.run(_warm)
             _warm()
             pipeline.run_until(context, "write")
-            if context.workers is not None:
+            if isinstance(context.executor, Cluster):
                 peaks = list(client.run(_peak).values())
         stop.set()
-        states = [context.run.state("measure", s.name) for s in context.shards]
+        states = [context.directory.state("measure", s.name) for s in context.shards]
         documents = sum(s["documents"] for s in states)
         measured = sum(f.stat().st_size for f in (Path(scratch) / "run" / "measured").iterdir())
         return {
@@ -122,10 +124,10 @@ def one_run(folder: str, cluster: str, workers: int, part_bytes: int = 128 << 20
             "documents": documents,
             "text_bytes": sum(s["text_bytes"] for s in states),
             "shards": len(states),
-            "parts": context.n_parts,
-            "works": {k: [v["works"], v["work_seconds"]] for k, v in context.stopwatch.stages.items() if "works" in v},
-            "stages": {k: v["seconds"] for k, v in context.stopwatch.stages.items()},
-            "cpu": {k: v["cpu_seconds"] for k, v in context.stopwatch.stages.items()},
+            "ranges": count_ranges(context),
+            "tasks": {k: [v["tasks"], v["task_seconds"]] for k, v in context.reporter.stages.items() if "tasks" in v},
+            "stages": {k: v["seconds"] for k, v in context.reporter.stages.items()},
+            "cpu": {k: v["cpu_seconds"] for k, v in context.reporter.stages.items()},
             "peak_worker_bytes": max(peaks, default=0),
             "peak_client_bytes": _peak(),
             "measured_bytes_a_document": measured / documents,
@@ -163,13 +165,13 @@ def keys(millions: float) -> dict[str, Any]:
         context = Context(settings, run, shards)
         threads.keep_freed_memory()
         dedupe(context)
-        took, facts = context.stopwatch.stages["dedupe"], run.state("dedupe")
+        took, facts = context.reporter.stages["dedupe"], run.state("dedupe")
         pairs = pq.read_metadata(run.pairs).num_rows
         return {
             "documents": n,
             "seconds": took["seconds"],
             "cpu_seconds": took["cpu_seconds"],
-            "parts": took["parts"],
+            "spans": took["spans"],
             "exact_duplicates": facts["exact_duplicates"],
             "candidate_pairs": facts["candidate_pairs"],
             "verified_pairs": pairs,
@@ -232,25 +234,25 @@ def apart(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.split(b"\n")[-2])
 
 
-def parts_of_one_shard(folder: Path, part_bytes: int, workers: list[str], kept: list[dict[str, Any]]) -> None:
-    """One shard of at least five parts, by threads and by processes."""
-    print("| one shard | parts | by | measure | to the first | write | to the first | a measure work | besides it |")
+def ranges_of_one_shard(folder: Path, range_bytes: int, workers: list[str], kept: list[dict[str, Any]]) -> None:
+    """One shard of at least five ranges, by threads and by processes."""
+    print("| one shard | ranges | by | measure | to the first | write | to the first | a measure task | besides it |")
     print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:
-        one = joined(folder, 6 * part_bytes, Path(scratch))
+        one = joined(folder, 6 * range_bytes, Path(scratch))
         size = sum(f.stat().st_size for f in one.iterdir())
         first: dict[str, dict[str, Any]] = {}
         for cluster in ("", "local"):
             for n in workers:
-                r = {"load": os.getloadavg()[0], **apart("run", str(one), cluster, n, str(part_bytes))}
-                kept.append({"file_bytes": size, "part_bytes": part_bytes, **r})
+                r = {"load": os.getloadavg()[0], **apart("run", str(one), cluster, n, str(range_bytes))}
+                kept.append({"file_bytes": size, "range_bytes": range_bytes, **r})
                 base = first.setdefault(cluster, r)["stages"]
                 seconds = (f"{r['stages'][s]:.2f} s | {base[s] / r['stages'][s]:.2f}" for s in ("measure", "write"))
-                works, inside = r["works"].get("measure", (0, 0.0))
+                tasks, inside = r["tasks"].get("measure", (0, 0.0))
                 outside = int(n) * r["stages"]["measure"] - inside
-                each = f"{inside / works:.2f} s | {outside / inside:.2%}" if works and n == "1" else "|"
+                each = f"{inside / tasks:.2f} s | {outside / inside:.2%}" if tasks and n == "1" else "|"
                 print(
-                    f"| {size / 1e6:.0f} MB | {r['parts']} | {n} {'processes' if cluster else 'threads'} | "
+                    f"| {size / 1e6:.0f} MB | {r['ranges']} | {n} {'processes' if cluster else 'threads'} | "
                     f"{' | '.join(seconds)} | {each} |",
                     flush=True,
                 )
@@ -263,7 +265,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--copies", default="1,2,4")
     parser.add_argument("--keys", default="1,2,4")
-    parser.add_argument("--part", type=float, default=100, help="MB; 0: leave it out")
+    parser.add_argument("--range", type=float, default=100, help="MB; 0: leave it out")
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -273,9 +275,9 @@ def main() -> None:
         print(json.dumps(result))
         return
     machine = {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
-    kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": [], "parts": []}
-    if given.part:
-        parts_of_one_shard(given.folder, int(given.part * 1e6), given.workers.split(","), kept["parts"])
+    kept: dict[str, Any] = {"machine": machine, "runs": [], "keys": [], "ranges": []}
+    if given.range:
+        ranges_of_one_shard(given.folder, int(given.range * 1e6), given.workers.split(","), kept["ranges"])
     print("| copies | documents | text | by | measure | its CPU | dedupe | decide | write | worker's peak | client's |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch:
@@ -294,13 +296,13 @@ def main() -> None:
                         flush=True,
                     )
     print(
-        "\n| documents | dedupe | its CPU | CPU a million documents | of it " + " | ".join(PARTS) + " | pairs | peak |"
+        "\n| documents | dedupe | its CPU | CPU a million documents | of it " + " | ".join(SPANS) + " | pairs | peak |"
     )
-    print("|---:" * (6 + len(PARTS)) + "|")
+    print("|---:" * (6 + len(SPANS)) + "|")
     for millions in given.keys.split(",") if given.keys else ():
         r = {"load": os.getloadavg()[0], **apart("keys", millions)}
         kept["keys"].append(r)
-        each = [f"{r['parts'].get(p, 0.0) / r['documents'] * 1e6:.2f} s" for p in PARTS]
+        each = [f"{r['spans'].get(p, 0.0) / r['documents'] * 1e6:.2f} s" for p in SPANS]
         print(
             f"| {r['documents']:,} | {r['seconds']:.1f} s | {r['cpu_seconds']:.1f} s | "
             f"{r['cpu_seconds'] / r['documents'] * 1e6:.2f} s | {' | '.join(each)} | {r['verified_pairs']:,} | "

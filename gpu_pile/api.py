@@ -27,7 +27,7 @@ from gpu_pile.ops.sketch import sketch
 from gpu_pile.ops.sketch_matches import sketch_matches
 from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.run.config import Fuzzy
-from gpu_pile.run.threads import keep_freed_memory, run_tasks, worker_count
+from gpu_pile.run.threads import keep_freed_memory, map_threads, worker_count
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
@@ -126,14 +126,12 @@ def _over_pieces(
 ) -> list[Any]:
     """function's results for consecutive pieces of the text, uploaded to the device, in order; at least one."""
     pieces = list(text.pieces(device.batch_bytes)) or [text]
-    results: list[Any] = [None] * len(pieces)
 
-    def one(i: int) -> None:
+    def compute(piece: TextColumn) -> Any:
         with device.session():
-            results[i] = function(device.text(pieces[i]))
+            return function(device.text(piece))
 
-    run_tasks([lambda i=i: one(i) for i in range(len(pieces))], worker_count(workers))  # type: ignore[misc]
-    return results
+    return map_threads(compute, pieces, worker_count(workers))
 
 
 @dataclass(frozen=True)

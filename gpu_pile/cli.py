@@ -19,6 +19,7 @@ from rich.text import Text
 import gpu_pile
 from gpu_pile.errors import GpuPileError, UsageError
 from gpu_pile.run import config as configuration
+from gpu_pile.run.progress import Reporter
 
 app = typer.Typer(
     help="Deduplicate and filter language-model corpora of The Pile's shape, with a reason for every removal.",
@@ -47,10 +48,11 @@ ClusterAt = Annotated[
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="a run directory, or its URL")]
 
 
-class _Bars:
+class _Bars(Reporter):
     """Progress bars on a terminal, nothing elsewhere; a stage of under two seconds shows none."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.progress = Progress(
             TextColumn("{task.description:>8}"),
             BarColumn(),
@@ -71,9 +73,9 @@ class _Bars:
                 self._timer.daemon = True
                 self._timer.start()
 
-    def advance(self, stage: str, done: int) -> None:
+    def advance(self, stage: str, n_bytes: int) -> None:
         if stage in self._tasks:
-            self.progress.advance(self._tasks[stage], done)
+            self.progress.advance(self._tasks[stage], n_bytes)
 
     def end(self, stage: str) -> None:
         if stage in self._tasks:
@@ -114,21 +116,21 @@ def _verb(last: str) -> Callable[..., None]:
             return
         bars = _Bars()
         try:
-            with pipeline.prepared(settings, bars) as context:  # type: ignore[arg-type]
+            with pipeline.prepared(settings, bars) as context:
                 for line in plan.headline(context):
                     err.print(f"[dim]{escape(line)}[/]")
                 pipeline.run_until(context, last)
         finally:
             bars.close()
-        for note in context.notes:
+        for note in context.reporter.notes:
             err.print(f"[yellow]note:[/] {escape(note)}")
-        for stage, entry in context.stopwatch.stages.items():
+        for stage, entry in context.reporter.stages.items():
             rate = (
                 f", {entry['text_bytes'] / 1e6 / entry['seconds']:.0f} MB/s of text" if entry.get("text_bytes") else ""
             )
             err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{rate}[/]")
         if last == "report":
-            out.print(escape(summary(context.run)))
+            out.print(escape(summary(context.directory)))
         damages = pipeline.damages(context)
         for damage in damages:
             err.print(f"[red]damage:[/] {escape(damage)}")

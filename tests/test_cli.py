@@ -68,7 +68,7 @@ def test_dry_run_of_a_cluster_starts_none(tmp_path, where, said):
     code, output, _ = invoke("run", QUICK, "--dry-run", "--cluster", where, *more)
     assert code == 0
     assert list(tmp_path.iterdir()) == []
-    for part in (said, "a worker: ", "for the process that asks them", "for the largest part", "threshold: 0.8"):
+    for part in (said, "a worker: ", "for the process that asks them", "for the largest range", "threshold: 0.8"):
         assert part in output
 
 

@@ -22,7 +22,8 @@ from gpu_pile.corpus import files
 from gpu_pile.errors import BackendError, ConfigError, DataError, UsageError
 from gpu_pile.run import config, pipeline
 from gpu_pile.run import dask as distributed
-from gpu_pile.run.progress import Progress
+from gpu_pile.run.progress import Reporter
+from gpu_pile.run.reading import count_ranges
 from tests.conftest import DEMO, HERE, results, run, settings, write_shard
 
 pytest.importorskip("distributed")
@@ -59,7 +60,7 @@ class Around:
 
 @dataclasses.dataclass(frozen=True)
 class Making:
-    """Makes the job of a work with the fault around it."""
+    """Makes the job of a task with the fault around it."""
 
     make: object
     fault: object
@@ -112,13 +113,13 @@ def poison(moment):
 
 @pytest.fixture
 def with_fault(monkeypatch):
-    """Call with a function (stage, work) -> fault or None."""
+    """Call with a function (stage, task) -> fault or None."""
 
     def use(choose):
         real = distributed.Cluster.do
 
-        def do(self, context, stage, works):
-            chosen = [(w, choose(stage, w)) for w in works]
+        def do(self, context, stage, tasks):
+            chosen = [(t, choose(stage, t)) for t in tasks]
             changed = [dataclasses.replace(w, make=Making(w.make, f)) if f else w for w, f in chosen]
             return real(self, context, stage, changed)
 
@@ -127,15 +128,16 @@ def with_fault(monkeypatch):
     return use
 
 
-class Told(Progress):
+class Told(Reporter):
     def __init__(self):
-        self.said, self.stages, self.totals = [], {}, {}
+        super().__init__()
+        self.said, self.read, self.totals = [], {}, {}
 
     def begin(self, stage, total):
         self.totals[stage] = total
 
-    def advance(self, stage, done):
-        self.stages[stage] = self.stages.get(stage, 0) + done
+    def advance(self, stage, n_bytes):
+        self.read[stage] = self.read.get(stage, 0) + n_bytes
 
     def say(self, line):
         self.said.append(line)
@@ -147,7 +149,7 @@ class Told(Progress):
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_the_same_bytes_for_any_number_of_workers_in_any_order(demo_run, tmp_path, with_fault, workers):
     order = random.Random(workers)
-    with_fault(lambda stage, work: Delay(order.random() / 2))
+    with_fault(lambda stage, task: Delay(order.random() / 2))
     run(on_workers(tmp_path / "run", workers=workers))
     assert results(tmp_path / "run") == results(demo_run)
     assert not list((tmp_path / "run").rglob("*.partial"))
@@ -167,41 +169,43 @@ def test_damaged_shards_and_several_threads_a_worker(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def one_shard_in_parts(tmp_path_factory):
+def one_shard_in_ranges(tmp_path_factory):
     """A shard of many frames, and the result of a run of one process."""
-    folder, rng = tmp_path_factory.mktemp("parts"), random.Random(1)
+    folder, rng = tmp_path_factory.mktemp("ranges"), random.Random(1)
     lines = [json.dumps({"text": f"{' '.join(f'w{rng.randrange(50)}' for _ in range(40))}"}) for _ in range(600)]
     lines[::5] = lines[:480:4]  # duplicates
     frames = ["".join(f"{line}\n" for line in lines[i : i + 50]).encode() for i in range(0, 600, 50)]
     (folder / "x.jsonl.zst").write_bytes(b"".join(zstandard.compress(f) for f in frames))
-    run(settings([folder / "x.jsonl.zst"], folder / "run", input={"part_bytes": 3000}))
+    run(settings([folder / "x.jsonl.zst"], folder / "run", input={"range_bytes": 3000}))
     return folder
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_one_shard_keeps_several_workers_busy(one_shard_in_parts, tmp_path, with_fault, workers):
-    """And where there are two, some die, of parts and of what puts parts together."""
+def test_one_shard_keeps_several_workers_busy(one_shard_in_ranges, tmp_path, with_fault, workers):
+    """And where there are two, some die, of ranges and of what puts ranges together."""
     seen = set()
 
-    def choose(stage, work):
-        seen.add(f"{work.make.__name__} {work.what}")
-        chosen = workers == 2 and (work.what.endswith("part 2 of 6") or work.what == "x")
-        return KillOnce(tmp_path / f"{stage}-{work.what[-6:]}", "close") if chosen else None
+    def choose(stage, task):
+        seen.add(f"{task.make.__name__} {task.label}")
+        chosen = workers == 2 and (task.label.endswith("range 2 of 6") or task.label == "x")
+        return KillOnce(tmp_path / f"{stage}-{task.label[-6:]}", "close") if chosen else None
 
     with_fault(choose)
     cluster = {"where": "local", "workers": workers, "threads": 1, "dashboard": False}
-    shard = one_shard_in_parts / "x.jsonl.zst"
+    shard = one_shard_in_ranges / "x.jsonl.zst"
     told = Told()
-    with pipeline.prepared(settings([shard], tmp_path / "run", input={"part_bytes": 3000}, cluster=cluster), told) as c:
+    with pipeline.prepared(
+        settings([shard], tmp_path / "run", input={"range_bytes": 3000}, cluster=cluster), told
+    ) as c:
         pipeline.run_until(c, "report")
-        assert c.n_parts == 6
-    assert results(tmp_path / "run") == results(one_shard_in_parts / "run")
-    assert {"_part_job x, part 6 of 6", "_Part x, part 1 of 6", "_merge_job x", "_Join x"} <= seen
+        assert count_ranges(c) == 6
+    assert results(tmp_path / "run") == results(one_shard_in_ranges / "run")
+    assert {"_range_job x, range 6 of 6", "_Range x, range 1 of 6", "_merge_job x", "_Join x"} <= seen
     if workers == 2:
         assert len(list(tmp_path.glob("*-x"))) == 2
-        assert len(list(tmp_path.glob("*-2 of 6"))) == 3, "dedupe reads parts, too"
+        assert len(list(tmp_path.glob("*-2 of 6"))) == 3, "dedupe reads ranges, too"
     for stage in ("measure", "write"):
-        assert told.stages[stage] == told.totals[stage] > 0
+        assert told.read[stage] == told.totals[stage] > 0
 
 
 def test_progress_and_time_come_from_the_workers(tmp_path):
@@ -210,9 +214,9 @@ def test_progress_and_time_come_from_the_workers(tmp_path):
         pipeline.run_until(context, "write")
     assert any("scheduler tcp://127.0.0.1:" in line for line in told.said)
     for stage in ("measure", "dedupe", "write"):
-        assert told.stages[stage] == told.totals[stage] > 0
-        assert context.stopwatch.stages[stage]["parts"]["read"] > 0
-        assert context.stopwatch.stages[stage]["cpu_seconds"] > 0
+        assert told.read[stage] == told.totals[stage] > 0
+        assert context.reporter.stages[stage]["spans"]["read"] > 0
+        assert context.reporter.stages[stage]["cpu_seconds"] > 0
 
 
 def _fractions(dask_worker):
@@ -222,7 +226,7 @@ def _fractions(dask_worker):
 
 def test_workers_are_never_paused(tmp_path):
     with pipeline.prepared(on_workers(tmp_path / "run", workers=1)) as context:
-        assert list(context.workers.client(context).run(_fractions).values()) == [(False, False, False)]
+        assert list(context.executor.client(context).run(_fractions).values()) == [(False, False, False)]
 
 
 def test_a_finished_run_starts_no_cluster(demo_copy, monkeypatch):
@@ -237,9 +241,9 @@ def test_a_finished_run_starts_no_cluster(demo_copy, monkeypatch):
 def test_kill_9_of_workers_in_every_stage(demo_run, tmp_path, with_fault, moment):
     stages = set()
 
-    def choose(stage, work):
+    def choose(stage, task):
         stages.add(stage)
-        return KillOnce(tmp_path / f"{stage}-{work.make.__qualname__}", moment)
+        return KillOnce(tmp_path / f"{stage}-{task.make.__qualname__}", moment)
 
     import dask
 
@@ -254,7 +258,7 @@ def test_kill_9_of_workers_in_every_stage(demo_run, tmp_path, with_fault, moment
 
 
 def test_a_shard_that_kills_workers_is_named_and_the_same_command_goes_on(demo_run, tmp_path, with_fault, monkeypatch):
-    with_fault(lambda stage, work: kill_always if work.what == "01" else None)
+    with_fault(lambda stage, task: kill_always if task.label == "01" else None)
     with pytest.raises(DataError, match=r"measure of 01: 3 workers died one after the other"):
         run(on_workers(tmp_path / "run"))
     monkeypatch.undo()
@@ -263,7 +267,7 @@ def test_a_shard_that_kills_workers_is_named_and_the_same_command_goes_on(demo_r
 
 
 def test_a_worker_out_of_memory_is_ended_and_its_work_done_again(demo_run, tmp_path, with_fault):
-    with_fault(lambda stage, work: EatMemory(tmp_path / "eaten") if work.what == "02" else None)
+    with_fault(lambda stage, task: EatMemory(tmp_path / "eaten") if task.label == "02" else None)
     run(on_workers(tmp_path / "run", "cluster.memory_bytes=1200MiB"))
     assert (tmp_path / "eaten").exists()
     assert results(tmp_path / "run") == results(demo_run)
@@ -271,7 +275,7 @@ def test_a_worker_out_of_memory_is_ended_and_its_work_done_again(demo_run, tmp_p
 
 @pytest.mark.parametrize("stage", ["measure", "write"])
 def test_a_poisoned_shard_stops_the_run_and_is_named(demo_run, tmp_path, with_fault, monkeypatch, stage):
-    with_fault(lambda s, work: poison if s == stage and work.what == "02" else None)
+    with_fault(lambda s, task: poison if s == stage and task.label == "02" else None)
     with pytest.raises(ZeroDivisionError, match="poisoned") as caught:
         run(on_workers(tmp_path / "run"))
     assert f"while a worker did {stage} of 02" in caught.value.__notes__
@@ -327,7 +331,7 @@ class KillOther:
 
 def test_a_scheduler_that_dies_and_the_same_command(demo_run, tmp_path, with_fault, monkeypatch):
     with scheduler_and_worker(tmp_path) as (file, scheduler):
-        with_fault(lambda stage, work: KillOther(scheduler.pid) if work.what == "01" else None)
+        with_fault(lambda stage, task: KillOther(scheduler.pid) if task.label == "01" else None)
         with pytest.raises(DataError, match=r"the scheduler .* was lost.* the same command goes on"):
             run(on_workers(tmp_path / "run", where=f"scheduler-file={file}", workers=None))
     monkeypatch.undo()
@@ -344,11 +348,11 @@ def test_what_a_run_left_behind_publishes_nothing(demo_run, tmp_path):
     with pipeline.prepared(wanted) as context:
         from gpu_pile.run.stages import measure
 
-        work = measure._work(context, context.shards[0], measure.definition_key(context))
-        order = distributed._Order("0", wanted, context.run, "old", "measure", 1, work)
+        task = measure._task(context, context.shards[0], measure.definition_key(context))
+        order = distributed._Order("0", wanted, context.directory, "old", "measure", 1, task)
         watch = distributed._Watch(order, None)
-        files.write_json(context.run.lease, {"lease": "new"})
-        job = distributed._Fenced(work.make(context, *work.args), watch)
+        files.write_json(context.directory.lease, {"lease": "new"})
+        job = distributed._Fenced(task.make(context, *task.args), watch)
         with pytest.raises(distributed._Superseded):
             distributed.run_jobs([job], 1)
     assert results(folder) == before

@@ -1,5 +1,5 @@
-"""dedupe's works over measured rows made on the spot: what they find is what the plain definition finds, whatever the
-memory, the number of workers, the order in which works are done, and how often."""
+"""dedupe's tasks over measured rows made on the spot: what they find is what the plain definition finds, whatever the
+memory, the number of workers, the order in which tasks are done, and how often."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup import partition, survivors
 from gpu_pile.errors import DataError
+from gpu_pile.gpu.device import Device
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
@@ -30,17 +31,17 @@ BANDS, BAND_ROWS, SIZE = 4, 2, 8
 
 
 class Disorder:
-    """Workers (see stages.context.Workers) that do works one by one in a random order, some of them twice."""
+    """An executor (see gpu_pile.run.tasks) that does tasks one by one in a random order, some of them twice."""
 
     def __init__(self, seed):
-        self.random = random.Random(seed)
+        self.random, self.device = random.Random(seed), Device()
 
-    def do(self, context, stage, works):
-        works = [w for w in works for _ in range(self.random.choice([1, 1, 2]))]
-        self.random.shuffle(works)
-        for work in works:
-            run_jobs([work.make(context, *work.args)], 1)
-            assert all(p.is_file() for p in work.outputs)
+    def do(self, context, stage, tasks):
+        tasks = [t for t in tasks for _ in range(self.random.choice([1, 1, 2]))]
+        self.random.shuffle(tasks)
+        for task in tasks:
+            run_jobs([task.make(context, *task.args)], 1)
+            assert all(p.is_file() for p in task.outputs)
 
 
 def measured(folder: Path, sketches, hashes, sizes, shingles=None, subsets=None, group=3) -> Context:
@@ -71,7 +72,7 @@ def measured(folder: Path, sketches, hashes, sizes, shingles=None, subsets=None,
 
 
 def tiny(monkeypatch):
-    """Buffers of few records, pieces of few rows: many files, parts, works and batches."""
+    """Buffers of few records, pieces of few rows: many files, parts, tasks and batches."""
 
     def of(cls, width, expected, memory_bytes, values=1 << 64):
         shift = max(0, min(63, (values - 1).bit_length()) - 4)
@@ -117,7 +118,7 @@ def test_works_find_what_the_definition_finds(tmp_path_factory, corpus):
     with pytest.MonkeyPatch.context() as patched:
         tiny(patched)
         context = measured(tmp_path_factory.mktemp("run"), sketches, hashes, sizes, shingles)
-        context.workers = Disorder(seed)
+        context.executor = Disorder(seed)
         rows = Rows.of(context)
         members, representatives = candidates.equal_documents(context, rows)
         every = [r for r in range(len(sketches)) if representative.count(representative[r]) > 1]
@@ -149,12 +150,12 @@ def whole(folder, order=None, memory=None, workers=2):
     update = {"dedupe": context.config.dedupe.model_copy(update={"fuzzy": fuzzy}), "workers": workers}
     context.config = context.config.model_copy(update=update | ({"memory_bytes": memory} if memory else {}))
     if order is not None:
-        context.workers = Disorder(order)
+        context.executor = Disorder(order)
     for shard in context.shards:
-        state = context.run.state("measure", shard.name)
-        context.run.set_state({**state, "identity": "", "definition": "", "stopped": None}, "measure", shard.name)
+        state = context.directory.state("measure", shard.name)
+        context.directory.set_state({**state, "identity": "", "definition": "", "stopped": None}, "measure", shard.name)
     stage.dedupe(context)
-    assert not context.run.scratch.exists()
+    assert not context.directory.scratch.exists()
     return results(folder)
 
 

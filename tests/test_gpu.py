@@ -38,7 +38,7 @@ def test_the_demo_run_has_the_same_bytes(demo_run, tmp_path):
 
 def test_the_nasty_shards_have_the_same_bytes_and_bad_lines(cuda, tmp_path):
     def bad_lines(context):
-        return {s.name: context.run.state("measure", s.name)["bad_lines"] for s in context.shards}
+        return {s.name: context.directory.state("measure", s.name)["bad_lines"] for s in context.shards}
 
     more = {"dedupe": {"exact": {"normalize": "words"}, "fuzzy": {"verify": "sketch"}}, "batch_bytes": 300_000}
     shards = sorted((HERE / "data" / "nasty").glob("*.jsonl*"))

@@ -12,7 +12,7 @@ from tests.conftest import DEMO, HERE, results
 
 KILLER = r"""
 import os, pathlib, shutil, signal, sys, threading
-from gpu_pile import config, pipeline
+from gpu_pile.run import config, pipeline
 
 OTHER = ("timings.json", "run.json", ".lock", ".claim.json", "report.json", "report.html")  # they name the place
 root, demo, quick = (pathlib.Path(a) for a in sys.argv[1:4])

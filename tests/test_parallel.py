@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gpu_pile.run.threads import run_jobs, run_tasks
+from gpu_pile.run.threads import map_threads, run_jobs
 
 
 class Recorder:
@@ -78,14 +78,17 @@ def test_the_first_error_stops_everything_and_is_raised(workers):
         assert waiting.closed + waiting.abandoned <= 1
 
 
-def test_tasks_run_all_and_raise():
-    done = []
-    run_tasks([lambda i=i: done.append(i) for i in range(20)], 3)
-    assert sorted(done) == list(range(20))
-    run_tasks([], 3)
+def test_map_threads_keeps_the_order_and_raises():
+    def slow_square(n):
+        time.sleep(0.001 * (n % 3))
+        return n * n
 
-    def fail():
-        raise KeyError("x")
+    assert map_threads(slow_square, range(20), 3) == [n * n for n in range(20)]
+    assert map_threads(slow_square, [], 3) == []
+
+    def fail(n):
+        if n == 0:
+            raise KeyError("x")
 
     with pytest.raises(KeyError):
-        run_tasks([fail, *[lambda: time.sleep(0.001)] * 5], 2)
+        map_threads(fail, range(6), 2)

@@ -32,7 +32,8 @@ from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.explore import export
 from gpu_pile.explore.verify import verify
 from gpu_pile.run import config, dask, directory
-from gpu_pile.run.tasks import Work
+from gpu_pile.run.reading import count_ranges
+from gpu_pile.run.tasks import Task
 from tests.conftest import DEMO, HERE, results, run, settings, write_shard
 from tests.test_cluster import KillOnce, with_fault  # noqa: F401
 
@@ -141,30 +142,30 @@ def test_s3_and_a_second_run_that_has_nothing_to_do(demo_run, tmp_path, s3):
     assert written == every
 
 
-def test_a_shard_of_several_frames_at_a_url_is_one_part(tmp_path, s3):
-    """Nobody fetches it to see where its frames begin. One that was measured in parts elsewhere is written in them."""
+def test_a_shard_of_several_frames_at_a_url_is_one_range(tmp_path, s3):
+    """Nobody fetches it to see where its frames begin. One that was measured in ranges elsewhere is written in them."""
     lines = [b'{"text": "document %d has some words in it"}\n' % (i // 2) for i in range(600)]
     shard = tmp_path / "x.jsonl.zst"
     shard.write_bytes(b"".join(zstandard.compress(b"".join(lines[i : i + 50])) for i in range(0, 600, 50)))
     far = RemotePath("s3://pile/frames/x.jsonl.zst")
     far.put(shard)
-    whole, parts = {"part_bytes": 1 << 40}, {"part_bytes": shard.stat().st_size // 5}
+    whole, ranges = {"range_bytes": 1 << 40}, {"range_bytes": shard.stat().st_size // 5}
     run(settings([shard], tmp_path / "whole", input=whole))
     s3.asked.clear()
-    context = run(settings([str(far)], tmp_path / "far", input=parts), "measure")
-    assert context.n_parts == 1
+    context = run(settings([str(far)], tmp_path / "far", input=ranges), "measure")
+    assert count_ranges(context) == 1
     assert [path for method, path in s3.asked if method == "GET" and "x.jsonl" in path] == ["/pile/frames/x.jsonl.zst"]
-    run(settings([str(far)], tmp_path / "far", input=parts))
+    run(settings([str(far)], tmp_path / "far", input=ranges))
     assert results(tmp_path / "far") == results(tmp_path / "whole")
 
-    assert run(settings([shard], tmp_path / "near", input=parts)).n_parts == 4
+    assert count_ranges(run(settings([shard], tmp_path / "near", input=ranges))) == 4
     before = results(tmp_path / "near")
     for name in ("decisions", "kept"):
         shutil.rmtree(tmp_path / "near" / name)
     s3.asked.clear()
-    run(settings([str(far)], tmp_path / "near", input=parts))
+    run(settings([str(far)], tmp_path / "near", input=ranges))
     assert results(tmp_path / "near") == before
-    assert [method for method, path in s3.asked if "x.jsonl" in path].count("GET") > 4, "read to see, then in parts"
+    assert [method for method, path in s3.asked if "x.jsonl" in path].count("GET") > 4, "read to see, then in ranges"
 
 
 def test_a_changed_shard_is_measured_again_and_no_other(tmp_path, s3):
@@ -178,7 +179,7 @@ def test_a_changed_shard_is_measured_again_and_no_other(tmp_path, s3):
     RemotePath("s3://pile/two/b.jsonl.zst").put(tmp_path / "b.jsonl.zst")
     s3.asked.clear()
     context = run(wanted, "measure")
-    assert ["b.jsonl.zst has changed" in note for note in context.notes] == [True]
+    assert ["b.jsonl.zst has changed" in note for note in context.reporter.notes] == [True]
     assert {p for m, p in s3.asked if m == "GET" and ".zst" in p} == {"/pile/two/b.jsonl.zst"}
 
 
@@ -203,7 +204,7 @@ def test_damaged_shards_are_read_alike(tmp_path, s3):
 
 
 def test_workers_write_at_the_url_themselves_also_those_that_are_killed(demo_run, tmp_path, s3, with_fault):  # noqa: F811
-    with_fault(lambda stage, work: KillOnce(tmp_path / "killed", "close") if stage == "write" else None)
+    with_fault(lambda stage, task: KillOnce(tmp_path / "killed", "close") if stage == "write" else None)
     cluster = [
         f"cluster.{k}={v}" for k, v in {"where": "local", "workers": 2, "threads": 1, "dashboard": "false"}.items()
     ]
@@ -298,7 +299,8 @@ def test_a_store_that_refuses_a_state_is_no_state_that_is_missing(s3):
 KILLER = r"""
 import os, pathlib, signal, sys
 import s3fs
-from gpu_pile import config, pipeline, remote
+from gpu_pile.corpus import remote
+from gpu_pile.run import config, pipeline
 
 quick, url, scratch, near, step = pathlib.Path(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])
 
@@ -559,7 +561,7 @@ def test_a_worker_that_sees_another_scratch(tmp_path, monkeypatch, stage):
         files.write_json(path, {"lease": "x"})
     there = dataclasses.replace(here, scratch_in=tmp_path / "there")
     there.scratch.mkdir(parents=True)
-    order = dask._Order(gp.__version__, wanted, there, "x", stage, 1, Work(print, (), 0, "", ()))
+    order = dask._Order(gp.__version__, wanted, there, "x", stage, 1, Task(print, (), 0, "", ()))
     with pytest.raises(UsageError, match=r"does not see .*there.*scratch must be a folder that all machines share"):
         dask._do(order)
 

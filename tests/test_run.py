@@ -17,7 +17,7 @@ import zstandard
 
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.run import config, pipeline
-from gpu_pile.run.progress import Stopwatch
+from gpu_pile.run.progress import Reporter
 from gpu_pile.text import unicode_reference
 from tests.conftest import DEMO, HERE, decisions, results, run, settings, write_shard
 
@@ -269,7 +269,7 @@ def test_changed_inputs_are_noticed(tmp_path):
     assert changed(before, stamps(tmp_path / "run")) == set()
     write_shard(shard, [(words(60, i), "Pile-CC") for i in range(4)])
     context = run(configuration)
-    assert any("has changed" in note for note in context.notes)
+    assert any("has changed" in note for note in context.reporter.notes)
     assert len(decisions(tmp_path / "run")) == 4
 
 
@@ -282,7 +282,7 @@ def test_shards_can_come_and_go(tmp_path):
     (tmp_path / "in" / "c.jsonl.zst").unlink()
     before = (out / "measured" / "b.parquet").stat().st_mtime_ns
     context = run(settings([tmp_path / "in"], out))
-    assert any("removed from the run: c" in note for note in context.notes)
+    assert any("removed from the run: c" in note for note in context.reporter.notes)
     assert sorted(p.name for p in (out / "kept").iterdir()) == ["a.jsonl.zst", "aa.jsonl.zst", "b.jsonl.zst"]
     assert (out / "measured" / "b.parquet").stat().st_mtime_ns == before, "an unchanged shard is not measured again"
     fresh = tmp_path / "fresh"
@@ -413,7 +413,7 @@ def test_a_hash_collision_removes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "doc_hash", lambda text: np.zeros((len(text), 2), np.uint64))
     context = run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
     assert [r["keep"] for r in decisions(tmp_path / "run")] == [True, False, True, True, True, True]
-    assert any("share a 128-bit hash" in note for note in context.notes)
+    assert any("share a 128-bit hash" in note for note in context.reporter.notes)
 
 
 def test_lm_dataformat_variants(tmp_path):
@@ -556,8 +556,8 @@ def test_stages_and_their_parts_are_profiler_ranges_on_a_gpu(monkeypatch):
         seen.append((f"end {name}", domain))
 
     def once():
-        watch = Stopwatch()
-        with watch.stage("measure"), watch.part("measure", "parse"):
+        reporter = Reporter()
+        with reporter.stage("measure"), reporter.span("measure", "parse"):
             pass
         return [name for name, domain in seen if domain == "gpu_pile"]
 

@@ -81,7 +81,7 @@ class HashedFile:
 
 
 def identity_of(digests: Sequence[bytes]) -> str:
-    """A file's identity: BLAKE2b-256 of the BLAKE2b-256 of each IDENTITY_STEP of its bytes, which parts hash alone."""
+    """A file's identity: BLAKE2b-256 of the BLAKE2b-256 of each IDENTITY_STEP of its bytes, which ranges hash alone."""
     return hashlib.blake2b(b"".join(digests), digest_size=32).hexdigest()
 
 

@@ -7,7 +7,7 @@ Damage (a corrupt or truncated frame, garbage, a wrong checksum, a window beyond
 cannot be decompressed, no more: everything before it is delivered up to the last whole line, and reading goes on at
 the next sound frame. What is delivered does not depend on the size of the blocks.
 
-A shard of several zstd frames is cut into parts, which are read side by side (docs/decisions/0011-parts-of-shards.md).
+A shard of several zstd frames is split into ranges that are read in parallel (docs/decisions/0011-ranges-of-shards.md).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Limits:
     expansion_max: int = 1000
 
     def stream_bytes_max(self, file_bytes: int) -> int:
-        """What a file, or a part of one, may come to."""
+        """What a file, or a range of one, may come to."""
         return max(2**30, self.expansion_max * file_bytes)
 
 
@@ -137,18 +137,18 @@ class ShardReader:
 
     damages:      what was damaged
     bad_lines:    (1-based line, reason) of lines over line_bytes_max
-    digests:      of the file's bytes, a digest for every IDENTITY_STEP; of a part, those that begin in it
+    digests:      of the file's bytes, a digest for every IDENTITY_STEP; of a range, those that begin in it
     identity:     what identity_of makes of them; of a whole shard only
     n_lines, stream_bytes: lines and bytes delivered
     seek_points:  (byte of the file, byte of the decompressed stream) where a zstd frame begins, SEEK_SPACING apart
-    compressed_bytes_read: of the file, or of the part's range, also valid while reading
+    compressed_bytes_read: of the file, or of the range, also valid while reading
 
     Args:
         start: one of the seek points of the same file: reading begins there. Block.start counts as if from the
             beginning; lines are numbered from there, the first one may be a part of a line, and there is no identity.
-        part: read the lines of this part alone. Lines are numbered from its own, bytes of the stream from part.start.
-            Reading ends where something is damaged: what that costs the shard is known only to who reads all of it.
-            Afterwards own_bytes is what the part's own frames came to.
+        shard_range: read the lines of this range alone. Lines are numbered from its own, bytes of the stream from its
+            start. Reading ends where something is damaged: what that costs the shard is known only to a reader of all
+            of it. Afterwards own_bytes is what the range's own frames came to.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ShardReader:
         block_bytes: int = 16 * 2**20,
         limits: Limits | None = None,
         start: tuple[int, int] = (0, 0),
-        part: ShardRange | None = None,
+        shard_range: ShardRange | None = None,
     ) -> None:
         self.path = shard.path if isinstance(shard, Shard) else files.path_of(shard)
         self.limits = limits or Limits()
@@ -173,8 +173,10 @@ class ShardReader:
         self.digests: list[bytes] = []
         self.identity = ""
         self.n_lines = 0
-        self.part = part if part is not None and part.of > 1 else None
-        self.start, self.stream_bytes = start if self.part is None else (self.part.first, self.part.start)
+        self.shard_range = shard_range if shard_range is not None and shard_range.of > 1 else None
+        self.start, self.stream_bytes = start
+        if self.shard_range is not None:
+            self.start, self.stream_bytes = self.shard_range.first, self.shard_range.start
         self.own_bytes = 0
         self.seek_points: list[tuple[int, int]] = []
         self._frame: int | None = None
@@ -183,15 +185,15 @@ class ShardReader:
     def __iter__(self) -> Iterator[Block]:
         try:
             with files.opened(self.path) as source:
-                end = self.part.end if self.part else source.size
-                hashed = None if self.start and not self.part else (self.start, end)
+                end = self.shard_range.end if self.shard_range else source.size
+                hashed = None if self.start and not self.shard_range else (self.start, end)
                 self._file = HashedFile(source, hashed, self.start)
                 self._end = end
                 yield from self._blocks()
                 self.compressed_bytes_read = self._end - self.start
                 if hashed is not None:
                     self.digests = self._file.all_digests()
-                    self.identity = "" if self.part else identity_of(self.digests)
+                    self.identity = "" if self.shard_range else identity_of(self.digests)
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
 
@@ -202,10 +204,10 @@ class ShardReader:
         buffer, used = _BUFFERS.take(standard), 0
         whole = 0  # bytes of whole lines in it
         skipping = False  # inside a line over the limit
-        if self.part is None:
+        if self.shard_range is None:
             most = self.limits.stream_bytes_max(self._file.size)
         else:
-            most = self.part.start + self.limits.stream_bytes_max(self.part.n_bytes)
+            most = self.shard_range.start + self.limits.stream_bytes_max(self.shard_range.n_bytes)
         ended = False
         while not ended:
             if used + CHUNK + SLACK > len(buffer):  # one line fills it
@@ -297,8 +299,8 @@ class ShardReader:
 
     def _decoder(self) -> _Decoder:
         head = self._file.pread(64, 0)
-        if self.part is not None:
-            yield from self._lines_of(self.part)
+        if self.shard_range is not None:
+            yield from self._lines_of(self.shard_range)
         elif self.start:
             yield from self._zstd(self.start)
         elif head[:4] == MAGIC or is_skippable(head):
@@ -315,13 +317,13 @@ class ShardReader:
             if frame < self._file.size:
                 yield from self._zstd(frame, view)
 
-    def _lines_of(self, part: ShardRange) -> _Decoder:
-        """What the part's lines are in, and nothing else: up to the first problem."""
-        self.seek_points.append((part.first, part.start))
-        decoder = self._zstd(part.first)
+    def _lines_of(self, shard_range: ShardRange) -> _Decoder:
+        """What the range's lines are in, and nothing else: up to the first problem."""
+        self.seek_points.append((shard_range.first, shard_range.start))
+        decoder = self._zstd(shard_range.first)
         next(decoder)
         view = yield 0
-        inside = part.index == 0  # behind the line feed that the part's lines begin behind
+        inside = shard_range.index == 0  # behind the line feed that the range's lines begin behind
         ended = False
         while not ended:
             try:
@@ -331,7 +333,7 @@ class ShardReader:
             if isinstance(got, _Problem):
                 yield got
                 return
-            beyond = self._frame_at >= part.end
+            beyond = self._frame_at >= shard_range.end
             self.own_bytes += 0 if beyond else got
             chunk = np.frombuffer(view, np.uint8)
             begin, end = 0, got

@@ -35,7 +35,7 @@ from gpu_pile.run.documents import DocumentLocation, beginning, largest_clusters
 from gpu_pile.run.stages.decide import count, survivors, verdicts
 from gpu_pile.run.stages.measure import DOCUMENT_COLUMNS
 from gpu_pile.run.tables import row_groups, subset_codes
-from gpu_pile.run.threads import run_tasks
+from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms, reason_counts
 from gpu_pile.types import Array
 
@@ -185,10 +185,10 @@ class Run:
         """int64[2, subsets, bounds + 1, ...]: documents and bytes by the intervals between bounds."""
         shape = tuple(len(values) + 1 for _, _, values in axes)
         columns = sorted({"subset", "text_bytes", *(name for name, _, _ in axes)})
-        found: list[dict[str, Array]] = [{} for _ in self.shards]
 
-        def one(i: int) -> None:
-            for table in row_groups(self.context, self.shards[i], columns):
+        def count_shard(shard: Shard) -> dict[str, Array]:
+            counts: dict[str, Array] = {}
+            for table in row_groups(self.context, shard, columns):
                 names, codes = subset_codes(table)
                 key = codes
                 for axis, size in zip(axes, shape, strict=True):
@@ -197,10 +197,11 @@ class Run:
                 weights = table.column("text_bytes").to_numpy()
                 here = np.stack([np.bincount(key, minlength=n), np.bincount(key, weights, n).astype(np.int64)])
                 for code, name in enumerate(names):
-                    part = here.reshape(2, len(names), *shape)[:, code]
-                    found[i][name] = found[i][name] + part if name in found[i] else part
+                    of_subset = here.reshape(2, len(names), *shape)[:, code]
+                    counts[name] = counts[name] + of_subset if name in counts else of_subset
+            return counts
 
-        run_tasks([lambda i=i: one(i) for i in range(len(self.shards))], self.config.n_workers)  # type: ignore[misc]
+        found = map_threads(count_shard, self.shards, self.config.n_workers)
         names = sorted({name for f in found for name in f})
         zero = np.zeros((2, *shape), np.int64)
         return names, np.stack([sum((f.get(n, zero) for f in found), zero) for n in names] or [zero], axis=1)
@@ -238,22 +239,20 @@ class Run:
         return max(b - a for a, b in itertools.pairwise(sorted(at)))
 
     def _around(self, signal: str, value: float, n: int, subset: str | None) -> Result:
-        found: list[pa.Table] = [pa.table({})] * len(self.shards)
         columns = ["line", "subset", "text_bytes", signal]
 
-        def one(i: int) -> None:
+        def nearest_of(shard: Shard) -> pa.Table:
             best: list[pa.Table] = []
-            for table in row_groups(self.context, self.shards[i], columns):
+            for table in row_groups(self.context, shard, columns):
                 if subset is not None:
                     table = table.filter(pc.field("subset") == subset)
                 nearest = _nearest(histograms.numbers(table.column(signal)), value, n)
                 best.append(table.take(pa.array(nearest)))
             whole = pa.concat_tables(best).combine_chunks()
-            ids = rundir.doc_id(np.uint64(i), whole.column("line").to_numpy().astype(np.uint64))
-            found[i] = whole.set_column(0, "doc_id", pa.array(ids, pa.uint64()))
+            ids = rundir.doc_id(np.uint64(shard.index), whole.column("line").to_numpy().astype(np.uint64))
+            return whole.set_column(0, "doc_id", pa.array(ids, pa.uint64()))
 
-        run_tasks([lambda i=i: one(i) for i in range(len(self.shards))], self.config.n_workers)  # type: ignore[misc]
-        table = pa.concat_tables(found)
+        table = pa.concat_tables(map_threads(nearest_of, self.shards, self.config.n_workers))
         table = table.take(pa.array(_nearest(histograms.numbers(table.column(signal)), value, n)))
         ids = table.column("doc_id").to_pylist()
         where = self.locate(ids)
@@ -290,18 +289,17 @@ class Run:
         config = configuration.parse({**self.config.model_dump(), "thresholds": given}, "thresholds")
         context = replace(self.context, config=config)
         clustered = survivors(context)
-        keep: list[Array] = [np.empty(0, bool)] * len(self.shards)
-        tallies = [reason_counts.Tally() for _ in self.shards]
 
-        def one(i: int) -> None:
-            kept = [np.empty(0, bool)]
-            for found in verdicts(context, self.shards[i], clustered):
+        def decide_shard(shard: Shard) -> tuple[Array, reason_counts.Tally]:
+            kept, tally = [np.empty(0, bool)], reason_counts.Tally()
+            for found in verdicts(context, shard, clustered):
                 kept.append(found.keep)
-                count(found, tallies[i])
-            keep[i] = np.concatenate(kept)
+                count(found, tally)
+            return np.concatenate(kept), tally
 
-        run_tasks([lambda i=i: one(i) for i in range(len(self.shards))], config.n_workers)  # type: ignore[misc]
-        return Trial(self, config, np.concatenate(keep), reason_counts.merged(t.table() for t in tallies))
+        decided = map_threads(decide_shard, self.shards, config.n_workers)
+        keep = np.concatenate([np.empty(0, bool), *(kept for kept, _ in decided)])
+        return Trial(self, config, keep, reason_counts.merged(tally.table() for _, tally in decided))
 
     def subsets(self) -> tuple[list[str], Array, Array]:
         """(names, code of each document, its text_bytes)."""

@@ -36,6 +36,7 @@ from gpu_pile.explore.run import Run, open_run
 from gpu_pile.ops import op
 from gpu_pile.ops.parse_lines import TEXT_JOINER
 from gpu_pile.run import directory as rundir
+from gpu_pile.run.reading import open_shard
 from gpu_pile.text import unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.shingles import reference_shingles
@@ -251,7 +252,7 @@ class _Verification:
                     yield line.removesuffix(b"\n")
 
     def recovered_lines(self, shard: Shard) -> Iterator[bytes | None]:
-        reader = self.opened.context.reader(shard)
+        reader = open_shard(self.opened.context, shard)
         next_number = 0
         for block in reader:
             while next_number < block.first_line:  # lines over the limit are counted and not delivered

@@ -61,10 +61,10 @@ class Input(Section):
     text_lists: bool = Field(
         False, description="a text may be a list of strings, joined by a blank line (lm_dataformat)"
     )
-    part_bytes: Bytes = Field(
+    range_bytes: Bytes = Field(
         128 * 2**20,
-        description="a file of several zstd frames is cut between them into parts of at least this many of its bytes, "
-        "which are worked on side by side and leave as a frame each; not at a URL",
+        description="a file of several zstd frames is split between frames into ranges of at least this many bytes, "
+        "which are processed in parallel and written as one frame each; a file at a URL is one range",
     )
     bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
     window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
@@ -183,13 +183,13 @@ class Cluster(Section):
         None,
         ge=1,
         le=1024,
-        description="processes of local and cuda; null: one a core (no more than parts), one a GPU",
+        description="processes of local and cuda; null: one a core (no more than ranges), one a GPU",
     )
     threads: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="threads with which a worker does its part; null: cores / workers; elsewhere 1",
+        description="threads of each worker; null: cores / workers; elsewhere 1",
     )
     memory_bytes: Bytes | None = Field(
         None, description="of a worker of local: one that takes more is ended and begun anew; null: memory / workers"

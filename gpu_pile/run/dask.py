@@ -1,15 +1,15 @@
-"""Works done by Dask workers: processes on this machine, one a GPU, or on the machines of a cluster.
+"""Tasks done by Dask workers: processes on this machine, one a GPU, or on the machines of a cluster.
 
 The only file that knows Dask. Dask starts the processes, carries calls to them and answers back, restarts what died,
 bounds retries and memory; here is what a call does, and what an answer means.
 
-A worker makes files in the run directory, which all machines share; a call carries the configuration and a Work, an
-answer carries seconds. A call is out for as many works as there are threads of workers, no more, the dearest first: so
+A worker makes files in the run directory, which all machines share; a call carries the configuration and a Task, an
+answer carries seconds. A call is out for as many tasks as there are threads of workers, no more, the dearest first: so
 a worker that dies takes with it what it was doing, not what waits, and the shard that kills workers is known.
 
 A call can be done twice, by a worker that was given up for dead and by its successor, or by a worker that outlives the
 process that asked it. Both make the same bytes under names of their own (files.atomic), and state/lease.json names
-whose work counts: another's stops at its next block and is not published.
+whose tasks count: another's stops at its next block and is not published.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from gpu_pile.gpu import detect, device
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
-from gpu_pile.run.progress import Progress, marked
-from gpu_pile.run.tasks import Work
+from gpu_pile.run.progress import Reporter, marked
+from gpu_pile.run.reading import count_ranges
+from gpu_pile.run.tasks import Task, Threads
 from gpu_pile.run.threads import Job, keep_freed_memory, run_jobs, worker_count
 
 ATTEMPTS = 3
-"""Workers that may die of one work, before the run stops; for schedulers that this process starts."""
+"""Workers that may die of one task, before the run stops; for schedulers that this process starts."""
 
 PATIENCE = 60.0
 """Seconds to wait for a worker when there is none, and for a file that a worker made to be seen here: network file
@@ -76,26 +77,26 @@ def backend_of(config: Config) -> str | None:
     return "cuda" if config.cluster.where == "cuda" else "cpu" if config.cluster.where == "local" else config.backend
 
 
-def processes(config: Config, n_parts: int) -> tuple[int, int]:
-    """(worker processes, threads in each) of a cluster on this machine, for so many parts of shards."""
+def processes(config: Config, n_ranges: int) -> tuple[int, int]:
+    """(worker processes, threads in each) of a cluster on this machine, for so many ranges of shards."""
     cores = worker_count(config.workers)
-    most = len(detect.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_parts))
+    most = len(detect.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_ranges))
     n = config.cluster.workers or max(1, most)
     return n, config.cluster.threads or max(1, cores // n)
 
 
-def size(config: Config, n_parts: int) -> tuple[int, int]:
+def size(config: Config, n_ranges: int) -> tuple[int, int]:
     """(worker processes, threads with which each does its part); 0 processes where a scheduler knows how many."""
     if config.cluster.where in ("local", "cuda"):
-        return processes(config, n_parts)
+        return processes(config, n_ranges)
     return 0, config.cluster.threads or 1
 
 
 class Cluster:
-    """Workers of a run (see stages.context.Workers); nothing is started or connected before there is work."""
+    """An executor on the workers of a cluster; nothing is started or connected before there is work."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config, self.device = config, device.Device()
         self._client: Any = None
         self._own: Any = None
         self._settings = contextlib.ExitStack()
@@ -122,9 +123,9 @@ class Cluster:
             import dask
 
             # By itself, a cluster of this process ends a worker that has not come back after 15 s, in the middle of its
-            # start or of a work, and starts no other: a busy machine lost all of them like that.
+            # start or of a task, and starts no other: a busy machine lost all of them like that.
             self._settings.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": f"{PATIENCE} s"}))
-            self._own = _on_this_machine(self.config, context.n_parts)
+            self._own = _on_this_machine(self.config, count_ranges(context))
             self._client = Client(self._own, set_as_default=False)
         else:
             try:
@@ -143,26 +144,26 @@ class Cluster:
         line = f"scheduler {info['address']}"
         if self.config.cluster.dashboard and importlib.util.find_spec("bokeh") and self._client.dashboard_link:
             line += f", dashboard {self._client.dashboard_link}"
-        context.progress.say(line)
+        context.reporter.say(line)
         return self._client
 
-    def do(self, context: Context, stage: str, works: Sequence[Work]) -> None:
+    def do(self, context: Context, stage: str, tasks: Sequence[Task]) -> None:
         client = self.client(context)
         lease = secrets.token_hex(8)
-        for path in context.run.leases:
+        for path in context.directory.leases:
             files.write_json(path, {"lease": lease})
-        _, threads = size(self.config, context.n_parts)
+        _, threads = size(self.config, count_ranges(context))
         orders = [
-            _Order(__version__, context.config, context.run.resolve(), lease, stage, threads, w)
-            for w in sorted(works, key=lambda w: w.cost)  # the dearest is popped first
+            _Order(__version__, context.config, context.directory.resolve(), lease, stage, threads, t)
+            for t in sorted(tasks, key=lambda t: t.cost)  # the dearest is popped first
         ]
-        bar = _Bar(context.progress, stage)
+        bar = _Bar(context.reporter, stage)
         client.subscribe_topic(lease, bar.told)
         try:
             with client.as_current():
                 self._answers(context, client, orders, bar)
         finally:
-            for path in context.run.leases:
+            for path in context.directory.leases:
                 path.unlink(missing_ok=True)  # whoever still works on something stops
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unsubscribe_topic(lease)
@@ -184,7 +185,7 @@ class Cluster:
                     )
                 while orders and len(out) < room:
                     order = orders.pop()
-                    key = f"{order.stage} {order.work.what} {order.lease}-{len(orders)}"
+                    key = f"{order.stage} {order.task.label} {order.lease}-{len(orders)}"
                     out[client.submit(_do, order, key=key, pure=False, retries=0)] = order
                 if not out:
                     time.sleep(0.2)
@@ -197,9 +198,9 @@ class Cluster:
                         failure = failure or _meaning(order, future.exception())
                         continue
                     answer = future.result()
-                    context.stopwatch.add(order.stage, answer["parts"], answer["seconds"])
+                    context.reporter.add_task(order.stage, answer["spans"], answer["seconds"])
                     _wait_for_files(order, answer["host"])
-                    bar.done(order.work)
+                    bar.done(order.task)
         except (CancelledError, OSError, TimeoutError) as error:
             raise DataError(
                 f"the scheduler ({self.config.cluster.where}) was lost; what was finished is kept: "
@@ -212,8 +213,8 @@ class Cluster:
             raise failure
 
 
-def _on_this_machine(config: Config, n_parts: int) -> Any:
-    n, _ = processes(config, n_parts)
+def _on_this_machine(config: Config, n_ranges: int) -> Any:
+    n, _ = processes(config, n_ranges)
     common: dict[str, Any] = {
         "n_workers": n,
         "threads_per_worker": 1,
@@ -239,7 +240,7 @@ def _meaning(order: _Order, error: Any) -> BaseException:
     """What to raise here for what a worker raised."""
     from distributed import KilledWorker
 
-    about = f"{order.stage} of {order.work.what}"
+    about = f"{order.stage} of {order.task.label}"
     if isinstance(error, KilledWorker):
         return DataError(
             f"{about}: {error.allowed_failures + 1} workers died one after the other while they did it, the last at "
@@ -260,10 +261,10 @@ def _meaning(order: _Order, error: Any) -> BaseException:
 
 def _wait_for_files(order: _Order, host: str) -> None:
     """Files that a worker made are there, or will be seen soon."""
-    for path in order.work.outputs:
+    for path in order.task.outputs:
         if not _appears(path, lambda p: p.is_file()):
             raise UsageError(
-                f"{order.stage} of {order.work.what}: {host} wrote {path}, which this machine does not see; the run "
+                f"{order.stage} of {order.task.label}: {host} wrote {path}, which this machine does not see; the run "
                 "directory must be on a file system that all machines share, under the same path"
             )
 
@@ -282,8 +283,8 @@ def _appears(path: AnyPath, seen: Any) -> bool:
 class _Bar:
     """What workers tell of their progress, as one stage's; called by the client's thread and by this one."""
 
-    def __init__(self, progress: Progress, stage: str) -> None:
-        self.progress, self.stage = progress, stage
+    def __init__(self, reporter: Reporter, stage: str) -> None:
+        self.reporter, self.stage = reporter, stage
         self._bytes: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -291,8 +292,8 @@ class _Bar:
         what, done = event[1]
         self._set(what, done)
 
-    def done(self, work: Work) -> None:
-        self._set(work.what, work.n_bytes, last=True)
+    def done(self, task: Task) -> None:
+        self._set(task.label, task.n_bytes, last=True)
 
     def _set(self, what: str, done: int, last: bool = False) -> None:
         with self._lock:
@@ -300,7 +301,7 @@ class _Bar:
             if before == -1:  # was done: a late message
                 return
             self._bytes[what] = -1 if last else done
-        self.progress.advance(self.stage, done - before)  # less than nothing where a work begins again
+        self.reporter.advance(self.stage, done - before)  # less than nothing where a task begins again
 
 
 # in a worker
@@ -316,34 +317,35 @@ class _Order:
     lease: str
     stage: str
     threads: int
-    work: Work
+    task: Task
 
 
 class _Superseded(GpuPileError):
-    """Nobody waits for this work any more."""
+    """Nobody waits for this task any more."""
 
 
-class _Watch(Progress):
-    """Tells the client how far a work is, and stops it when it no longer counts."""
+class _Watch(Reporter):
+    """Tells the client how far a task is, and stops it when it no longer counts."""
 
     def __init__(self, order: _Order, worker: Any) -> None:
+        super().__init__()
         self.order, self.worker = order, worker
         self.run = order.run
         self._done, self._told = 0, time.monotonic()
 
-    def advance(self, stage: str, done: int) -> None:
-        self._done += done
+    def advance(self, stage: str, n_bytes: int) -> None:
+        self._done += n_bytes
         if time.monotonic() - self._told >= REPORT_SECONDS:
             self._told = time.monotonic()
             self.check()
-            self.worker.log_event(self.order.lease, [self.order.work.what, self._done])
+            self.worker.log_event(self.order.lease, [self.order.task.label, self._done])
 
     def counts(self, path: AnyPath) -> bool:
         return (files.read_json(path) or {}).get("lease") == self.order.lease
 
     def check(self) -> None:
         if not self.counts(self.run.lease):
-            raise _Superseded(f"{self.order.stage} of {self.order.work.what} was given up, or is done by another run")
+            raise _Superseded(f"{self.order.stage} of {self.order.task.label} was given up, or is done by another run")
 
 
 class _Fenced:
@@ -370,7 +372,7 @@ def _device(wanted: str) -> device.Device:
 
 
 def _do(order: _Order) -> dict[str, Any]:
-    """Do a work; the answer is small."""
+    """Do a task; the answer is small."""
     from distributed import get_worker
 
     begin = time.perf_counter()
@@ -386,12 +388,12 @@ def _do(order: _Order) -> dict[str, Any]:
             )
         watch.check()
         raise UsageError(f"{host} does not see {order.run.scratch}; scratch must be a folder that all machines share")
-    context = Context(order.config, watch.run, [], _device(order.config.backend), watch)
+    context = Context(order.config, watch.run, [], Threads(_device(order.config.backend)), watch)
     try:
-        with marked(f"{order.stage} of {order.work.what}"):
-            job = order.work.make(context, *order.work.args)
+        with marked(f"{order.stage} of {order.task.label}"):
+            job = order.task.make(context, *order.task.args)
             run_jobs([_Fenced(job, watch)], order.threads)
     except GpuPileError as error:
         raise type(error)(f"{error} (on {host})") from None
-    parts = context.stopwatch.stages.get(order.stage, {}).get("parts", {})
-    return {"host": host, "parts": parts, "seconds": time.perf_counter() - begin}
+    spans = context.reporter.stages.get(order.stage, {}).get("spans", {})
+    return {"host": host, "spans": spans, "seconds": time.perf_counter() - begin}

@@ -8,14 +8,14 @@ pairs.parquet                verified pairs of near duplicates (doc_ids, similar
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
-kept/<shard>.jsonl.zst       the kept lines, byte for byte; a zstd frame a part of the shard
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; a zstd frame per range of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
 state/lease.json             while a cluster works on the run: whose work counts
-scratch/                     spilled intermediates and finished parts of shards, removed at the end of a stage;
+scratch/                     spilled intermediates and finished ranges of shards, removed at the end of a stage;
                              elsewhere, if the configuration says so, or the run directory is at a URL
 """
 
@@ -135,7 +135,7 @@ class RunDir:
         return [self.lease] if self.scratch_in is None else [self.lease, self.scratch / "lease.json"]
 
     def clear_scratch(self, stage: str | None = None) -> None:
-        """Remove all of it, or what a stage's parts of shards left there."""
+        """Remove all of it, or what a stage's ranges of shards left there."""
         shutil.rmtree(self.scratch if stage is None else self.scratch / stage, ignore_errors=True)
         with contextlib.suppress(OSError):  # it holds something else, or is not there
             self.scratch.rmdir()

@@ -15,6 +15,7 @@ from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
+from gpu_pile.run.reading import open_shard
 from gpu_pile.run.tables import parse_spans
 from gpu_pile.types import Array
 
@@ -54,8 +55,8 @@ def locate(context: Context, wanted: Sequence[int]) -> dict[int, DocumentLocatio
         if index >= len(context.shards):
             continue
         shard = context.shards[index]
-        seek = context.run.state("measure", shard.name)["seek_points"] or [(0, 0)]
-        with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
+        seek = context.directory.state("measure", shard.name)["seek_points"] or [(0, 0)]
+        with pq.ParquetFile(files.table(context.directory.measured(shard.name))) as file:
             groups = _Groups(file)
             for line in sorted(set(lines)):
                 group, row = groups.find(line)
@@ -107,7 +108,7 @@ def read_texts(context: Context, wanted: Sequence[DocumentLocation]) -> dict[int
     for (_, seek), group in itertools.groupby(order, key=lambda p: (p.shard.index, p.seek)):
         waiting = list(group)
         shard = waiting[0].shard
-        for block in context.reader(shard, seek):
+        for block in open_shard(context, shard, seek):
             here = [p for p in waiting if block.start <= p.start < block.start + block.n_bytes]
             if here:
                 starts, lengths = (
@@ -146,7 +147,7 @@ def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
     Args:
         read_bytes: decompressed bytes to read at most; an excerpt is null where that, or the shard, is not enough.
     """
-    table = pq.read_table(files.table(context.run.clusters), columns=["doc_id", "cluster"])
+    table = pq.read_table(files.table(context.directory.clusters), columns=["doc_id", "cluster"])
     cluster, doc_id = table.column("cluster").to_numpy(), table.column("doc_id").to_numpy()
     names, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
     chosen = np.lexsort((names, -sizes))[:n]

@@ -19,12 +19,13 @@ from gpu_pile.ops import op
 from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
-from gpu_pile.run.progress import Progress
+from gpu_pile.run.progress import Reporter
 from gpu_pile.run.stages.decide import decide
 from gpu_pile.run.stages.dedupe import dedupe
 from gpu_pile.run.stages.measure import measure
 from gpu_pile.run.stages.report import report
 from gpu_pile.run.stages.write import write
+from gpu_pile.run.tasks import Threads
 from gpu_pile.run.threads import keep_freed_memory
 from gpu_pile.text import unicode
 
@@ -32,7 +33,7 @@ STAGES = {"measure": measure, "dedupe": dedupe, "decide": decide, "write": write
 
 
 @contextlib.contextmanager
-def prepared(config: Config, progress: Progress | None = None) -> Iterator[Context]:
+def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Context]:
     """Find the shards, check the backend, claim and lock the run directory.
 
     Raises:
@@ -53,15 +54,15 @@ def prepared(config: Config, progress: Progress | None = None) -> Iterator[Conte
     with files.locked(run.path):
         here = device_for(chosen)
         use_allocator(here.empty)
-        context = Context(config, run, shards, here, progress or Progress())
+        context = Context(config, run, shards, Threads(here), reporter or Reporter())
         run.lease.unlink(missing_ok=True)  # of a process that was killed: its workers stop
         gone = run.remove_strays(names)
         if gone:
-            context.notes.append(f"no longer among the inputs, removed from the run: {', '.join(gone)}")
+            context.reporter.note(f"no longer among the inputs, removed from the run: {', '.join(gone)}")
         if not where:
             yield context
             return
-        with dask.Cluster(config) as context.workers:
+        with dask.Cluster(config) as context.executor:
             yield context
         run.remove_partials()
 
@@ -71,17 +72,17 @@ def run_until(context: Context, last: str) -> None:
     for name, stage in STAGES.items():
         stage(context)
         if name == "measure":
-            files.write_json(context.run.path / "run.json", describe(context))
+            files.write_json(context.directory.path / "run.json", describe(context))
         if name == last:
             break
-    files.write_json(context.run.path / "timings.json", {**context.timings(), **context.stopwatch.stages})
+    files.write_json(context.directory.path / "timings.json", {**context.timings(), **context.reporter.stages})
 
 
 def describe(context: Context) -> dict[str, Any]:
     """run.json: everything that decides the result, and what was read."""
     shards = []
     for shard in context.shards:
-        state = context.run.state("measure", shard.name)
+        state = context.directory.state("measure", shard.name)
         shards.append(
             {
                 "name": shard.name,
@@ -115,7 +116,7 @@ def damages(context: Context) -> list[str]:
     """One sentence for each thing that makes a finished run end with exit code 1."""
     said = []
     for shard in context.shards:
-        state = context.run.state("measure", shard.name)
+        state = context.directory.state("measure", shard.name)
         if state.get("stopped"):
             said.append(f"{shard.path}: {state['stopped']}")
         said += [f"{shard.path}: {d['reason']} (after line {d['line']})" for d in state.get("damage", ())]

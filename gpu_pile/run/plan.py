@@ -19,9 +19,11 @@ from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
-from gpu_pile.run.stages.candidates import memory_a_work
+from gpu_pile.run.reading import open_shard, shard_ranges
+from gpu_pile.run.stages.candidates import memory_per_task
 from gpu_pile.run.stages.measure import ROW_GROUP
 from gpu_pile.run.stages.report import human_bytes
+from gpu_pile.run.tasks import Threads
 
 SAMPLED_SHARDS = 3
 RESIDENT = 320 << 20
@@ -58,7 +60,7 @@ def estimate(context: Context) -> Estimate:
     file_bytes = stream_bytes = text_bytes = documents = 0
     i = context.config.input
     for shard in context.shards[:SAMPLED_SHARDS]:
-        reader = context.reader(shard)
+        reader = open_shard(context, shard)
         for block in itertools.islice(reader, 1):
             parsed = parse_lines(
                 block.data[: block.n_bytes],
@@ -85,7 +87,7 @@ def describe(config: Config) -> str:
     shards = find_shards(config.input.shards, Path.cwd())
     where = config.cluster.where
     here = device_for("cpu" if where else detect.choose(config.backend))
-    context = Context(config, directory.of(config), shards, here)
+    context = Context(config, directory.of(config), shards, Threads(here))
     e = estimate(context)
     file_bytes = sum(s.n_bytes for s in shards)
     stream_bytes = file_bytes * e.expansion
@@ -100,19 +102,20 @@ def describe(config: Config) -> str:
     again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
     # besides the blocks, a worker collects rows for a row group, and copies them once to write it
     rows = int(min(ROW_GROUP, documents) * row_bytes * 2)
-    # a work of dedupe holds four buffers of band keys, and while it fills them sketches and keys of a row group
-    keys = Layout.of(2, int(documents) * bands, memory_a_work(config))
+    # a task of dedupe holds four buffers of band keys, and while it fills them sketches and keys of a row group
+    keys = Layout.of(2, int(documents) * bands, memory_per_task(config))
     buffers = int(min(4 * 16 * keys.buffer, documents * bands * 64))
     buffers += int(min(ROW_GROUP, documents) * (4 * fuzzy.size + 24 * bands))
     tables = int(documents * 9 / 32)  # two sets of rows
     rate = text_bytes / file_bytes / 1e6 / MB_PER_CPU_SECOND if file_bytes else 0.0  # CPU seconds a byte of a file
-    parts = [p for of_shard in context.parts(shards) for p in of_shard]
-    largest = max((p.n_bytes for p in parts), default=0)
+    by_shard = shard_ranges(context, shards)
+    ranges = [p for of_shard in by_shard for p in of_shard]
+    largest = max((p.n_bytes for p in ranges), default=0)
     if where:
-        processes, threads = dask.size(config, len(parts))
+        processes, threads = dask.size(config, len(ranges))
         workers = processes or 1
         blocks = rows + threads * context.batch_bytes * BLOCK_COPIES
-        # a part has one worker: the largest one is the least that a stage takes
+        # a range has one worker: the largest one is the least that a stage takes
         seconds = rate * max(file_bytes / (workers * threads), largest / threads)
         memory = (
             f"memory     about {human_bytes(RESIDENT + blocks + buffers)} a worker: "
@@ -132,8 +135,8 @@ def describe(config: Config) -> str:
             f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; besides "
         )
         workers_said = f"{config.n_workers} worker(s)"
-    in_parts = sum(s.n_bytes for s, p in zip(shards, context.parts(shards), strict=True) if len(p) > 1)
-    twice = measured * in_parts / max(1, file_bytes)
+    in_ranges = sum(s.n_bytes for s, p in zip(shards, by_shard, strict=True) if len(p) > 1)
+    twice = measured * in_ranges / max(1, file_bytes)
     lines = [
         "# configuration",
         yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
@@ -141,18 +144,18 @@ def describe(config: Config) -> str:
         "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
         f"backend    {dask.backend_of(config) or context.device.backend}, {workers_said}",
         f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
-        f"parts      {len(parts)} that are worked on side by side, the largest {human_bytes(largest)}; a shard has "
-        "several where it has several zstd frames, in a file here (input.part_bytes)",
+        f"ranges     {len(ranges)} that are worked on side by side, the largest {human_bytes(largest)}; a shard has "
+        "several where it has several zstd frames, in a file here (input.range_bytes)",
         f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
         f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
         f"{memory}90 bytes a document that has a duplicate, 64 bytes a pair of the largest cluster, "
         f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
-        f"scratch while measuring: parts of shards about {human_bytes(twice)}; "
+        f"scratch while measuring: ranges of shards about {human_bytes(twice)}; "
         f"while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
         "(of documents in candidate pairs only)",
         f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core"
-        + (f"; no less than {_duration(rate * largest / threads)} for the largest part" if where else "")
+        + (f"; no less than {_duration(rate * largest / threads)} for the largest range" if where else "")
         + (", with one worker" if where and not processes else ""),
     ]
     if fuzzy.enabled:

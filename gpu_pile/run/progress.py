@@ -1,4 +1,4 @@
-"""Progress and timing of stages."""
+"""What a run tells while it works, and how long its stages take."""
 
 from __future__ import annotations
 
@@ -10,42 +10,56 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class Progress:
-    """Told how far a stage is, in compressed bytes read; silent by itself. Called from any thread."""
-
-    def begin(self, stage: str, total: int) -> None:
-        """A stage begins; total bytes to come, 0 where unknown."""
-
-    def advance(self, stage: str, done: int) -> None:
-        """More bytes are done."""
-
-    def end(self, stage: str) -> None:
-        """The stage is done."""
-
-    def say(self, line: str) -> None:
-        """Something that whoever watches wants to know now."""
-
-
 def marked(name: str) -> contextlib.AbstractContextManager[Any]:
-    """An NVTX range, for Nsight Systems, where this process uses a GPU; nothing elsewhere."""
+    """An NVTX range for Nsight Systems if this process uses a GPU, else nothing."""
     if "cupy" not in sys.modules:
         return contextlib.nullcontext()
     import nvtx
 
-    span: contextlib.AbstractContextManager[Any] = nvtx.annotate(name, domain="gpu_pile")
-    return span
+    annotation: contextlib.AbstractContextManager[Any] = nvtx.annotate(name, domain="gpu_pile")
+    return annotation
 
 
-class Stopwatch:
-    """Wall and CPU seconds of a stage and of its parts, summed over threads; each is an NVTX range, too."""
+class Reporter:
+    """Time the stages of a run and collect its notes. Silent: a subclass shows begin, advance, end, and say.
+
+    Any thread may call every method.
+
+    stages: per stage, wall and CPU seconds, bytes of text, and CPU seconds of each of its spans
+    notes:  what a person should know about the run beyond its numbers
+    """
 
     def __init__(self) -> None:
         self.stages: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
         self._lock = threading.Lock()
 
+    # what a subclass may show
+
+    def begin(self, stage: str, total: int) -> None:
+        """A stage begins; `total` compressed bytes are to be read, 0 if that is unknown."""
+
+    def advance(self, stage: str, n_bytes: int) -> None:
+        """A stage has read n_bytes more."""
+
+    def end(self, stage: str) -> None:
+        """A stage is done."""
+
+    def say(self, line: str) -> None:
+        """Show a line now."""
+
+    # what every run records
+
+    def note(self, line: str) -> None:
+        """Keep a line for the end of the run."""
+        with self._lock:
+            self.notes.append(line)
+
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        entry: dict[str, Any] = {"seconds": 0.0, "cpu_seconds": 0.0, "text_bytes": 0, "parts": {}}
+    def stage(self, name: str, total: int = 0) -> Iterator[dict[str, Any]]:
+        """Time a stage and show its progress over `total` compressed bytes. Yield its entry of `stages`."""
+        entry: dict[str, Any] = {"seconds": 0.0, "cpu_seconds": 0.0, "text_bytes": 0, "spans": {}}
+        self.begin(name, total)
         wall, cpu = time.perf_counter(), time.process_time()
         self.stages[name] = entry
         try:
@@ -53,12 +67,13 @@ class Stopwatch:
                 yield entry
         finally:
             entry["seconds"] = round(time.perf_counter() - wall, 4)
-            entry["cpu_seconds"] = round(time.process_time() - cpu + entry.pop("elsewhere", 0.0), 4)
-            entry["parts"] = {k: round(v, 4) for k, v in entry["parts"].items()}
+            entry["cpu_seconds"] = round(time.process_time() - cpu + entry.pop("worker_cpu_seconds", 0.0), 4)
+            entry["spans"] = {span: round(seconds, 4) for span, seconds in entry["spans"].items()}
+        self.end(name)
 
     @contextlib.contextmanager
-    def part(self, stage: str, name: str) -> Iterator[None]:
-        """CPU seconds of this thread, added to a part of a stage."""
+    def span(self, stage: str, name: str) -> Iterator[None]:
+        """Add this thread's CPU seconds to a span of a stage."""
         start = time.thread_time()
         try:
             with marked(f"{stage}: {name}"):
@@ -66,15 +81,15 @@ class Stopwatch:
         finally:
             used = time.thread_time() - start
             with self._lock:
-                parts = self.stages.setdefault(stage, {"parts": {}})["parts"]
-                parts[name] = parts.get(name, 0.0) + used
+                spans = self.stages.setdefault(stage, {"spans": {}})["spans"]
+                spans[name] = spans.get(name, 0.0) + used
 
-    def add(self, stage: str, parts: dict[str, float], seconds: float) -> None:
-        """A work that another process did for a stage that is timed here: CPU seconds by part, wall seconds in all."""
+    def add_task(self, stage: str, spans: dict[str, float], seconds: float) -> None:
+        """Add a task that another process did for a stage: CPU seconds of its spans, wall seconds of the task."""
         with self._lock:
             entry = self.stages[stage]
-            entry["works"] = entry.get("works", 0) + 1
-            entry["work_seconds"] = round(entry.get("work_seconds", 0.0) + seconds, 4)
-            entry["elsewhere"] = entry.get("elsewhere", 0.0) + sum(parts.values())
-            for name, seconds in parts.items():
-                entry["parts"][name] = entry["parts"].get(name, 0.0) + seconds
+            entry["tasks"] = entry.get("tasks", 0) + 1
+            entry["task_seconds"] = round(entry.get("task_seconds", 0.0) + seconds, 4)
+            entry["worker_cpu_seconds"] = entry.get("worker_cpu_seconds", 0.0) + sum(spans.values())
+            for span, used in spans.items():
+                entry["spans"][span] = entry["spans"].get(span, 0.0) + used

@@ -31,7 +31,7 @@ class Rows:
 
     @classmethod
     def of(cls, context: Context) -> Rows:
-        counts = [context.run.state("measure", s.name)["documents"] for s in context.shards]
+        counts = [context.directory.state("measure", s.name)["documents"] for s in context.shards]
         return cls(tuple(s.name for s in context.shards), np.concatenate(([0], np.cumsum(counts, dtype=np.int64))))
 
     @property
@@ -43,7 +43,7 @@ def row_groups(
     context: Context, shard: Shard, columns: Sequence[str], start: int = 0, stop: int | None = None
 ) -> Iterator[pa.Table]:
     """The measured table of a shard, or its rows start .. stop, a row group at a time."""
-    with pq.ParquetFile(files.table(context.run.measured(shard.name))) as file:
+    with pq.ParquetFile(files.table(context.directory.measured(shard.name))) as file:
         end = 0
         for i in range(file.num_row_groups):
             first, end = end, end + file.metadata.row_group(i).num_rows
@@ -65,26 +65,26 @@ def table_rows(path: AnyPath, first: int, end: int, columns: Sequence[str]) -> p
 
 
 @dataclass(frozen=True)
-class MeasuredPart:
-    """A part of a measured shard: its documents are rows first .. end of the shard's tables."""
+class MeasuredRange:
+    """A range of a measured shard: its documents are rows first .. end of the shard's tables."""
 
     shard: Shard
-    part: ShardRange
+    shard_range: ShardRange
     first: int
     end: int
 
     @property
-    def what(self) -> str:
-        return self.part.label(self.shard)
+    def label(self) -> str:
+        return self.shard_range.label(self.shard)
 
 
-def measured_parts(context: Context, shard: Shard) -> list[MeasuredPart]:
-    """The parts in which a shard was measured, each with where it begins in the decompressed stream."""
-    recorded = context.run.state("measure", shard.name)["parts"]
+def measured_ranges(context: Context, shard: Shard) -> list[MeasuredRange]:
+    """The ranges in which a shard was measured, each with where it begins in the decompressed stream."""
+    recorded = context.directory.state("measure", shard.name)["ranges"]
     first, found = 0, []
     for i, p in enumerate(recorded):
-        part = ShardRange(i, len(recorded), p["first"], p["end"], p["start"])
-        found.append(MeasuredPart(shard, part, first, first + p["documents"]))
+        shard_range = ShardRange(i, len(recorded), p["first"], p["end"], p["start"])
+        found.append(MeasuredRange(shard, shard_range, first, first + p["documents"]))
         first += p["documents"]
     return found
 
@@ -105,7 +105,9 @@ def doc_ids(context: Context, rows: Rows, wanted: Array) -> Array:
         lo, hi = np.searchsorted(wanted, [rows.first[i], rows.first[i + 1]])
         if hi > lo:
             lines = (
-                pq.read_table(files.table(context.run.measured(shard.name)), columns=["line"]).column("line").to_numpy()
+                pq.read_table(files.table(context.directory.measured(shard.name)), columns=["line"])
+                .column("line")
+                .to_numpy()
             )
             out[lo:hi] = directory.doc_id(
                 np.uint64(shard.index), lines[wanted[lo:hi] - rows.first[i]].astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Tasks: work that any process that sees the inputs and the run directory can do."""
+"""Tasks: pieces of a stage's work that any process can do that sees the inputs and the run directory."""
 
 from __future__ import annotations
 
@@ -7,31 +7,45 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gpu_pile.corpus.files import AnyPath
-from gpu_pile.run.threads import Job
+from gpu_pile.gpu.device import Device
+from gpu_pile.run.threads import Job, run_jobs
 
 
 @dataclass(frozen=True)
-class Work:
-    """A job that any process can do that sees the inputs and the run directory, where it leaves what it finds.
+class Task:
+    """A job, described so that it can be sent to another process. Its results are files of the run directory.
 
-    make:    function of a module, called as make(context, *args) in the process that does the job
-    args:    what can be sent to it: few and small
-    cost:    compressed bytes to read, or another number that orders works of one kind
-    what:    for people: the shard, or which part of it; works of a stage have different ones
-    outputs: files that are there when it is done
-    n_bytes: what it adds to the stage's progress
+    make:    function or class of a module; make(context, *args) returns the job, in the process that does it
+    args:    few and small
+    cost:    compressed bytes to read, or another number by which tasks of one kind are ordered
+    label:   name of the task for messages, e.g. of the shard; unique among the tasks of a stage
+    outputs: files that exist once the task is done
+    n_bytes: what the task adds to the stage's progress
     """
 
     make: Callable[..., Job[Any, Any]]
     args: tuple[Any, ...]
     cost: int
-    what: str
+    label: str
     outputs: tuple[AnyPath, ...]
     n_bytes: int = 0
 
 
-class Workers(Protocol):
-    """Those who do works: threads of this process where there are no others."""
+class Executor(Protocol):
+    """What does tasks: threads of this process, or workers of a cluster. The files made are the same."""
 
-    def do(self, context: Any, stage: str, works: Sequence[Work]) -> None:
-        """Do all of them, the dearest first; the first error stops the others and is raised."""
+    device: Device
+    """Where this process computes."""
+
+    def do(self, context: Any, stage: str, tasks: Sequence[Task]) -> None:
+        """Do all tasks, most expensive first. The first error stops the others and is raised."""
+
+
+class Threads:
+    """An executor on threads of this process."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    def do(self, context: Any, stage: str, tasks: Sequence[Task]) -> None:
+        run_jobs([task.make(context, *task.args) for task in tasks], context.config.n_workers)

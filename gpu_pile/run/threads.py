@@ -1,7 +1,7 @@
-"""Threads over parts of shards and over their blocks.
+"""Threads over ranges of shards and over their blocks.
 
-A worker takes a part of a shard of its own while there are any, largest first; then it helps where blocks are left.
-Reading a part goes on under its lock, one block at a time; blocks are processed side by side; results are consumed in
+A worker takes a range of a shard of its own while there are any, largest first; then it helps where blocks are left.
+Reading a range goes on under its lock, one block at a time; blocks are processed side by side; results are consumed in
 order. So N workers are N threads, one huge shard keeps all of them busy, and the result does not depend on N.
 """
 
@@ -11,14 +11,15 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 B = TypeVar("B")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Job(Protocol[B, R]):
-    """The work on one shard, or on a part of one."""
+    """The work on one shard, or on a range of one."""
 
     cost: int
 
@@ -143,32 +144,35 @@ def run_jobs(jobs: Iterable[Job[B, R]], workers: int) -> None:
         raise pool.error
 
 
-def run_tasks(tasks: Sequence[Callable[[], None]], workers: int) -> None:
-    """Independent calls, in order of the list, on this many threads; the first error stops and is raised."""
-    pending = list(reversed(tasks))
+def map_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
+    """The function's results, in the order of the items, on this many threads; the first error stops and is raised."""
+    waiting = list(items)
+    results: list[Any] = [None] * len(waiting)
+    numbers = iter(range(len(waiting)))
     lock = threading.Lock()
     errors: list[BaseException] = []
 
     def work() -> None:
         while True:
             with lock:
-                if errors or not pending:
-                    return
-                task = pending.pop()
+                i = None if errors else next(numbers, None)
+            if i is None:
+                return
             try:
-                task()
+                results[i] = function(waiting[i])
             except BaseException as error:
                 with lock:
                     errors.append(error)
                 return
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(tasks)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(waiting)))]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
     if errors:
         raise errors[0]
+    return results
 
 
 def worker_count(workers: int | None) -> int:

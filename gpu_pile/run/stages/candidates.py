@@ -1,12 +1,12 @@
-"""The part of dedupe that finds who shares a hash or a band, as works for threads and workers.
+"""The part of dedupe that finds who shares a hash or a band, as tasks for threads and workers.
 
     spread    measured rows, a piece each      -> hashes or band keys, in one file, grouped by ranges of their value
     sort      ranges of the value, some each   -> equal documents; or candidate pairs, in one file, grouped by row
     distinct  ranges of rows, some each        -> candidates/<number>: each pair once, ascending by (b, a)
 
-The number of pieces, ranges and works follows from the number of documents and memory_bytes; the pairs do not depend on
-it. A work holds four buffers (gpu_pile.dedup.partition.Layout), which together take no more than memory_bytes divided by
-the works that a process does at a time, and a row group.
+The number of pieces, ranges and tasks follows from the number of documents and memory_bytes; the pairs do not depend
+on it. A task holds four buffers (gpu_pile.dedup.partition.Layout), which together take no more than memory_bytes
+divided by the tasks that a process does at a time, and a row group.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.tables import Rows, row_groups, subset_codes
-from gpu_pile.run.tasks import Work
+from gpu_pile.run.tasks import Task
 from gpu_pile.types import Array
 
 PIECE_ROWS = 1 << 20
-"""Rows that a work spreads; more where there would be more than PIECES_MAX works of so many."""
+"""Rows that a task spreads; more where there would be more than PIECES_MAX tasks of so many."""
 
 PIECES_MAX = 1024
 
@@ -46,8 +46,8 @@ RowRange = tuple[Shard, int, int, int]
 """A shard, the dense row of its first document, and rows start .. stop of it."""
 
 
-def memory_a_work(config: Config) -> int:
-    """Bytes that a work may take; a worker of a cluster does one at a time."""
+def memory_per_task(config: Config) -> int:
+    """Bytes that a task may take; a worker of a cluster does one at a time."""
     return config.memory_bytes // (1 if config.cluster.where else config.n_workers)
 
 
@@ -70,29 +70,29 @@ def pieces(context: Context, rows: Rows) -> list[list[RowRange]]:
 
 
 def scratch_file(context: Context, kind: str, number: int) -> Path:
-    return context.run.scratch / kind / f"{number:05d}"
+    return context.directory.scratch / kind / f"{number:05d}"
 
 
 def copies_path(context: Context) -> Path:
     """int64, ascending: rows that are equal to a smaller one."""
-    return context.run.scratch / "copies.npy"
+    return context.directory.scratch / "copies.npy"
 
 
 def candidates_path(context: Context, number: int) -> Path:
     """uint64[n, 2], without a header: distinct candidate pairs (b, a), ascending."""
-    return context.run.scratch / "candidates" / f"{number:05d}"
+    return context.directory.scratch / "candidates" / f"{number:05d}"
 
 
 def equal_documents(context: Context, rows: Rows) -> tuple[Array, Array]:
     """(rows, representatives): int64 each, ascending by row; every document that has an equal one."""
-    layout = Layout.of(3, rows.total, memory_a_work(context.config))
+    layout = Layout.of(3, rows.total, memory_per_task(context.config))
     n = _spread(context, rows, HASHES, layout, ())
-    works = [
-        Work(Equal, (number, layout, n, *parts), 1, f"equal hashes {number}", (scratch_file(context, EQUAL, number),))
+    tasks = [
+        Task(Equal, (number, layout, n, *parts), 1, f"equal hashes {number}", (scratch_file(context, EQUAL, number),))
         for number, parts in enumerate(layout.ranges())
     ]
-    context.do("dedupe", works)
-    found = [np.fromfile(scratch_file(context, EQUAL, i), np.int64).reshape(-1, 2) for i in range(len(works))]
+    context.do("dedupe", tasks)
+    found = [np.fromfile(scratch_file(context, EQUAL, i), np.int64).reshape(-1, 2) for i in range(len(tasks))]
     members = np.concatenate(found) if found else np.empty((0, 2), np.int64)
     BUFFERS.clear()
     members = members[np.argsort(members[:, 0])]
@@ -105,18 +105,18 @@ def candidates(context: Context, rows: Rows, bands: int, band_rows: int, copies:
     copies: int64, ascending: rows that take no part because they are equal to a smaller one.
     """
     save(copies_path(context), copies)
-    memory = memory_a_work(context.config)
+    memory = memory_per_task(context.config)
     keys = Layout.of(2, rows.total * bands, memory)
     pairs = Layout.of(2, rows.total * PAIRS_A_ROW, memory, max(1, rows.total))
     n = _spread(context, rows, KEYS, keys, (bands, band_rows))
     sorts = [
-        Work(Sort, (number, keys, n, *parts, pairs), 1, f"band keys {number}", (scratch_file(context, PAIRS, number),))
+        Task(Sort, (number, keys, n, *parts, pairs), 1, f"band keys {number}", (scratch_file(context, PAIRS, number),))
         for number, parts in enumerate(keys.ranges())
     ]
     context.do("dedupe", sorts)
     _remove(context, KEYS, n)
     distinct = [
-        Work(Distinct, (number, pairs, len(sorts), *parts), 1, f"pairs of rows {number}", (path,))
+        Task(Distinct, (number, pairs, len(sorts), *parts), 1, f"pairs of rows {number}", (path,))
         for number, parts in enumerate(pairs.ranges())
         for path in [candidates_path(context, number)]
     ]
@@ -129,13 +129,13 @@ def candidates(context: Context, rows: Rows, bands: int, band_rows: int, copies:
 def _spread(context: Context, rows: Rows, kind: str, layout: Layout, banding: tuple[int, ...]) -> int:
     """Leave a file a piece; returns how many."""
     make = SpreadHashes if kind == HASHES else SpreadKeys
-    works = [
-        Work(make, (number, layout, parts, *banding), sum(stop - start for *_, start, stop in parts), what, (path,))
+    tasks = [
+        Task(make, (number, layout, parts, *banding), sum(stop - start for *_, start, stop in parts), what, (path,))
         for number, parts in enumerate(pieces(context, rows))
         for what, path in [(f"{kind} of piece {number}", scratch_file(context, kind, number))]
     ]
-    context.do("dedupe", works)
-    return len(works)
+    context.do("dedupe", tasks)
+    return len(tasks)
 
 
 def save(path: Path, array: Array) -> None:
@@ -199,7 +199,7 @@ class _Spread(_File, abc.ABC):
         for shard, first, start, stop in self.parts:
             tables = row_groups(self.context, shard, self.columns, start, stop)
             while True:
-                with self.context.stopwatch.part("dedupe", "read measured"):
+                with self.context.reporter.span("dedupe", "read measured"):
                     table = next(tables, None)
                 if table is None:
                     break
@@ -207,7 +207,7 @@ class _Spread(_File, abc.ABC):
                 start += len(table)
 
     def process(self, block: tuple[int, pa.Table]) -> Array:
-        with self.context.stopwatch.part("dedupe", "spread"):
+        with self.context.reporter.span("dedupe", "spread"):
             return self.records(*block)
 
     @abc.abstractmethod
@@ -215,7 +215,7 @@ class _Spread(_File, abc.ABC):
         """uint64[n, layout.width] of the rows of a table, which is of the dense rows from first on."""
 
     def consume(self, result: Array) -> bool:
-        with self.context.stopwatch.part("dedupe", "spread"):
+        with self.context.reporter.span("dedupe", "spread"):
             self.writer.add(result)
         return True
 
@@ -288,7 +288,7 @@ def sketch_array(table: pa.Table, size: int) -> Array:
 class _Ranges(_File, abc.ABC):
     """The job of some ranges of what was spread: batch by batch within the buffers."""
 
-    part = "sort"
+    span = "sort"
 
     def __init__(
         self,
@@ -309,7 +309,7 @@ class _Ranges(_File, abc.ABC):
 
     def process(self, block: tuple[int, int]) -> None:
         with (
-            self.context.stopwatch.part("dedupe", self.part),
+            self.context.reporter.span("dedupe", self.span),
             Reader(self.sources, self.layout, *block) as reader,
         ):
             most = int(min(self.layout.buffer, reader.sizes.sum()))
@@ -364,7 +364,7 @@ class Sort(_Ranges):
 class Distinct(_Ranges):
     """Leaves distinct candidate pairs (see candidates_path)."""
 
-    part = "distinct"
+    span = "distinct"
 
     def __init__(self, context: Context, number: int, pairs: Layout, sources: int, start: int, stop: int) -> None:
         super().__init__(context, number, pairs, (PAIRS, "candidates"), sources, start, stop)

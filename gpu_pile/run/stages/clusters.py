@@ -63,7 +63,7 @@ class Clusters:
                 yield found["a"], found["b"], found["similarity"]
 
     def write(self) -> None:
-        run = self.context.run
+        run = self.context.directory
         for path, schema, tables in ((run.pairs, PAIRS, self.pair_rows()), (run.clusters, CLUSTERS, self.node_rows())):
             with (
                 files.atomic(path) as partial,
@@ -90,7 +90,7 @@ class Clusters:
     def by_component(self) -> Iterator[Array]:
         """uint64[n, 4]: component, b, a (nodes) and the bits of the similarity, sorted."""
         layout = Layout.of(4, self.n_pairs, self.context.config.memory_bytes, max(1, len(self.component)))
-        path = self.context.run.scratch / "components"
+        path = self.context.directory.scratch / "components"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             writer = Writer(file, layout)

@@ -38,7 +38,7 @@ from gpu_pile.run.config import EDIT_SIGNALS, Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.stages.measure import ROW_GROUP
 from gpu_pile.run.tables import row_groups, subset_codes
-from gpu_pile.run.threads import run_tasks
+from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import reason_counts
 from gpu_pile.types import Array
 
@@ -53,7 +53,7 @@ def decide_key(context: Context) -> str:
     return files.key_of(
         {
             "version": VERSION,
-            "dedupe": context.run.state("dedupe")["key"],
+            "dedupe": context.directory.state("dedupe")["key"],
             "thresholds": c.thresholds.key(),
             "edit": c.edit.model_dump(),
             "survivor": c.dedupe.survivor.model_dump(),
@@ -63,30 +63,29 @@ def decide_key(context: Context) -> str:
 
 
 def decide(context: Context) -> None:
-    run, key = context.run, decide_key(context)
+    run, key = context.directory, decide_key(context)
     outputs = [run.reasons, *(run.decisions(s.name) for s in context.shards)]
     if run.state("decide").get("key") == key and all(p.is_file() for p in outputs):
         return
     run.forget("decide")
     with context.stage("decide") as entry:
         clustered = survivors(context)
-        facts: dict[str, Any] = {}
-        tallies: dict[str, reason_counts.Tally] = {}
 
-        def one(shard: Shard) -> None:
-            tallies[shard.name] = reason_counts.Tally()
-            facts[shard.name] = _decide_shard(context, shard, clustered, tallies[shard.name])
+        def decide_shard(shard: Shard) -> tuple[dict[str, Any], pa.Table]:
+            tally = reason_counts.Tally()
+            return _decide_shard(context, shard, clustered, tally), tally.table()
 
-        run_tasks([lambda s=s: one(s) for s in context.shards], context.config.n_workers)  # type: ignore[misc]
+        decided = map_threads(decide_shard, context.shards, context.config.n_workers)
         with files.atomic(run.reasons) as partial:
-            pq.write_table(reason_counts.merged(tallies[s.name].table() for s in context.shards), partial)
+            pq.write_table(reason_counts.merged(table for _, table in decided), partial)
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
-    run.set_state({"key": key, "shards": {s.name: facts[s.name] for s in context.shards}}, "decide")
+    facts = {s.name: of_shard for s, (of_shard, _) in zip(context.shards, decided, strict=True)}
+    run.set_state({"key": key, "shards": facts}, "decide")
 
 
 def survivors(context: Context) -> decisions.Clustered:
     """Survivors and witnesses among the documents that have duplicates."""
-    clusters = pq.read_table(files.table(context.run.clusters))
+    clusters = pq.read_table(files.table(context.directory.clusters))
     doc_id = clusters.column("doc_id").to_numpy()
     passing = np.ones(len(doc_id), bool)
     length = np.zeros(len(doc_id), np.int64)
@@ -95,7 +94,7 @@ def survivors(context: Context) -> decisions.Clustered:
     columns = measured_columns(context.config)
     order = {name: i for i, name in enumerate(survivor.subsets)}
 
-    def one(shard: Shard) -> None:
+    def look_up(shard: Shard) -> None:
         for table in row_groups(context, shard, columns):
             ids = identifiers(shard, table)
             lo, hi = np.searchsorted(doc_id, [ids[0], ids[-1] + np.uint64(1)]) if len(ids) else (0, 0)
@@ -109,9 +108,9 @@ def survivors(context: Context) -> decisions.Clustered:
             preferred[lo:hi] = np.array([order.get(n, len(order)) for n in names], np.int64)[codes]
 
     if len(doc_id):
-        run_tasks([lambda s=s: one(s) for s in context.shards], context.config.n_workers)  # type: ignore[misc]
+        map_threads(look_up, context.shards, context.config.n_workers)
     preference = [preferred, -length] if survivor.prefer == "longest" else [preferred]
-    with pq.ParquetFile(files.table(context.run.pairs)) as file:
+    with pq.ParquetFile(files.table(context.directory.pairs)) as file:
         pairs = (pa.Table.from_batches([batch]) for batch in file.iter_batches(PAIRS_AT_A_TIME))
         return decisions.resolve(clusters, pairs, passing, preference, context.config.dedupe.fuzzy.resolve)
 
@@ -204,7 +203,7 @@ def _decide_shard(
     context: Context, shard: Shard, clustered: decisions.Clustered, counted: reason_counts.Tally
 ) -> dict[str, Any]:
     kept_lines = hashlib.blake2b(digest_size=16)
-    target = context.run.decisions(shard.name)
+    target = context.directory.decisions(shard.name)
     kept = 0
     with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer:
         for found in verdicts(context, shard, clustered):

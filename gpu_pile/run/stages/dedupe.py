@@ -7,8 +7,8 @@
 
 Which document of a cluster stays is not decided here: that depends on thresholds and is decide's part.
 
-Workers do the first three lines (gpu_pile.run.stages.candidates, _ReadAgain, _Compare), the process that asks them the last
-(gpu_pile.run.stages.clusters).
+Workers do the first three lines (gpu_pile.run.stages.candidates, _ReadAgain, _Compare), the process that asks them
+the last (gpu_pile.run.stages.clusters).
 
 Memory: what sorts stays within memory_bytes; this process holds 9 bits for 8 documents, 64 bytes a document that has
 an equal one, and what gpu_pile.run.stages.clusters says. Band keys (16 bytes a band and document), candidate pairs (16
@@ -37,10 +37,11 @@ from gpu_pile.ops.jaccard import jaccard
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
 from gpu_pile.run.context import Context
+from gpu_pile.run.reading import open_shard, read_blocks
 from gpu_pile.run.stages.candidates import candidates, candidates_path, equal_documents, save, sketch_array
 from gpu_pile.run.stages.clusters import Clusters
-from gpu_pile.run.tables import MeasuredPart, Rows, measured_parts, parse_spans, scan, table_rows
-from gpu_pile.run.tasks import Work
+from gpu_pile.run.tables import MeasuredRange, Rows, measured_ranges, parse_spans, scan, table_rows
+from gpu_pile.run.tasks import Task
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
@@ -54,13 +55,13 @@ PAIRS_A_STEP = 1 << 14
 """Candidate pairs that a worker compares, and how many at a time."""
 
 PAGE = 1 << 17
-"""Values (of 8 bytes) to whose multiples what a part of a shard writes of the file of shingles is aligned: no two
+"""Values (of 8 bytes) to whose multiples what a range of a shard writes of the file of shingles is aligned: no two
 machines write to one page of it, which network file systems do not forgive."""
 
 
 def dedupe_key(context: Context) -> str:
     c = context.config
-    measured = [context.run.state("measure", s.name) for s in context.shards]
+    measured = [context.directory.state("measure", s.name) for s in context.shards]
     return files.key_of(
         {
             "version": VERSION,
@@ -74,7 +75,7 @@ def dedupe_key(context: Context) -> str:
 
 
 def dedupe(context: Context) -> None:
-    run, key = context.run, dedupe_key(context)
+    run, key = context.directory, dedupe_key(context)
     if run.state("dedupe").get("key") == key and run.pairs.is_file() and run.clusters.is_file():
         return
     run.forget("dedupe")
@@ -91,7 +92,7 @@ class _Dedupe:
         self.context = context
         self.config = context.config.dedupe
         self.rows = Rows.of(context)
-        self.scratch = context.run.scratch
+        self.scratch = context.directory.scratch
         fuzzy = self.config.fuzzy
         if fuzzy.bands is not None and fuzzy.rows is not None:
             self.bands, self.band_rows = fuzzy.bands, fuzzy.rows
@@ -99,7 +100,7 @@ class _Dedupe:
             self.bands, self.band_rows = banding.choose(fuzzy.threshold, fuzzy.size)
 
     def run(self) -> dict[str, Any]:
-        part = self.context.stopwatch.part
+        span = self.context.reporter.span
         members, representatives = np.empty(0, np.int64), np.empty(0, np.int64)
         involved = RowSet.empty(self.rows.total)
         found: list[Path] = []
@@ -108,7 +109,7 @@ class _Dedupe:
         if self.config.fuzzy.enabled:
             copies = members[members != representatives]
             found = candidates(self.context, self.rows, self.bands, self.band_rows, copies)
-            with part("dedupe", "involved"):
+            with span("dedupe", "involved"):
                 for path in found:
                     for pairs in _some(_mapped(path, np.int64).reshape(-1, 2)):
                         involved.add(pairs[:, 0])
@@ -119,7 +120,7 @@ class _Dedupe:
         elif self.config.fuzzy.enabled:
             self.gather_sketches(involved)
         verified, counts = self.compare(found)
-        with part("dedupe", "clusters"):
+        with span("dedupe", "clusters"):
             Clusters(self.context, self.rows, verified, members, representatives).write()
         return self.facts(members, representatives, counts)
 
@@ -148,7 +149,7 @@ class _Dedupe:
         position = np.searchsorted(members, representatives)
         same = (self.digests == self.digests[position]).all(axis=1)
         if not same.all():
-            self.context.notes.append(
+            self.context.reporter.note(
                 f"{int((~same).sum())} documents share a 128-bit hash with a different text; they stay"
             )
         members, representatives = members[same], representatives[same]
@@ -164,10 +165,10 @@ class _Dedupe:
         """
         self.digests = np.zeros((len(members), 16), np.uint8)
         store = self.scratch / f"shingles-{secrets.token_hex(4)}"  # no late worker of another run knows the name
-        works, asked, n_values = [], [], 0
+        tasks, asked, n_values = [], [], 0
         for shard, before in zip(self.context.shards, self.rows.first.tolist(), strict=False):
-            for part in measured_parts(self.context, shard):
-                first, end = before + part.first, before + part.end
+            for measured in measured_ranges(self.context, shard):
+                first, end = before + measured.first, before + measured.end
                 nodes = involved.rows(first, end) - first
                 mine = slice(*np.searchsorted(members, [first, end]))
                 rows = np.union1d(nodes, members[mine] - first)
@@ -176,29 +177,31 @@ class _Dedupe:
                 ask = np.empty(len(rows), WANTED)
                 ask["row"], ask["place"] = rows, -1
                 at = np.searchsorted(rows, nodes)
-                ask["place"][at], n_values = _places(self.shingles(part, nodes), n_values)
+                ask["place"][at], n_values = _places(self.shingles(measured, nodes), n_values)
                 ask["digest"] = np.isin(rows, members[mine] - first)
-                save(_wanted(self.scratch, part), ask)
-                answer, n_bytes = _found(self.scratch, part), part.part.n_bytes
-                works.append(Work(_ReadAgain, (part, store.name), n_bytes, part.what, (answer,), n_bytes))
-                asked.append((part, mine))
+                save(_wanted(self.scratch, measured), ask)
+                answer, n_bytes = _found(self.scratch, measured), measured.shard_range.n_bytes
+                tasks.append(Task(_ReadAgain, (measured, store.name), n_bytes, measured.label, (answer,), n_bytes))
+                asked.append((measured, mine))
         store.parent.mkdir(parents=True, exist_ok=True)
         with store.open("wb") as f:
             f.truncate(8 * n_values)
-        self.context.do("dedupe", works)
+        self.context.do("dedupe", tasks)
         with (self.scratch / "spans").open("wb") as f:
-            for part, mine in asked:
-                ask = files.load_array(_wanted(self.scratch, part))
-                found = files.load_array(_found(self.scratch, part))
+            for measured, mine in asked:
+                ask = files.load_array(_wanted(self.scratch, measured))
+                found = files.load_array(_found(self.scratch, measured))
                 self.digests[mine] = found["digest"][ask["digest"]]
                 placed = ask["place"] >= 0
                 places = ask["place"][placed]
                 np.stack([places, places + found["size"][placed]], axis=1).tofile(f)
         self.keep_nodes(involved, store.name)
 
-    def shingles(self, part: MeasuredPart, rows: Array) -> Array:
-        """int64: the shingles of these rows of a part, counted with repetitions."""
-        table = table_rows(self.context.run.measured(part.shard.name), part.first, part.end, ["shingles"])
+    def shingles(self, measured: MeasuredRange, rows: Array) -> Array:
+        """int64: the shingles of these rows of a range, counted with repetitions."""
+        table = table_rows(
+            self.context.directory.measured(measured.shard.name), measured.first, measured.end, ["shingles"]
+        )
         counts: Array = table.column("shingles").to_numpy()[rows]
         return counts
 
@@ -223,16 +226,16 @@ class _Dedupe:
 
         found: files of candidates.
         """
-        works, outputs, counts = [], [], np.zeros((2, SIMILARITY_BINS), np.int64)
+        tasks, outputs, counts = [], [], np.zeros((2, SIMILARITY_BINS), np.int64)
         for number, path in enumerate(found):
             n = path.stat().st_size // 16
             for start in range(0, n, PAIRS_A_WORK):
                 stop = min(n, start + PAIRS_A_WORK)
                 output = _verified(self.scratch, number, start)
                 what = f"pairs {number}, {start} to {stop}"
-                works.append(Work(_Compare, (self.store, number, start, stop), stop - start, what, (output,)))
+                tasks.append(Task(_Compare, (self.store, number, start, stop), stop - start, what, (output,)))
                 outputs.append(output)
-        self.context.do("dedupe", works)
+        self.context.do("dedupe", tasks)
         for output in outputs:
             with np.load(output, allow_pickle=False) as verified:
                 counts += verified["counts"]
@@ -240,18 +243,18 @@ class _Dedupe:
 
 
 WANTED = np.dtype([("row", "<i8"), ("place", "<i8"), ("digest", "?")])
-"""A document to read again: its row among the part's; where its shingles go, -1 for nowhere; whether its digest is
+"""A document to read again: its row among the range's; where its shingles go, -1 for nowhere; whether its digest is
 wanted."""
 
 FOUND = np.dtype([("size", "<i8"), ("digest", "u1", 16)])
 
 
-def _wanted(scratch: Path, part: MeasuredPart) -> Path:
-    return scratch / "wanted" / part.shard.name / f"{part.part.index:06d}.npy"
+def _wanted(scratch: Path, measured: MeasuredRange) -> Path:
+    return scratch / "wanted" / measured.shard.name / f"{measured.shard_range.index:06d}.npy"
 
 
-def _found(scratch: Path, part: MeasuredPart) -> Path:
-    return scratch / "found" / part.shard.name / f"{part.part.index:06d}.npy"
+def _found(scratch: Path, measured: MeasuredRange) -> Path:
+    return scratch / "found" / measured.shard.name / f"{measured.shard_range.index:06d}.npy"
 
 
 def _verified(scratch: Path, number: int, start: int) -> Path:
@@ -259,7 +262,7 @@ def _verified(scratch: Path, number: int, start: int) -> Path:
 
 
 def _places(room: Array, first: int) -> tuple[Array, int]:
-    """(int64[n] where each set of up to room[i] values of a part goes, where the next part's go): both from `first`
+    """(int64[n] where each set of up to room[i] values of a range goes, where the next range's go): both from `first`
     on, the latter at a multiple of PAGE."""
     ends = first + np.cumsum(room)
     return ends - room, -(-int(ends[-1] if len(ends) else first) // PAGE) * PAGE
@@ -272,24 +275,26 @@ def _some(pairs: Array) -> Iterator[Array]:
 
 
 class _ReadAgain:
-    """The job of one part of a shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
+    """The job of one range of a shard: the wanted documents' shingle sets and digests (see parallel.Job)."""
 
-    def __init__(self, context: Context, part: MeasuredPart, store: str) -> None:
-        self.context, self.part, self.shard, self.store = context, part, part.shard, store
+    def __init__(self, context: Context, measured: MeasuredRange, store: str) -> None:
+        self.context, self.measured, self.shard, self.store = context, measured, measured.shard, store
         self.config = context.config.dedupe
-        self.cost = part.part.n_bytes
+        self.cost = measured.shard_range.n_bytes
 
     def open(self) -> Iterator[Block]:
         context = self.context
-        self.wanted = files.load_array(_wanted(context.run.scratch, self.part))
+        self.wanted = files.load_array(_wanted(context.directory.scratch, self.measured))
         self.found = np.zeros(len(self.wanted), FOUND)
-        self.file = (context.run.scratch / self.store).open("rb+", buffering=0)
-        measured, columns = context.run.measured(self.shard.name), ["start", "length", "shingles"]
-        table = table_rows(measured, self.part.first, self.part.end, columns)
+        self.file = (context.directory.scratch / self.store).open("rb+", buffering=0)
+        path, columns = context.directory.measured(self.shard.name), ["start", "length", "shingles"]
+        table = table_rows(path, self.measured.first, self.measured.end, columns)
         self.start, self.length, self.room = (
             table.column(n).to_numpy()[self.wanted["row"]] for n in table.column_names
         )
-        for block in context.blocks("dedupe", context.reader(self.shard, part=self.part.part)):
+        for block in read_blocks(
+            context, "dedupe", open_shard(context, self.shard, shard_range=self.measured.shard_range)
+        ):
             yield block
             if len(self.start) and block.start + block.n_bytes > self.start[-1]:
                 return  # nothing more is wanted from this shard
@@ -303,14 +308,14 @@ class _ReadAgain:
     def keep(self, block: Block, lo: int, hi: int) -> None:
         """What is wanted of documents lo .. hi; those that do not fit the place's memory together go in halves."""
         context = self.context
-        part = context.stopwatch.part
+        span = context.reporter.span
         try:
             with context.device.session():
-                with part("dedupe", "parse again"):
+                with span("dedupe", "parse again"):
                     text = parse_spans(context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
-                with part("dedupe", "shingle"):
+                with span("dedupe", "shingle"):
                     self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
-                with part("dedupe", "digest"):
+                with span("dedupe", "digest"):
                     self.keep_digests(text, lo + np.flatnonzero(self.wanted["digest"][lo:hi]), lo)
         except MemoryError:
             if hi - lo == 1:
@@ -357,7 +362,7 @@ class _ReadAgain:
     def close(self) -> None:
         os.fsync(self.file.fileno())
         self.file.close()
-        save(_found(self.context.run.scratch, self.part), self.found)
+        save(_found(self.context.directory.scratch, self.measured), self.found)
 
     def abandon(self) -> None:
         if hasattr(self, "file"):
@@ -375,7 +380,7 @@ class _Compare:
         self.verified: list[tuple[Array, Array, Array]] = []
 
     def open(self) -> Iterator[tuple[Array, Array]]:
-        scratch = self.context.run.scratch
+        scratch = self.context.directory.scratch
         arrays = (files.load_array(scratch / f"{n}.npy", mapped=True) for n in ("nodes", "before"))
         self.nodes = RowSet(*arrays)
         if self.fuzzy.verify == "exact":
@@ -390,7 +395,7 @@ class _Compare:
 
     def process(self, block: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         nodes = np.stack([self.nodes.rank(rows) for rows in block], axis=1)
-        with self.context.stopwatch.part("dedupe", "compare"):
+        with self.context.reporter.span("dedupe", "compare"):
             return (*block, self.exact(nodes) if self.fuzzy.verify == "exact" else self.estimated(nodes))
 
     def exact(self, nodes: Array) -> Array:
@@ -429,7 +434,7 @@ class _Compare:
 
     def close(self) -> None:
         a, b, similarity = (np.concatenate(x) for x in zip(*self.verified, strict=True))
-        output = _verified(self.context.run.scratch, self.number, self.start)
+        output = _verified(self.context.directory.scratch, self.number, self.start)
         with files.atomic(output, durable=False) as partial, partial.open("wb") as f:
             np.savez(f, a=a, b=b, similarity=similarity, counts=self.counts)
         self.abandon()

@@ -11,14 +11,14 @@ Columns, a row a good document in the order of the lines:
     sketch        binary   uint32[K], little-endian
     ...           int64 or float64, a column a signal
 
-A file's bytes do not depend on workers, batch_bytes or part_bytes: row groups have a fixed number of rows.
+A file's bytes do not depend on workers, batch_bytes or range_bytes: row groups have a fixed number of rows.
 
 On the way, two small files a shard are made for whoever looks at the run later: histograms/<shard>.parquet (see
 gpu_pile.summaries.histograms) and samples/<shard>.parquet (see gpu_pile.summaries.samples).
 
-The parts of a shard (shards.cut) are measured by themselves, into scratch/measure/, with lines and bytes counted from
-the part's own; once all are there, they are merged. What a part alone cannot judge (damage, too many bad lines, more
-subsets than are told apart) makes the shard one part: it is measured as a whole instead of being merged.
+The ranges of a shard (corpus.ranges) are measured one by one, into scratch/measure/, with lines and bytes counted
+from the beginning of the range; once all are there, they are merged. What a range alone cannot judge (damage, too
+many bad lines, more subsets than are told apart) makes the shard one range: it is measured as a whole instead.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.parse_lines import explain, parse_lines
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.run.context import Context
-from gpu_pile.run.tasks import Work
+from gpu_pile.run.reading import open_shard, read_blocks, shard_ranges
+from gpu_pile.run.tasks import Task
 from gpu_pile.run.threads import Job
 from gpu_pile.summaries import histograms, samples
 from gpu_pile.text.column import TextColumn
@@ -82,23 +83,23 @@ def definition_key(context: Context) -> str:
     )
 
 
-def measure_text(text: TextColumn, config: Any, part: Any = None) -> dict[str, Any]:
+def measure_text(text: TextColumn, config: Any, span: Any = None) -> dict[str, Any]:
     """The columns that come from the text alone (see the module), as arrays."""
-    part = part or (lambda name: contextlib.nullcontext())
+    span = span or (lambda name: contextlib.nullcontext())
     fuzzy = config.dedupe.fuzzy
-    with part("hash"):
+    with span("hash"):
         hashed = text
         if config.dedupe.exact.normalize == "words":
             from gpu_pile.ops.normal_words import normal_words
 
             hashed = TextColumn(*normal_words(text))
         hashes = to_host(doc_hash(hashed))
-    with part("sketch"):
+    with span("sketch"):
         values, shingles = map(
             to_host,
             sketch(text, kind=fuzzy.shingle, width=fuzzy.width, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed),
         )
-    with part("signals"):
+    with span("signals"):
         table = signals.compute(text, config.measure.signals)
     return {
         "text_bytes": np.diff(to_host(text.offsets)),
@@ -153,11 +154,11 @@ class _Groups:
 
 
 class _Reading(abc.ABC):
-    """What the jobs of a whole shard and of a part have in common: reading and measuring (see parallel.Job)."""
+    """What the jobs of a whole shard and of a range have in common: reading and measuring (see parallel.Job)."""
 
-    def __init__(self, context: Context, shard: Shard, part: ShardRange) -> None:
-        self.context, self.shard, self.part = context, shard, part
-        self.cost = part.n_bytes
+    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange) -> None:
+        self.context, self.shard, self.shard_range = context, shard, shard_range
+        self.cost = shard_range.n_bytes
         self.documents = self.text_bytes = 0
         self.bad: list[tuple[int, str]] = []
         self.stopped: str | None = None
@@ -168,8 +169,8 @@ class _Reading(abc.ABC):
         self.groups = _Groups(self._write)
 
     def open(self) -> Iterator[Block]:
-        self.reader = self.context.reader(self.shard, part=self.part)
-        yield from self.context.blocks("measure", self.reader)
+        self.reader = open_shard(self.context, self.shard, shard_range=self.shard_range)
+        yield from read_blocks(self.context, "measure", self.reader)
 
     def process(self, block: Block) -> _Measured:
         measured = self._measured(block.data[: block.n_bytes], block.first_line, block.start)
@@ -198,9 +199,9 @@ class _Reading(abc.ABC):
         )
 
     def _measured_at_once(self, data: Array, first_line: int, start: int) -> _Measured:
-        config, watch, device = self.context.config, self.context.stopwatch, self.context.device
+        config, watch, device = self.context.config, self.context.reporter, self.context.device
         reused = {"padded": True, "out": _scratch(len(data))} if device.backend == "cpu" else {}
-        with watch.part("measure", "parse"):
+        with watch.span("measure", "parse"):
             parsed = parse_lines(
                 device.upload(data),
                 text_path=tuple(config.input.text_field.split(".")),
@@ -217,10 +218,10 @@ class _Reading(abc.ABC):
             "start": begin + start,
             "length": length,
             "subset": Device().text(parsed.subset).to_arrow().cast(pa.string()),
-            **measure_text(parsed.text, config, lambda name: watch.part("measure", name)),
+            **measure_text(parsed.text, config, lambda name: watch.span("measure", name)),
         }
         table = pa.table(columns)
-        with watch.part("measure", "summarize"):
+        with watch.span("measure", "summarize"):
             table = table.append_column("excerpt", samples.excerpts_of(parsed.text))
             cells = [histograms.cells_of(histograms.numbers(table.column(name))) for name in self.signals]
         bad = [
@@ -242,9 +243,9 @@ class _Reading(abc.ABC):
             cells = cells[:, : len(table)]
         self.documents += len(table)
         self.text_bytes += int(np.sum(table.column("text_bytes").to_numpy()))
-        with self.context.stopwatch.part("measure", "summarize"):
+        with self.context.reporter.span("measure", "summarize"):
             self.sample.offer(table, list(cells))
-        with self.context.stopwatch.part("measure", "store"):
+        with self.context.reporter.span("measure", "store"):
             self.groups.add(table.drop_columns(["excerpt"]), cells)
         return self.stopped is None
 
@@ -276,9 +277,9 @@ class _Reading(abc.ABC):
 
 
 class _Whole(_Reading):
-    """The job of a shard of one part.
+    """The job of a shard of one range.
 
-    again: it was read in parts before, in vain.
+    again: it was read in ranges before, in vain.
     """
 
     def __init__(self, context: Context, shard: Shard, definition: str, again: bool = False) -> None:
@@ -289,7 +290,7 @@ class _Whole(_Reading):
     def open(self) -> Iterator[Block]:
         self.output.begin()
         if self.again:
-            self.context.progress.advance("measure", -self.shard.n_bytes)
+            self.context.reporter.advance("measure", -self.shard.n_bytes)
         yield from super().open()
 
     def store(self, table: pa.Table) -> None:
@@ -307,7 +308,7 @@ class _Whole(_Reading):
                 "text_bytes": self.text_bytes,
                 "lines": reader.n_lines,
                 "stream_bytes": reader.stream_bytes,
-                "parts": [{"first": 0, "end": self.shard.n_bytes, "start": 0, "documents": self.documents}],
+                "ranges": [{"first": 0, "end": self.shard.n_bytes, "start": 0, "documents": self.documents}],
                 "seek_points": reader.seek_points,
                 "bad_lines": [{"line": line, "reason": reason} for line, reason in self.bad],
                 "stopped": self.stopped,
@@ -327,7 +328,7 @@ class _Output:
         self.writer: pq.ParquetWriter | None = None
 
     def begin(self) -> None:
-        run, name = self.context.run, self.shard.name
+        run, name = self.context.directory, self.shard.name
         run.forget("measure", name)
         self.atomic = files.atomic(run.measured(name))
         self.partial = self.atomic.__enter__()
@@ -354,11 +355,11 @@ class _Output:
         if chosen is None:
             chosen = empty_table(context).select(["line", "subset", "text_bytes", *sample.signals])
             chosen = chosen.append_column("excerpt", pa.array([], pa.string()))
-        for path, table in ((context.run.histogram(name), histogram), (context.run.sample(name), chosen)):
+        for path, table in ((context.directory.histogram(name), histogram), (context.directory.sample(name), chosen)):
             _write_parquet(path, table)
         self.atomic.__exit__(None, None, None)
         file = files.fingerprint(self.shard.path)
-        context.run.set_state({"definition": self.definition, "file": file, **facts}, "measure", name)
+        context.directory.set_state({"definition": self.definition, "file": file, **facts}, "measure", name)
         shutil.rmtree(_folder(context, self.shard), ignore_errors=True)
 
     def abandon(self) -> None:
@@ -372,34 +373,34 @@ def _write_parquet(path: AnyPath, table: pa.Table) -> None:
         pq.write_table(table, partial, compression="zstd")
 
 
-# parts
+# ranges
 
 
 def _folder(context: Context, shard: Shard) -> Path:
-    return context.run.scratch / "measure" / shard.name
+    return context.directory.scratch / "measure" / shard.name
 
 
 class _Files:
-    """What is left of a part until the shard's are merged. Names say what made them, so none is taken for another's.
+    """What is left of a range until the shard's are merged. Names say what made them, so none is taken for another's.
 
-    Rows as in the measured file, with line and start counted from the part's own; facts is written last.
+    Rows as in the measured file, with line and start counted from the range's own; facts is written last.
     """
 
-    def __init__(self, context: Context, shard: Shard, part: ShardRange, definition: str) -> None:
-        key = files.key_of([definition, files.fingerprint(shard.path), asdict(part)])
+    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange, definition: str) -> None:
+        key = files.key_of([definition, files.fingerprint(shard.path), asdict(shard_range)])
         folder = _folder(context, shard)
         self.rows, self.histogram, self.sample, self.facts = (
-            folder / f"{part.index:06d}-{key}.{what}"
+            folder / f"{shard_range.index:06d}-{key}.{what}"
             for what in ("arrow", "histogram.parquet", "sample.parquet", "json")
         )
 
 
-class _OfPart(_Reading):
-    """The job of one of several parts of a shard."""
+class _OfRange(_Reading):
+    """The job of one of several ranges of a shard."""
 
-    def __init__(self, context: Context, shard: Shard, part: ShardRange, definition: str) -> None:
-        super().__init__(context, shard, part)
-        self.files = _Files(context, shard, part, definition)
+    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange, definition: str) -> None:
+        super().__init__(context, shard, shard_range)
+        self.files = _Files(context, shard, shard_range, definition)
         self.writer: Any = None
 
     def open(self) -> Iterator[Block]:
@@ -439,7 +440,7 @@ class _OfPart(_Reading):
             "digests": [d.hex() for d in reader.digests],
         }
         files.write_json(mine.facts, facts)
-        self.context.progress.advance("measure", self.part.n_bytes - reader.compressed_bytes_read)
+        self.context.reporter.advance("measure", self.shard_range.n_bytes - reader.compressed_bytes_read)
 
     def abandon(self) -> None:
         if self.writer is not None:
@@ -448,14 +449,14 @@ class _OfPart(_Reading):
 
 
 class _Merge:
-    """The job of a shard of which all parts were measured: their rows, one behind the other, renumbered."""
+    """The job of a shard of which all ranges were measured: their rows, one behind the other, renumbered."""
 
     def __init__(
-        self, context: Context, shard: Shard, parts: Sequence[ShardRange], definition: str, facts: list[dict[str, Any]]
+        self, context: Context, shard: Shard, ranges: Sequence[ShardRange], definition: str, facts: list[dict[str, Any]]
     ) -> None:
-        self.context, self.shard, self.parts, self.facts = context, shard, parts, facts
+        self.context, self.shard, self.ranges, self.facts = context, shard, ranges, facts
         self.cost = shard.n_bytes
-        self.files = [_Files(context, shard, p, definition) for p in parts]
+        self.files = [_Files(context, shard, p, definition) for p in ranges]
         self.lines, self.starts = (
             [0, *itertools.accumulate(int(f[what]) for f in facts)] for what in ("lines", "own_bytes")
         )
@@ -464,42 +465,42 @@ class _Merge:
 
     def open(self) -> Iterator[tuple[int, int]]:
         self.output.begin()
-        for part, mine in enumerate(self.files):
+        for number, mine in enumerate(self.files):
             with pa.memory_map(str(mine.rows)) as source:
                 n = pa.ipc.open_file(source).num_record_batches
-            yield from ((part, i) for i in range(n))
+            yield from ((number, i) for i in range(n))
 
     def process(self, block: tuple[int, int]) -> pa.Table:
-        part, number = block
-        with self.context.stopwatch.part("measure", "merge"):
-            rows = pa.ipc.open_file(pa.memory_map(str(self.files[part].rows))).get_batch(number)
-            return self._renumbered(pa.Table.from_batches([rows]), part)
+        number, batch = block
+        with self.context.reporter.span("measure", "merge"):
+            rows = pa.ipc.open_file(pa.memory_map(str(self.files[number].rows))).get_batch(batch)
+            return self._renumbered(pa.Table.from_batches([rows]), number)
 
-    def _renumbered(self, rows: pa.Table, part: int) -> pa.Table:
-        for name, offset in (("line", self.lines[part]), ("start", self.starts[part])):
+    def _renumbered(self, rows: pa.Table, number: int) -> pa.Table:
+        for name, offset in (("line", self.lines[number]), ("start", self.starts[number])):
             if name in rows.column_names:
                 i = rows.column_names.index(name)
                 rows = rows.set_column(i, name, pa.array(rows.column(name).to_numpy() + offset))
         return rows
 
     def consume(self, rows: pa.Table) -> bool:
-        with self.context.stopwatch.part("measure", "store"):
+        with self.context.reporter.span("measure", "store"):
             self.groups.add(rows, np.empty((0, len(rows)), np.int16))
         return True
 
     def close(self) -> None:
-        with self.context.stopwatch.part("measure", "store"):
+        with self.context.reporter.span("measure", "store"):
             self.groups.finish(lambda: empty_table(self.context), 0)
-        with self.context.stopwatch.part("measure", "merge"):
+        with self.context.reporter.span("measure", "merge"):
             histogram = histograms.merged([pq.read_table(f.histogram) for f in self.files])
             sample = samples.Sample(signals.names(self.context.config.measure.signals))
-            for part, facts in enumerate(self.facts):
+            for number, facts in enumerate(self.facts):
                 if facts["sample"]:
-                    table = self._renumbered(pq.read_table(self.files[part].sample), part)
+                    table = self._renumbered(pq.read_table(self.files[number].sample), number)
                     cells = [histograms.cells_of(histograms.numbers(table.column(n))) for n in sample.signals]
                     sample.offer(table, cells)
         digests = [bytes.fromhex(d) for f in self.facts for d in f["digests"]]
-        offsets = list(zip(self.facts, self.parts, self.lines, self.starts, strict=False))
+        offsets = list(zip(self.facts, self.ranges, self.lines, self.starts, strict=False))
         self.output.finish(
             histogram,
             sample,
@@ -509,9 +510,14 @@ class _Merge:
                 "text_bytes": sum(f["text_bytes"] for f in self.facts),
                 "lines": self.lines[-1],
                 "stream_bytes": self.starts[-1],
-                "parts": [
-                    {"first": part.first, "end": part.end, "start": start, "documents": facts["documents"]}
-                    for facts, part, _, start in offsets
+                "ranges": [
+                    {
+                        "first": shard_range.first,
+                        "end": shard_range.end,
+                        "start": start,
+                        "documents": facts["documents"],
+                    }
+                    for facts, shard_range, _, start in offsets
                 ],
                 "seek_points": _thinned(
                     (byte, start + at) for facts, _, _, start in offsets for byte, at in facts["seek_points"]
@@ -540,7 +546,7 @@ def _thinned(points: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _can_merge(context: Context, shard: Shard, found: list[_Files], facts: list[dict[str, Any]]) -> bool:
-    """Whether the parts come to what measuring the shard as a whole would."""
+    """Whether the ranges come to what measuring the shard as a whole would."""
     i = context.config.input
     if not all(f["alone"] for f in facts) or sum(len(f["bad_lines"]) for f in facts) > i.bad_lines_max:
         return False
@@ -584,20 +590,20 @@ def empty_table(context: Context) -> pa.Table:
 
 
 def _outputs(context: Context, shard: Shard) -> tuple[AnyPath, AnyPath, AnyPath]:
-    run, name = context.run, shard.name
+    run, name = context.directory, shard.name
     return run.measured(name), run.histogram(name), run.sample(name)
 
 
 def is_done(context: Context, shard: Shard, definition: str) -> bool:
     """Whether the measured file is there and was made from this shard's bytes by these definitions."""
-    run = context.run
+    run = context.directory
     state = run.state("measure", shard.name)
     if state.get("definition") != definition or not all(p.is_file() for p in _outputs(context, shard)):
         return False
     seen = files.fingerprint(shard.path)
     if state["file"] != seen or None in seen.values():
         if state["file"]["bytes"] != seen["bytes"] or file_identity(shard.path) != state["identity"]:
-            context.notes.append(f"{shard.path} has changed since it was measured: it is measured again")
+            context.reporter.note(f"{shard.path} has changed since it was measured: it is measured again")
             return False
         run.set_state({**state, "file": seen}, "measure", shard.name)  # touched, not changed
     return True
@@ -608,34 +614,43 @@ def measure(context: Context) -> None:
     definition = definition_key(context)
     todo = [s for s in context.shards if not is_done(context, s, definition)]
     with context.stage("measure", todo) as entry:
-        cut = list(zip(todo, context.parts(todo), strict=True))
-        several = [(s, parts) for s, parts in cut if len(parts) > 1]
-        first = [_work(context, s, definition) for s, parts in cut if len(parts) == 1]
-        for shard, parts in several:
-            for part in parts:
-                made = _Files(context, shard, part, definition).facts
+        cut = list(zip(todo, shard_ranges(context, todo), strict=True))
+        several = [(s, ranges) for s, ranges in cut if len(ranges) > 1]
+        first = [_task(context, s, definition) for s, ranges in cut if len(ranges) == 1]
+        for shard, ranges in several:
+            for shard_range in ranges:
+                made = _Files(context, shard, shard_range, definition).facts
                 if made.is_file():  # by a run that was stopped
-                    context.progress.advance("measure", part.n_bytes)
+                    context.reporter.advance("measure", shard_range.n_bytes)
                     continue
-                what = part.label(shard)
-                first.append(Work(_part_job, (shard, part, definition), part.n_bytes, what, (made,), part.n_bytes))
+                what = shard_range.label(shard)
+                first.append(
+                    Task(
+                        _range_job,
+                        (shard, shard_range, definition),
+                        shard_range.n_bytes,
+                        what,
+                        (made,),
+                        shard_range.n_bytes,
+                    )
+                )
         context.do("measure", first)
         context.do(
             "measure",
-            [Work(_merge_job, (s, p, definition), s.n_bytes, s.name, _made(context, s)) for s, p in several],
+            [Task(_merge_job, (s, p, definition), s.n_bytes, s.name, _made(context, s)) for s, p in several],
         )
-        entry["text_bytes"] = sum(context.run.state("measure", s.name)["text_bytes"] for s in todo)
-    context.run.clear_scratch("measure")
+        entry["text_bytes"] = sum(context.directory.state("measure", s.name)["text_bytes"] for s in todo)
+    context.directory.clear_scratch("measure")
     write_bad_lines(context)
     check_documents(context)
 
 
 def _made(context: Context, shard: Shard) -> tuple[AnyPath, ...]:
-    return (*_outputs(context, shard), context.run.state_path("measure", shard.name))
+    return (*_outputs(context, shard), context.directory.state_path("measure", shard.name))
 
 
-def _work(context: Context, shard: Shard, definition: str) -> Work:
-    return Work(_job, (shard, definition), shard.n_bytes, shard.name, _made(context, shard), shard.n_bytes)
+def _task(context: Context, shard: Shard, definition: str) -> Task:
+    return Task(_job, (shard, definition), shard.n_bytes, shard.name, _made(context, shard), shard.n_bytes)
 
 
 def _job(context: Context, shard: Shard, definition: str) -> _Whole:
@@ -643,23 +658,23 @@ def _job(context: Context, shard: Shard, definition: str) -> _Whole:
     return _Whole(context, shard, definition)
 
 
-def _part_job(context: Context, shard: Shard, part: ShardRange, definition: str) -> _OfPart:
+def _range_job(context: Context, shard: Shard, shard_range: ShardRange, definition: str) -> _OfRange:
     _check(context, definition)
-    return _OfPart(context, shard, part, definition)
+    return _OfRange(context, shard, shard_range, definition)
 
 
-def _merge_job(context: Context, shard: Shard, parts: Sequence[ShardRange], definition: str) -> Job[Any, Any]:
-    """Merge the parts, or measure the shard as a whole where one of them says so."""
+def _merge_job(context: Context, shard: Shard, ranges: Sequence[ShardRange], definition: str) -> Job[Any, Any]:
+    """Merge the ranges, or measure the shard as a whole where one of them says so."""
     _check(context, definition)
-    found = [_Files(context, shard, p, definition) for p in parts]
+    found = [_Files(context, shard, p, definition) for p in ranges]
     facts = [files.read_json(f.facts) for f in found]
     if not all(facts):
         raise DataError(
-            f"{shard.path} or its parts in {_folder(context, shard)} changed while the run was going on; "
+            f"{shard.path} or its ranges in {_folder(context, shard)} changed while the run was going on; "
             "run the same command again to measure it anew"
         )
     if _can_merge(context, shard, found, facts):
-        return _Merge(context, shard, parts, definition, facts)
+        return _Merge(context, shard, ranges, definition, facts)
     return _Whole(context, shard, definition, again=True)
 
 
@@ -674,9 +689,9 @@ def _check(context: Context, definition: str) -> None:
 def write_bad_lines(context: Context) -> None:
     lines = []
     for shard in context.shards:
-        for bad in context.run.state("measure", shard.name)["bad_lines"]:
+        for bad in context.directory.state("measure", shard.name)["bad_lines"]:
             lines.append(files.canonical_json({"shard": shard.name, **bad}) + "\n")
-    files.write_text(context.run.path / "bad_lines.jsonl", "".join(lines))
+    files.write_text(context.directory.path / "bad_lines.jsonl", "".join(lines))
 
 
 def check_documents(context: Context) -> None:
@@ -685,7 +700,7 @@ def check_documents(context: Context) -> None:
     Raises:
         DataError: no shard has a document; says what the first bad lines and damages are.
     """
-    states = {s.name: context.run.state("measure", s.name) for s in context.shards}
+    states = {s.name: context.directory.state("measure", s.name) for s in context.shards}
     if any(s["documents"] for s in states.values()):
         return
     said = [

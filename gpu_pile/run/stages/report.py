@@ -55,21 +55,21 @@ READ_BYTES_MAX = 1e9
 def report(context: Context) -> None:
     with context.stage("report"):
         content = build(context)
-        run = context.run
+        run = context.directory
         files.write_json(run.path / "report.json", content)
         files.write_text(run.path / "report.html", render(content, pictures(context, content)))
 
 
 def build(context: Context) -> dict[str, Any]:
     """The content of report.json."""
-    combinations = pq.read_table(files.table(context.run.reasons))
+    combinations = pq.read_table(files.table(context.directory.reasons))
     by_subset = reason_counts.by_subset(combinations)
     total = {
         key: sum(s[key] for s in by_subset.values())
         for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
     }
-    run = files.read_json(context.run.path / "run.json")
-    dedupe = {k: v for k, v in context.run.state("dedupe").items() if k != "key"}
+    run = files.read_json(context.directory.path / "run.json")
+    dedupe = {k: v for k, v in context.directory.state("dedupe").items() if k != "key"}
     if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:
         dedupe["s_curve"] = [
             {
@@ -81,11 +81,11 @@ def build(context: Context) -> dict[str, Any]:
     bad = [
         {"shard": s["name"], "line": b["line"], "reason": b["reason"]}
         for s in run["shards"]
-        for b in context.run.state("measure", s["name"])["bad_lines"]
+        for b in context.directory.state("measure", s["name"])["bad_lines"]
     ]
     return {
         **total,
-        "kept_file_bytes": sum(context.run.state("write", s.name)["bytes"] for s in context.shards),
+        "kept_file_bytes": sum(context.directory.state("write", s.name)["bytes"] for s in context.shards),
         "subsets": [_subset(name, counts) for name, counts in by_subset.items()],
         "reasons": reason_counts.by_reason(combinations),
         "overlaps": [
@@ -94,7 +94,7 @@ def build(context: Context) -> dict[str, Any]:
             if x < y
         ],
         "dedupe": dedupe,
-        "clusters": cluster_sizes(context.run),
+        "clusters": cluster_sizes(context.directory),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
         "shards": [
             {k: s[k] for k in ("name", "documents", "bytes", "bad_lines", "stopped", "damage")} for s in run["shards"]
@@ -159,7 +159,7 @@ def _composition(content: dict[str, Any]) -> dict[str, Any]:
 def _histograms(context: Context, content: dict[str, Any]) -> list[dict[str, Any]]:
     """A chart of all documents for each signal; by subset where a rule is about it."""
     policy = context.config.thresholds
-    cells = histograms.merged([pq.read_table(files.table(context.run.histogram(s.name))) for s in context.shards])
+    cells = histograms.merged([pq.read_table(files.table(context.directory.histogram(s.name))) for s in context.shards])
     about = {s.name: s for family in signals.families() for s in family.signals}
     ruled = policy.signals()
     names = [*ruled, *(n for n in signals.names(context.config.measure.signals) if n not in ruled)]
@@ -228,7 +228,7 @@ def _stages(context: Context) -> list[dict[str, Any]]:
             "seconds": entry["seconds"],
             "rate": entry["text_bytes"] / 1e6 / entry["seconds"] if entry["seconds"] else 0.0,
             "text_bytes": entry["text_bytes"],
-            "parts": ", ".join(f"{part} {seconds:.1f} s" for part, seconds in entry["parts"].items()),
+            "spans": ", ".join(f"{span} {seconds:.1f} s" for span, seconds in entry.get("spans", {}).items()),
         }
         for name, entry in context.timings().items()
         if entry.get("text_bytes")

@@ -1,7 +1,7 @@
 """write: the kept lines of each shard, byte for byte as they came, into kept/<shard>.jsonl.zst.
 
-A shard of one part leaves as one zstd frame, one of several parts (shards.cut) as a frame a part: each is compressed by
-itself, into scratch/write/, and then they are put one behind the other.
+A shard is written as one zstd frame per range (corpus.ranges): several ranges are compressed one by one, into
+scratch/write/, and their frames are then concatenated.
 
 Documents that decisions mark as edited leave with another text, and everything else in their lines as it came. With
 write.removed, the lines of all other documents go to removed/<shard>.jsonl.zst byte for byte, and their rows of the
@@ -28,38 +28,39 @@ from gpu_pile.corpus.writer import ShardWriter, copy_spans
 from gpu_pile.errors import DataError
 from gpu_pile.ops import op
 from gpu_pile.run.context import Context
-from gpu_pile.run.tables import MeasuredPart, measured_parts, table_rows
-from gpu_pile.run.tasks import Work
+from gpu_pile.run.reading import open_shard, read_blocks
+from gpu_pile.run.tables import MeasuredRange, measured_ranges, table_rows
+from gpu_pile.run.tasks import Task
 from gpu_pile.types import Array
 
 VERSION = 3
 
 
 def write_key(context: Context, shard: Shard) -> str:
-    measured = context.run.state("measure", shard.name)
+    measured = context.directory.state("measure", shard.name)
     return files.key_of(
         {
             "version": VERSION,
             "identity": measured["identity"],
             "definition": measured["definition"],
-            "kept": context.run.state("decide")["shards"][shard.name]["kept_lines"],
+            "kept": context.directory.state("decide")["shards"][shard.name]["kept_lines"],
             "write": context.config.write.model_dump(),
             # the reasons of removed documents can change while the kept ones stay
-            "decided": context.run.state("decide")["key"] if context.config.write.removed else None,
+            "decided": context.directory.state("decide")["key"] if context.config.write.removed else None,
             "edit": [context.config.edit.model_dump(), op.load_all()["c4_lines"].version],
         }
     )
 
 
 def outputs(context: Context, shard: Shard) -> list[AnyPath]:
-    run, name = context.run, shard.name
+    run, name = context.directory, shard.name
     removed = [run.removed(name), run.removed_reasons(name)] if context.config.write.removed else []
     return [run.kept(name), *removed]
 
 
 def write(context: Context) -> None:
     """Write every shard whose kept lines or settings have changed."""
-    run = context.run
+    run = context.directory
     todo = [
         s
         for s in context.shards
@@ -71,36 +72,36 @@ def write(context: Context) -> None:
     with context.stage("write", todo) as entry:
         first, then = [], []
         for shard in todo:
-            parts = measured_parts(context, shard)
+            ranges = measured_ranges(context, shard)
             made = (*outputs(context, shard), run.state_path("write", shard.name))
-            if len(parts) == 1:
-                first.append(Work(_Shard, (parts[0],), shard.n_bytes, shard.name, made, shard.n_bytes))
+            if len(ranges) == 1:
+                first.append(Task(_Shard, (ranges[0],), shard.n_bytes, shard.name, made, shard.n_bytes))
                 continue
             key = write_key(context, shard)
-            then.append(Work(_Join, (shard, key), shard.n_bytes, shard.name, made))
-            for p in parts:
-                done = _part_file(context, p, key, "json")
+            then.append(Task(_Join, (shard, key), shard.n_bytes, shard.name, made))
+            for p in ranges:
+                done = _range_file(context, p, key, "json")
                 if done.is_file():  # by a run that was stopped
-                    context.progress.advance("write", p.part.n_bytes)
+                    context.reporter.advance("write", p.shard_range.n_bytes)
                     continue
-                first.append(Work(_Part, (p, key), p.part.n_bytes, p.what, (done,), p.part.n_bytes))
+                first.append(Task(_Range, (p, key), p.shard_range.n_bytes, p.label, (done,), p.shard_range.n_bytes))
         context.do("write", first)
         context.do("write", then)
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in todo)
     run.clear_scratch("write")
 
 
-def _part_file(context: Context, part: MeasuredPart, key: str, what: str) -> Path:
-    """A file of a part that waits for the others; its name says what it depends on."""
-    return context.run.scratch / "write" / part.shard.name / key / f"{part.part.index:06d}.{what}"
+def _range_file(context: Context, measured: MeasuredRange, key: str, what: str) -> Path:
+    """A file of a range that waits for the others; its name says what it depends on."""
+    return context.directory.scratch / "write" / measured.shard.name / key / f"{measured.shard_range.index:06d}.{what}"
 
 
 class _Reading(abc.ABC):
-    """What the jobs of a whole shard and of a part have in common: reading, copying, compressing (see parallel.Job)."""
+    """What the jobs of a whole shard and of a range share: reading, copying, compressing (see threads.Job)."""
 
-    def __init__(self, context: Context, mine: MeasuredPart) -> None:
+    def __init__(self, context: Context, mine: MeasuredRange) -> None:
         self.context, self.mine, self.shard = context, mine, mine.shard
-        self.cost = mine.part.n_bytes
+        self.cost = mine.shard_range.n_bytes
         self.targets: list[_Target] = []
 
     @abc.abstractmethod
@@ -114,14 +115,14 @@ class _Reading(abc.ABC):
             table = table_rows(path, mine.first, mine.end, columns)
             return [table.column(c).to_numpy() for c in columns]
 
-        keep, edited = rows(context.run.decisions(name), "keep", "edited_bytes")
-        start, length = rows(context.run.measured(name), "start", "length")
+        keep, edited = rows(context.directory.decisions(name), "keep", "edited_bytes")
+        start, length = rows(context.directory.measured(name), "start", "length")
         for path, chosen in zip(self.paths(), (keep, ~keep), strict=False):
             self.targets.append(_Target(context, path, start[chosen], length[chosen], edited[chosen]))
         for target in self.targets:
             target.writer.__enter__()
-        self.reader = context.reader(self.shard, part=mine.part)
-        yield from context.blocks("write", self.reader)
+        self.reader = open_shard(context, self.shard, shard_range=mine.shard_range)
+        yield from read_blocks(context, "write", self.reader)
 
     def process(self, block: Block) -> list[Array]:
         lines = [target.lines_of(block) for target in self.targets]
@@ -129,7 +130,7 @@ class _Reading(abc.ABC):
         return lines
 
     def consume(self, lines: list[Array]) -> bool:
-        with self.context.stopwatch.part("write", "compress"):
+        with self.context.reporter.span("write", "compress"):
             for target, mine in zip(self.targets, lines, strict=True):
                 target.writer.write(mine)
         return True
@@ -141,13 +142,13 @@ class _Reading(abc.ABC):
 
 
 class _Shard(_Reading):
-    """The job of a shard of one part."""
+    """The job of a shard of one range."""
 
     def paths(self) -> Sequence[AnyPath]:
         return outputs(self.context, self.shard)[:2]
 
     def open(self) -> Iterator[Block]:
-        self.context.run.forget("write", self.shard.name)
+        self.context.directory.forget("write", self.shard.name)
         yield from super().open()
 
     def close(self) -> None:
@@ -157,40 +158,40 @@ class _Shard(_Reading):
         _finish(self.context, self.shard)
 
 
-class _Part(_Reading):
-    """The job of one of several parts."""
+class _Range(_Reading):
+    """The job of one of several ranges."""
 
-    def __init__(self, context: Context, mine: MeasuredPart, key: str) -> None:
+    def __init__(self, context: Context, mine: MeasuredRange, key: str) -> None:
         super().__init__(context, mine)
         self.key = key
 
     def paths(self) -> list[Path]:
-        return [_part_file(self.context, self.mine, self.key, what) for what in _frames(self.context)]
+        return [_range_file(self.context, self.mine, self.key, what) for what in _frames(self.context)]
 
     def close(self) -> None:
         for target in self.targets:
             target.writer.__exit__(None, None, None)
         digests = [d.hex() for d in self.reader.digests]
-        files.write_json(_part_file(self.context, self.mine, self.key, "json"), {"digests": digests})
+        files.write_json(_range_file(self.context, self.mine, self.key, "json"), {"digests": digests})
 
 
 class _Join:
-    """The job of a shard whose parts are compressed: puts their frames one behind the other (see parallel.Job)."""
+    """The job of a shard whose ranges are compressed: puts their frames one behind the other (see parallel.Job)."""
 
     def __init__(self, context: Context, shard: Shard, key: str) -> None:
         self.context, self.shard, self.key, self.cost = context, shard, key, shard.n_bytes
-        self.parts = measured_parts(context, shard)
+        self.ranges = measured_ranges(context, shard)
 
     def open(self) -> Iterator[None]:
-        found = [files.read_json(_part_file(self.context, p, self.key, "json")) or {} for p in self.parts]
+        found = [files.read_json(_range_file(self.context, p, self.key, "json")) or {} for p in self.ranges]
         digests = [bytes.fromhex(d) for f in found for d in f.get("digests", ())]
         _check_identity(self.context, self.shard, identity_of(digests))
-        self.context.run.forget("write", self.shard.name)
-        with self.context.stopwatch.part("write", "join"):
+        self.context.directory.forget("write", self.shard.name)
+        with self.context.reporter.span("write", "join"):
             for path, what in zip(outputs(self.context, self.shard), _frames(self.context), strict=False):
                 with files.atomic(path) as partial, partial.open("wb") as whole:
-                    for p in self.parts:
-                        with _part_file(self.context, p, self.key, what).open("rb") as frame:
+                    for p in self.ranges:
+                        with _range_file(self.context, p, self.key, what).open("rb") as frame:
                             shutil.copyfileobj(frame, whole, 1 << 20)
         yield from ()
 
@@ -202,7 +203,7 @@ class _Join:
 
     def close(self) -> None:
         _finish(self.context, self.shard)
-        shutil.rmtree(self.context.run.scratch / "write" / self.shard.name, ignore_errors=True)
+        shutil.rmtree(self.context.directory.scratch / "write" / self.shard.name, ignore_errors=True)
 
     def abandon(self) -> None:
         pass
@@ -213,7 +214,7 @@ def _frames(context: Context) -> Sequence[str]:
 
 
 def _check_identity(context: Context, shard: Shard, identity: str) -> None:
-    if identity != context.run.state("measure", shard.name)["identity"]:
+    if identity != context.directory.state("measure", shard.name)["identity"]:
         raise DataError(
             f"{shard.path} changed while the run was going on; run the same command again to measure it anew"
         )
@@ -221,7 +222,7 @@ def _check_identity(context: Context, shard: Shard, identity: str) -> None:
 
 def _finish(context: Context, shard: Shard) -> None:
     """The shards are there: what goes with them."""
-    run, name = context.run, shard.name
+    run, name = context.directory, shard.name
     if context.config.write.removed:
         decided = pq.read_table(files.table(run.decisions(name)), filters=[("keep", "==", False)])
         with files.atomic(run.removed_reasons(name)) as partial:
@@ -244,16 +245,16 @@ class _Target:
 
     def lines_of(self, block: Block) -> Array:
         """The lines from this block, one behind the other."""
-        part = self.context.stopwatch.part
+        span = self.context.reporter.span
         lo, hi = np.searchsorted(self.start, [block.start, block.start + block.n_bytes])
         edited = lo + np.flatnonzero(self.edited_bytes[lo:hi])
         runs = []
         for first, last in zip([lo, *(edited + 1)], [*edited, hi], strict=True):  # between edited lines
-            with part("write", "copy"):
+            with span("write", "copy"):
                 runs.append(self._copied(block, first, last))
         if not len(edited):
             return runs[0]
-        with part("write", "edit"):
+        with span("write", "edit"):
             starts = (self.start[edited] - block.start).tolist()
             lines = [block.data[s : s + n].tobytes() for s, n in zip(starts, self.length[edited].tolist(), strict=True)]
             path = self.context.config.input.text_field.split(".")

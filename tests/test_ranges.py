@@ -1,4 +1,4 @@
-"""Parts of shards: together they are the shard, wherever frames are cut, and no file shows how many there were."""
+"""Ranges of shards: together they are the shard, wherever frames are cut, and no file shows how many there were."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.conftest import DEMO, HERE, results, run, settings
 from tests.test_shards import NASTY, frame, identity, skippable
 
 WHOLE = 1 << 40
-"""part_bytes with which no shard is cut."""
+"""range_bytes with which no shard is cut."""
 
 
 def shard_of(path: Path) -> Shard:
@@ -49,14 +49,14 @@ def frames(data: bytes, cuts, rng: random.Random, *, odd=True) -> bytes:
 # reading
 
 
-def read_parts(path: Path, part_bytes: int, block_bytes: int, limits: Limits | None = None):
-    """(delivered stretches of the stream by their beginning, lines, bytes, bad lines, identity) of all parts."""
+def read_ranges(path: Path, range_bytes: int, block_bytes: int, limits: Limits | None = None):
+    """(delivered stretches of the stream by their beginning, lines, bytes, bad lines, identity) of all ranges."""
     lines, start, bad, digests, got = 0, 0, [], [], []
-    parts = split_at_frames(shard_of(path), part_bytes)
-    assert [parts[0].first, *(p.end for p in parts)] == [*(p.first for p in parts), path.stat().st_size]
-    assert all(p.n_bytes >= part_bytes for p in parts if len(parts) > 1)
-    for part in parts:
-        reader = ShardReader(path, part=part, block_bytes=block_bytes, limits=limits)
+    ranges = split_at_frames(shard_of(path), range_bytes)
+    assert [ranges[0].first, *(p.end for p in ranges)] == [*(p.first for p in ranges), path.stat().st_size]
+    assert all(p.n_bytes >= range_bytes for p in ranges if len(ranges) > 1)
+    for shard_range in ranges:
+        reader = ShardReader(path, shard_range=shard_range, block_bytes=block_bytes, limits=limits)
         n = 0
         for block in reader:
             assert block.n_bytes
@@ -66,12 +66,12 @@ def read_parts(path: Path, part_bytes: int, block_bytes: int, limits: Limits | N
             got.append((start + block.start, lines + block.first_line, data))
             block.release()
         assert reader.damages == []
-        assert reader.compressed_bytes_read == part.n_bytes
+        assert reader.compressed_bytes_read == shard_range.n_bytes
         bad += [lines + line for line, _ in reader.bad_lines]
         lines += reader.n_lines
-        start += reader.own_bytes if part.of > 1 else reader.stream_bytes
+        start += reader.own_bytes if shard_range.of > 1 else reader.stream_bytes
         digests += reader.digests
-    return got, lines, start, bad, identity_of(digests), len(parts)
+    return got, lines, start, bad, identity_of(digests), len(ranges)
 
 
 pieces = st.lists(st.sampled_from([b"{}", b"", b"  ", "é漢😀".encode(), b"x" * 50, b"\r", b"y" * 300]), max_size=30)
@@ -82,11 +82,11 @@ pieces = st.lists(st.sampled_from([b"{}", b"", b"  ", "é漢😀".encode(), b"x"
     pieces, st.booleans(), st.lists(st.integers(0, 1500), max_size=12), st.integers(1, 200), st.integers(1, 500),
     st.randoms(use_true_random=False),
 )  # fmt: skip
-def test_the_parts_of_any_shard_are_the_shard(tmp_path_factory, rows, final, cuts, part_bytes, block_bytes, rng):
+def test_the_ranges_of_any_shard_are_the_shard(tmp_path_factory, rows, final, cuts, range_bytes, block_bytes, rng):
     whole = b"\n".join(rows) + (b"\n" if final and rows else b"")
-    path = tmp_path_factory.mktemp("parts") / "x.zst"
+    path = tmp_path_factory.mktemp("ranges") / "x.zst"
     path.write_bytes(frames(whole, cuts, rng))
-    got, lines, n_bytes, bad, found, _ = read_parts(path, part_bytes, block_bytes)
+    got, lines, n_bytes, bad, found, _ = read_ranges(path, range_bytes, block_bytes)
     assert b"".join(data for _, _, data in got) == whole
     at = 0
     for start, first_line, data in got:
@@ -98,21 +98,21 @@ def test_the_parts_of_any_shard_are_the_shard(tmp_path_factory, rows, final, cut
     assert found == identity(path.read_bytes()) == file_identity(path)
 
 
-def test_identity_is_of_steps_that_parts_share(tmp_path):
+def test_identity_is_of_steps_that_ranges_share(tmp_path):
     rng = random.Random(5)
     data = b"".join(b"%d %s\n" % (i, rng.randbytes(40).hex().encode()) for i in range(80_000))
     path = tmp_path / "x.zst"
     path.write_bytes(frames(data, sorted(rng.sample(range(len(data)), 40)), rng))
     assert path.stat().st_size > 3 << 20
-    for part_bytes in (50_000, 700_000, 1_600_000):
-        got, *_, found, n = read_parts(path, part_bytes, 1 << 16)
+    for range_bytes in (50_000, 700_000, 1_600_000):
+        got, *_, found, n = read_ranges(path, range_bytes, 1 << 16)
         assert n > 1
         assert b"".join(d for _, _, d in got) == data
         assert found == identity(path.read_bytes())
 
 
 @pytest.mark.parametrize("block_bytes", [100, 60_000])
-def test_lines_over_the_limit_that_cross_parts(tmp_path, block_bytes):
+def test_lines_over_the_limit_that_cross_ranges(tmp_path, block_bytes):
     rng = random.Random(block_bytes)
     for _ in range(20):
         sizes = [rng.choice([1, 10, 150_000, 190_000, 200_000, 300_000, 400_000]) for _ in range(rng.randrange(1, 9))]
@@ -120,7 +120,7 @@ def test_lines_over_the_limit_that_cross_parts(tmp_path, block_bytes):
         whole = b"\n".join(rows) + b"\n" * rng.randrange(2)
         path = tmp_path / "x.zst"
         path.write_bytes(frames(whole, [rng.randrange(len(whole)) for _ in range(6)], rng))
-        got, lines, n_bytes, bad, _, _ = read_parts(path, 1, block_bytes, Limits(line_bytes_max=200_000))
+        got, lines, n_bytes, bad, _, _ = read_ranges(path, 1, block_bytes, Limits(line_bytes_max=200_000))
         assert bad == [i + 1 for i, r in enumerate(rows) if len(r) > 200_000]
         assert (lines, n_bytes) == (len(rows), len(whole))
         delivered = [line for _, _, data in got for line in data.removesuffix(b"\n").split(b"\n")]
@@ -128,12 +128,12 @@ def test_lines_over_the_limit_that_cross_parts(tmp_path, block_bytes):
         assert all(whole[start:].startswith(data) for start, _, data in got)
 
 
-def test_what_is_one_part(tmp_path):
+def test_what_is_one_range(tmp_path):
     rng = random.Random(1)
     data = b"".join(b'{"text": "%d"}\n' % rng.randrange(10**9) for _ in range(2000))
     sound = frames(data, range(0, len(data), 1000), rng)
     n = len(sound)
-    for name, raw, parts in [
+    for name, raw, ranges in [
         ("sound", sound, 10),
         ("one frame", frame(data), 1),
         ("plain", data, 1),
@@ -144,9 +144,9 @@ def test_what_is_one_part(tmp_path):
         path = tmp_path / name
         path.write_bytes(raw)
         found = split_at_frames(shard_of(path), n // 12)
-        assert len(found) >= parts if parts > 1 else [(p.first, p.end) for p in found] == [(0, len(raw))], name
+        assert len(found) >= ranges if ranges > 1 else [(p.first, p.end) for p in found] == [(0, len(raw))], name
     (tmp_path / "small").write_bytes(sound)
-    assert len(split_at_frames(shard_of(tmp_path / "small"), n // 2 + 1)) == 1, "parts have at least so many bytes"
+    assert len(split_at_frames(shard_of(tmp_path / "small"), n // 2 + 1)) == 1, "ranges have at least so many bytes"
 
 
 def test_a_file_that_changed_between_is_damage(tmp_path):
@@ -154,10 +154,10 @@ def test_a_file_that_changed_between_is_damage(tmp_path):
     data = b"".join(b"%d\n" % rng.randrange(10**9) for _ in range(3000))
     path = tmp_path / "x"
     path.write_bytes(frames(data, range(0, len(data), 2000), rng, odd=False))
-    parts = split_at_frames(shard_of(path), 2000)
-    assert len(parts) > 3
+    ranges = split_at_frames(shard_of(path), 2000)
+    assert len(ranges) > 3
     path.write_bytes(frame(data) + b"\0" * 20_000)
-    reader = ShardReader(path, part=parts[0])
+    reader = ShardReader(path, shard_range=ranges[0])
     for block in reader:
         block.release()
     assert ["changed" in d.reason for d in reader.damages] == [True]
@@ -186,53 +186,53 @@ def documents(rng: random.Random, n: int) -> list[bytes]:
     return lines
 
 
-def same_results(tmp_path: Path, inputs, part_bytes: int, several: bool = True, last: str = "write", **more):
-    """Run with parts and without, compare every file and what is recorded; returns the run with parts."""
+def same_results(tmp_path: Path, inputs, range_bytes: int, several: bool = True, last: str = "write", **more):
+    """Run with ranges and without, compare every file and what is recorded; returns the run with ranges."""
     given = more.pop("input", {})
     ways = {}
-    for name, size in (("whole", WHOLE), ("parts", part_bytes)):
-        ways[name] = run(settings(inputs, tmp_path / name, input={**given, "part_bytes": size}, **more), last)
-    whole, parts = (results(tmp_path / name) for name in ways)
-    assert whole.keys() == parts.keys()
+    for name, size in (("whole", WHOLE), ("ranges", range_bytes)):
+        ways[name] = run(settings(inputs, tmp_path / name, input={**given, "range_bytes": size}, **more), last)
+    whole, ranges = (results(tmp_path / name) for name in ways)
+    assert whole.keys() == ranges.keys()
     for name in whole:
         if name.startswith(("kept/", "removed/")) and name.endswith(".zst"):
             a, b = (
                 zstandard.ZstdDecompressor().stream_reader(r[name], read_across_frames=True).read()
-                for r in (whole, parts)
+                for r in (whole, ranges)
             )
             assert a == b, name
             assert count_frames(whole[name]) == 1
         else:
-            assert whole[name] == parts[name], name
+            assert whole[name] == ranges[name], name
     cuts = 0
-    for shard in ways["parts"].shards:
-        a, b = (ways[name].run.state("measure", shard.name) for name in ("whole", "parts"))
-        assert {**a, "definition": 0, "parts": 0, "seek_points": 0} == {
-            **b, "definition": 0, "parts": 0, "seek_points": 0,
+    for shard in ways["ranges"].shards:
+        a, b = (ways[name].directory.state("measure", shard.name) for name in ("whole", "ranges"))
+        assert {**a, "definition": 0, "ranges": 0, "seek_points": 0} == {
+            **b, "definition": 0, "ranges": 0, "seek_points": 0,
         }  # fmt: skip
         assert list(b["seek_points"][1:]) == [
             q for p, q in itertools.pairwise(b["seek_points"]) if q[1] - p[1] >= SEEK_SPACING
         ]
-        cuts += len(b["parts"]) > 1
+        cuts += len(b["ranges"]) > 1
         if last != "measure":
             name = f"kept/{shard.name}.jsonl.zst"
-            assert count_frames(parts[name]) == len(b["parts"])
+            assert count_frames(ranges[name]) == len(b["ranges"])
     assert bool(cuts) == several
-    assert not (tmp_path / "parts" / "scratch").exists()
-    return ways["parts"]
+    assert not (tmp_path / "ranges" / "scratch").exists()
+    return ways["ranges"]
 
 
-def test_seek_points_of_parts(tmp_path, monkeypatch):
+def test_seek_points_of_ranges(tmp_path, monkeypatch):
     for module in (measure, reader_module):
         monkeypatch.setattr(module, "SEEK_SPACING", 300)
     rng = random.Random(9)
     data = b"\n".join(documents(rng, 200))
     path = tmp_path / "x.jsonl.zst"
     path.write_bytes(frames(data, range(0, len(data), 700), rng))
-    context = run(settings([path], tmp_path / "run", input={"part_bytes": 1000}), "measure")
-    state = context.run.state("measure", "x")
-    assert len(state["parts"]) > 3
-    assert len(state["seek_points"]) > 2 * len(state["parts"])
+    context = run(settings([path], tmp_path / "run", input={"range_bytes": 1000}), "measure")
+    state = context.directory.state("measure", "x")
+    assert len(state["ranges"]) > 3
+    assert len(state["seek_points"]) > 2 * len(state["ranges"])
     for point in state["seek_points"]:
         blocks = ShardReader(path, start=tuple(point), block_bytes=100)
         got = [(b.start, bytes(b.data[: b.n_bytes])) for b in blocks]
@@ -251,7 +251,7 @@ def count_frames(raw: bytes) -> int:
 
 
 @pytest.mark.parametrize("row_group", [100, 65_536])
-def test_files_do_not_show_parts(tmp_path, monkeypatch, row_group):
+def test_files_do_not_show_ranges(tmp_path, monkeypatch, row_group):
     monkeypatch.setattr(measure, "ROW_GROUP", row_group)
     rng = random.Random(row_group)
     for name in "ab":
@@ -260,42 +260,42 @@ def test_files_do_not_show_parts(tmp_path, monkeypatch, row_group):
         (tmp_path / f"{name}.jsonl.zst").write_bytes(frames(data, cuts, rng))
     (tmp_path / "c.jsonl.zst").write_bytes(frame(b"\n".join(documents(rng, 50))))
     context = same_results(tmp_path, [tmp_path / "*.zst"], 1500, write={"removed": True}, batch_bytes=3000)
-    assert [len(context.run.state("measure", n)["parts"]) > 4 for n in "abc"] == [True, True, False]
-    assert sum(r.endswith(".zst") for r in results(tmp_path / "parts") if r.startswith("removed")) == 3
+    assert [len(context.directory.state("measure", n)["ranges"]) > 4 for n in "abc"] == [True, True, False]
+    assert sum(r.endswith(".zst") for r in results(tmp_path / "ranges") if r.startswith("removed")) == 3
 
 
 @examples(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 2000), st.integers(1, 5))
-def test_any_shard_in_any_parts(tmp_path_factory, seed, part_bytes, n_lines):
-    """Few lines, many frames: documents over many parts, parts without a line feed, parts of nothing."""
+def test_any_shard_in_any_ranges(tmp_path_factory, seed, range_bytes, n_lines):
+    """Few lines, many frames: documents over many ranges, ranges without a line feed, ranges of nothing."""
     folder, rng = tmp_path_factory.mktemp("any"), random.Random(seed)
     data = b"\n".join([*documents(rng, n_lines), json.dumps({"text": words(50, seed)}).encode()])
     data += b"\n" * rng.randrange(2)
     raw = frames(data, [rng.randrange(len(data)) for _ in range(rng.randrange(2, 20))], rng)
     (folder / "x.jsonl.zst").write_bytes(raw)
-    several = len(split_at_frames(shard_of(folder / "x.jsonl.zst"), part_bytes)) > 1
-    same_results(folder, [folder / "x.jsonl.zst"], part_bytes, several)
+    several = len(split_at_frames(shard_of(folder / "x.jsonl.zst"), range_bytes)) > 1
+    same_results(folder, [folder / "x.jsonl.zst"], range_bytes, several)
 
 
-def test_the_demo_corpus_in_parts(tmp_path):
+def test_the_demo_corpus_in_ranges(tmp_path):
     rng = random.Random(3)
     for path in sorted(DEMO.glob("*.zst")):
         data = zstandard.ZstdDecompressor().stream_reader(path.read_bytes(), read_across_frames=True).read()
         (tmp_path / path.name).write_bytes(frames(data, range(0, len(data), len(data) // 9), rng))
     context = same_results(tmp_path, [tmp_path / "*.zst"], 20_000, batch_bytes=30_000, last="report")
-    assert all(len(context.run.state("measure", s.name)["parts"]) >= 2 for s in context.shards)
-    assert not any(check.failed for check in verify(tmp_path / "parts", everything=True))
+    assert all(len(context.directory.state("measure", s.name)["ranges"]) >= 2 for s in context.shards)
+    assert not any(check.failed for check in verify(tmp_path / "ranges", everything=True))
 
 
-def test_the_nasty_shards_a_frame_a_part(tmp_path):
-    """Damaged ones are measured whole; every file is what it is without parts."""
+def test_the_nasty_shards_a_frame_a_range(tmp_path):
+    """Damaged ones are measured whole; every file is what it is without ranges."""
     context = same_results(tmp_path, [NASTY / "*.jsonl*"], 1)
-    n_parts = {s.name: len(context.run.state("measure", s.name)["parts"]) for s in context.shards}
-    assert n_parts["frame_per_line"] > 5
-    assert n_parts["multi_frame_line_cuts"] > 1
-    assert n_parts["multi_frame_mid_char"] > 1
-    assert n_parts["skippable_frames"] > 1
-    assert n_parts["corrupt_middle_frame"] == n_parts["truncated_second_frame"] == n_parts["trailing_garbage"] == 1
+    n_ranges = {s.name: len(context.directory.state("measure", s.name)["ranges"]) for s in context.shards}
+    assert n_ranges["frame_per_line"] > 5
+    assert n_ranges["multi_frame_line_cuts"] > 1
+    assert n_ranges["multi_frame_mid_char"] > 1
+    assert n_ranges["skippable_frames"] > 1
+    assert n_ranges["corrupt_middle_frame"] == n_ranges["truncated_second_frame"] == n_ranges["trailing_garbage"] == 1
 
 
 def cut_shard(path: Path, lines: list[bytes], lines_a_frame: int = 20) -> list[bytes]:
@@ -309,7 +309,7 @@ def cut_shard(path: Path, lines: list[bytes], lines_a_frame: int = 20) -> list[b
 
 
 @pytest.mark.parametrize("damaged", [0, 3, 6])
-def test_damage_in_one_part(tmp_path, damaged):
+def test_damage_in_one_range(tmp_path, damaged):
     path = tmp_path / "x.jsonl.zst"
     raws = cut_shard(path, documents(random.Random(1), 140))
     raw = bytearray(raws[damaged])
@@ -322,7 +322,7 @@ def test_damage_in_one_part(tmp_path, damaged):
 
 
 @pytest.mark.parametrize("most", [0, 3, 12])
-def test_too_many_bad_lines_in_a_part_or_over_parts(tmp_path, most):
+def test_too_many_bad_lines_in_a_range_or_over_ranges(tmp_path, most):
     lines = documents(random.Random(1), 140)
     bad = [i for i in range(140) if i % 9 == 4]
     for i in bad:
@@ -345,7 +345,7 @@ def test_as_many_bad_lines_as_there_may_be(tmp_path):
 
 @pytest.mark.parametrize("each", [1, 100])
 def test_more_subsets_than_are_told_apart(tmp_path, each):
-    """In one part, or only in all of them together."""
+    """In one range, or only in all of them together."""
     lines = [
         json.dumps({"text": words(5, i), "meta": {"pile_set_name": f"s{i // each if each == 1 else i % 300}"}}).encode()
         for i in range(600)
@@ -356,7 +356,7 @@ def test_more_subsets_than_are_told_apart(tmp_path, each):
     same_results(tmp_path, [path], 500, several=False, last="measure")
 
 
-def test_expansion_is_limited_for_the_shard_and_for_parts(tmp_path, monkeypatch):
+def test_expansion_is_limited_for_the_shard_and_for_ranges(tmp_path, monkeypatch):
     monkeypatch.setattr(Limits, "stream_bytes_max", lambda self, n: self.expansion_max * n)
     bombs = b"".join(frame(b'{"text": "a"}\n' * 100_000) for _ in range(3))
     path = tmp_path / "x.jsonl.zst"
@@ -383,7 +383,7 @@ def interrupted(configuration, monkeypatch, module, name: str, last: str = "writ
 
 
 @pytest.fixture
-def shard_in_parts(tmp_path) -> Path:
+def shard_in_ranges(tmp_path) -> Path:
     path = tmp_path / "x.jsonl.zst"
     cut_shard(path, documents(random.Random(1), 140))
     return path
@@ -400,68 +400,68 @@ def counted(monkeypatch, module, name: str) -> list:
     return made
 
 
-def test_finished_parts_are_not_done_again(tmp_path, monkeypatch, shard_in_parts):
-    configuration = settings([shard_in_parts], tmp_path / "run", input={"part_bytes": 1000})
+def test_finished_ranges_are_not_done_again(tmp_path, monkeypatch, shard_in_ranges):
+    configuration = settings([shard_in_ranges], tmp_path / "run", input={"range_bytes": 1000})
     interrupted(configuration, monkeypatch, measure, "_Merge")
     lost = sorted((tmp_path / "run" / "scratch" / "measure" / "x").glob("*.json"))
     assert len(lost) > 3
     lost[1].unlink()
     with monkeypatch.context() as patch:
-        made = counted(patch, measure, "_OfPart")
+        made = counted(patch, measure, "_OfRange")
         interrupted(configuration, monkeypatch, write, "_Join")
         assert [args[2].index for args in made] == [1]
     with monkeypatch.context() as patch:
-        made = counted(patch, write, "_Part")
+        made = counted(patch, write, "_Range")
         run(configuration)
         assert made == []
-    same_results(tmp_path, [shard_in_parts], 1000)
+    same_results(tmp_path, [shard_in_ranges], 1000)
     for name in ("kept/x.jsonl.zst", "measured/x.parquet"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "ranges" / name).read_bytes()
     assert not (tmp_path / "run" / "scratch").exists()
 
 
 KILLER = """
 import os, signal, sys
-from gpu_pile.stages import measure, write
+from gpu_pile.run.stages import measure, write
 from tests.conftest import run, settings
 
 module, job, shard, folder = sys.argv[1:]
 def killed(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 setattr({"measure": measure, "write": write}[module], job, killed)
-run(settings([shard], __import__("pathlib").Path(folder), input={"part_bytes": 1000}, workers=1), "write")
+run(settings([shard], __import__("pathlib").Path(folder), input={"range_bytes": 1000}, workers=1), "write")
 """
 
 
-def test_kill_9_between_parts_and_merge_then_the_same_command(tmp_path, shard_in_parts):
+def test_kill_9_between_ranges_and_merge_then_the_same_command(tmp_path, shard_in_ranges):
     for module, job in (("measure", "_Merge"), ("write", "_Join")):
-        command = [sys.executable, "-c", KILLER, module, job, str(shard_in_parts), str(tmp_path / "run")]
+        command = [sys.executable, "-c", KILLER, module, job, str(shard_in_ranges), str(tmp_path / "run")]
         done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert len(list((tmp_path / "run" / "scratch" / module).rglob("*.json"))) > 3
-    run(settings([shard_in_parts], tmp_path / "run", input={"part_bytes": 1000}), "write")
-    same_results(tmp_path, [shard_in_parts], 1000)
-    assert results(tmp_path / "run") == results(tmp_path / "parts")
+    run(settings([shard_in_ranges], tmp_path / "run", input={"range_bytes": 1000}), "write")
+    same_results(tmp_path, [shard_in_ranges], 1000)
+    assert results(tmp_path / "run") == results(tmp_path / "ranges")
     assert not (tmp_path / "run" / "scratch").exists()
 
 
-def test_parts_of_a_shard_that_changed_are_done_again(tmp_path, monkeypatch, shard_in_parts):
-    configuration = settings([shard_in_parts], tmp_path / "run", input={"part_bytes": 1000})
+def test_ranges_of_a_shard_that_changed_are_done_again(tmp_path, monkeypatch, shard_in_ranges):
+    configuration = settings([shard_in_ranges], tmp_path / "run", input={"range_bytes": 1000})
     interrupted(configuration, monkeypatch, measure, "_Merge")
-    cut_shard(shard_in_parts, documents(random.Random(2), 140))
+    cut_shard(shard_in_ranges, documents(random.Random(2), 140))
     run(configuration, "write")
-    same_results(tmp_path, [shard_in_parts], 1000)
-    assert results(tmp_path / "run") == results(tmp_path / "parts")
+    same_results(tmp_path, [shard_in_ranges], 1000)
+    assert results(tmp_path / "run") == results(tmp_path / "ranges")
 
 
-def test_a_shard_that_changes_before_it_is_written(tmp_path, monkeypatch, shard_in_parts):
-    configuration = settings([shard_in_parts], tmp_path / "run", input={"part_bytes": 1000})
-    interrupted(configuration, monkeypatch, write, "_Part")
-    raw = bytearray(shard_in_parts.read_bytes())
+def test_a_shard_that_changes_before_it_is_written(tmp_path, monkeypatch, shard_in_ranges):
+    configuration = settings([shard_in_ranges], tmp_path / "run", input={"range_bytes": 1000})
+    interrupted(configuration, monkeypatch, write, "_Range")
+    raw = bytearray(shard_in_ranges.read_bytes())
     raw[len(raw) // 2] ^= 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "is_done", lambda *a: True)
-        shard_in_parts.write_bytes(raw)
+        shard_in_ranges.write_bytes(raw)
         with pytest.raises(DataError, match="changed while the run was going on"):
             run(configuration)
     assert not (tmp_path / "run" / "kept").exists() or not list((tmp_path / "run" / "kept").iterdir())
@@ -479,7 +479,7 @@ def test_rows_of_a_table(tmp_path):
                 assert table.column("x").to_pylist() == list(range(first, end))
 
 
-def test_progress_is_the_bytes_of_the_shards(tmp_path, shard_in_parts):
+def test_progress_is_the_bytes_of_the_shards(tmp_path, shard_in_ranges):
     from tests.test_cluster import Told
 
     raws = cut_shard(tmp_path / "damaged.jsonl.zst", documents(random.Random(3), 140))
@@ -487,8 +487,8 @@ def test_progress_is_the_bytes_of_the_shards(tmp_path, shard_in_parts):
     broken[-2] ^= 1
     (tmp_path / "damaged.jsonl.zst").write_bytes(b"".join([*raws[:2], bytes(broken), *raws[3:]]))
     told = Told()
-    wanted = settings([tmp_path / "*.zst"], tmp_path / "run", input={"part_bytes": 1000})
+    wanted = settings([tmp_path / "*.zst"], tmp_path / "run", input={"range_bytes": 1000})
     with pipeline.prepared(wanted, told) as context:
         pipeline.run_until(context, "write")
     for stage in ("measure", "write"):
-        assert told.stages[stage] == told.totals[stage] > 0
+        assert told.read[stage] == told.totals[stage] > 0
