@@ -11,10 +11,12 @@ TARGET = pathlib.Path(__file__).parents[1] / "docs" / "signals.md"
 
 HEAD = """# Signals
 
-Made by `tools/make_signals_md.py` from the registry; `gpu-pile list signals` says the same, and which backends have
-them. A signal is a number about a document, without an opinion. Integers are counts; a fraction is one division of two
-of them, and undefined where it would be one by 0, unless it says otherwise. Words are `str.split()` and lengths are in
-code points, if nothing else is said. Bounds are in `configs/thresholds/`.
+A signal is a number about a document, without an opinion. A signal of type int64 is a count. A definition of the form
+`a / b` is one division of two counts; the signal is undefined where b is 0, unless its definition gives a value. Words
+are `text.split()` and lengths are in code points, unless a definition says otherwise. Bounds are in
+`configs/thresholds/`.
+
+`tools/make_signals_md.py` makes this page; `gpu-pile list signals` shows the same list, with the backends of signals.
 """
 
 
@@ -22,21 +24,26 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def row(signal: signals.Signal) -> str:
+    definition = f"{signal.definition} ({signal.source})" if signal.source else signal.definition
+    return f"| `{signal.name}` | {cell(signal.unit)} | {signal.dtype} | {cell(definition)} |\n"
+
+
 def render() -> str:
-    parts = [HEAD]
+    sections = [HEAD]
     for family in signals.families():
         if not family.compute.__module__.startswith("gpu_pile.signals."):
-            continue  # of another package that is installed here
+            continue  # another package that happens to be installed
         names = {s.name for s in family.signals}
-        used = [name for name, _, _ in thresholds.named_sets() if names & thresholds.named_set(name).rules.keys()]
-        parts.append(
+        policies = [name for name, _, _ in thresholds.named_sets() if names & thresholds.named_set(name).rules.keys()]
+        sections.append(
             f"\n## {family.name}\n\nSource: {family.source}. Version {family.version}. "
             f"Operations: {', '.join(f'`{op.name}`' for op in signals.operations([family.name]))}. "
-            f"Thresholds: {', '.join(f'`{name}`' for name in used) or 'none'}.\n\n"
+            f"Thresholds: {', '.join(f'`{name}`' for name in policies) or 'none'}.\n\n"
             "| signal | unit | type | definition |\n|---|---|---|---|\n"
         )
-        parts += [f"| `{s.name}` | {cell(s.unit)} | {s.dtype} | {cell(s.definition)} |\n" for s in family.signals]
-    return "".join(parts)
+        sections += [row(signal) for signal in family.signals]
+    return "".join(sections)
 
 
 if __name__ == "__main__":

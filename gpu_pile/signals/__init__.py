@@ -1,18 +1,18 @@
 """Signals: numbers about a document, with no opinion about them.
 
-One family of signals a file: what belongs together, computed together, versioned together. Counts come from operations
-(integers), a ratio is one float64 division here and nowhere else, null where its denominator is 0. An operation that
-several families need runs once.
+Each file declares one family: signals that belong together, are computed together and share a version. Operations give
+integer counts; a ratio is one float64 division, made here and nowhere else, and null where its denominator is 0. An
+operation that several families need runs once per batch.
 
 A family is declared as
 
     FAMILY = Family(name, version, source, ops=(op, ...), signals=(Signal(...), ...), compute=function)
 
-where ops are the operations that compute uses; compute(counts) gets a function that runs an operation once per batch,
-and returns a dict of arrays by signal.
+where compute(counts) returns a dict of arrays by signal, and counts(op) gives the columns of an operation's result. ops
+lists every operation that compute uses, so that nothing runs to list the signals or to name their versions.
 
-Other packages add families: an installed package names one in the entry point group `gpu_pile.signals`, usually made by
-`from_function`. docs/plugins.md shows one.
+Other packages add families: an installed package names a family in the entry point group `gpu_pile.signals`; most
+families are made by `from_function`. docs/plugins.md shows an example.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ PLUGINS = "gpu_pile.signals"
 
 
 class Counts:
-    """What a family computes from: the text of a batch, and the operations' results for it, each computed once.
+    """The text of a batch, and the results of operations on this text, each computed once.
 
-    backend: an implementation by name, such as reference; None for where the text is.
+    backend: an implementation by name, such as reference; None chooses the backend that holds the text.
     """
 
     def __init__(self, text: TextColumn, backend: str | None = None) -> None:
@@ -52,7 +52,7 @@ class Counts:
         self.results: dict[str, Array] = {}
 
     def __call__(self, op: Op) -> dict[str, Array]:
-        """The columns of an operation's result by name: int64[n_docs] each."""
+        """Return the columns of an operation's result by name, int64[n_docs] each."""
         if op.name not in self.results:
             self.results[op.name] = to_host(op(self.text) if self.backend is None else op.run(self.backend, self.text))
         return {name: self.results[op.name][:, i] for i, name in enumerate(op.columns)}
@@ -60,7 +60,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class Signal:
-    """One number a document. unit: what is counted, or "fraction"; dtype: int64 or float64 (null where undefined)."""
+    """One number per document.
+
+    unit: what is counted, or "fraction"; dtype: int64 or float64, null where undefined; definition: to be understood by
+    itself; source: where the definition comes from, if that is more exact than the source of the family.
+    """
 
     name: str
     unit: str
@@ -68,10 +72,20 @@ class Signal:
     definition: str
     source: str = ""
 
+    @classmethod
+    def count(cls, name: str, unit: str, definition: str, source: str = "") -> Signal:
+        """A whole number of units."""
+        return cls(name, unit, "int64", definition, source)
+
+    @classmethod
+    def fraction(cls, name: str, definition: str, source: str = "") -> Signal:
+        """A quotient of two numbers of the same unit."""
+        return cls(name, "fraction", "float64", definition, source)
+
 
 @dataclass(frozen=True)
 class Family:
-    """Signals that are computed together. Raise version whenever a value may change."""
+    """Signals that are computed together, from these operations. Raise version whenever a value may change."""
 
     name: str
     version: int
@@ -83,24 +97,24 @@ class Family:
 
 @cache
 def _registry() -> dict[str, Family]:
-    found = {}
+    registry: dict[str, Family] = {}
     for module in pkgutil.iter_modules(__path__):
         family = importlib.import_module(f"{__name__}.{module.name}").FAMILY
-        found[family.name] = family
+        registry[family.name] = family
     for entry in sorted(importlib.metadata.entry_points(group=PLUGINS), key=lambda e: (e.name, e.value)):
         family = _plugin(entry)
-        taken = {s.name for f in found.values() for s in f.signals} | found.keys()
-        both = taken & {family.name, *(s.name for s in family.signals)}
-        if both:
+        taken = {s.name for f in registry.values() for s in f.signals} | registry.keys()
+        conflicts = taken & {family.name, *(s.name for s in family.signals)}
+        if conflicts:
             raise ConfigError(
-                f"{_named(entry)} adds {', '.join(sorted(both))}, which there is already; "
-                "uninstall one of the packages, or rename the signal in it"
+                f"{_describe(entry)} adds {', '.join(sorted(conflicts))}, but that name is taken; "
+                "uninstall one of the packages, or rename the signal in one of them"
             )
-        found[family.name] = family
-    return found
+        registry[family.name] = family
+    return registry
 
 
-def _named(entry: importlib.metadata.EntryPoint) -> str:
+def _describe(entry: importlib.metadata.EntryPoint) -> str:
     package = f"package {entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
     return f"{package}, entry point {PLUGINS}: {entry.name} = {entry.value},"
 
@@ -108,13 +122,13 @@ def _named(entry: importlib.metadata.EntryPoint) -> str:
 def _plugin(entry: importlib.metadata.EntryPoint) -> Family:
     try:
         family = entry.load()
-    except Exception as error:  # whatever a foreign module raises when it is imported
+    except Exception as error:  # importing another package may raise anything
         raise ConfigError(
-            f"{_named(entry)} cannot be loaded ({type(error).__name__}: {error}); mend or uninstall it"
+            f"{_describe(entry)} cannot be loaded ({type(error).__name__}: {error}); fix or uninstall it"
         ) from error
     if not isinstance(family, Family):
         raise ConfigError(
-            f"{_named(entry)} is a {type(family).__name__}, expected a gpu_pile.signals.Family, "
+            f"{_describe(entry)} is a {type(family).__name__}, expected a gpu_pile.signals.Family, "
             "such as gpu_pile.signals.from_function gives"
         )
     return family
@@ -130,13 +144,14 @@ def from_function(
     function: Callable[[TextColumn], Any],
     dtype: str = "float64",
 ) -> Family:
-    """A family of one signal of this name that is a function of the text: language, a model's score, ...
+    """Make a family of one signal that is a function of the text: a language, a model's score, ...
 
     Args:
-        name, unit, definition, source: what the signal is; shown by `gpu-pile list signals`.
-        version: raise it whenever a value may change; stored values of another version are then made again.
-        function: TextColumn of n documents -> n values, a NumPy or Arrow array; nulls where undefined. Called with
-            batches from several threads at once; a value must not depend on the other documents of the batch.
+        name: of the signal and of the family.
+        unit, definition, source: as in Signal; shown by `gpu-pile list signals`.
+        version: raise it whenever a value may change; values stored with another version are then computed again.
+        function: TextColumn of n documents -> n values, a NumPy or Arrow array with nulls where undefined. It is called
+            with batches from several threads at once; a value must not depend on other documents of the batch.
         dtype: int64 or float64.
     """
     if dtype not in ("int64", "float64"):
@@ -156,12 +171,12 @@ def from_function(
 
 
 def families() -> list[Family]:
-    """Every family, by name."""
+    """Return every family, sorted by name; those of other packages come last."""
     return list(_registry().values())
 
 
 def _chosen(wanted: Sequence[str] | None) -> tuple[list[Family], list[str]]:
-    """(families to compute, columns to give) for names of families and of signals; None is everything."""
+    """Return (families to compute, columns to give) for names of families and of signals; None is everything."""
     registry = _registry()
     if wanted is None:
         wanted = list(registry)
@@ -177,40 +192,41 @@ def _chosen(wanted: Sequence[str] | None) -> tuple[list[Family], list[str]]:
             chosen[by_signal[name].name] = by_signal[name]
             columns[name] = None
         else:
-            near = difflib.get_close_matches(name, [*registry, *by_signal], 1)
-            unknown.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+            similar = difflib.get_close_matches(name, [*registry, *by_signal], 1)
+            unknown.append(f"{name!r}" + (f" (did you mean {similar[0]!r}?)" if similar else ""))
     if unknown:
         raise ConfigError(
             f"unknown signals or families: {', '.join(unknown)}; families: {', '.join(registry)}; "
-            "gpu-pile list signals names all"
+            "`gpu-pile list signals` shows them all"
         )
     return list(chosen.values()), list(columns)
 
 
 def operations(wanted: Sequence[str] | None = None) -> list[Op]:
-    """The operations that these families and signals come from, by name; runs none of them. None is everything."""
+    """Return the operations that families and signals are computed from, by name, without running one of them."""
     ops = {op.name: op for family in _chosen(wanted)[0] for op in family.ops}
     return [op for _, op in sorted(ops.items())]
 
 
 def backends(family: Family) -> list[str]:
-    """The backends that compute a family: those which all its operations have."""
-    having = [set(op.implementations) for op in family.ops]
-    return [name for name in BACKENDS if all(name in h for h in having)] if having else ["cpu"]
+    """Return the backends that compute a family: those that all its operations have."""
+    if not family.ops:
+        return ["cpu"]
+    return [name for name in BACKENDS if all(name in op.implementations for op in family.ops)]
 
 
 def check(wanted: Sequence[str]) -> None:
-    """Raises ConfigError, with a suggestion, if a name is neither a family nor a signal."""
+    """Raise ConfigError, with a suggestion, if a name is neither a family nor a signal."""
     _chosen(wanted)
 
 
 def names(wanted: Sequence[str] | None = None) -> list[str]:
-    """The columns that these families and signals give."""
+    """Return the columns that families and signals give; None is everything."""
     return _chosen(wanted)[1]
 
 
 def definition_versions(wanted: Sequence[str]) -> dict[str, Any]:
-    """What stored values of these depend on: columns, and the versions of the families and of their operations."""
+    """Return what stored values depend on: the columns, and the versions of the families and of their operations."""
     chosen, columns = _chosen(wanted)
     return {
         "columns": columns,
@@ -220,12 +236,12 @@ def definition_versions(wanted: Sequence[str]) -> dict[str, Any]:
 
 
 def compute(text: TextColumn, wanted: Sequence[str] | None = None, backend: str | None = None) -> pa.Table:
-    """A row a document, a column a signal: int64, or float64 with nulls.
+    """Compute a table with one row per document and one column per signal: int64, or float64 with nulls.
 
     Args:
         text: n documents.
         wanted: names of families or signals; None for all.
-        backend: an implementation by name, such as reference; None for where the text is.
+        backend: an implementation by name, such as reference; None chooses the backend that holds the text.
 
     Raises:
         ConfigError: an unknown name.
@@ -236,11 +252,11 @@ def compute(text: TextColumn, wanted: Sequence[str] | None = None, backend: str 
     for family in chosen:
         values.update(family.compute(counts))
     arrays = {name: values[name] if isinstance(values[name], pa.Array) else pa.array(values[name]) for name in columns}
-    # a table without columns still has rows, which pa.table({}) would forget
+    # pa.table({}) would have no rows
     return pa.table(arrays) if arrays else pa.table({"_": pa.nulls(len(text))}).drop_columns(["_"])
 
 
 def ratio(numerator: Array, denominator: Array) -> pa.Array:
-    """float64: one division, null where the denominator is 0."""
+    """Divide once, in float64; null where the denominator is 0."""
     undefined = denominator == 0
     return pa.array(numerator / np.where(undefined, 1, denominator), mask=undefined)

@@ -1,8 +1,9 @@
 """The rules of C4 (Raffel et al. 2020, section 2.2), as datatrove 0.10.1 applies them line by line.
 
-Lines are counted by what becomes of them; the first test that applies to a line decides (gpu_pile.ops.c4_lines has the
-order). A document with "lorem ipsum" or { in a line that comes so far is rejected, and its later lines are not looked
-at. Sentences are counted by a rule of this project; datatrove asks a tokenizer of the language.
+Lines are counted by what happens to them: the first rule that applies to a line decides (gpu_pile.ops.c4_lines has the
+order). A document is rejected by the first line with "lorem ipsum" or { that no earlier rule has dropped, and the lines
+after that line are not looked at. Sentences are counted by a rule of this project; datatrove uses a tokenizer of the
+language.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 _LINES = {
-    "too_long_word": "lines with a word of more than 1,000 characters",
-    "no_terminal": "lines that do not end with . ? ! \" or ', or end with ...",
-    "too_few_words": "lines of fewer than 3 words",
-    "javascript": 'lines with "javascript"',
-    "policy": "lines that speak of terms of use, privacy or cookies",
-    "kept": "lines that no test drops",
+    "too_long_word": "lines dropped because a word has more than 1,000 characters",
+    "no_terminal": "lines dropped because they end with ... or do not end with . ? ! \" or '",
+    "too_few_words": "lines dropped because they have fewer than 3 words",
+    "javascript": 'lines dropped because they contain "javascript"',
+    "policy": "lines dropped because they mention terms of use, a privacy policy or cookies",
+    "kept": "lines that no rule drops",
 }
 
 
@@ -44,14 +45,30 @@ FAMILY = Family(
     "Raffel et al. 2020, section 2.2; datatrove 0.10.1, C4QualityFilter, C4ParagraphFilter",
     ops=(c4_lines, text_counts),
     signals=(
-        Signal("c4_line_count", "lines", "int64", "str.splitlines(), up to the one that rejects the document"),
-        *(Signal(f"c4_{name}_lines", "lines", "int64", definition) for name, definition in _LINES.items()),
-        Signal("c4_kept_line_fraction", "fraction", "float64", "kept lines / lines"),
-        Signal("c4_lorem_ipsum", "0 or 1", "int64", '"lorem ipsum" in a line that no earlier test drops'),
-        Signal("c4_curly_bracket", "0 or 1", "int64", "{ in a line that no earlier test drops"),
-        Signal("c4_sentence_count", "sentences", "int64", "sentences of the kept lines"),
-        Signal("c4_kept_bytes", "bytes", "int64", "UTF-8 bytes of the kept lines, one line feed between them"),
-        Signal("third_longest_line_chars", "characters", "int64", r'third-longest of text.split("\n"); 0 if fewer'),
+        Signal.count(
+            "c4_line_count",
+            "lines",
+            "lines of text.splitlines(), up to and including the line that rejects the document",
+        ),
+        *(Signal.count(f"c4_{name}_lines", "lines", definition) for name, definition in _LINES.items()),
+        Signal.fraction("c4_kept_line_fraction", "lines that no rule drops / lines as in c4_line_count"),
+        Signal.count(
+            "c4_lorem_ipsum",
+            "0 or 1",
+            '1 if a line that no earlier rule drops contains "lorem ipsum", which rejects the document',
+        ),
+        Signal.count(
+            "c4_curly_bracket",
+            "0 or 1",
+            "1 if a line that no earlier rule drops contains {, which rejects the document",
+        ),
+        Signal.count("c4_sentence_count", "sentences", "sentences in the lines that no rule drops"),
+        Signal.count("c4_kept_bytes", "bytes", "UTF-8 bytes of the lines that no rule drops, joined by line feeds"),
+        Signal.count(
+            "third_longest_line_chars",
+            "characters",
+            r'length of the third-longest line of text.split("\n"); 0 if there are fewer than three',
+        ),
     ),
     compute=_compute,
 )

@@ -1,7 +1,7 @@
 """The rules that FineWeb adds (Penedo et al. 2024, section 3.6), as datatrove 0.10.1 computes them.
 
-Lines are text.split("\\n") without blank ones; the last character of a line is taken as it is, so lines that end with
-a carriage return end with no punctuation.
+Lines are text.split("\\n") without the blank ones. The last character of a line is judged without stripping white
+space, so a line that ends with a carriage return does not end with punctuation.
 """
 
 from __future__ import annotations
@@ -38,19 +38,21 @@ FAMILY = Family(
     "Penedo et al. 2024, section 3.6; datatrove 0.10.1, FineWebQualityFilter",
     ops=(text_counts, line_repetition),
     signals=(
-        Signal("nonblank_line_count", "lines", "int64", "lines that are not white space alone"),
-        Signal("terminal_line_count", "lines", "int64", "of these, those that end with terminal punctuation"),
-        Signal("short_line_count", "lines", "int64", "of these, those of at most 30 characters"),
-        Signal("newline_count", "characters", "int64", "line feeds"),
-        Signal("chars_without_newlines", "characters", "int64", "characters that are no line feeds"),
-        Signal("dup_nonblank_line_chars", "characters", "int64", "characters of nonblank lines that occurred before"),
-        Signal("terminal_line_fraction", "fraction", "float64", "terminal lines / nonblank lines"),
-        Signal("short_line_fraction", "fraction", "float64", "short lines / nonblank lines"),
-        Signal(
+        Signal.count("nonblank_line_count", "lines", r'lines of text.split("\n") with more than white space'),
+        Signal.count("terminal_line_count", "lines", "nonblank lines whose last character is terminal punctuation"),
+        Signal.count("short_line_count", "lines", "nonblank lines of at most 30 characters"),
+        Signal.count("newline_count", "characters", "line feeds"),
+        Signal.count("chars_without_newlines", "characters", "characters other than line feeds"),
+        Signal.count(
+            "dup_nonblank_line_chars", "characters", "characters in nonblank lines that repeat an earlier line"
+        ),
+        Signal.fraction(
+            "terminal_line_fraction", "nonblank lines whose last character is terminal punctuation / nonblank lines"
+        ),
+        Signal.fraction("short_line_fraction", "nonblank lines of at most 30 characters / nonblank lines"),
+        Signal.fraction(
             "dup_nonblank_line_char_fraction",
-            "fraction",
-            "float64",
-            "characters of nonblank lines that occurred before / characters that are no line feeds",
+            "characters in nonblank lines that repeat an earlier line / characters other than line feeds",
         ),
         Signal("newline_per_word", "per word", "float64", "line feeds / words"),
     ),

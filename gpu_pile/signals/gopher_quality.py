@@ -1,8 +1,8 @@
 """The quality rules of Gopher (Rae et al. 2021, appendix A1), as datatrove 0.10.1 computes them.
 
-Words are split at white space (datatrove's own default is a tokenizer of the language). A plain word has a character
-that is no punctuation. Where datatrove and the paper differ, this is datatrove: stop words count once each, hashes and
-ellipses are two ratios, an ellipsis is "..." or "…".
+Words are split at white space (datatrove's own default is a tokenizer of the language). A plain word has at least one
+character that is not punctuation. Where datatrove and the paper differ, datatrove is followed: each stop word counts
+once, hashes and ellipses are two ratios, and an ellipsis is "..." or "…".
 """
 
 from __future__ import annotations
@@ -34,28 +34,35 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     }
 
 
+_PLAIN = "words with at least one character that is not punctuation"
+_BULLETS = "lines whose first character after white space is • or -"
+_ELLIPSES = "lines that end with ... or …, ignoring trailing white space"
+
 FAMILY = Family(
     "gopher_quality",
     2,
     "Rae et al. 2021, appendix A1; datatrove 0.10.1, GopherQualityFilter",
     ops=(text_counts,),
     signals=(
-        Signal("plain_word_count", "words", "int64", "words with at least one character that is no punctuation"),
-        Signal("plain_word_chars", "characters", "int64", "characters of these"),
-        Signal("hash_count", "signs", "int64", "# signs"),
-        Signal("ellipsis_count", "signs", "int64", "... and … without overlaps"),
-        Signal("bullet_line_count", "lines", "int64", "lines that begin with • or - after white space"),
-        Signal("ellipsis_line_count", "lines", "int64", "lines that end in ... or … before white space"),
-        Signal("alpha_word_count", "words", "int64", "words with at least one letter"),
-        Signal("mean_plain_word_length", "characters", "float64", "characters of plain words / plain words"),
-        Signal("hash_per_word", "per word", "float64", "# signs / words"),
-        Signal("ellipsis_per_word", "per word", "float64", "... and … without overlaps / words"),
-        Signal("bullet_line_fraction", "fraction", "float64", "lines that begin with • or - after white space / lines"),
+        Signal.count("plain_word_count", "words", _PLAIN),
+        Signal.count("plain_word_chars", "characters", f"characters in {_PLAIN}"),
+        Signal.count("hash_count", "symbols", "# symbols"),
+        Signal.count("ellipsis_count", "symbols", "occurrences of ... and … without overlaps"),
+        Signal.count("bullet_line_count", "lines", _BULLETS),
+        Signal.count("ellipsis_line_count", "lines", _ELLIPSES),
+        Signal.count("alpha_word_count", "words", "words with at least one letter"),
         Signal(
-            "ellipsis_line_fraction", "fraction", "float64", "lines that end in ... or … before white space / lines"
+            "mean_plain_word_length",
+            "characters",
+            "float64",
+            "mean length of the words with at least one character that is not punctuation",
         ),
-        Signal("alpha_word_fraction", "fraction", "float64", "words with at least one letter / words"),
-        Signal("stop_word_distinct", "words", "int64", f"how many of {', '.join(STOP_WORDS)} occur as a word"),
+        Signal("hash_per_word", "per word", "float64", "# symbols / words"),
+        Signal("ellipsis_per_word", "per word", "float64", "occurrences of ... and … without overlaps / words"),
+        Signal.fraction("bullet_line_fraction", f"{_BULLETS} / lines"),
+        Signal.fraction("ellipsis_line_fraction", f"{_ELLIPSES} / lines"),
+        Signal.fraction("alpha_word_fraction", "words with at least one letter / words"),
+        Signal.count("stop_word_distinct", "words", f"how many of the words {', '.join(STOP_WORDS)} occur"),
     ),
     compute=_compute,
 )

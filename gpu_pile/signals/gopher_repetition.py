@@ -1,9 +1,10 @@
 """The repetition rules of Gopher (Rae et al. 2021, appendix A1), as datatrove 0.10.1 computes them.
 
 Words are split at white space (datatrove's own default is a tokenizer of the language). Where datatrove and the paper
-differ, this is datatrove: first occurrences are not counted, one n-gram that occurs once can be the most frequent one,
-duplicate n-grams of 5 to 10 words are found on a walk that steps over what it has found, with the words joined.
-Every fraction of characters is one of the whole text, white space included.
+differ, datatrove is followed: first occurrences are not counted; an n-gram that occurs once can be the most frequent
+one; duplicate n-grams of 5 to 10 words are found from left to right without overlaps, and two n-grams are equal if
+their words are equal when joined without spaces. Every fraction of characters is a fraction of the whole text, white
+space included.
 """
 
 from __future__ import annotations
@@ -43,48 +44,45 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     return out
 
 
+def _top(n: int) -> tuple[Signal, Signal]:
+    chars = f"length of the most frequent {n}-gram, words joined by spaces (the first on ties), times its count"
+    return (
+        Signal.count(f"top_{n}gram_chars", "characters", chars),
+        Signal.fraction(f"top_{n}gram_char_fraction", f"{chars} / characters; undefined with fewer than {n} words"),
+    )
+
+
+def _duplicate(n: int) -> tuple[Signal, Signal]:
+    chars = f"characters in the words of {n}-grams that repeat an earlier {n}-gram, without overlaps"
+    return (
+        Signal.count(f"dup_{n}gram_chars", "characters", chars),
+        Signal.fraction(f"dup_{n}gram_char_fraction", f"{chars} / characters"),
+    )
+
+
+_PARAGRAPHS = "paragraphs that repeat an earlier paragraph"
+_LINES = "lines (split at runs of line feeds) that repeat an earlier line"
+
 FAMILY = Family(
     "gopher_repetition",
     1,
     "Rae et al. 2021, appendix A1; datatrove 0.10.1, GopherRepetitionFilter",
     ops=(line_repetition, word_repetition, text_counts),
     signals=(
-        Signal("paragraph_count", "paragraphs", "int64", r'pieces of the stripped text between "\n\n" or more'),
-        Signal("dup_paragraph_count", "paragraphs", "int64", "paragraphs that have occurred before"),
-        Signal("dup_paragraph_chars", "characters", "int64", "characters of these"),
-        Signal("dup_paragraph_fraction", "fraction", "float64", "such paragraphs / paragraphs"),
-        Signal("dup_paragraph_char_fraction", "fraction", "float64", "characters of these / characters"),
-        Signal("line_run_count", "lines", "int64", r'pieces of the text between "\n" or more'),
-        Signal("dup_line_count", "lines", "int64", "such lines that have occurred before"),
-        Signal("dup_line_chars", "characters", "int64", "characters of these"),
-        Signal("dup_line_fraction", "fraction", "float64", "lines that have occurred before / lines"),
-        Signal("dup_line_char_fraction", "fraction", "float64", "characters of these / characters"),
-        *(
-            signal
-            for n in TOP
-            for signal in (
-                Signal(
-                    f"top_{n}gram_chars",
-                    "characters",
-                    "int64",
-                    f"the most frequent {n} words in a row, joined by spaces: length times occurrences",
-                ),
-                Signal(f"top_{n}gram_char_fraction", "fraction", "float64", "these characters / characters"),
-            )
+        Signal.count(
+            "paragraph_count", "paragraphs", "paragraphs: the stripped text, split at runs of two or more line feeds"
         ),
-        *(
-            signal
-            for n in LONG
-            for signal in (
-                Signal(
-                    f"dup_{n}gram_chars",
-                    "characters",
-                    "int64",
-                    f"characters of {n} words in a row that have occurred before, not overlapping",
-                ),
-                Signal(f"dup_{n}gram_char_fraction", "fraction", "float64", "these characters / characters"),
-            )
-        ),
+        Signal.count("dup_paragraph_count", "paragraphs", _PARAGRAPHS),
+        Signal.count("dup_paragraph_chars", "characters", f"characters in {_PARAGRAPHS}"),
+        Signal.fraction("dup_paragraph_fraction", f"{_PARAGRAPHS} / paragraphs"),
+        Signal.fraction("dup_paragraph_char_fraction", f"characters in {_PARAGRAPHS} / characters"),
+        Signal.count("line_run_count", "lines", "lines: the text, split at runs of line feeds"),
+        Signal.count("dup_line_count", "lines", _LINES),
+        Signal.count("dup_line_chars", "characters", f"characters in {_LINES}"),
+        Signal.fraction("dup_line_fraction", f"{_LINES} / lines as in line_run_count"),
+        Signal.fraction("dup_line_char_fraction", f"characters in {_LINES} / characters"),
+        *(signal for n in TOP for signal in _top(n)),
+        *(signal for n in LONG for signal in _duplicate(n)),
     ),
     compute=_compute,
 )

@@ -26,11 +26,11 @@ FAMILY = Family(
     "Python's str",
     ops=(text_counts,),
     signals=(
-        Signal("char_count", "characters", "int64", "code points of the text"),
-        Signal("word_count", "words", "int64", "runs without white space: len(text.split())"),
-        Signal("line_count", "lines", "int64", "len(text.splitlines())"),
-        Signal("mean_word_length", "characters", "float64", "characters of all words / words"),
-        Signal("mean_line_length", "characters", "float64", "characters / lines"),
+        Signal.count("char_count", "characters", "code points of the text: len(text)"),
+        Signal.count("word_count", "words", "words, separated by white space: len(text.split())"),
+        Signal.count("line_count", "lines", "lines: len(text.splitlines())"),
+        Signal("mean_word_length", "characters", "float64", "characters in words / words"),
+        Signal("mean_line_length", "characters", "float64", "characters, line breaks included / lines"),
     ),
     compute=_compute,
 )

@@ -1,10 +1,10 @@
-"""The heuristic and code rules of NeMo Curator, where they are not another family's.
+"""The heuristic and code rules of NeMo Curator that no other family has.
 
-Words are str.split(), lines those of split("\\n") that are not white space alone, paragraphs split("\\n\\n"). Left out:
-the most frequent n-grams (there chosen at random among equally frequent ones; Gopher's take their place in the
-thresholds), the text of HTML (a parser's) and fertility (a tokenizer's). Boilerplate and comments are families of their
-own: nemo_boilerplate, nemo_comments.
-Fractions of nothing are undefined; there they divide by zero or give 1.
+Words are text.split(), lines are the lines of text.split("\\n") with more than white space, and paragraphs are
+text.split("\\n\\n"). Three rules are left out: the most frequent n-grams (NeMo Curator chooses at random among equally
+frequent ones; the thresholds use Gopher's), the text of HTML (it needs a parser) and fertility (it needs a tokenizer).
+Boilerplate and comments are families of their own: nemo_boilerplate, nemo_comments.
+A fraction with the denominator 0 is undefined; NeMo Curator divides by zero or gives 1.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import text_counts
+from gpu_pile.ops.text_counts import NEMO_BULLETS, NEMO_SYMBOLS, STOP_WORDS, text_counts
 from gpu_pile.ops.word_repetition import LONG, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
     t = counts(text_counts)
-    again = counts(line_repetition)
+    repeats = counts(line_repetition)
     grams = counts(word_repetition)
     chars, nonblank = t["chars"], t["nonblank_lines"]
-    block_chars = chars - 2 * (again["blocks"] - 1)
-    line_chars = again["nonblank_line_chars"]
+    block_chars = chars - 2 * (repeats["blocks"] - 1)
+    line_chars = repeats["nonblank_line_chars"]
     return {
         "nemo_non_alnum_fraction": ratio(chars - t["nemo_alnum_chars"], chars),
         "nemo_symbol_word_fraction": ratio(t["nemo_symbol_words"], t["words"]),
@@ -38,10 +38,10 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "nemo_ellipsis_line_fraction": ratio(t["nemo_ellipsis_lines"], nonblank),
         "nemo_common_word_count": t["stop_words"],
         "nemo_porn_url_count": t["porn_urls"],
-        "nemo_unique_line_fraction": ratio(nonblank - again["dup_nonblank_lines"], nonblank),
-        "nemo_unique_line_char_fraction": ratio(line_chars - again["dup_nonblank_line_chars"], line_chars),
-        "nemo_unique_paragraph_fraction": ratio(again["blocks"] - again["dup_blocks"], again["blocks"]),
-        "nemo_unique_paragraph_char_fraction": ratio(block_chars - again["dup_block_chars"], block_chars),
+        "nemo_unique_line_fraction": ratio(nonblank - repeats["dup_nonblank_lines"], nonblank),
+        "nemo_unique_line_char_fraction": ratio(line_chars - repeats["dup_nonblank_line_chars"], line_chars),
+        "nemo_unique_paragraph_fraction": ratio(repeats["blocks"] - repeats["dup_blocks"], repeats["blocks"]),
+        "nemo_unique_paragraph_char_fraction": ratio(block_chars - repeats["dup_block_chars"], block_chars),
         **{
             f"nemo_dup_{n}gram_char_fraction": ratio(grams[f"again_{n}_chars"], chars * (grams["words"] >= n))
             for n in LONG
@@ -51,9 +51,10 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     }
 
 
-def _fraction(name: str, definition: str) -> Signal:
-    return Signal(name, "fraction", "float64", definition)
-
+_BULLETS = " ".join(NEMO_BULLETS)
+_ELLIPSES = " ".join(NEMO_SYMBOLS)
+_STOP_WORDS = ", ".join(STOP_WORDS)
+_CODE = "NeMo Curator, filters/code.py"
 
 FAMILY = Family(
     "nemo",
@@ -61,31 +62,53 @@ FAMILY = Family(
     "NeMo Curator, filters/heuristic_filter.py and filters/code.py",
     ops=(text_counts, line_repetition, word_repetition),
     signals=(
-        _fraction("nemo_non_alnum_fraction", r"characters not in [a-zA-Z0-9\n?!,.] / characters"),
-        _fraction("nemo_symbol_word_fraction", "words that are # or an ellipsis / words"),
-        _fraction("nemo_digit_fraction", "decimal digits / characters"),
-        _fraction("nemo_url_char_fraction", "characters of URLs / characters"),
-        _fraction("nemo_bullet_line_fraction", "lines that begin with a bullet point / lines"),
-        _fraction("nemo_white_space_fraction", "tabs, line feeds, carriage returns, backspaces, spaces / characters"),
-        _fraction("nemo_parenthesis_fraction", "{ } ⟨ ⟩ [ ] ( ) / characters"),
-        Signal("longest_word_chars", "characters", "int64", "length of the longest word"),
-        _fraction("nemo_no_end_mark_line_fraction", "lines that do not end with . ? ! \" or ' / lines"),
-        _fraction("nemo_ellipsis_line_fraction", 'lines that end with ..., … or "read more" / lines'),
-        Signal("nemo_common_word_count", "words", "int64", "words that are one of Gopher's eight, all occurrences"),
-        Signal("nemo_porn_url_count", "URLs", "int64", 'URLs with "porn"'),
-        _fraction("nemo_unique_line_fraction", "different lines / lines"),
-        _fraction("nemo_unique_line_char_fraction", "characters of different lines / characters of lines"),
-        _fraction("nemo_unique_paragraph_fraction", "different paragraphs / paragraphs"),
-        _fraction("nemo_unique_paragraph_char_fraction", "characters of different paragraphs / characters of all"),
+        Signal.fraction("nemo_non_alnum_fraction", r"characters not in [a-zA-Z0-9\n?!,.] / characters"),
+        Signal.fraction(
+            "nemo_symbol_word_fraction",
+            f"words that are an ellipsis ({_ELLIPSES}), or whose runs of # number more than half of their characters "
+            "/ words",
+        ),
+        Signal.fraction("nemo_digit_fraction", "decimal digits / characters"),
+        Signal.fraction("nemo_url_char_fraction", "characters in http and https URLs / characters"),
+        Signal.fraction(
+            "nemo_bullet_line_fraction",
+            f"lines whose first character after white space is one of {_BULLETS} / nonblank lines",
+        ),
+        Signal.fraction(
+            "nemo_white_space_fraction", "tabs, line feeds, carriage returns, backspaces and spaces / characters"
+        ),
+        Signal.fraction("nemo_parenthesis_fraction", "characters among ( ) [ ] { } ⟨ ⟩ / characters"),
+        Signal.count("longest_word_chars", "characters", "length of the longest word; 0 without words"),
+        Signal.fraction(
+            "nemo_no_end_mark_line_fraction",
+            "nonblank lines that do not end with . ? ! \" or ', ignoring trailing white space / nonblank lines",
+        ),
+        Signal.fraction(
+            "nemo_ellipsis_line_fraction",
+            f'lines that end with an ellipsis ({_ELLIPSES}) or "read more" in any case, ignoring trailing white space '
+            "/ nonblank lines",
+        ),
+        Signal.count("nemo_common_word_count", "words", f"all occurrences of the words {_STOP_WORDS}"),
+        Signal.count("nemo_porn_url_count", "URLs", 'http and https URLs that contain "porn"'),
+        Signal.fraction("nemo_unique_line_fraction", "distinct nonblank lines / nonblank lines"),
+        Signal.fraction(
+            "nemo_unique_line_char_fraction", "characters in distinct nonblank lines / characters in nonblank lines"
+        ),
+        Signal.fraction("nemo_unique_paragraph_fraction", r'distinct paragraphs of text.split("\n\n") / paragraphs'),
+        Signal.fraction(
+            "nemo_unique_paragraph_char_fraction",
+            r'characters in distinct paragraphs of text.split("\n\n") / characters in paragraphs',
+        ),
         *(
-            _fraction(
+            Signal.fraction(
                 f"nemo_dup_{n}gram_char_fraction",
-                f"characters, with spaces, of words in {n} in a row that have occurred before / characters",
+                f"characters in the words of {n}-grams that repeat an earlier {n}-gram, each word counted once, spaces "
+                f"between words included / characters; undefined with fewer than {n} words",
             )
             for n in LONG
         ),
-        Signal("code_line_count", "lines", "int64", "line feeds + 1"),
-        Signal("code_xml_header", "0 or 1", "int64", '"<?xml version=" in the first 100 characters'),
+        Signal.count("code_line_count", "lines", "line feeds + 1", _CODE),
+        Signal.count("code_xml_header", "0 or 1", '1 if the first 100 characters contain "<?xml version="', _CODE),
     ),
     compute=_compute,
 )

@@ -1,4 +1,4 @@
-"""NeMo Curator's rule about paragraphs of boilerplate. A family of its own, as it reads the text once more."""
+"""NeMo Curator's rule about paragraphs of boilerplate: a family of its own, since it reads the text another time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gpu_pile.signals import Counts, Family, Signal, ratio
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    found = counts(nemo_boilerplate)
-    paragraphs = found["paragraphs"]
+    columns = counts(nemo_boilerplate)
+    paragraphs = columns["paragraphs"]
     return {
         "nemo_boilerplate_paragraph_fraction": ratio(
-            np.where(found["lorem"] > 0, paragraphs, found["policy"]), paragraphs
+            np.where(columns["lorem"] > 0, paragraphs, columns["policy"]), paragraphs
         )
     }
 
@@ -27,12 +27,10 @@ FAMILY = Family(
     "NeMo Curator 0.7.1, filters/heuristic_filter.py, BoilerPlateStringFilter",
     ops=(nemo_boilerplate,),
     signals=(
-        Signal(
+        Signal.fraction(
             "nemo_boilerplate_paragraph_fraction",
-            "fraction",
-            "float64",
-            'paragraphs of split("\\n\\n") with the wording of a privacy policy or cookie banner / paragraphs; '
-            '1 where one has "lorem ipsum"',
+            r'paragraphs of text.split("\n\n") with a phrase from privacy policies or cookie banners / paragraphs; '
+            '1 if a paragraph contains "lorem ipsum"',
         ),
     ),
     compute=_compute,

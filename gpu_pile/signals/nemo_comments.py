@@ -1,6 +1,6 @@
-"""NeMo Curator's share of comments in source code, in six readings: which one holds, the language says.
+"""NeMo Curator's fraction of comments in source code, in six readings: thresholds choose the reading of their language.
 
-Left out: Python's, which is counted there by the tokenizer and the parser of the Python that happens to run.
+Python is left out: NeMo Curator counts its comments with the tokenizer and the parser of the running Python.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 UNTERMINATED = 9999
-"""NeMo Curator's score of what its parser refuses."""
+"""NeMo Curator's score for a text that its parser refuses."""
 
 NAMES = {
-    "c": "C, C++, Java",
+    "c": "C, C++ or Java",
     "go": "Go",
     "javascript": "JavaScript",
-    "markup": "HTML, XML",
+    "markup": "HTML or XML",
     "ruby": "Ruby",
-    "shell": "shell",
+    "shell": "a shell script",
 }
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
-    found, chars = counts(nemo_code_comments), counts(text_counts)["chars"]
+    columns, chars = counts(nemo_code_comments), counts(text_counts)["chars"]
 
     def comments(name: str) -> Any:
         if name not in WITH_END:
-            return found[f"{name}_chars"]
-        return np.where(found[f"{name}_unterminated"] > 0, UNTERMINATED * chars, found[f"{name}_chars"])
+            return columns[f"{name}_chars"]
+        return np.where(columns[f"{name}_unterminated"] > 0, UNTERMINATED * chars, columns[f"{name}_chars"])
 
     return {f"nemo_{name}_comment_fraction": ratio(comments(name), chars) for name in LANGUAGES}
 
@@ -44,12 +44,10 @@ FAMILY = Family(
     "NeMo Curator 0.7.1, filters/code.py, GeneralCommentToCodeFilter, with comment_parser 1.2.4",
     ops=(nemo_code_comments, text_counts),
     signals=tuple(
-        Signal(
+        Signal.fraction(
             f"nemo_{name}_comment_fraction",
-            "fraction",
-            "float64",
-            f"characters of comments, read as {NAMES[name]} / characters"
-            + (f"; {UNTERMINATED} where one lacks its end" if name in WITH_END else ""),
+            f"characters in comments, with the text read as {NAMES[name]} / characters"
+            + (f"; {UNTERMINATED} if a comment is not closed" if name in WITH_END else ""),
         )
         for name in LANGUAGES
     ),

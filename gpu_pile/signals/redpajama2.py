@@ -1,9 +1,10 @@
 """The quality signals of RedPajama-Data v2 that come from the text, under their published names.
 
-Values are not rounded (there they are, to 8 digits). A fraction of nothing is undefined, or 0 where it is 0 there. Raw
-words are runs of word characters or of other ones that are no white space; words are those of the normal form: lower
-case, without ASCII punctuation (gpu_pile.text.normal_form). The signals of single lines are counts over all lines here;
-gpu_pile.measure_lines gives them line by line. Signals that need a model, a URL or a list of URLs are not here.
+Values are not rounded (RedPajama rounds to 8 digits). A fraction with the denominator 0 is undefined, or 0 where
+RedPajama gives 0. Raw words are runs of word characters, or of characters that are neither word characters nor white
+space. Normal words are the words of the normal form: lower case, without ASCII punctuation (gpu_pile.text.normal_form).
+The signals of single lines are summed over the lines here; gpu_pile.measure_lines gives them line by line. Signals that
+need a model, a URL or a list of URLs are missing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_pile.ops.redpajama_words import LONG, TOP, redpajama_words
-from gpu_pile.ops.text_counts import text_counts
+from gpu_pile.ops.text_counts import RPS_BULLETS, text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 from gpu_pile.text.normal_form import FRACTION
 from gpu_pile.types import Array
@@ -62,9 +63,10 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     return out
 
 
-def _fraction(name: str, definition: str) -> Signal:
-    return Signal(name, "fraction", "float64", definition)
-
+_RAW = "raw words (runs of word characters, or of characters that are neither word characters nor white space)"
+_NORMAL = "normal words (lower case, without ASCII punctuation)"
+_NORMAL_TEXT = "normal text (lower case, without ASCII punctuation)"
+_BULLETS = " ".join(RPS_BULLETS)
 
 FAMILY = Family(
     "redpajama2",
@@ -72,40 +74,61 @@ FAMILY = Family(
     "RedPajama-Data v2, app/src/core/quality_signals",
     ops=(redpajama_words, text_counts),
     signals=(
-        Signal("rps_raw_word_count", "words", "int64", "raw words"),
-        Signal("rps_doc_word_count", "words", "int64", "words"),
-        Signal("rps_doc_mean_word_length", "characters", "float64", "characters of the words / words"),
-        Signal("rps_doc_num_sentences", "sentences", "int64", r"matches of \b[^.!?]+[.!?]*"),
-        Signal("rps_doc_symbol_to_word_ratio", "per word", "float64", "#, ... and … / raw words"),
-        _fraction("rps_doc_frac_lines_end_with_ellipsis", "lines that end with ... or … / lines"),
-        _fraction("rps_doc_frac_no_alph_words", "raw words without a letter of a-z, A-Z / raw words"),
-        _fraction("rps_doc_frac_unique_words", "different words / words"),
-        Signal("rps_doc_unigram_entropy", "nats", "float64", "entropy of the words' frequencies"),
-        _fraction("rps_doc_frac_all_caps_words", "raw words that are str.isupper() / raw words"),
-        _fraction("rps_doc_stop_word_fraction", "raw words that are stop words, in lower case / raw words"),
-        _fraction("rps_doc_curly_bracket", "{ and } / characters"),
-        _fraction("rps_doc_lorem_ipsum", '"lorem ipsum" in the normal form / its characters'),
-        Signal("rps_doc_ldnoobw_words", "entries", "int64", "entries of the English LDNOOBW list"),
-        Signal("rps_lines_count", "lines", "int64", "lines, each with its line feed"),
-        _fraction("rps_lines_ending_with_terminal_punctution_mark_fraction", "lines that end with . ! ? or ” / lines"),
-        _fraction("rps_lines_start_with_bulletpoint_fraction", "lines that begin with a bullet point / lines"),
-        Signal("rps_lines_num_words_mean", "words", "float64", "words / lines"),
-        Signal("rps_lines_javascript_counts_sum", "words", "int64", 'words that are "javascript"'),
-        _fraction("rps_lines_uppercase_letter_fraction_all", "capital letters / characters"),
-        _fraction(
-            "rps_lines_numerical_chars_fraction_all", "numeric characters / characters, in normal forms of lines"
+        Signal.count("rps_raw_word_count", "words", _RAW),
+        Signal.count("rps_doc_word_count", "words", _NORMAL),
+        Signal("rps_doc_mean_word_length", "characters", "float64", f"mean length of {_NORMAL}"),
+        Signal.count("rps_doc_num_sentences", "sentences", r"matches of the regular expression \b[^.!?]+[.!?]*"),
+        Signal("rps_doc_symbol_to_word_ratio", "per word", "float64", f"occurrences of #, ... and … / {_RAW}"),
+        Signal.fraction(
+            "rps_doc_frac_lines_end_with_ellipsis",
+            "lines that end with ... or …, ignoring trailing white space / lines",
+        ),
+        Signal.fraction("rps_doc_frac_no_alph_words", f"raw words without a letter a-z or A-Z / {_RAW}"),
+        Signal.fraction("rps_doc_frac_unique_words", f"distinct normal words / {_NORMAL}"),
+        Signal("rps_doc_unigram_entropy", "nats", "float64", f"entropy of the distribution of {_NORMAL}"),
+        Signal.fraction("rps_doc_frac_all_caps_words", f"raw words in capitals, str.isupper() / {_RAW}"),
+        Signal.fraction(
+            "rps_doc_stop_word_fraction", f"raw words in the list of English stop words, in lower case / {_RAW}"
+        ),
+        Signal.fraction("rps_doc_curly_bracket", "occurrences of { and } / characters"),
+        Signal.fraction(
+            "rps_doc_lorem_ipsum",
+            f'occurrences of "lorem ipsum" in the {_NORMAL_TEXT} / characters in the normal text',
+        ),
+        Signal.count(
+            "rps_doc_ldnoobw_words",
+            "entries",
+            f"occurrences of entries of the English LDNOOBW list of bad words in the {_NORMAL_TEXT}",
+        ),
+        Signal.count("rps_lines_count", "lines", "lines, each ending with a line feed or at the end of the text"),
+        Signal.fraction(
+            "rps_lines_ending_with_terminal_punctution_mark_fraction",
+            "lines that end with . ! ? or ”, ignoring trailing white space / lines",
+        ),
+        Signal.fraction(
+            "rps_lines_start_with_bulletpoint_fraction",
+            f"lines whose first character after white space is one of {_BULLETS} / lines",
+        ),
+        Signal("rps_lines_num_words_mean", "words", "float64", f"{_NORMAL} / lines"),
+        Signal.count("rps_lines_javascript_counts_sum", "words", f'{_NORMAL} that are "javascript"'),
+        Signal.fraction("rps_lines_uppercase_letter_fraction_all", "upper-case characters / characters"),
+        Signal.fraction(
+            "rps_lines_numerical_chars_fraction_all",
+            f"numeric characters in {_NORMAL} / characters in normal words and in the spaces between words of a line",
         ),
         *(
-            _fraction(
+            Signal.fraction(
                 f"rps_doc_frac_chars_top_{n}gram",
-                f"the most frequent {n} words in a row, if they occur twice: characters times occurrences / characters",
+                f"characters in the most frequent {n}-gram of {_NORMAL}, the first on ties, times its count "
+                f"/ characters in normal words; 0 if no {n}-gram occurs twice",
             )
             for n in TOP
         ),
         *(
-            _fraction(
+            Signal.fraction(
                 f"rps_doc_frac_chars_dupe_{n}grams",
-                f"characters of words in {n} in a row that occur more than once / characters of the words",
+                f"characters in {_NORMAL} inside {n}-grams that occur more than once, each word counted once "
+                "/ characters in normal words",
             )
             for n in LONG
         ),

@@ -1,4 +1,4 @@
-"""What kinds of characters a document is made of."""
+"""The kinds of characters in a document."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 
 _CLASSES = {
-    "alpha": "str.isalpha()",
-    "numeric": "str.isnumeric()",
-    "upper": "str.isupper()",
-    "space": "str.isspace()",
-    "punctuation": "in the punctuation set of datatrove",
+    "alpha": "letters (str.isalpha())",
+    "numeric": "numeric characters (str.isnumeric())",
+    "upper": "upper-case characters (str.isupper())",
+    "space": "white space characters (str.isspace())",
+    "punctuation": "characters in datatrove's punctuation set",
 }
 
 
@@ -28,8 +28,7 @@ FAMILY = Family(
     "Python's str",
     ops=(text_counts,),
     signals=tuple(
-        Signal(f"{name}_char_fraction", "fraction", "float64", f"share of characters that are {definition}")
-        for name, definition in _CLASSES.items()
+        Signal.fraction(f"{name}_char_fraction", f"{definition} / characters") for name, definition in _CLASSES.items()
     ),
     compute=_compute,
 )

@@ -88,7 +88,7 @@ def test_what_a_function_may_give():
     [
         ("no_such_module:F", "cannot be loaded .ModuleNotFoundError"),
         ("gpu_pile.signals.lengths:_compute", "is a function, expected a gpu_pile.signals.Family"),
-        ("gpu_pile.signals.lengths:FAMILY", "adds char_count, .* which there is already"),
+        ("gpu_pile.signals.lengths:FAMILY", "adds char_count, .* but that name is taken"),
     ],
 )
 def test_a_package_that_does_not_work(value, message):

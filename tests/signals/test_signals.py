@@ -1,4 +1,8 @@
-"""Signals against Python's own str."""
+"""Signals against Python's own str, and what a family declares."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +12,7 @@ from gpu_pile import signals
 from gpu_pile.testing import ALPHABET
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
+from tests.conftest import HERE
 
 
 def values(text, *wanted):
@@ -51,23 +56,81 @@ def test_gopher_quality_as_defined(text):
     }
 
 
-def test_every_signal_says_what_it_is():
-    seen = set()
-    for family in signals.families():
-        assert family.version >= 1
-        assert family.source
-        for s in family.signals:
-            assert s.name not in seen
-            seen.add(s.name)
-            assert s.dtype in ("int64", "float64")
-            assert s.unit
-            assert s.definition
+SIGNALS = [(family, signal) for family in signals.families() for signal in family.signals]
+
+
+def test_every_signal_has_a_name_of_its_own():
+    signal_names = [signal.name for _, signal in SIGNALS]
+    assert len(set(signal_names)) == len(signal_names)
+
+
+@pytest.mark.parametrize(("family", "signal"), SIGNALS, ids=lambda x: x.name)
+def test_every_signal_says_what_it_is(family, signal):
+    assert family.version >= 1
+    assert signal.dtype in ("int64", "float64")
+    assert signal.unit
+    assert signal.source or family.source
+    assert signal.definition
+    assert (signal.unit == "fraction") <= ("/" in signal.definition), "a fraction names numerator and denominator"
+
+
+REFERRING = ("these", "those", "such", "of all", "of them", "the same", "the others", "as above")
+"""A definition is read alone: it refers to no other row of a table."""
+
+
+@pytest.mark.parametrize(("family", "signal"), SIGNALS, ids=lambda x: x.name)
+def test_every_definition_can_be_understood_alone(family, signal):
+    text = f" {signal.definition} ".replace(",", " ").replace(";", " ")
+    assert not [words for words in REFERRING if f" {words} " in text]
+
+
+def test_columns_have_the_declared_types():
     table = signals.compute(TextColumn.from_documents(["a b"]))
-    assert set(table.column_names) == seen
-    for family in signals.families():
-        for s in family.signals:
-            want = {"int64": "int64", "float64": "double"}[s.dtype]
-            assert str(table.schema.field(s.name).type) == want, s.name
+    assert table.column_names == signals.names()
+    types = {"int64": "int64", "float64": "double"}
+    assert [str(t) for t in table.schema.types] == [types[signal.dtype] for _, signal in SIGNALS]
+
+
+@pytest.mark.parametrize("family", signals.families(), ids=lambda x: x.name)
+def test_a_family_declares_the_operations_that_it_uses(family):
+    counts = signals.Counts(TextColumn.from_documents(["a b"]), "reference")
+    values = family.compute(counts)
+    assert counts.results.keys() == {op.name for op in family.ops}
+    assert values.keys() == {signal.name for signal in family.signals}
+
+
+LISTING = """
+from gpu_pile.explore import catalogue
+from gpu_pile.gpu import launch
+from gpu_pile.ops.op import Op
+from gpu_pile.text.jit import compilation
+from tools import make_signals_md
+
+def forbidden(*args, **params):
+    raise AssertionError("an operation ran")
+
+launch.launch = Op.run = Op.__call__ = forbidden
+_, rows = catalogue.signals()
+assert len(rows) >= 176 and all("cpu, cuda" in row for row in rows), rows
+make_signals_md.render()
+assert compilation.functions == 0, compilation.functions
+"""
+
+
+def test_listing_signals_runs_and_compiles_nothing(tmp_path):
+    """In a process of its own, without machine code from earlier."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run([sys.executable, "-c", LISTING], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_versions_name_the_operations_in_use_only():
+    versions = signals.definition_versions(["word_count", "nemo_boilerplate"])
+    assert versions["families"].keys() == {"lengths", "nemo_boilerplate"}
+    assert versions["ops"].keys() == {"text_counts", "nemo_boilerplate"}
+    assert versions["columns"] == ["word_count", "nemo_boilerplate_paragraph_fraction"]
+    assert signals.definition_versions([])["ops"] == {}
 
 
 def test_only_what_is_wanted_is_given():

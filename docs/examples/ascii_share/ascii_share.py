@@ -1,4 +1,4 @@
-"""A signal from a package of its own: which share of a document's bytes is ASCII."""
+"""A signal from a package of its own: the fraction of a document's bytes that are ASCII."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from gpu_pile.signals import from_function
 
 
 def ascii_share(text):
-    """text: a gpu_pile.TextColumn, documents back to back in text.data, bounds in text.offsets."""
+    """Return one fraction per document of text, a gpu_pile.TextColumn: bytes in text.data, bounds in text.offsets."""
     before = np.concatenate(([0], np.cumsum(text.data < 0x80)))
     ascii_bytes = before[text.offsets[1:]] - before[text.offsets[:-1]]
     n_bytes = np.diff(text.offsets)
@@ -16,7 +16,7 @@ def ascii_share(text):
 FAMILY = from_function(
     "ascii_share",
     unit="fraction",
-    definition="bytes below 128 / bytes; 1 for an empty document",
+    definition="ASCII bytes / bytes; 1 for an empty document",
     source="this example",
     version=1,
     function=ascii_share,
