@@ -461,14 +461,14 @@ def _sentences(line, start, end, stage, leaves, keys):
         space_rest = _0
         if beyond:
             tails = bytes_between_64(line, at, 0x80, 0xBF) >> shift & valid
-            masks, _ = beyond_ascii(line, base, beyond & ~tails, stage, leaves)
-            alpha = masks[0]
+            far = beyond_ascii(line, base, beyond & ~tails, stage, leaves)
+            alpha = far.letters
             for _ in range(3):
                 alpha |= alpha << _1 & tails
             marks |= beyond & ~alpha
-            plain |= masks[1]
-            white |= masks[4]
-            space_rest = masks[5]
+            plain |= far.plain
+            white |= far.spaces
+            space_rest = far.spaces_after
         inks = valid & ~white
         after_ink = inks << _1 | in_word
         starts, ends = inks & ~after_ink, after_ink & ~inks

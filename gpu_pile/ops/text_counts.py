@@ -268,8 +268,8 @@ def _reference_lines(t: str) -> dict[str, int]:
     }
 
 
-# On the CPU a document is taken in blocks of 64 bytes, classes of characters as masks (gpu_pile.text.blocks). Characters are
-# counted by counting bits; what is looked at by itself is the end of a word, the end of a line, a colon.
+# On the CPU a document is taken in blocks of 64 bytes, classes of characters as masks (gpu_pile.text.blocks).
+# Characters are counted by counting bits; what is looked at by itself is the end of a word, the end of a line, a colon.
 
 _TERMINAL = unicode.TERMINAL
 _0, _1, _2, _3, _4, _63 = (np.uint64(n) for n in (0, 1, 2, 3, 4, 63))
@@ -574,20 +574,20 @@ def _count(data, offsets, stage, leaves, stop_keys, symbol_keys, long_lengths, o
             space_rest = _0
             if beyond:
                 tails = bytes_between_64(data, at, 0x80, 0xBF) >> shift & valid
-                masks, counts = beyond_ascii(data, base, beyond & ~tails, stage, leaves)
-                alpha |= masks[0]
-                plain |= masks[1]
-                symbols |= masks[2]
-                ellipses += count_ones(masks[2])
-                breaks |= masks[3]
-                white |= masks[4]
-                space_rest = masks[5]
-                numerics += counts[0]
-                uppers += counts[1]
-                spaces += counts[2]
-                punctuations += counts[3]
-                decimals += counts[4]
-                parens += counts[5]
+                far = beyond_ascii(data, base, beyond & ~tails, stage, leaves)
+                alpha |= far.letters
+                plain |= far.plain
+                symbols |= far.ellipses
+                ellipses += count_ones(far.ellipses)
+                breaks |= far.line_breaks
+                white |= far.spaces
+                space_rest = far.spaces_after
+                numerics += far.n_numeric
+                uppers += far.n_upper
+                spaces += far.n_spaces
+                punctuations += far.n_punctuation
+                decimals += far.n_decimal
+                parens += far.n_brackets
             alphas += count_ones(alpha)
             inks = valid & ~white
 

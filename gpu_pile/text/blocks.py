@@ -1,36 +1,89 @@
-"""Text in blocks of 64 bytes, a class of characters in each as a mask: bit k stands for byte k. For numba.
+"""Text in blocks of 64 bytes, each class of characters as a mask of 64 bits: bit k stands for byte k. For numba.
 
-Masks of ASCII come from comparing all bytes of a block with ranges (native.bytes_between_64); what is beyond ASCII is
-looked up, a character at a time, and its bits are added. A buffer has BLOCK bytes or more; `padded` sees to it.
+`classify` compares all bytes of a block with the classes of ASCII at once. Characters beyond ASCII are looked up one by
+one (`beyond_ascii`), and their bits are added to the masks. Whatever goes on from one block to the next (a word, white
+space of several bytes) is carried in a variable of the caller.
+
+A buffer has BLOCK bytes or more: `padded` sees to it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import string
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from gpu_pile.text import unicode
-from gpu_pile.text.simd import count_trailing_zeros
+from gpu_pile.text.simd import bytes_of_64, count_trailing_zeros
 
 BLOCK = 64
 
-_0, _1, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
+_0, _1, _63, _ALL = np.uint64(0), np.uint64(1), np.uint64(63), np.uint64(2**64 - 1)
 _ALPHA, _NUMERIC, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.NUMERIC, unicode.SPACE, unicode.LINE_BREAK
 _UPPER, _PUNCTUATION, _DECIMAL = unicode.UPPER, unicode.PUNCTUATION, unicode.DECIMAL
 
+# Classes of bytes. What a class is in Unicode terms holds within ASCII: tests/text/test_blocks.py asks the table.
+LETTERS, CAPITALS, DIGITS = string.ascii_letters, string.ascii_uppercase, string.digits
+SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f "
+LINE_BREAKS = "\n\v\f\r\x1c\x1d\x1e"
+FASTTEXT_SPACES = "\0\t\n\v\f\r "
+BRACKETS = "()[]{}"
+PROSE_MARKS = "!,?"
+SENTENCE_MARKS = "!?.\"')]}"
+TAILS = "".join(map(chr, range(0x80, 0xC0)))
+LEADS = "".join(map(chr, range(0xC0, 0x100)))
+BEYOND = TAILS + LEADS
+LINE_BREAK_STARTS = LINE_BREAKS + chr(0xC2) + chr(0xE2)
+ELLIPSIS, LEFT_ANGLE, RIGHT_ANGLE = ord("…"), ord("⟨"), ord("⟩")
+
 
 def padded(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The buffer, or a longer copy of one that is too short."""
+    """Return the buffer itself, or a copy with zeros after it if it has fewer than BLOCK bytes."""
     return data if len(data) >= BLOCK else np.concatenate([data, np.zeros(BLOCK, np.uint8)])
+
+
+class Masks(NamedTuple):
+    """The bytes of a block by class. A class that a caller does not use costs nothing: the compiler leaves it out."""
+
+    valid: Any
+    """bytes that are in the text: the others are after its end"""
+    letters: Any
+    capitals: Any
+    digits: Any
+    spaces: Any
+    """white space of str.split()"""
+    blanks: Any
+    """the space character"""
+    tabs: Any
+    backspaces: Any
+    line_feeds: Any
+    returns: Any
+    line_breaks: Any
+    """the characters that str.splitlines() ends a line at"""
+    fasttext_spaces: Any
+    """what separates words for fastText"""
+    dots: Any
+    hashes: Any
+    colons: Any
+    less_signs: Any
+    brackets: Any
+    prose_marks: Any
+    """! , ?"""
+    sentence_marks: Any
+    """what an ASCII sentence ends with: its mark, or what closes a quotation or bracket after the mark"""
+    beyond: Any
+    """all bytes of characters beyond ASCII"""
+    tails: Any
+    """bytes of characters beyond ASCII but their first"""
 
 
 @njit(inline="always")
 def block(data, i, end):
-    """(at, shift, valid): bytes_between_64(data, at, ...) >> shift & valid is a mask of data[i:i + 64], cut off at end.
+    """(at, shift, valid): bytes_of_64(data, at, ...) >> shift & valid is a mask of data[i:i + 64], cut off at end.
 
-    i may be end, and then nothing is in the block.
+    i may be end: then the block is empty.
     """
     at = min(i, len(data) - BLOCK)
     valid = _ALL if end - i >= BLOCK else (_1 << np.uint64(end - i)) - _1
@@ -38,22 +91,114 @@ def block(data, i, end):
 
 
 @njit(inline="always")
-def runs_with(runs, seeds, carry):
-    """Runs of bits with a seed in them: (the bit behind the end of each that ends, 1 if one goes on behind the block).
+def classify(data, i, end):
+    """The Masks of data[i:i + 64], cut off at end. i may be end: then all masks are empty."""
+    at, shift, valid = block(data, i, end)
+    return Masks(
+        valid,
+        bytes_of_64(data, at, LETTERS) >> shift & valid,
+        bytes_of_64(data, at, CAPITALS) >> shift & valid,
+        bytes_of_64(data, at, DIGITS) >> shift & valid,
+        bytes_of_64(data, at, SPACES) >> shift & valid,
+        bytes_of_64(data, at, " ") >> shift & valid,
+        bytes_of_64(data, at, "\t") >> shift & valid,
+        bytes_of_64(data, at, "\b") >> shift & valid,
+        bytes_of_64(data, at, "\n") >> shift & valid,
+        bytes_of_64(data, at, "\r") >> shift & valid,
+        bytes_of_64(data, at, LINE_BREAKS) >> shift & valid,
+        bytes_of_64(data, at, FASTTEXT_SPACES) >> shift & valid,
+        bytes_of_64(data, at, ".") >> shift & valid,
+        bytes_of_64(data, at, "#") >> shift & valid,
+        bytes_of_64(data, at, ":") >> shift & valid,
+        bytes_of_64(data, at, "<") >> shift & valid,
+        bytes_of_64(data, at, BRACKETS) >> shift & valid,
+        bytes_of_64(data, at, PROSE_MARKS) >> shift & valid,
+        bytes_of_64(data, at, SENTENCE_MARKS) >> shift & valid,
+        bytes_of_64(data, at, BEYOND) >> shift & valid,
+        bytes_of_64(data, at, TAILS) >> shift & valid,
+    )
 
-    Seeds are bits of runs. carry: 1 if the run that goes on into the block has a seed already, or ended just before it
-    with one. A seed added to its run carries to the bit behind it.
+
+# Runs of bits, such as words: they may begin in one block and end in another.
+
+
+class Runs(NamedTuple):
+    """Where runs begin and end: bits of their first bytes, and of the bytes just after their last ones.
+
+    A run that ends with its block has its end at bit 0 of the next one.
     """
+
+    starts: Any
+    ends: Any
+
+
+@njit(inline="always")
+def runs_of(bits, carry):
+    """The Runs of set bits. carry: 1 if the block before ends with a set bit, which is `last_bit` of that block."""
+    after = bits << _1 | carry
+    return Runs(bits & ~after, after & ~bits)
+
+
+@njit(inline="always")
+def last_bit(bits):
+    """Bit 63 of a block as the carry into the next block."""
+    return bits >> _63
+
+
+@njit(inline="always")
+def runs_with(runs, seeds, carry):
+    """Find the runs of set bits that contain a seed, which is itself a bit of a run.
+
+    Returns (the bit just past each such run that ends here, the carry into the next block). The carry is 1 if a run
+    with a seed goes on into the block, or ended with the block before.
+    """
+    # a seed added to its run carries to the bit just past the run
     once = runs + seeds
     twice = once + carry
     return twice & ~runs, np.uint64((once < runs) | (twice < once))
 
 
+@njit(inline="always")
+def lowest(bits):
+    """The lowest set bit, as a mask; 0 for 0."""
+    return bits & (_0 - bits)
+
+
+@njit(inline="always")
+def below(bit):
+    """The bits below a single bit; all of them for 0."""
+    return bit - _1
+
+
+# Characters beyond ASCII
+
+
+class Beyond(NamedTuple):
+    """Characters beyond ASCII that begin in a block: masks of classes, then numbers of characters."""
+
+    letters: Any
+    plain: Any
+    """neither punctuation nor white space"""
+    ellipses: Any
+    line_breaks: Any
+    spaces: Any
+    """all bytes of white space"""
+    spaces_after: Any
+    """bytes in the next block of white space that begins in this one"""
+    n_numeric: Any
+    n_upper: Any
+    n_spaces: Any
+    n_punctuation: Any
+    n_decimal: Any
+    n_brackets: Any
+
+
+_COUNTED = (_NUMERIC, _UPPER, _SPACE, _PUNCTUATION, _DECIMAL)
 _SETS = 1 << int(unicode.FLAG_LEAVES.max()).bit_length()
-_COUNTED = np.zeros(_SETS, np.uint64)
-"""Of each set of class bits, a byte each: whether it is NUMERIC, UPPER, SPACE, PUNCTUATION, DECIMAL."""
-for _i, _bit in enumerate((_NUMERIC, _UPPER, _SPACE, _PUNCTUATION, _DECIMAL)):
-    _COUNTED |= np.where(np.arange(_SETS) & _bit, np.uint64(1 << 8 * _i), _0)
+_COUNTS = np.zeros(_SETS, np.uint64)
+"""For each set of class bits, one byte per class of _COUNTED: 1 if the class is in the set."""
+for _i, _class in enumerate(_COUNTED):
+    _COUNTS |= np.where(np.arange(_SETS) & _class, np.uint64(1 << 8 * _i), _0)
 
 
 @njit(inline="always")
@@ -63,35 +208,35 @@ def _byte(sums, i):
 
 @njit
 def beyond_ascii(data, base, leads, stage, leaves):
-    """Characters whose bytes begin at the bits `leads` of the block at data[base], none of them ASCII.
+    """Look up the characters whose first bytes are the bits `leads` of the block at data[base], none of them ASCII.
 
-    Returns (masks, counts): of ALPHA ones, of those that are no PUNCTUATION and no SPACE, of …, of line breaks, of the
-    bytes of SPACE ones, of such bytes in the next block; how many are NUMERIC, UPPER, SPACE, PUNCTUATION, DECIMAL, and
-    how many are a parenthesis.
+    stage, leaves: the table of character classes.
     """
-    alpha = plain = ellipses = breaks = spaces = spaces_behind = sums = _0
-    parens = 0
+    letters = plain = ellipses = line_breaks = spaces = spaces_after = sums = _0
+    brackets = 0
     while leads:
         k = count_trailing_zeros(leads)
-        bit = leads & (_0 - leads)
+        bit = lowest(leads)
         leads ^= bit
         c, n = unicode.decode_at(data, base + k)
-        f = np.int64(unicode.table_value(stage, leaves, c))
-        sums += _COUNTED[np.uint64(f)]
-        if f & _SPACE:
+        flags = np.int64(unicode.table_value(stage, leaves, c))
+        sums += _COUNTS[np.uint64(flags)]
+        if flags & _SPACE:
             own = (_1 << np.uint64(n)) - _1
             spaces |= own << np.uint64(k)
             if k + n > BLOCK:
-                spaces_behind = own >> np.uint64(BLOCK - k)
-            if f & _LINE_BREAK:
-                breaks |= bit
+                spaces_after = own >> np.uint64(BLOCK - k)
+            if flags & _LINE_BREAK:
+                line_breaks |= bit
         else:
-            if f & _ALPHA:
-                alpha |= bit
-            if f & _PUNCTUATION == 0:
+            if flags & _ALPHA:
+                letters |= bit
+            if flags & _PUNCTUATION == 0:
                 plain |= bit
-            elif c == 0x2026:
+            elif c == ELLIPSIS:
                 ellipses |= bit
-        parens += c == 0x27E8 or c == 0x27E9
-    masks = (alpha, plain, ellipses, breaks, spaces, spaces_behind)
-    return masks, (_byte(sums, 0), _byte(sums, 1), _byte(sums, 2), _byte(sums, 3), _byte(sums, 4), parens)
+        brackets += c in (LEFT_ANGLE, RIGHT_ANGLE)
+    return Beyond(
+        letters, plain, ellipses, line_breaks, spaces, spaces_after,
+        _byte(sums, 0), _byte(sums, 1), _byte(sums, 2), _byte(sums, 3), _byte(sums, 4), brackets,
+    )  # fmt: skip

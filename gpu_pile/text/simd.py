@@ -176,6 +176,37 @@ def bytes_between_64(typing: Any, array: Any, index: Any, first: Any, last: Any)
     return _between(64)(typing, array, index, first, last)
 
 
+def _ranges(characters: str) -> list[tuple[int, int]]:
+    """The codes of some characters below 256, as ranges (first, last)."""
+    ranges: list[tuple[int, int]] = []
+    for code in sorted(set(map(ord, characters))):
+        if ranges and code == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], code)
+        else:
+            ranges.append((code, code))
+    return ranges
+
+
+@intrinsic(prefer_literal=True)
+def bytes_of_64(typing: Any, array: Any, index: Any, characters: Any) -> Any:
+    """bytes_of_64(uint8 array, int64 i, characters) -> uint64: of 64 bytes, bit k is set where byte i + k is one of the
+    characters, all below 256. The string is a constant where the function is called."""
+    if not isinstance(characters, types.StringLiteral):
+        return None
+    ranges = _ranges(characters.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        v = builder.load(builder.bitcast(p, _V64.as_pointer()), align=1)
+        mask = ir.Constant(ir.VectorType(ir.IntType(1), 64), [0] * 64)
+        for low, high in ranges:
+            distance = builder.sub(v, ir.Constant(_V64, [low] * 64))
+            mask = builder.or_(mask, builder.icmp_unsigned("<=", distance, ir.Constant(_V64, [high - low] * 64)))
+        return builder.bitcast(mask, _I64)
+
+    return types.uint64(array, types.int64, characters), codegen
+
+
 @intrinsic(prefer_literal=True)
 def letters_64(typing: Any, array: Any, index: Any, letter: Any) -> Any:
     """letters_64(uint8 array, int64 i, letter) -> uint64: of 64 bytes, bit k is set where byte i + k is this small
