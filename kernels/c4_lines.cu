@@ -9,7 +9,6 @@
 // about 90 GB/s of text; a single line goes at the latency of its steps, some 50 MB/s.
 #include "common.cuh"
 
-constexpr u32 DECIMAL = 1024;
 constexpr u32 WORD_CHARS_MAX = 1000, WORDS_MIN = 3;
 
 // The columns of the operation that say what becomes of a line.

@@ -7,7 +7,6 @@
 // Work: about 50 instructions a step of 32 bytes and warp to read; short lines by one lane, ten instructions a byte.
 #include "common.cuh"
 
-constexpr u32 DECIMAL = 1 << 10, DIGIT = 1 << 12, KELVIN = 0x212A;
 constexpr i64 SHORT = 10;
 
 // Columns of what is read of a line.
@@ -78,7 +77,7 @@ struct Line {
         if (i == stop || !(flags_at(i) & DECIMAL)) return false;
         while (i < stop && ((flags_at(i) & DECIMAL) || data[i] == ',' || data[i] == '.')) next();
         const u32 c = i < stop ? decode(data + i) : 0;
-        if ((c | 0x20) == 'k' || (c | 0x20) == 'm' || (c | 0x20) == 'b' || c == KELVIN) next();
+        if ((c | 0x20) == 'k' || (c | 0x20) == 'm' || (c | 0x20) == 'b' || c == KELVIN_SIGN) next();
         const i64 spaces = i;
         while (i < stop && (flags_at(i) & SPACE)) next();
         if (i == spaces) return false;

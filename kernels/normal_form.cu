@@ -9,7 +9,6 @@
 // 200 GB/s of text.
 #include "common.cuh"
 
-constexpr u32 CASED = 256, IGNORABLE = 512;
 constexpr u32 CAPITAL_SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, HANGUL = 0xAC00, HANGUL_END = 0xD7A4;
 
 // string.punctuation

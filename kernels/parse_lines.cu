@@ -1,45 +1,18 @@
-// parse_lines: a block of JSON lines -> documents, and why the other lines are none.
-// Contract and reference: gpu_pile/ops/parse_lines.py, whose cpu function finds the same reasons at the same places.
+// parse_lines: a block of JSON lines -> documents, and why each other line is not one.
+// Contract and reference: gpu_pile/ops/parse_lines.py, whose cpu functions find the same reasons at the same positions.
 //
-// A warp takes a line. Between strings all its lanes walk the same bytes; a string, which is nearly all of a line, is
-// decoded 32 bytes a step, a lane a byte: escapes, quotes and UTF-8 are judged side by side. Text is decoded to where
-// its line lies in the block (decoding never lengthens it), then gathered without gaps.
+// One warp parses one line. Between strings all its lanes walk the same bytes; a string, which is nearly all of a line,
+// is decoded 32 bytes per step, one lane per byte: escapes, quotes and UTF-8 are judged side by side. Text is decoded to
+// where its line lies in the block (decoding never lengthens it), and array code gathers it without gaps.
 //
-// Work: about 90 instructions a step of 32 bytes and warp, 150 where there are escapes. Floor on an H200: about 250 GB/s
-// of lines; a single line goes at the latency of its steps, some 100 MB/s.
+// Work: about 90 instructions per step of 32 bytes and warp, 150 where there are escapes. Floor on an H200: about
+// 250 GB/s of lines; a single line goes at the latency of its steps, some 100 MB/s.
 #include "common.cuh"
 
 // As in the Python file.
 enum { GOOD, NOT_JSON, UNFINISHED, CONTROL, BAD_ESCAPE, NOT_UTF8, TOO_DEEP, EXTRA, NOT_OBJECT, NO_TEXT, NOT_STRING };
 constexpr int BLANK = -1;
 constexpr int MAX_DEPTH = 512;
-
-// counts[s]: line feeds in the bytes s * size ...
-WARP_KERNEL count_line_feeds(const u8* data, i64 n, i64 n_segments, i64 size, i64* counts)
-{
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    u32 found = 0;
-    for (i64 i = s * size + lane_index(); i < smaller(n, (s + 1) * size); i += 32) found += data[i] == '\n';
-    found = warp_sum(found);
-    if (lane_index() == 0) counts[s] = found;
-}
-
-// ends[before[s]] ...: where they are.
-WARP_KERNEL find_line_feeds(const u8* data, i64 n, i64 n_segments, i64 size, const i64* before, i64* ends)
-{
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const i64 hi = smaller(n, (s + 1) * size);
-    i64 out = before[s];
-    for (i64 base = s * size; base < hi; base += 32) {
-        const i64 i = base + lane_index();
-        const bool is = i < hi && data[i] == '\n';
-        const u32 all = __ballot_sync(FULL, is);
-        if (is) ends[out + __popc(all & lanes_below())] = i;
-        out += __popc(all);
-    }
-}
 
 // The number of four hexadecimal digits at data[i], or -1.
 __device__ __forceinline__ int hex4(const u8* data, i64 i, i64 end)
@@ -58,8 +31,10 @@ __device__ __forceinline__ int hex4(const u8* data, i64 i, i64 end)
     return value;
 }
 
-__device__ __forceinline__ bool is_high(int c) { return c >= 0xD800 && c < 0xDC00; }
-__device__ __forceinline__ bool is_low(int c) { return c >= 0xDC00 && c < 0xE000; }
+constexpr int HIGH_SURROGATES = 0xD800, LOW_SURROGATES = 0xDC00, AFTER_SURROGATES = 0xE000, REPLACEMENT = 0xFFFD;
+
+__device__ __forceinline__ bool is_high(int c) { return c >= HIGH_SURROGATES && c < LOW_SURROGATES; }
+__device__ __forceinline__ bool is_low(int c) { return c >= LOW_SURROGATES && c < AFTER_SURROGATES; }
 
 // Bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7).
 __device__ __forceinline__ int valid_sequence(const u8* data, i64 i, i64 end)
@@ -68,7 +43,7 @@ __device__ __forceinline__ int valid_sequence(const u8* data, i64 i, i64 end)
     if (b < 0xC2 || b > 0xF4) return 0;
     const int n = sequence_length(b);
     if (i + n > end) return 0;
-    const u32 low = b == 0xE0 ? 0xA0 : b == 0xF0 ? 0x90 : 0x80;
+    const u32 low = b == 0xE0 ? 0xA0 : b == 0xF0 ? 0x90 : 0x80;  // what the second byte may be
     const u32 high = b == 0xED ? 0x9F : b == 0xF4 ? 0x8F : 0xBF;
     if (data[i + 1] < low || data[i + 1] > high) return 0;
     for (int k = 2; k < n; ++k)
@@ -85,10 +60,10 @@ __device__ __forceinline__ bool is_valid(const u8* data, i64 first, i64 i, i64 e
     return false;
 }
 
-// What a simple escape stands for, 0 if it is none.
-__device__ __forceinline__ u32 simple_escape(u32 e)
+// What a simple escape stands for, 0 if it is not one.
+__device__ __forceinline__ u32 simple_escape(u32 letter)
 {
-    switch (e) {
+    switch (letter) {
     case 'n': return '\n';
     case 't': return '\t';
     case 'r': return '\r';
@@ -96,107 +71,123 @@ __device__ __forceinline__ u32 simple_escape(u32 e)
     case 'f': return '\f';
     case '"':
     case '\\':
-    case '/': return e;
+    case '/': return letter;
     default: return 0;
     }
 }
 
-// Where a warp stands in a line.
+// Where a warp is in a line.
 struct Place {
     i64 i;       // the next byte
     int reason;  // why the line is bad, or GOOD; i is then where that was noticed
 };
 
-// Decodes the string whose opening quote is at data[i - 1] to out + o, which is moved behind it. Returns the place
-// behind the closing quote. Called by the whole warp; what it wrote is visible to all lanes.
+// What a lane adds to the output: `bytes` bytes of the UTF-8 of `value`, or why the string is bad.
+struct Decoded {
+    u32 value, bytes;
+    int reason;
+};
+
+// The escape \\uXXXX whose backslash is data[i]. recent: the backslashes that begin an escape among the 32 bytes up to
+// data[i], which is bit 31.
+__device__ __forceinline__ Decoded decode_unicode(const u8* data, i64 first, i64 i, i64 end, u32 recent)
+{
+    int c = hex4(data, i + 2, end);
+    if (c < 0) return {0, 1, i + 6 > end ? UNFINISHED : BAD_ESCAPE};
+    if (is_high(c)) {
+        const bool more = i + 7 < end && data[i + 6] == '\\' && data[i + 7] == 'u';
+        const int low = more ? hex4(data, i + 8, end) : -1;
+        if (!is_low(low)) return {REPLACEMENT, 3, GOOD};
+        return {0x10000u + ((c - HIGH_SURROGATES) << 10) + (low - LOW_SURROGATES), 4, GOOD};
+    }
+    if (is_low(c)) {  // nothing if it is the second half of a pair, whose first half writes both
+        const bool pair =
+            i - 6 >= first && (recent >> (31 - 6) & 1) && data[i - 5] == 'u' && is_high(hex4(data, i - 4, end));
+        return {REPLACEMENT, pair ? 0u : 3u, GOOD};
+    }
+    return {(u32)c, (u32)encoded_length((u32)c), GOOD};
+}
+
+__device__ __forceinline__ Decoded decode_escape(const u8* data, i64 first, i64 i, i64 end, u32 recent)
+{
+    if (i + 1 >= end) return {'\\', 1, GOOD};  // the string is unfinished in any case
+    const u32 letter = data[i + 1], simple = simple_escape(letter);
+    if (letter == 'u') return decode_unicode(data, first, i, end, recent);
+    return {simple, 1, simple ? GOOD : BAD_ESCAPE};
+}
+
+// The escapes among 32 bytes of a string, a bit per byte.
+struct Escapes {
+    u32 begins;     // backslashes that begin one
+    u32 body;       // the bytes that belong to these and to those of the step before
+    u32 body_next;  // the bytes of the next step that do
+
+    // For the first step of a string.
+    __device__ __forceinline__ Escapes() : begins(0), body(0), body_next(0) {}
+
+    // b: the byte of each lane, data[i]; before: the escapes of the step before.
+    __device__ __forceinline__ Escapes(const u8* data, i64 i, i64 end, u32 b, const Escapes& before)
+        : begins(0), body(before.body_next), body_next(0)
+    {
+        const u32 lane = lane_index(), backslashes = __ballot_sync(FULL, b == '\\');
+        if (!(backslashes | body)) return;
+        // in a row of backslashes every second one begins an escape, the first if it is not escaped itself
+        const u32 others = ~backslashes & lanes_below();
+        const int row = others ? (int)lane - highest(others) - 1 : (int)lane + (int)(before.begins >> 31);
+        const bool is_escape = b == '\\' && row % 2 == 0;
+        begins = __ballot_sync(FULL, is_escape);
+        const u64 unicode = __ballot_sync(FULL, is_escape && i + 1 < end && data[i + 1] == 'u');
+        const u64 bodies = (u64)begins << 1 | unicode << 2 | unicode << 3 | unicode << 4 | unicode << 5;
+        body |= (u32)bodies;
+        body_next = (u32)(bodies >> 32);
+    }
+
+    __device__ __forceinline__ bool any() const { return begins | body; }
+};
+
+// Decodes the string whose opening quote is at data[first - 1] to out + o, and moves o to the end of the output. Returns
+// the place after the closing quote. Called by the whole warp; what it wrote is visible to all lanes.
 __device__ __forceinline__ Place read_string(const u8* data, const i64 first, const i64 end, u8* out, i64& o)
 {
-    const u32 lane = lane_index(), below = lanes_below();
-    u32 before = 0;        // escapes of the step before
-    u32 body_before = 0;   // bytes of this step that belong to them
+    const u32 lane = lane_index();
+    Escapes before;
     for (i64 base = first; base < end; base += 32) {
         const i64 i = base + lane;
-        const bool here = i < end;
-        const u32 b = here ? data[i] : ' ';
-        const u32 backslashes = __ballot_sync(FULL, b == '\\');
-        u32 escapes = 0, body = body_before;
-        u32 produced = here, value = b;  // bytes of output, and the code point or byte
-        bool is_escape = false;
-        int reason = b < 0x20 ? CONTROL : b >= 0x80 && !is_valid(data, first, i, end) ? NOT_UTF8 : GOOD;
-        if (backslashes | body_before) {
-            // in a row of backslashes every second one begins an escape, the first if it is not escaped itself
-            const u32 others = ~backslashes & below;
-            const int row = (int)lane - (others ? highest(others) + 1 : 0) + (others ? 0 : (int)(before >> 31));
-            is_escape = b == '\\' && row % 2 == 0;
-            escapes = __ballot_sync(FULL, is_escape);
-            const u32 e = is_escape && i + 1 < end ? data[i + 1] : 0;
-            const u32 unicode = __ballot_sync(FULL, e == 'u');
-            const u64 long_body = (u64)unicode << 2 | (u64)unicode << 3 | (u64)unicode << 4 | (u64)unicode << 5;
-            const u64 bodies = (u64)escapes << 1 | long_body;
-            body |= (u32)bodies;
-            if (is_escape && i + 1 < end) {
-                value = simple_escape(e);
-                if (e == 'u') {
-                    int c = hex4(data, i + 2, end);
-                    if (c < 0) {
-                        reason = i + 6 > end ? UNFINISHED : BAD_ESCAPE;
-                    } else if (is_high(c)) {
-                        const bool more = i + 7 < end && data[i + 6] == '\\' && data[i + 7] == 'u';
-                        const int low = more ? hex4(data, i + 8, end) : -1;
-                        c = is_low(low) ? 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00) : 0xFFFD;
-                        produced = is_low(low) ? 4 : 3;
-                    } else if (is_low(c)) {  // nothing if it is the second half of a pair
-                        const bool pair = i - 6 >= first && ((((u64)escapes << 32 | before) >> (lane + 26)) & 1) &&
-                            data[i - 5] == 'u' && is_high(hex4(data, i - 4, end));
-                        c = 0xFFFD;
-                        produced = pair ? 0 : 3;
-                    } else {
-                        produced = encoded_length((u32)c);
-                    }
-                    value = (u32)c;
-                } else if (value == 0) {
-                    reason = BAD_ESCAPE;
-                }
-            } else if (body >> lane & 1) {
-                produced = 0;
-            }
-            body_before = (u32)(bodies >> 32);
-        }
-        before = escapes;
-        const u32 quotes = __ballot_sync(FULL, b == '"' && !(body >> lane & 1));
-        const u32 errors = __ballot_sync(FULL, reason != GOOD);
-        const u32 stops = quotes | errors;
+        const u32 b = i < end ? data[i] : ' ';
+        const Escapes escapes(data, i, end, b, before);
+        const bool is_escape = escapes.begins >> lane & 1, in_body = escapes.body >> lane & 1;
+        Decoded decoded{b, i < end && !in_body, GOOD};
+        const u32 recent = (u32)(((u64)escapes.begins << 32 | before.begins) >> (lane + 1));  // this lane is bit 31
+        if (is_escape)
+            decoded = decode_escape(data, first, i, end, recent);
+        else if (b < ' ' || b >= 0x80)
+            decoded.reason = b < ' ' ? CONTROL : is_valid(data, first, i, end) ? GOOD : NOT_UTF8;
+        const u32 quotes = __ballot_sync(FULL, b == '"' && !in_body);
+        const u32 stops = quotes | __ballot_sync(FULL, decoded.reason != GOOD);
         const int last = stops ? lowest(stops) : 32;  // the lane that ends the string
-        if ((int)lane >= last) produced = 0;
-        u32 sum = produced;  // of the lanes up to this one
-        if (escapes | body) {
-            for (int d = 1; d < 32; d <<= 1) {
-                const u32 other = __shfl_up_sync(FULL, sum, d);
-                if ((int)lane >= d) sum += other;
-            }
-        } else {
-            const int n = (int)smaller(last, end - base);
-            sum = (int)lane < n ? lane + 1 : n;
-        }
-        if (produced) {
-            u8* target = out + o + sum - produced;
+        if ((int)lane >= last) decoded.bytes = 0;
+        const int n = (int)smaller(last, end - base);
+        const u32 sum = escapes.any() ? warp_prefix_sum(decoded.bytes) : (int)lane < n ? lane + 1 : n;
+        if (decoded.bytes) {
+            u8* target = out + o + sum - decoded.bytes;
             if (is_escape)
-                encode(value, [&](u32 byte) { *target++ = (u8)byte; });
+                encode(decoded.value, [&](u32 byte) { *target++ = (u8)byte; });
             else
-                *target = (u8)value;
+                *target = (u8)b;
         }
         o += __shfl_sync(FULL, sum, 31);
         if (stops) {
             __syncwarp();
-            const int found = __shfl_sync(FULL, reason, last);
-            return {base + last + (found == GOOD), found};
+            const int reason = __shfl_sync(FULL, decoded.reason, last);
+            return {base + last + (reason == GOOD), reason};
         }
+        before = escapes;
     }
     __syncwarp();
     return {end, UNFINISHED};
 }
 
-// The first place from i on where `other(byte)` does not hold.
+// The first position from i on where test(byte) does not hold.
 template <class Test>
 __device__ __forceinline__ i64 skip(const u8* data, i64 i, i64 end, Test test)
 {
@@ -209,14 +200,18 @@ __device__ __forceinline__ i64 skip(const u8* data, i64 i, i64 end, Test test)
     return i;
 }
 
+__device__ __forceinline__ bool is_space(u32 b) { return b == ' ' || b == '\t' || b == '\r'; }
+
 __device__ __forceinline__ i64 skip_space(const u8* data, i64 i, i64 end)
 {
-    return skip(data, i, end, [](u32 b) { return b == ' ' || b == '\t' || b == '\r'; });
+    return skip(data, i, end, [](u32 b) { return is_space(b); });
 }
+
+__device__ __forceinline__ bool is_digit(u32 b) { return b >= '0' && b <= '9'; }
 
 __device__ __forceinline__ i64 skip_digits(const u8* data, i64 i, i64 end)
 {
-    return skip(data, i, end, [](u32 b) { return b >= '0' && b <= '9'; });
+    return skip(data, i, end, [](u32 b) { return is_digit(b); });
 }
 
 __device__ __forceinline__ Place read_number(const u8* data, i64 i, i64 end)
@@ -225,7 +220,7 @@ __device__ __forceinline__ Place read_number(const u8* data, i64 i, i64 end)
     if (i >= end) return {end, UNFINISHED};
     if (data[i] == '0')
         ++i;
-    else if (data[i] >= '1' && data[i] <= '9')
+    else if (is_digit(data[i]))
         i = skip_digits(data, i, end);
     else
         return {i, NOT_JSON};
@@ -253,173 +248,215 @@ __device__ __forceinline__ Place read_literal(const u8* data, i64 i, i64 end, co
     return {i + n, GOOD};
 }
 
-// A path of keys: key j is bytes[bounds[2j] .. bounds[2j + 1]).
+// The number, true, false or null at data[i].
+__device__ __forceinline__ Place read_scalar(const u8* data, i64 i, i64 end)
+{
+    const u32 b = data[i];
+    if (b == '-' || is_digit(b)) return read_number(data, i, end);
+    if (b == 't') return read_literal(data, i, end, "true", 4);
+    if (b == 'f') return read_literal(data, i, end, "false", 5);
+    if (b == 'n') return read_literal(data, i, end, "null", 4);
+    return {i, b < 0x80 || valid_sequence(data, i, end) ? NOT_JSON : NOT_UTF8};
+}
+
+// The keys that lead to a value: key j is keys[bounds[j] .. bounds[j + 1]).
 struct Path {
-    const u8* bytes;
+    const u8* keys;
     const i64* bounds;
     i64 n;
 
     __device__ __forceinline__ bool same(i64 j, const u8* key, i64 length) const
     {
-        if (bounds[2 * j + 1] - bounds[2 * j] != length) return false;
+        if (bounds[j + 1] - bounds[j] != length) return false;
         bool equal = true;
-        for (i64 k = lane_index(); k < length; k += 32) equal &= key[k] == bytes[bounds[2 * j] + k];
+        for (i64 k = lane_index(); k < length; k += 32) equal &= key[k] == keys[bounds[j] + k];
         return __all_sync(FULL, equal);
     }
 };
 
-// Whether each open container is an object: 512 levels, 32 in each of 16 lanes.
+// Whether each open container is an object: MAX_DEPTH bits, 32 in each of 16 lanes.
 struct Stack {
-    u32 mine = 0;
+    u32 levels = 0;  // of this lane
     __device__ __forceinline__ void push(int depth, bool object)
     {
         const u32 bit = 1u << (depth & 31);
-        if ((int)lane_index() == depth >> 5) mine = object ? mine | bit : mine & ~bit;
+        if ((int)lane_index() == depth >> 5) levels = object ? levels | bit : levels & ~bit;
     }
     __device__ __forceinline__ bool is_object(int depth) const
     {
-        return __shfl_sync(FULL, mine, depth >> 5) >> (depth & 31) & 1;
+        return __shfl_sync(FULL, levels, depth >> 5) >> (depth & 31) & 1;
     }
 };
 
-enum { MISSING, FOUND_OTHER, FOUND };
+enum { MISSING, OTHER, FOUND };
 
-// One line, data[i .. end), by the whole warp. Its text is left in out, its subset in side. The same steps, in the same
-// order, as _line of gpu_pile/ops/parse_lines.py.
-__device__ __forceinline__ Place read_line(
-    const u8* data, i64 i, i64 end, const Path& text_path, const Path& subset_path, bool bare, bool lists, u8* out,
-    u8* side, i64& text_bytes, i64& subset_bytes)
-{
-    int text_found = MISSING;
-    int text_depth = 0, subset_depth = 0;  // keys of the path that lead to the container we are in
-    int depth = 0, list_depth = -1;        // depth inside the list that is the text
-    bool list_begun = false;
-    bool is_text = false, is_subset = false;  // whether the value that comes is the text, the subset
+// One line, read by the whole warp: the same steps, in the same order, as the functions of gpu_pile/ops/parse_lines.py.
+struct Line {
+    const u8* data;
+    i64 end;
+    const Path &text_path, &subset_path;
+    bool text_lists;
+    u8 *out, *side;  // where the text and the subset are left
+
+    i64 text_bytes = 0, subset_bytes = 0;
+    int text = MISSING;
+    int text_depth = 0, subset_depth = 0;     // keys of each path that lead to the innermost open container
+    int depth = 0, list_depth = -1;           // open containers; depth inside the list that is the text
+    bool list_begun = false;                  // whether that list has a string already
+    bool is_text = false, is_subset = false;  // whether the next value belongs to the next key of each path
     bool expect_key = false, after_value = false;
-    const bool line_is_object = data[i] == '{';
     Stack stack;
-    text_bytes = subset_bytes = 0;
-    for (;;) {
-        i = skip_space(data, i, end);
-        if (i >= end) break;
+
+    // Whether the next value is what a path leads to.
+    __device__ __forceinline__ bool is_whole_text() const { return is_text && text_depth == text_path.n - 1; }
+    __device__ __forceinline__ bool is_whole_subset() const { return is_subset && subset_depth == subset_path.n - 1; }
+    __device__ __forceinline__ bool is_in_list() const { return list_depth >= 0 && depth == list_depth; }
+
+    // The comma or the end of a container at data[i].
+    __device__ __forceinline__ Place separator(i64 i)
+    {
+        if (depth == 0) return {i, EXTRA};
+        const bool in_object = stack.is_object(depth - 1);
         const u32 b = data[i];
-        if (after_value) {
-            if (depth == 0) return {i, EXTRA};
-            const bool object = stack.is_object(depth - 1);
-            if (b == ',') {
-                ++i;
-                after_value = false;
-                expect_key = object;
-                if (expect_key) continue;
-                i = skip_space(data, i, end);
-                if (i < end && data[i] == ']') return {i, NOT_JSON};
-                continue;
-            }
-            if (b != (object ? '}' : ']')) return {i, NOT_JSON};
-            --depth;
+        if (b == ',') {
+            after_value = false;
+            expect_key = in_object;
             ++i;
-            const int most = depth > 1 ? depth - 1 : 0;
-            text_depth = text_depth < most ? text_depth : most;
-            subset_depth = subset_depth < most ? subset_depth : most;
-            if (list_depth == depth + 1) list_depth = -1;
-            continue;
+            if (!in_object) i = skip_space(data, i, end);
+            return {i, !in_object && i < end && data[i] == ']' ? NOT_JSON : GOOD};
         }
-        const bool whole_text = !expect_key && is_text && text_depth == text_path.n - 1;
-        const bool whole_subset = !expect_key && is_subset && subset_depth == subset_path.n - 1;
-        const bool in_list = !expect_key && list_depth >= 0 && depth == list_depth;
-        if (b == '"') {
-            // the text goes to out, the subset to side; a key and any other string behind the text, to be forgotten
-            const bool is_value = !expect_key && (whole_text || depth == 0);
-            const bool listed = !is_value && in_list && text_found == FOUND;
-            const bool subset_alone = !is_value && !listed && whole_subset;
-            const i64 from = is_value || subset_alone ? 0 : text_bytes + (listed && list_begun ? 2 : 0);
-            i64 o = from;
-            const Place place = read_string(data, i + 1, end, subset_alone ? side : out, o);
-            if (place.reason) return place;
-            i = place.i;
-            if (expect_key) {
-                const u8* key = out + from;
-                is_text =
-                    text_depth == depth - 1 && text_depth < text_path.n && text_path.same(text_depth, key, o - from);
-                is_subset = subset_depth == depth - 1 && subset_depth < subset_path.n &&
-                    subset_path.same(subset_depth, key, o - from);
-                __syncwarp();  // the key was read, its place may be written again
-                if (is_text) {  // of equal keys the last counts
-                    text_found = MISSING;
-                    text_bytes = 0;
-                }
-                if (is_subset) subset_bytes = 0;
-                i = skip_space(data, i, end);
-                if (i >= end) return {end, UNFINISHED};
-                if (data[i] != ':') return {i, NOT_JSON};
-                ++i;
-                expect_key = false;
-                continue;
-            }
-            if (is_value) text_found = depth == 0 && !bare ? MISSING : FOUND;
-            if (is_value || listed) text_bytes = o;
-            if (listed) {
-                if (list_begun && lane_index() < 2) out[from - 1 - lane_index()] = '\n';
-                list_begun = true;
-            }
-            if (subset_alone) subset_bytes = o;
-            if (whole_text && whole_subset) {
-                subset_bytes = text_bytes;
-                for (i64 k = lane_index(); k < subset_bytes; k += 32) side[k] = out[k];
-            }
-            __syncwarp();
-        } else if (expect_key) {
-            return {i, NOT_JSON};
-        } else {
-            if (whole_text || in_list) text_found = FOUND_OTHER;
-            if (b == '{' || b == '[') {
-                const bool object = b == '{';
-                if (depth >= MAX_DEPTH) return {i, TOO_DEEP};
-                stack.push(depth, object);
-                ++depth;
-                ++i;
-                if (object && is_text && !whole_text) ++text_depth;
-                if (object && is_subset && !whole_subset) ++subset_depth;
-                if (!object && whole_text && lists) {
-                    list_depth = depth;
-                    text_found = FOUND;
-                    text_bytes = 0;
-                    list_begun = false;
-                }
-                is_text = is_subset = false;
-                i = skip_space(data, i, end);
-                if (i < end && data[i] == (object ? '}' : ']'))
-                    after_value = true;  // the loop closes it
-                else
-                    expect_key = object;
-                continue;
-            }
-            Place place;
-            if (b == '-' || (b >= '0' && b <= '9'))
-                place = read_number(data, i, end);
-            else if (b == 't')
-                place = read_literal(data, i, end, "true", 4);
-            else if (b == 'f')
-                place = read_literal(data, i, end, "false", 5);
-            else if (b == 'n')
-                place = read_literal(data, i, end, "null", 4);
-            else
-                return {i, b < 0x80 || valid_sequence(data, i, end) ? NOT_JSON : NOT_UTF8};
-            if (place.reason) return place;
-            i = place.i;
-            if (i < end && depth == 0 && !(data[i] == ' ' || data[i] == '\t' || data[i] == '\r')) return {i, NOT_JSON};
+        if (b != (in_object ? '}' : ']')) return {i, NOT_JSON};
+        if (list_depth == depth) list_depth = -1;
+        --depth;
+        const int keys = depth > 1 ? depth - 1 : 0;
+        text_depth = text_depth < keys ? text_depth : keys;
+        subset_depth = subset_depth < keys ? subset_depth : keys;
+        return {i + 1, GOOD};
+    }
+
+    // The rest of a key that is decoded in out[from .. to): the colon at data[i] or after white space.
+    __device__ __forceinline__ Place key(i64 i, i64 from, i64 to)
+    {
+        is_text = text_depth == depth - 1 && text_depth < text_path.n &&
+            text_path.same(text_depth, out + from, to - from);
+        is_subset = subset_depth == depth - 1 && subset_depth < subset_path.n &&
+            subset_path.same(subset_depth, out + from, to - from);
+        __syncwarp();  // all lanes have read the key, the next string may overwrite it
+        if (is_text) {  // of equal keys the last counts
+            text = MISSING;
+            text_bytes = 0;
         }
+        if (is_subset) subset_bytes = 0;
+        i = skip_space(data, i, end);
+        if (i >= end) return {end, UNFINISHED};
+        if (data[i] != ':') return {i, NOT_JSON};
+        expect_key = false;
+        return {i + 1, GOOD};
+    }
+
+    // The string at data[i], a key or a value. The text goes to out, the subset to side; a key and any other string go
+    // after the text, where the next one will overwrite it.
+    __device__ __forceinline__ Place string(i64 i)
+    {
+        const bool whole_text = !expect_key && (is_whole_text() || depth == 0);
+        const bool listed = !expect_key && !whole_text && is_in_list() && text == FOUND;
+        const bool whole_subset = !expect_key && !listed && is_whole_subset(), beside = whole_subset && !whole_text;
+        const i64 from = whole_text || beside ? 0 : text_bytes + (listed && list_begun ? 2 : 0);
+        i64 to = from;
+        const Place place = read_string(data, i + 1, end, beside ? side : out, to);
+        if (place.reason) return place;
+        if (expect_key) return key(place.i, from, to);
+        if (whole_text) text = FOUND;
+        if (whole_text || listed) text_bytes = to;
+        if (listed && list_begun && lane_index() < 2) out[from - 1 - lane_index()] = '\n';
+        list_begun |= listed;
+        if (whole_subset) subset_bytes = to;
+        if (whole_subset && !beside)
+            for (i64 k = lane_index(); k < to; k += 32) side[k] = out[k];
+        __syncwarp();
+        end_value();
+        return place;
+    }
+
+    // A value that is not a string stands where the text, or a string of the list that is, should be.
+    __device__ __forceinline__ void replace_text()
+    {
+        if (is_whole_text() || is_in_list()) text = OTHER;
+    }
+
+    __device__ __forceinline__ void end_value()
+    {
         is_text = is_subset = false;
         after_value = true;
     }
-    if (depth || !after_value) return {end, UNFINISHED};
-    if (text_found == FOUND) return {i, GOOD};
-    return {-1, !line_is_object ? NOT_OBJECT : text_found == FOUND_OTHER ? NOT_STRING : NO_TEXT};
-}
 
-// Line k is data[ends[k - 1] + 1 .. ends[k]). Of each: start, length, reason (BLANK, GOOD or why it is bad), place (the
-// byte of the line where that was noticed), text_bytes and subset_bytes, left in out and side at the line's start.
-// keys: text path, then subset path; bounds: int64[n_text + n_subset, 2].
+    // The beginning of the object or list at data[i].
+    __device__ __forceinline__ Place container(i64 i)
+    {
+        replace_text();
+        const bool object = data[i] == '{', whole_text = is_whole_text();
+        if (depth >= MAX_DEPTH) return {i, TOO_DEEP};
+        stack.push(depth, object);
+        ++depth;
+        if (object) {
+            text_depth += is_text && !whole_text;
+            subset_depth += is_subset && !is_whole_subset();
+        } else if (whole_text && text_lists) {
+            list_depth = depth;
+            text = FOUND;
+            text_bytes = 0;
+            list_begun = false;
+        }
+        is_text = is_subset = false;
+        i = skip_space(data, i + 1, end);
+        after_value = i < end && data[i] == (object ? '}' : ']');  // separator() reads the end
+        expect_key = object && !after_value;
+        return {i, GOOD};
+    }
+
+    __device__ __forceinline__ Place scalar(i64 i)
+    {
+        replace_text();
+        const Place place = read_scalar(data, i, end);
+        if (place.reason) return place;
+        if (depth == 0 && place.i < end && !is_space(data[place.i])) return {place.i, NOT_JSON};
+        end_value();
+        return place;
+    }
+
+    // The line data[i .. end), which begins without white space.
+    __device__ __forceinline__ Place read(i64 i, bool bare_strings)
+    {
+        const bool line_is_object = data[i] == '{';
+        while (i < end) {
+            const u32 b = data[i];
+            Place place;
+            if (after_value)
+                place = separator(i);
+            else if (b == '"')
+                place = string(i);
+            else if (expect_key)
+                place = {i, NOT_JSON};
+            else if (b == '{' || b == '[')
+                place = container(i);
+            else
+                place = scalar(i);
+            if (place.reason) return place;
+            i = skip_space(data, place.i, end);
+        }
+        if (depth || !after_value) return {end, UNFINISHED};
+        if (text == FOUND && (line_is_object || bare_strings)) return {i, GOOD};
+        return {-1, !line_is_object ? NOT_OBJECT : text == OTHER ? NOT_STRING : NO_TEXT};
+    }
+};
+
+// Parses line k, data[ends[k - 1] + 1 .. ends[k]). One warp per line.
+//
+// keys, bounds: the keys of the path to the text, then of that to the subset, n_text and n_subset of them; key j is
+//     keys[bounds[j] .. bounds[j + 1]).
+// skip_bom, bare_strings, text_lists: options of the contract.
+// starts, lengths: of each line. reasons: BLANK, GOOD or why it is bad; places: the byte of the line where that was
+//     noticed. text_bytes, subset_bytes: of the text and subset, which are left in out and side at the line's start.
 WARP_KERNEL parse_lines(
     const u8* data, const i64* ends, i64 n_lines, const u8* keys, const i64* bounds, i64 n_text, i64 n_subset,
     i64 skip_bom, i64 bare_strings, i64 text_lists, i64* starts, i64* lengths, i64* reasons, i64* places,
@@ -429,19 +466,16 @@ WARP_KERNEL parse_lines(
     if (k >= n_lines) return;
     const i64 end = ends[k];
     i64 start = k ? ends[k - 1] + 1 : 0;
-    if (k == 0 && skip_bom && end >= 3 && data[0] == 0xEF && data[1] == 0xBB && data[2] == 0xBF) start = 3;
-    const Path text_path{keys, bounds, n_text}, subset_path{keys, bounds + 2 * n_text, n_subset};
+    if (k == 0 && skip_bom && starts_with(data, 0, end, "\xEF\xBB\xBF")) start = 3;
+    const Path text_path{keys, bounds, n_text}, subset_path{keys, bounds + n_text, n_subset};
     const i64 first = skip_space(data, start, end);
-    i64 text = 0, subset = 0;
-    Place place{-1, BLANK};
-    if (first < end)
-        place = read_line(
-            data, first, end, text_path, subset_path, bare_strings, text_lists, out + start, side + start, text, subset);
+    Line line{data, end, text_path, subset_path, text_lists != 0, out + start, side + start};
+    const Place place = first < end ? line.read(first, bare_strings) : Place{-1, BLANK};
     if (lane_index()) return;
     starts[k] = start;
     lengths[k] = end - start;
     reasons[k] = place.reason;
     places[k] = place.i < 0 ? 0 : place.i - start;
-    text_bytes[k] = place.reason == GOOD ? text : 0;
-    subset_bytes[k] = place.reason == GOOD ? subset : 0;
+    text_bytes[k] = place.reason == GOOD ? line.text_bytes : 0;
+    subset_bytes[k] = place.reason == GOOD ? line.subset_bytes : 0;
 }

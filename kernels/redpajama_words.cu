@@ -7,7 +7,7 @@
 // Work: about 80 instructions a step of 32 bytes and warp in each pass over the text, 60 a raw word and warp.
 #include "hash_table.cuh"
 
-constexpr u32 CASED = 256, UTS18_WORD = 2048;
+
 
 // Kinds of raw words: characters of none, word characters, others.
 enum { GAP, WORDS, OTHERS };

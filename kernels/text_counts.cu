@@ -10,7 +10,6 @@
 // an H200: 4 instructions a clock and multiprocessor, about 40 GB/s of text.
 #include "common.cuh"
 
-constexpr u32 TERMINAL = 128, DECIMAL = 1024;
 constexpr u32 SHORT_CHARS = 30, XML_CHARS = 100, LENGTHS = 256;
 
 // The columns of the operation.

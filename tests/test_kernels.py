@@ -195,8 +195,8 @@ BUGS = {
     ("line_repetition", "mark_inked"): ("(FULL, i < hi && is_lead(data[i])", "(FULL, i < hi && data[i] < 0x80"),
     ("normal_words", "normal_words_count"): ("m += !inside_word(data, start, i, flags)", "m += 1"),
     ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
-    ("parse_lines", "count_line_feeds"): ("found += data[i] == '\\n';", "found += i && data[i] == '\\n';"),
-    ("parse_lines", "find_line_feeds"): ("] = i;\n        out += __popc(all);", "] = i;\n        out += 1;"),
+    ("line_feeds", "count_line_feeds"): ("return data[i] == '\\n';", "return i && data[i] == '\\n';"),
+    ("line_feeds", "find_line_feeds"): ("{ feeds[k] = i; }", "{ feeds[k] = segment.lo; }"),
     ("parse_lines", "parse_lines"): ("row % 2 == 0", "row == 0"),
     ("ngrams", "hash_spans"): ("atomicAdd((u64*)&chars[k], (u64)n);", "chars[k] = n;"),
     ("ngrams", "join_hashes"): ("* power(P, bounds[k + 1] - bounds[k])", "* power(P, 1)"),
@@ -253,6 +253,7 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
+        "line_feeds": [OPS["parse_lines"]],
         "normal_form": [OPS["redpajama_lines"], OPS["redpajama_words"]],
         "ngrams": [OPS["line_repetition"], OPS["dclm_repetition"], OPS["word_repetition"]],
         "shingles": [OPS["shingle_set"]],

@@ -1,8 +1,9 @@
-"""What the cuda functions of several operations share: segments, prefix sums, constant tables, gathering."""
+"""What the cuda functions of several operations share: segments, prefix sums, Unicode tables, gathering, splitting."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,12 @@ from gpu_pile.types import DeviceArray
 
 @dataclass(frozen=True)
 class Segments:
-    """Items of several owners (bytes of documents, say) cut into segments of `size`, at least one an owner.
+    """The items of several owners (the bytes of documents, say) in segments of `size`, at least one per owner.
 
-    first:  int64[n_owners + 1]  owner i has segments first[i] .. first[i + 1]
+    first:  int64[n_owners + 1]  owner i has the segments first[i] .. first[i + 1]
     owners: int64[count]         the owner of each segment
 
-    Segment s covers items (s - first[owner]) * size and on, up to size of them.
+    Segment s has up to `size` items of its owner, from item (s - first[owner]) * size on.
     """
 
     first: DeviceArray
@@ -31,7 +32,7 @@ class Segments:
 
     @classmethod
     def of(cls, xp: Any, sizes: DeviceArray, size: int) -> Segments:
-        """sizes: int64[n_owners], items of each."""
+        """sizes: int64[n_owners], the items of each owner."""
         first = xp.zeros(len(sizes) + 1, np.int64)
         xp.cumsum(xp.maximum((sizes + size - 1) // size, 1), out=first[1:])
         count = int(first[-1])
@@ -40,12 +41,12 @@ class Segments:
 
     @property
     def args(self) -> tuple[DeviceArray, DeviceArray, int, int]:
-        """As kernels take them: first, owners, n_segments, size."""
+        """What kernels take: first, owners, n_segments, size."""
         return self.first, self.owners, self.count, self.size
 
 
 def exclusive_sum(xp: Any, counts: DeviceArray) -> DeviceArray:
-    """int64[n + 1]: the sum of the entries before each, and of all."""
+    """Return int64[n + 1]: the sum of the entries before each, and of all."""
     out = xp.zeros(len(counts) + 1, np.int64)
     xp.cumsum(counts, out=out[1:])
     return out
@@ -56,7 +57,7 @@ _LOCK = threading.Lock()
 
 
 def constant(xp: Any, array: np.ndarray[Any, Any]) -> DeviceArray:
-    """A host array that never changes, on the current device; copied there once."""
+    """Return a host array that never changes as an array of the current device, where it is copied once."""
     if xp is np:
         return array
     key = (id(array), int(xp.cuda.Device().id))
@@ -67,18 +68,23 @@ def constant(xp: Any, array: np.ndarray[Any, Any]) -> DeviceArray:
         return _CONSTANTS[key][1]
 
 
-def flag_tables(xp: Any) -> tuple[DeviceArray, DeviceArray]:
-    """The tables of character classes."""
-    return constant(xp, unicode.FLAG_STAGE), constant(xp, unicode.FLAG_LEAVES)
+def constants(xp: Any, arrays: Iterable[np.ndarray[Any, Any]]) -> tuple[DeviceArray, ...]:
+    """Return several host arrays as `constant` does."""
+    return tuple(constant(xp, array) for array in arrays)
 
 
-def word_tables(xp: Any) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]:
-    """The tables of character classes and of lower case."""
-    return (*flag_tables(xp), constant(xp, unicode.LOWER_STAGE), constant(xp, unicode.LOWER_LEAVES))
+def flag_tables(xp: Any) -> tuple[DeviceArray, ...]:
+    """Return the tables of character classes: Flags of kernels/unicode.cuh."""
+    return constants(xp, (unicode.FLAG_STAGE, unicode.FLAG_LEAVES))
+
+
+def word_tables(xp: Any) -> tuple[DeviceArray, ...]:
+    """Return the tables of character classes and of lower case: Flags and Lower of kernels/unicode.cuh."""
+    return (*flag_tables(xp), *constants(xp, (unicode.LOWER_STAGE, unicode.LOWER_LEAVES)))
 
 
 def gather(xp: Any, source: DeviceArray, starts: DeviceArray, lengths: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
-    """(data, offsets): the spans source[starts[i]:starts[i] + lengths[i]], one behind the other."""
+    """Return (data, offsets): the spans source[starts[i]:starts[i] + lengths[i]] back to back."""
     offsets = exclusive_sum(xp, lengths)
     data = xp.empty(int(offsets[-1]), np.uint8)
     segments = Segments.of(xp, lengths, 16_384)
@@ -87,7 +93,7 @@ def gather(xp: Any, source: DeviceArray, starts: DeviceArray, lengths: DeviceArr
 
 
 def take(text: TextColumn, rows: Any) -> TextColumn:
-    """The documents of these rows (int64, ascending, in host memory), copied to where the text is."""
+    """Return the documents of these rows (int64, ascending, in host memory), copied to where the text is."""
     if text.backend == "cpu" or len(rows) == len(text):
         return text.take(rows)
     import cupy
@@ -97,31 +103,49 @@ def take(text: TextColumn, rows: Any) -> TextColumn:
     return TextColumn(*gather(cupy, text.data, starts, text.offsets[rows + 1] - starts))
 
 
-def line_feeds(xp: Any, data: DeviceArray) -> DeviceArray:
-    """int64[n]: where the line feeds of device text are."""
-    n, size = len(data), 4096
-    segments = -(-n // size)
-    counts = xp.empty(segments, np.int64)
-    launch_warps("parse_lines", "count_line_feeds", segments, data, n, segments, size, counts)
+def count_then_write(
+    xp: Any, file: str, kernels: tuple[str, str], segments: Segments, inputs: tuple[Any, ...], dtypes: tuple[Any, ...]
+) -> tuple[DeviceArray, ...]:
+    """Launch the two kernels of kernels/<file>.cu that find items in segments, as kernels/compact.cuh describes.
+
+    Args:
+        kernels: (count, write). The first takes (inputs, counts), the second (inputs, before, outputs).
+        dtypes: of the outputs, one entry per item each.
+
+    Returns:
+        (first, outputs ...): owner i has the items first[i] .. first[i + 1].
+    """
+    count, write = kernels
+    counts = xp.empty(segments.count, np.int64)
+    launch_warps(file, count, segments.count, *inputs, counts)
     before = exclusive_sum(xp, counts)
-    feeds = xp.empty(int(before[-1]), np.int64)
-    launch_warps("parse_lines", "find_line_feeds", segments, data, n, segments, size, before, feeds)
+    outputs = tuple(xp.empty(int(before[-1]), dtype) for dtype in dtypes)
+    launch_warps(file, write, segments.count, *inputs, before, *outputs)
+    return before[segments.first], *outputs
+
+
+def line_feeds(xp: Any, data: DeviceArray) -> DeviceArray:
+    """Return int64[n]: where the line feeds of text on the device are."""
+    offsets = xp.asarray(np.array([0, len(data)], np.int64))
+    segments = Segments.of(xp, xp.diff(offsets), 4096)
+    kernels = "count_line_feeds", "find_line_feeds"
+    _, feeds = count_then_write(xp, "line_feeds", kernels, segments, (data, offsets, *segments.args), (np.int64,))
     return feeds
 
 
-def cut(
+def split_at(
     xp: Any, starts: DeviceArray, stops: DeviceArray, owners: DeviceArray, ends: DeviceArray, begins: DeviceArray
 ) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
-    """Pieces of documents between separators, on the device.
+    """Split documents on the device at separators.
 
     Args:
         starts, stops: int64[n_docs], where each document begins and ends.
         owners, ends, begins: int64[n], of each separator, in order: its document, where the piece before it ends and
-            the one behind it begins.
+            where the piece after it begins.
 
     Returns:
-        (bounds, first, owners): piece k goes from bounds[k, 0] to bounds[k, 1] and is of document owners[k]; document d
-        has the pieces first[d] .. first[d + 1], one more than separators.
+        (bounds, first, owners): piece k goes from bounds[k, 0] to bounds[k, 1] and belongs to document owners[k];
+        document d has the pieces first[d] .. first[d + 1], one more than separators.
     """
     n = len(starts)
     first = xp.arange(n + 1, dtype=np.int64) + xp.searchsorted(owners, xp.arange(n + 1, dtype=np.int64))
@@ -139,7 +163,7 @@ def cut(
 class FeedRuns:
     """Runs of line feeds on the device, each in one document; int64[n] all.
 
-    starts, lengths: their bytes; owners: their documents
+    starts, lengths: where each run begins and how many bytes it has; owners: its document.
     """
 
     starts: DeviceArray
@@ -158,20 +182,28 @@ class FeedRuns:
         return cls(feeds[first], lengths, owners[first])
 
     def pairs(self, xp: Any) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
-        """(owners, starts, stops) of the separators of split("\\n\\n"): two and two of each run, from its beginning."""
+        """Return (owners, starts, stops) of the separators of split("\\n\\n"): pairs from each run's beginning on."""
         before = exclusive_sum(xp, self.lengths // 2)
         run = xp.searchsorted(before[1:], xp.arange(int(before[-1]), dtype=np.int64), side="right")
         starts = self.starts[run] + 2 * (xp.arange(len(run), dtype=np.int64) - before[run])
         return self.owners[run], starts, starts + 2
 
 
+def lines(xp: Any, text: TextColumn) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    """Return the pieces of split("\\n") of all documents on the device, as `split_at` does."""
+    feeds = line_feeds(xp, text.data)
+    starts, stops = text.offsets[:-1], text.offsets[1:]
+    owners = xp.searchsorted(stops, feeds, side="right").astype(np.int64)
+    return split_at(xp, starts, stops, owners, feeds, feeds + 1)
+
+
 def paragraphs(xp: Any, text: TextColumn) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
-    """The pieces of split("\\n\\n") of all documents on the device: (bounds, first, owners) of `cut`."""
-    return cut(xp, text.offsets[:-1], text.offsets[1:], *FeedRuns.of(xp, text).pairs(xp))
+    """Return the pieces of split("\\n\\n") of all documents on the device, as `split_at` does."""
+    return split_at(xp, text.offsets[:-1], text.offsets[1:], *FeedRuns.of(xp, text).pairs(xp))
 
 
 def prefixes(text: TextColumn, n_bytes: int) -> TextColumn:
-    """In host memory, the first n_bytes of each document on a GPU; documents that are in host memory as they are."""
+    """Return the first n_bytes of each document on a GPU, in host memory; documents in host memory as they are."""
     if text.backend == "cpu":
         return text
     import cupy
@@ -181,5 +213,5 @@ def prefixes(text: TextColumn, n_bytes: int) -> TextColumn:
 
 
 def to_host(array: Any) -> np.ndarray[Any, Any]:
-    """A NumPy array of what may be on a GPU."""
+    """Return an array that may be on a GPU as a NumPy array."""
     return array if isinstance(array, np.ndarray) else array.get()

@@ -37,7 +37,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.gpu.launch import launch_warps
-from gpu_pile.gpu.segments import Segments, constant, cut, exclusive_sum, flag_tables, gather
+from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, flag_tables, gather, split_at
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.blocks import BLOCK, beyond_ascii, block, padded, runs_with
@@ -589,7 +589,7 @@ def _cpu(text: TextColumn, kept_text: bool = False) -> Any:
 
 
 def _device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
-    """(bounds, first, owners) of str.splitlines() of each document, as device.cut gives them."""
+    """(bounds, first, owners) of str.splitlines() of each document, as split_at gives them."""
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     counts = xp.empty(segments.count, np.int64)
@@ -597,7 +597,7 @@ def _device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
     before = exclusive_sum(xp, counts)
     ends, begins, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
     launch_warps("c4_lines", "find_breaks", segments.count, *documents, before, ends, begins, owners)
-    bounds, _, owners = cut(xp, text.offsets[:-1], text.offsets[1:], owners, ends, begins)
+    bounds, _, owners = split_at(xp, text.offsets[:-1], text.offsets[1:], owners, ends, begins)
     lines = bounds[:, 0] < text.offsets[1:][owners]  # nothing behind the last line break is no line
     owners = owners[lines]
     return bounds[lines], xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64)), owners

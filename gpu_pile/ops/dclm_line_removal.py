@@ -30,8 +30,8 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.gpu.launch import launch_warps
-from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, flag_tables
-from gpu_pile.ops.dclm_repetition import device_lines
+from gpu_pile.gpu.segments import Segments, constants, exclusive_sum, flag_tables
+from gpu_pile.gpu.segments import lines as device_lines
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.blocks import BLOCK, block, padded
@@ -562,7 +562,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     lines, read, owners = lines[left], read[left].astype(np.int64), owners[left]
     first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
     alive, edited = xp.ones(len(left), np.uint8), xp.zeros(len(left), np.uint8)
-    texts = constant(xp, _COUNTED), constant(xp, _COUNTED_BOUNDS), len(COUNTED)
+    texts = *constants(xp, (_COUNTED, _COUNTED_BOUNDS)), len(COUNTED)
     kept = xp.empty(len(text), np.int64)
     launch_warps(
         "dclm_line_removal", "settle_documents", len(text), text.data, xp.empty(text.n_bytes, np.uint8), first, len(text),

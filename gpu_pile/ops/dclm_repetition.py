@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from gpu_pile.gpu.ngrams import hash_spans, number_spans, strip_spans
-from gpu_pile.gpu.segments import cut, exclusive_sum, line_feeds, paragraphs
+from gpu_pile.gpu.segments import exclusive_sum, lines, paragraphs
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
@@ -142,17 +142,10 @@ def _cpu(text: TextColumn) -> Array:
     return out
 
 
-def device_lines(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
-    """The pieces of split("\\n") of all documents on the device: (bounds, first, owners) of device.cut."""
-    feeds = line_feeds(xp, text.data)
-    starts, stops = text.offsets[:-1], text.offsets[1:]
-    return cut(xp, starts, stops, xp.searchsorted(stops, feeds, side="right").astype(np.int64), feeds, feeds + 1)
-
-
 @dclm_repetition.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     out = xp.empty((len(text), len(C)), np.int64)
-    for at, (bounds, _, owners) in ((0, device_lines(xp, text)), (4, paragraphs(xp, text))):
+    for at, (bounds, _, owners) in ((0, lines(xp, text)), (4, paragraphs(xp, text))):
         spans = strip_spans(xp, text.data, bounds)
         filled = xp.flatnonzero(spans[:, 1] >= 0)
         bounds, owners = spans[filled], owners[filled]

@@ -26,7 +26,7 @@ import numpy as np
 
 from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.ngrams import hash_spans, number_spans, strip_spans
-from gpu_pile.gpu.segments import FeedRuns, Segments, cut, exclusive_sum, flag_tables
+from gpu_pile.gpu.segments import FeedRuns, Segments, exclusive_sum, flag_tables, split_at
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
@@ -190,7 +190,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
 
     def count(at: int, separators: tuple[Array, Array, Array, Array, Array]) -> tuple[Any, ...]:
         """Fill three columns; returns (bounds, sums by document, characters, whether duplicate, whether repeated)."""
-        bounds, first, piece_owners = cut(xp, *separators)
+        bounds, first, piece_owners = split_at(xp, *separators)
         hashes, chars = hash_spans(xp, text.data, bounds, 2, bounds[:, 1] - bounds[:, 0])
         numbers, counts = number_spans(xp, text.data, bounds, 2, 1, piece_owners, hashes)
         again = numbers != xp.arange(len(bounds), dtype=np.uint32)

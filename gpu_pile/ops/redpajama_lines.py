@@ -24,7 +24,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.gpu.launch import launch_threads, launch_warps
-from gpu_pile.gpu.segments import Segments, constant, cut, exclusive_sum, flag_tables, line_feeds
+from gpu_pile.gpu.segments import Segments, constant, constants, exclusive_sum, flag_tables, lines
 from gpu_pile.ops.op import Op
 from gpu_pile.ops.text_counts import RPS_BULLETS
 from gpu_pile.text import normal_form, unicode, unicode_reference
@@ -267,7 +267,7 @@ class NormalWords:
     @classmethod
     def of(cls, xp: Any, text: TextColumn) -> NormalWords:
         segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
-        tables = (constant(xp, table) for table in normal_form.UNICODE_TABLES)
+        tables = constants(xp, normal_form.UNICODE_TABLES)
         documents = (text.data, text.offsets, *segments.args, *tables)
         sizes = [xp.empty(segments.count, np.int64) for _ in range(4)]
         launch_warps("normal_form", "count_normal", segments.count, *documents, *sizes)
@@ -287,11 +287,9 @@ _BULLET_CODES = _BULLETS.astype(np.uint32)
 
 @redpajama_lines.cuda
 def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
-    feeds = line_feeds(xp, text.data)
-    owners = xp.searchsorted(text.offsets[1:], feeds, side="right").astype(np.int64)
-    bounds, _, owners = cut(xp, text.offsets[:-1], text.offsets[1:], owners, feeds, feeds + 1)
-    lines = bounds[:, 0] < text.offsets[1:][owners]  # nothing behind the last line feed is no line
-    bounds, owners = bounds[lines], owners[lines]
+    bounds, _, owners = lines(xp, text)
+    filled = bounds[:, 0] < text.offsets[1:][owners]  # nothing after the last line feed is not a line
+    bounds, owners = bounds[filled], owners[filled]
     first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
     n = len(owners)
 
