@@ -229,30 +229,36 @@ def _json(value: Any) -> str:
 @app.command()
 def verify(
     run: RunFolder,
-    everything: Annotated[bool, typer.Option("--all", help="every near duplicate, not a sample of 1,000")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="look at everything that each check is about, not at samples; slow")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="of the samples")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a check")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per check")] = False,
 ) -> None:
-    """Check a finished run from its files alone, by other code: bytes, counts, witnesses, signals. Writes nothing."""
+    """Check a finished run from its files alone, by other code; --all checks everything. Writes nothing."""
     from gpu_pile.explore.run import open_run
+    from gpu_pile.explore.verify import Check
     from gpu_pile.explore.verify import verify as check_run
 
-    bars = _Bars()
-    bars.begin("verify", sum(s.n_bytes for s in open_run(run).shards))
-    try:
-        checks = check_run(run, everything=everything, seed=seed, progress=lambda n: bars.advance("verify", n))
-    finally:
-        bars.close()
-    for check in checks:
+    def show_check(check: Check) -> None:
         if as_json:
             out.print(_json(check.__dict__), markup=False)
-            continue
-        said = f"[red]{check.failed:,} wrong[/] of" if check.failed else "[green]ok[/],"
-        out.print(f"{check.name:<11} {said} {check.checked:,} checked: {escape(check.what)}")
+            return
+        verdict = f"[red]{check.failed:,} wrong[/] of" if check.failed else "[green]ok[/],"
+        out.print(f"{check.name:<11} {verdict} {check.numbers} checked: {escape(check.what)}")
         for note in check.notes:
             out.print(f"            [dim]{_safe(note)}[/]")
         for example in check.examples:
             out.print(f"            [red]{_safe(example)}[/]")
+
+    bars = _Bars()
+    bars.begin("verify", sum(s.n_bytes for s in open_run(run).shards))
+    try:
+        checks = check_run(
+            run, everything=everything, seed=seed, progress=lambda n: bars.advance("verify", n), done=show_check
+        )
+    finally:
+        bars.close()
     if any(check.failed for check in checks):
         raise typer.Exit(1)
 

@@ -1,15 +1,17 @@
 """verify finds nothing in sound runs, and finds each kind of wrong that is put into one."""
 
 import json
+import re
+import tempfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from gpu_pile.explore import verify as module
-from gpu_pile.explore.verify import NEAR_SAMPLE, verify
-from tests.conftest import HERE, run, settings, write_shard
+from gpu_pile.explore.verify import exact, near, near_left, signals, verify
+from tests.conftest import HERE, decisions, run, settings, write_shard
 from tests.test_cli import invoke
 from tests.test_run import words
 
@@ -17,7 +19,7 @@ from tests.test_run import words
 @pytest.fixture(autouse=True)
 def few_signals(monkeypatch):
     """The references are plain Python; what they find is tested on a small corpus."""
-    monkeypatch.setattr(module, "SIGNALS_SAMPLE", 30)
+    monkeypatch.setattr(signals, "SIGNALS_SAMPLE", 30)
 
 
 def failures(folder, **options):
@@ -42,17 +44,26 @@ def rewrite_kept(path, function):
 
 
 def test_a_sound_run(demo_run):
-    checks = {c.name: c for c in verify(demo_run, everything=True)}
+    """The numbers are those of the report."""
+    checks = {c.name: c for c in verify(demo_run)}
     assert not any(c.failed for c in checks.values())
-    reasons = pq.read_table(demo_run / "reasons.parquet").to_pylist()
-    kept = sum(r["documents"] for r in reasons if not r["reasons"])
-    exact = sum(r["documents"] for r in reasons if "exact_duplicate" in r["reasons"])
-    near = sum(r["documents"] for r in reasons if "near_duplicate" in r["reasons"])
-    assert checks["kept lines"].checked == kept + 3  # and that each of 3 shards has no more
-    assert (checks["exact"].checked, checks["near"].checked) == (exact, near)
-    assert checks["signals"].checked == 30
+    report = json.loads((demo_run / "report.json").read_text())
+    reasons = {r["reason"]: r["documents"] for r in report["reasons"]}
+    assert checks["lines"].checked == report["documents"]
+    assert checks["kept lines"].checked == report["kept_documents"]
+    assert checks["exact"].checked == reasons["exact_duplicate"]
+    assert checks["exact left"].checked == checks["near left"].checked == report["kept_documents"]
+    assert checks["near"].checked == reasons["near_duplicate"]
+    assert checks["signals"].numbers == f"30 of {report['documents']:,}"
     code, output, _ = invoke("verify", demo_run)
-    assert (code, output.count(" ok,")) == (0, 5)
+    assert (code, output.count(" ok,")) == (0, len(checks))
+
+
+def test_each_check_is_told_as_it_ends(demo_run):
+    order, read = [], []
+    checks = verify(demo_run, done=lambda check: order.append((check, len(read))), progress=read.append)
+    assert [check for check, _ in order] == checks
+    assert [n for _, n in order] == [0, *[len(read)] * (len(checks) - 1)]
 
 
 @pytest.mark.parametrize(
@@ -168,10 +179,149 @@ def test_counts_that_do_not_add_up(demo_copy):
 
 
 def test_a_sample_is_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "NEAR_SAMPLE", 4)
+    monkeypatch.setattr(near, "NEAR_SAMPLE", 4)
+    monkeypatch.setattr(signals, "SIGNALS_SAMPLE", 7)
     write_shard(tmp_path / "a.jsonl.zst", [(words(80, 1) + f" {i}", "x") for i in range(20)])
     run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
-    near = verify(tmp_path / "run")[3]
-    assert (near.checked, near.notes) == (4, ["a sample of 4 of 19; all with --all"])
-    assert verify(tmp_path / "run", everything=True)[3].checked == 19
-    assert NEAR_SAMPLE == 1000
+    numbers = {c.name: c.numbers for c in verify(tmp_path / "run")}
+    assert (numbers["near"], numbers["signals"]) == ("4 of 19", "7 of 20")
+    numbers = {c.name: c.numbers for c in verify(tmp_path / "run", everything=True)}
+    assert (numbers["near"], numbers["signals"]) == ("19", "20")
+
+
+# duplicates that were left
+
+
+@pytest.fixture
+def families(tmp_path):
+    """A run of 12 families: a text, a copy of it, and five near duplicates at 0.84 or more."""
+    texts = []
+    for family in range(12):
+        text = words(200, family)
+        texts += [text, text, *(f"{text} tail number {i} of family {family}" for i in range(5))]
+    write_shard(tmp_path / "a.jsonl.zst", [(text, "x") for text in texts])
+    survivor = {"prefer": "first"}
+    configuration = settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", dedupe={"survivor": survivor})
+    run(configuration)
+    assert failures(tmp_path / "run", everything=True) == {}
+    return configuration
+
+
+def decide_again(configuration):
+    folder = Path(configuration.output)
+    (folder / "state" / "decide.json").unlink()
+    run(configuration)
+    return folder
+
+
+def test_every_exact_set_lost(families):
+    """The equal documents are there, and nothing else says so: each is its own representative."""
+    path = Path(families.output) / "clusters.parquet"
+    clusters = pq.read_table(path)
+    at = clusters.schema.get_field_index("representative")
+    pq.write_table(clusters.set_column(at, "representative", clusters.column("doc_id")), path)
+    found = failures(decide_again(families), everything=True)
+    assert set(found) == {"exact left", "near left"}
+    for sentence in found["exact left"]:
+        copy, first = map(int, re.findall(r"doc_id (\d+)", sentence))
+        assert copy == first + 1
+        assert first % 7 == 0
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_every_second_verified_pair_lost(families, everything):
+    path = Path(families.output) / "pairs.parquet"
+    pairs = pq.read_table(path)
+    pq.write_table(pairs.take(list(range(0, len(pairs), 2))), path)
+    found = failures(decide_again(families), everything=everything)
+    assert set(found) == {"near left"}
+    assert "are both kept; their similarity is 0." in found["near left"][0]
+
+
+@pytest.mark.parametrize("how", ["exact", "sketch"])
+def test_near_duplicates_left_by_a_run_that_looked_for_none(tmp_path, how):
+    write_shard(tmp_path / "a.jsonl.zst", [(words(200, i // 2) + f" tail {i % 2}", "x") for i in range(12)])
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", dedupe={"fuzzy": {"enabled": False, "verify": how}}))
+    assert failures(tmp_path / "run", everything=True) == {}
+    claim(tmp_path / "run", "fuzzy", enabled=True)
+    assert set(failures(tmp_path / "run")) == {"near left"}
+
+
+def claim(folder, section, **values):
+    """Make run.json say that another configuration made the run."""
+    state = json.loads((folder / "run.json").read_text())
+    state["config"]["dedupe"][section] |= values
+    (folder / "run.json").write_text(json.dumps(state))
+
+
+def test_duplicates_that_may_stay(tmp_path):
+    """Within other subsets, of subsets that are left out, and where deduplication is off."""
+    text = words(200, 1)
+    documents = [(text, "x"), (text, "y"), (text + " tail", "z"), (text + " other tail", "z"), (text + " tail", "z")]
+    write_shard(tmp_path / "a.jsonl.zst", documents)
+    skip = {"skip_subsets": ["z"]}
+    for i, dedupe in enumerate(
+        (
+            {"scope": "subset", "exact": skip, "fuzzy": skip},
+            {"scope": "subset", "fuzzy": {"enabled": False}, "exact": {"enabled": False}},
+        )
+    ):
+        run(settings([tmp_path / "a.jsonl.zst"], tmp_path / str(i), dedupe=dedupe))
+        assert sum(r["keep"] for r in decisions(tmp_path / str(i))) == 5
+        assert failures(tmp_path / str(i), everything=True) == {}
+
+
+def test_pairs_that_a_bucket_is_too_large_for(tmp_path):
+    """Where a bucket holds more than bucket_neighbours_max documents, not all of its pairs are compared."""
+    texts = [f"{words(300, i)} {tail}" for i in range(12) for tail in (words(40, 99), "one tail", "another tail")]
+    write_shard(tmp_path / "a.jsonl.zst", [(text, "x") for text in texts])
+    fuzzy = {"bucket_neighbours_max": 1, "threshold": 0.9, "bands": 1, "rows": 1}
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", dedupe={"fuzzy": fuzzy}))
+    assert failures(tmp_path / "run", everything=True) == {}
+    claim(tmp_path / "run", "fuzzy", bucket_neighbours_max=128)
+    assert set(failures(tmp_path / "run", everything=True)) == {"near left"}
+
+
+def test_many_passes_find_the_same(families, monkeypatch):
+    """Keys and pairs beyond what is held in memory, digests beyond the buffer."""
+    path = Path(families.output) / "pairs.parquet"
+    pairs = pq.read_table(path)
+    pq.write_table(pairs.slice(0, 0), path)
+    folder = decide_again(families)
+    once = {c.name: c for c in verify(folder, everything=True)}
+    monkeypatch.setattr(near_left, "KEYS_AT_A_TIME", 300)
+    monkeypatch.setattr(near_left, "PAIRS_AT_A_TIME", 7)
+    again = {c.name: c for c in verify(folder, everything=True)}
+    assert again == once
+    assert once["near left"].failed > 12 * 10
+    monkeypatch.setattr(near_left, "LEFT_SAMPLE", 20)
+    monkeypatch.setattr(near_left, "KEYS_AT_A_TIME", 30)
+    few = {c.name: c for c in verify(folder)}["near left"]
+    assert 0 < few.failed <= 20
+    assert few.checked < few.total
+
+
+def test_digests_are_sorted_in_runs(monkeypatch):
+    monkeypatch.setattr(exact, "DIGESTS_AT_A_TIME", 50)
+    values = [exact.digest(bytes([i % 97])) for i in range(500)]
+    with tempfile.TemporaryFile() as store:
+        digests = exact.Digests(store)
+        for i, value in enumerate(values):
+            digests.add(value, 1000 - i)
+        copies = sorted(digests.copies())
+    first = {v: min(1000 - i for i, w in enumerate(values) if w == v) for v in set(values)}
+    assert copies == sorted((first[v], 1000 - i) for i, v in enumerate(values) if 1000 - i != first[v])
+
+
+def test_edited_lines(tmp_path):
+    text = "A sentence stands here and it ends.\nNo end mark on this line\n" * 3
+    write_shard(tmp_path / "a.jsonl.zst", [(words(30, i) + ".\n" + text, "x") for i in range(5)])
+    more = {"measure": {"signals": ["c4"]}, "edit": {"c4_lines": ["all"]}, "dedupe": {"fuzzy": {"enabled": False}}}
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", **more))
+    assert all(r["edited_bytes"] for r in decisions(tmp_path / "run"))
+    assert failures(tmp_path / "run", everything=True) == {}
+    kept = tmp_path / "run" / "kept" / "a.jsonl.zst"
+    rewrite_kept(kept, lambda lines: [lines[0].replace(b'"x"', b'"y"'), lines[1].replace(b"here", b"her"), *lines[2:]])
+    first, second = failures(tmp_path / "run")["kept lines"]
+    assert "more than the text differs" in first
+    assert "bytes of text are gone" in second

@@ -1,0 +1,51 @@
+"""counts: run.json, the measured tables, the decisions, reasons.parquet and report.json agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from gpu_pile.corpus import files
+from gpu_pile.explore.run import Run
+from gpu_pile.explore.verify.check import Check
+from gpu_pile.explore.verify.documents import ShardDecisions
+from gpu_pile.run import directory
+
+
+class Counts:
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.check = Check("counts", "tables and reports that agree")
+        self.documents = self.kept = 0
+        self._recorded = {s["name"]: s["documents"] for s in run.info["shards"]}
+
+    def look(self, decided: ShardDecisions) -> None:
+        """Check the tables of one shard."""
+        name = decided.shard.name
+        measured = pq.read_table(files.table(self.run.directory.measured(name)), columns=["line", "subset"])
+        identifiers = directory.doc_id(np.uint64(decided.shard.index), decided.line.astype(np.uint64))
+        reasons = np.diff(decided.table.column("reasons").combine_chunks().offsets.to_numpy())
+        n = len(decided.line)
+        for right, wrong in (
+            (n == self._recorded[name], f"{n:,} documents are decided, run.json says {self._recorded[name]:,}"),
+            (
+                decided.table.select(["line", "subset"]).equals(measured),
+                "the decisions and the measured table have different documents",
+            ),
+            (np.array_equal(decided.doc_id, identifiers), "a doc_id is not shard index * 2^40 + line - 1"),
+            (np.array_equal(decided.keep, reasons == 0), "a kept document has reasons, or a removed one has none"),
+        ):
+            self.check.expect(right, f"{name}: {wrong}")
+        self.documents += n
+        self.kept += int(decided.keep.sum())
+
+    def finish(self) -> None:
+        """Compare the totals with those of the reports."""
+        combinations = self.run.decisions.combinations.to_pylist()
+        report = files.read_json(self.run.directory.path / "report.json") or {}
+        for name, decided, counted in (
+            ("documents", self.documents, sum(r["documents"] for r in combinations)),
+            ("kept_documents", self.kept, sum(r["documents"] for r in combinations if not r["reasons"])),
+        ):
+            for file, number in (("reasons.parquet", counted), ("report.json", report.get(name))):
+                self.check.expect(number == decided, f"{file}: {name} is {number}, the decisions have {decided:,}")

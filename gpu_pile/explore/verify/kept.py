@@ -1,0 +1,91 @@
+"""lines and kept lines: every line of the input is accounted for, and kept/ has exactly the kept ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gpu_pile.explore.run import Run
+from gpu_pile.explore.verify.check import Check, shortened
+from gpu_pile.explore.verify.documents import Document, ShardDecisions
+from gpu_pile.explore.verify.lines import BLANK, input_lines, kept_lines, text_of, without_text
+
+NO_DOCUMENT = (ValueError, KeyError, TypeError)
+"""What Python's json and looking up the text raise for a line that is not a document."""
+
+
+class Lines:
+    """One pass over the input: checks every line and hands out the texts that other checks asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.lines = Check("lines", "documents; every other line of the input is bad or blank")
+        self.kept = Check("kept lines", "lines of the input, byte for byte, in order, and no others")
+
+    def read(self, decided: ShardDecisions, wanted: Callable[[int], bool], look: Callable[[Document], None]) -> None:
+        """Check one shard.
+
+        Args:
+            wanted: whether the text of a row of the decisions is needed. look: takes each such document.
+        """
+        name = decided.shard.name
+        state = self.run.directory.state("measure", name)
+        if state["damage"]:
+            self.kept.notes.append(f"{name} is damaged: its lines come from the recovering reader")
+        kept = kept_lines(self.run.directory.kept(name))
+        keep, edited = decided.keep.tolist(), decided.table.column("edited_bytes").to_pylist()
+        for row, place, line in self._documents(decided, state):
+            self.lines.checked += 1
+            if keep[row]:
+                self._compare(place, line, next(kept, None), edited[row])
+            if wanted(row):
+                try:
+                    text = text_of(line, self.run.config.input)
+                except NO_DOCUMENT as error:
+                    self.lines.fail(f"{place}: is a document, but json says {error!r}")
+                    continue
+                look(Document(row, int(decided.doc_id[row]), place, text))
+        extra = next(kept, None)
+        if extra is not None:
+            self.kept.fail(f"{name}: kept has more lines than were decided: {shortened(extra)}")
+
+    def _documents(self, decided: ShardDecisions, state: dict[str, Any]) -> Iterator[tuple[int, str, bytes]]:
+        """(row, place in words, line) of each document; checks the lines between the documents."""
+        name = decided.shard.name
+        bad = {b["line"] for b in state["bad_lines"]}
+        stopped = max(bad) if state["stopped"] else None
+        documents = decided.line.tolist()
+        row = number = 0
+        for number, line in enumerate(input_lines(self.run, decided.shard, bool(state["damage"])), 1):
+            if number == stopped:
+                break
+            if row == len(documents) or number < documents[row]:
+                if number not in bad and line is not None and line.strip(BLANK):
+                    self.lines.fail(f"{name} line {number}: neither a document nor a bad line nor blank")
+                continue
+            if line is None:
+                self.lines.fail(f"{name} line {number}: is over the limit and yet a document")
+            else:
+                yield row, f"{name} line {number}", line
+            row += 1
+        if row < len(documents):
+            self.lines.fail(f"{name}: {len(documents) - row:,} documents are beyond the shard's end")
+        if stopped is None and number != state["lines"]:
+            self.lines.fail(f"{name}: {number:,} lines, {state['lines']:,} were measured")
+
+    def _compare(self, place: str, line: bytes, kept: bytes | None, edited_bytes: int) -> None:
+        self.kept.checked += 1
+        if kept is None or not edited_bytes:
+            if kept != line:
+                self.kept.fail(f"{place}: kept is {shortened(kept)}, the input has {shortened(line)}")
+            return
+        settings = self.run.config.input
+        try:
+            gone = len(text_of(line, settings).encode()) - len(text_of(kept, settings).encode())
+            same = without_text(line, settings) == without_text(kept, settings)
+        except NO_DOCUMENT as error:
+            self.kept.fail(f"{place}: the edited line {shortened(kept)} is not a document: {error!r}")
+            return
+        if gone != edited_bytes or not same:
+            what = f"{gone:,} bytes of text are gone" if same else "more than the text differs"
+            self.kept.fail(f"{place}: editing should take away {edited_bytes:,} bytes of text, but {what}")

@@ -1,0 +1,112 @@
+"""The lines of shards and the texts in them, read with the zstandard, gzip and json libraries alone."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import zstandard
+
+from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.explore.run import Run
+from gpu_pile.ops.parse_lines import TEXT_JOINER
+from gpu_pile.run.config import Input
+from gpu_pile.run.reading import open_shard
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
+"""Bytes 1 to 3 of a skippable zstd frame; byte 0 is 0x50 to 0x5f."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLANK = b" \t\r\n"
+
+
+def input_lines(run: Run, shard: Shard, damaged: bool) -> Iterator[bytes | None]:
+    """Each line of a shard without its line feed; None for a line over the limit.
+
+    Only a damaged shard is read by the project's own reader, which recovers what is beyond the damage.
+    """
+    lines = _recovered_lines(run, shard) if damaged else _plain_lines(run, shard)
+    for number, line in enumerate(lines):
+        yield line.removeprefix(BYTE_ORDER_MARK) if line is not None and number == 0 else line
+
+
+def _plain_lines(run: Run, shard: Shard) -> Iterator[bytes | None]:
+    limit = run.config.input.line_bytes_max
+    with shard.path.open("rb") as raw, _decompressed(raw, run.config.input.window_bytes_max) as stream:
+        while line := stream.readline(limit + 2):
+            if len(line) > limit + 1 or (len(line) == limit + 1 and not line.endswith(b"\n")):
+                while not line.endswith(b"\n") and (line := stream.readline(1 << 20)):
+                    pass
+                yield None
+            else:
+                yield line.removesuffix(b"\n")
+
+
+def _recovered_lines(run: Run, shard: Shard) -> Iterator[bytes | None]:
+    reader = open_shard(run.context, shard)
+    next_number = 0
+    for block in reader:
+        while next_number < block.first_line:  # lines over the limit are counted and not delivered
+            next_number += 1
+            yield None
+        text = block.data[: block.n_bytes].tobytes()
+        block.release()
+        for line in text.removesuffix(b"\n").split(b"\n"):
+            next_number += 1
+            yield line
+    for _ in range(next_number, reader.n_lines):
+        yield None
+
+
+def kept_lines(path: AnyPath) -> Iterator[bytes]:
+    """Each line of a kept shard without its line feed."""
+    with path.open("rb") as raw, _decompressed(raw, 1 << 27) as stream:
+        for line in stream:
+            yield line.removesuffix(b"\n")
+
+
+def _decompressed(raw: BinaryIO, window: int) -> Any:
+    """The stream of a whole file, by the libraries alone."""
+    head = raw.read(4)
+    raw.seek(0)
+    if head.startswith(GZIP_MAGIC):
+        return gzip.open(raw, "rb")
+    if head == ZSTD_MAGIC or head[1:4] == SKIPPABLE_MAGIC:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=max(window, 1024))
+        return io.BufferedReader(decompressor.stream_reader(raw, read_across_frames=True), 1 << 20)
+    return raw
+
+
+def text_of(line: bytes, settings: Input) -> str:
+    """The text of a line, by Python's json.
+
+    Raises:
+        ValueError, KeyError, TypeError: the line is not a document.
+    """
+    value = json.loads(line)
+    if not isinstance(value, str):
+        for key in settings.text_field.split("."):
+            value = value[key]
+    if isinstance(value, list):
+        value = TEXT_JOINER.join(value)
+    # an escaped lone surrogate becomes U+FFFD, as when the document was measured
+    return str(value).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def without_text(line: bytes, settings: Input) -> Any:
+    """A line's JSON value with its text replaced by null: what editing must leave as it was."""
+    value = json.loads(line)
+    if isinstance(value, str):
+        return None
+    *path, last = settings.text_field.split(".")
+    parent = value
+    for key in path:
+        parent = parent[key]
+    parent[last] = None
+    return value

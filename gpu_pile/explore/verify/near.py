@@ -1,0 +1,71 @@
+"""near: each near duplicate has a kept witness, at the recorded similarity, not below the threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpu_pile.dedup import survivors
+from gpu_pile.explore.verify.check import Check
+from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck
+from gpu_pile.explore.verify.pairs import RemovedPairs, Shingles
+from gpu_pile.run.config import Config
+from gpu_pile.types import Array
+
+NEAR_SAMPLE = 1000
+"""Near duplicates that are checked unless all are."""
+
+STANDARD_ERRORS = 5
+"""How far an estimate from K values of a sketch may be from the similarity s; its standard error is
+sqrt(s (1 - s) / K)."""
+
+
+class NearRemoved(TextCheck):
+    """Documents that were removed as near duplicates."""
+
+    def __init__(self, config: Config, everything: bool, rng: np.random.Generator, shingles: Shingles) -> None:
+        self.check = Check("near", "removed near duplicates with a kept witness at the recorded similarity")
+        self.fuzzy = config.dedupe.fuzzy
+        self.sample = None if everything else NEAR_SAMPLE
+        self.rng, self.shingles = rng, shingles
+        self.pairs = RemovedPairs(survivors.NEAR)
+        self.estimated = self.fuzzy.verify == "sketch"
+        if self.estimated:
+            self.check.notes.append(
+                f"dedupe.fuzzy.verify is sketch: similarities are estimates, here within {STANDARD_ERRORS} "
+                "standard errors"
+            )
+
+    def plan(self, decided: ShardDecisions) -> None:
+        self.pairs.add(decided)
+
+    def choose(self) -> None:
+        self.pairs.choose(self.sample, self.rng)
+        self.shingles.request(self.pairs.ids)
+
+    def wants(self, decided: ShardDecisions) -> Array:
+        self.pairs.note_kept(decided)
+        return np.zeros(len(decided.keep), bool)  # self.shingles asks for the texts
+
+    def look(self, document: Document) -> None:
+        raise AssertionError("asks for no text itself")
+
+    def finish(self) -> None:
+        self.check.total = self.pairs.total
+        for pair, kept in zip(self.pairs.chosen, self.pairs.witness_kept(), strict=True):
+            wrong = self._wrong(pair) if kept else "is not kept"
+            self.check.expect(not wrong, f"doc_id {pair['doc_id']}: its witness {pair['witness']} {wrong}")
+
+    def _wrong(self, pair: Array) -> str:
+        """What is wrong with a pair, "" if nothing is."""
+        recorded, threshold = float(pair["similarity"]), self.fuzzy.threshold
+        if np.isnan(recorded) and self.fuzzy.resolve == "connected":
+            return ""  # the survivor of its component: no similarity to it is promised
+        if recorded < threshold:
+            return f"is recorded at {recorded:.6f}, below the threshold {threshold:g}"
+        similarity = self.shingles.similarity(int(pair["doc_id"]), int(pair["witness"]))
+        margin = 0.0
+        if self.estimated:
+            margin = STANDARD_ERRORS * (max(0.01, similarity * (1 - similarity)) / self.fuzzy.size) ** 0.5
+        if not abs(similarity - recorded) <= margin:
+            return f"has similarity {similarity:.6f}, recorded is {recorded:.6f}"
+        return ""
