@@ -15,7 +15,6 @@ Only a damaged shard is read by the project's own recovering reader, and the che
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import tempfile
@@ -36,8 +35,8 @@ from gpu_pile.explore.run import Run, open_run
 from gpu_pile.ops import op
 from gpu_pile.ops.parse_lines import TEXT_JOINER
 from gpu_pile.run import directory as rundir
+from gpu_pile.run.exact_text import digests, exact_text
 from gpu_pile.run.reading import open_shard
-from gpu_pile.text import unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.shingles import reference_shingles
 from gpu_pile.types import Array
@@ -236,7 +235,7 @@ class _Verification:
         out: set[int] = set()
         for ids in (self.hashed, self.shingled, self.sampled):
             lo, hi = np.searchsorted(ids, [rundir.doc_id(np.uint64(shard.index + k), np.uint64(1)) for k in (0, 1)])
-            out.update(((ids[lo:hi] & np.uint64((1 << rundir.DOC_ID_LINE_BITS) - 1)) + np.uint64(1)).tolist())
+            out.update(rundir.split_doc_id(ids[lo:hi])[1].tolist())
         return out
 
     def plain_lines(self, shard: Shard) -> Iterator[bytes | None]:
@@ -275,10 +274,8 @@ class _Verification:
             self.counts.fail(f"{shard.name} line {number}: is a document, but json says {error!r}")
             return
         if (at := _find(self.hashed, identifier)) >= 0:
-            compared = text.encode("utf-8", "replace")
-            if self.config.dedupe.exact.normalize == "words":
-                compared = " ".join(unicode_reference.words(text)).encode()
-            self.digests[at] = np.frombuffer(hashlib.blake2b(compared, digest_size=16).digest(), np.uint8)
+            column = TextColumn.from_documents([text])
+            self.digests[at] = digests(column, self.config.dedupe.exact.normalize, "reference")[0]
         if (at := _find(self.shingled, identifier)) >= 0:
             fuzzy = self.config.dedupe.fuzzy
             found = np.unique(np.array(reference_shingles(text.encode(), fuzzy.shingle, fuzzy.width), np.uint64))
@@ -306,9 +303,7 @@ class _Verification:
         column = TextColumn.from_documents([text])
         wanted = self.config.measure.signals
         computed = signals.compute(column, wanted, backend="reference").to_pylist()[0]
-        hashed = column
-        if self.config.dedupe.exact.normalize == "words":
-            hashed = TextColumn(*op.load_all()["normal_words"].run("reference", column))
+        hashed = exact_text(column, self.config.dedupe.exact.normalize, "reference")
         high, low = op.load_all()["doc_hash"].run("reference", hashed)[0]
         computed |= {"text_bytes": len(text.encode()), "hash_hi": int(high), "hash_lo": int(low)}
         fuzzy = self.config.dedupe.fuzzy
