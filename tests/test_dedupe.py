@@ -16,18 +16,20 @@ from hypothesis import strategies as st
 
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup import partition, survivors
+from gpu_pile.dedup.banding import Banding
 from gpu_pile.errors import DataError
 from gpu_pile.gpu.device import Device
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
-from gpu_pile.run.stages import candidates, clusters, decide
-from gpu_pile.run.stages import dedupe as stage
+from gpu_pile.run.exact_text import DIGEST_BYTES
+from gpu_pile.run.stages import decide
+from gpu_pile.run.stages.dedupe import candidates, clusters, stage, verify_pairs
 from gpu_pile.run.tables import Rows
 from gpu_pile.run.threads import run_jobs
 from tests.conftest import results, settings, write_shard
 
-BANDS, BAND_ROWS, SIZE = 4, 2, 8
+BANDING, SIZE = Banding(4, 2), 8
 
 
 class Disorder:
@@ -66,21 +68,21 @@ def measured(folder: Path, sketches, hashes, sizes, shingles=None, subsets=None,
         pq.write_table(table, run.measured(name), row_group_size=group)
         run.set_state({"documents": n, "text_bytes": 0}, "measure", name)
         shards.append(Shard(i, name, folder / name, 0))
-    fuzzy = {"size": SIZE, "bands": BANDS, "rows": BAND_ROWS, "verify": "sketch", "bucket_neighbours_max": 3}
+    fuzzy = {"size": SIZE, "bands": BANDING.bands, "rows": BANDING.rows, "verify": "sketch", "bucket_neighbours_max": 3}
     config = settings([folder], folder, workers=2, dedupe={"fuzzy": fuzzy})
     return Context(config, run, shards)
 
 
 def tiny(monkeypatch):
-    """Buffers of few records, pieces of few rows: many files, parts, tasks and batches."""
+    """Buffers of few records, tasks of few rows: many files, partitions, tasks and batches."""
 
     def of(cls, width, expected, memory_bytes, values=1 << 64):
         shift = max(0, min(63, (values - 1).bit_length()) - 4)
-        parts = ((values - 1) >> shift) + 1
-        return cls(width, shift, parts, 5, min(3, parts))
+        partitions = ((values - 1) >> shift) + 1
+        return cls(width, shift, partitions, 5, min(3, partitions))
 
     monkeypatch.setattr(partition.Layout, "of", classmethod(of))
-    monkeypatch.setattr(candidates, "PIECE_ROWS", 4)
+    monkeypatch.setattr(candidates, "ROWS_PER_TASK", 4)
     monkeypatch.setattr(clusters, "ROW_GROUP", 4)
     monkeypatch.setattr(decide, "PAIRS_AT_A_TIME", 2)
 
@@ -102,7 +104,7 @@ def plain(sketches, hashes, shingles, most=3):
     """(representative of each row, distinct candidate pairs (b, a))."""
     n = len(sketches)
     representative = [min(i for i in range(n) if (hashes[i] == hashes[row]).all()) for row in range(n)]
-    keys = band_keys.run("reference", sketches, bands=BANDS, rows=BAND_ROWS)
+    keys = band_keys.run("reference", sketches, bands=BANDING.bands, rows=BANDING.rows)
     found = set()
     for value in set(keys.reshape(-1).tolist()):
         bucket = [r for r in range(n) if representative[r] == r and shingles[r] and value in keys[r].tolist()]
@@ -112,7 +114,7 @@ def plain(sketches, hashes, shingles, most=3):
 
 @given_settings(max_examples=40, deadline=None)
 @given(corpora())
-def test_works_find_what_the_definition_finds(tmp_path_factory, corpus):
+def test_tasks_find_what_the_definition_finds(tmp_path_factory, corpus):
     sketches, hashes, shingles, sizes, seed = corpus
     representative, want = plain(sketches, hashes, shingles)
     with pytest.MonkeyPatch.context() as patched:
@@ -120,11 +122,11 @@ def test_works_find_what_the_definition_finds(tmp_path_factory, corpus):
         context = measured(tmp_path_factory.mktemp("run"), sketches, hashes, sizes, shingles)
         context.executor = Disorder(seed)
         rows = Rows.of(context)
-        members, representatives = candidates.equal_documents(context, rows)
+        sets = candidates.equal_documents(context, rows)
         every = [r for r in range(len(sketches)) if representative.count(representative[r]) > 1]
-        assert members.tolist() == every
-        assert representatives.tolist() == [representative[r] for r in every]
-        paths = candidates.candidates(context, rows, BANDS, BAND_ROWS, members[members != representatives])
+        assert sets.members.tolist() == every
+        assert sets.representatives.tolist() == [representative[r] for r in every]
+        paths = candidates.candidates(context, rows, BANDING, sets.copies, "search")
         got = [tuple(pair) for p in paths for pair in np.fromfile(p, np.int64).reshape(-1, 2).tolist()]
         assert got == want
 
@@ -142,6 +144,14 @@ def corpus_of(n, seed):
     return sketches, hashes
 
 
+class RowsWithoutTexts(stage.RunSource):
+    """Measured rows that no shard belongs to: equal hashes are equal texts."""
+
+    def read_texts(self, involved, members):
+        self.store = verify_pairs.gather_sketches(self.context, self.search, involved)
+        return np.zeros((len(members), DIGEST_BYTES), np.uint8)
+
+
 def whole(folder, order=None, memory=None, workers=2):
     """dedupe of 300 rows: the bytes that it leaves."""
     sketches, hashes = corpus_of(300, 5)
@@ -154,7 +164,7 @@ def whole(folder, order=None, memory=None, workers=2):
     for shard in context.shards:
         state = context.directory.state("measure", shard.name)
         context.directory.set_state({**state, "identity": "", "definition": "", "stopped": None}, "measure", shard.name)
-    stage.dedupe(context)
+    stage.dedupe(context, RowsWithoutTexts)
     assert not context.directory.scratch.exists()
     return results(folder)
 
@@ -164,7 +174,7 @@ def test_the_same_bytes_in_any_order_of_completion(tmp_path, monkeypatch):
     pairs = pq.read_table(tmp_path / "plain" / "pairs.parquet")
     assert len(pairs) > 50
     assert whole(tmp_path / "spilled", memory=1) == want
-    monkeypatch.setattr(candidates, "PIECE_ROWS", 4)
+    monkeypatch.setattr(candidates, "ROWS_PER_TASK", 4)
     for order in range(3):
         assert whole(tmp_path / str(order), order, memory=1) == want
 
@@ -201,17 +211,18 @@ def test_clusters_are_resolved_alike_some_or_all_at_a_time(tmp_path, how):
     random = np.random.default_rng(1)
     passing = random.random(len(names)) < 0.8
     preference = [random.integers(0, 3, len(names)), random.integers(0, 3, len(names))]
-    want = survivors.resolve(names, [pairs], passing, preference, how)
+    standing = survivors.Standing(passing, random.random(len(names)) < 0.1, preference)
+    want = survivors.resolve(names, [pairs], standing, how)
     assert want.near.any()
     assert want.exact.any()
     for size in (1, 7, 50):
         parts = (pairs.slice(at, size) for at in range(0, len(pairs), size))
-        got = survivors.resolve(names, parts, passing, preference, how)
+        got = survivors.resolve(names, parts, standing, how)
         for field in ("doc_id", "cluster", "witness", "similarity", "exact", "near"):
             assert np.array_equal(getattr(got, field), getattr(want, field)), field
     upside_down = pairs.take(pa.array(np.arange(len(pairs))[::-1]))
     with pytest.raises(DataError, match="run the same command again"):
-        survivors.resolve(names, [upside_down], passing, preference, how)
+        survivors.resolve(names, [upside_down], standing, how)
 
 
 def test_a_document_that_shares_all_bands_with_all(tmp_path):
@@ -221,7 +232,7 @@ def test_a_document_that_shares_all_bands_with_all(tmp_path):
     hashes = np.stack([np.arange(n), np.arange(n)], axis=1).astype(np.uint64)
     context = measured(tmp_path, sketches, hashes, [n], group=1000)
     context.config = context.config.model_copy(update={"memory_bytes": 1})
-    paths = candidates.candidates(context, Rows.of(context), BANDS, BAND_ROWS, np.empty(0, np.int64))
+    paths = candidates.candidates(context, Rows.of(context), BANDING, np.empty(0, np.int64), "search")
     pairs = np.concatenate([np.fromfile(p, np.int64).reshape(-1, 2) for p in paths])
     assert len(pairs) == sum(min(i, 3) for i in range(n))
     assert pairs.tolist() == [[b, a] for b in range(n) for a in range(min(b, 3))]

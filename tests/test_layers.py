@@ -32,7 +32,7 @@ ALLOWED = {
     "summaries": {"base", "text", "gpu"},
     "present": {"base", "summaries"},
     "signals": {"base", "text", "gpu", "ops"},
-    "dedup": {"base", "text", "ops"},
+    "dedup": {"base", "text", "gpu", "ops"},
     "corpus": {"base", "text", "ops"},
     "policy": {"base", "signals"},
     "run": set(FLOORS) - {"run", "explore"},

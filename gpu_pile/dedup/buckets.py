@@ -1,9 +1,9 @@
-"""Equal keys: rows that share an exact hash, or a band. Arrays in, arrays out; gpu_pile.dedup.partition for more than fit.
+"""Buckets: rows that share a hash, or a band. gpu_pile.dedup.partition is for more records than fit in memory.
 
 Records (gpu_pile.dedup.radix):
 
-    hashes  (high, low, row)    a document's 128-bit hash
-    keys    (key, row)          a band of a document
+    hashes  (high, low, row)    the 128-bit hash of a document; rows may be marked (gpu_pile.dedup.equal_sets)
+    keys    (key, row)          the key of a band of a document
     pairs   (b, a)              candidates, a < b
 """
 
@@ -18,9 +18,30 @@ from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 
+def hash_records(hashes: Array, rows: Array, scope: Array | None = None) -> Array:
+    """Return uint64[n, 3], the records of rows with these hashes, uint64[n, 2].
+
+    scope: uint64[n], mixed into the hashes so that only documents of one scope are equal.
+    """
+    records = np.empty((len(rows), 3), np.uint64)
+    records[:, :2] = hashes
+    if scope is not None:
+        records[:, 0] ^= scope
+    records[:, 2] = rows
+    return records
+
+
+def key_records(keys: Array, rows: Array, scope: Array | None = None) -> Array:
+    """Return uint64[n * bands, 2], the records of rows with these band keys, uint64[n, bands]; scope as above."""
+    records = np.empty((*keys.shape, 2), np.uint64)
+    records[..., 0] = keys if scope is None else keys ^ scope[:, None]
+    records[..., 1] = rows.astype(np.uint64)[:, None]
+    return records.reshape(-1, 2)
+
+
 @jit
-def _sets(records):
-    """Put (row, smallest row) of each row in a run of equal hashes to the front; returns how many. Sorted records."""
+def _collect_sets(records):
+    """Move (row, first row) of each row in a run of equal hashes to the front of sorted records; return how many."""
     n, i = 0, 0
     while i < len(records):
         j = i + 1
@@ -36,25 +57,24 @@ def _sets(records):
 
 
 def equal_hashes(records: Array, spare: Array | None = None) -> Array:
-    """Rows that share a 128-bit hash with another row.
+    """Return the rows that share a 128-bit hash with another row.
 
     Args:
-        records: uint64[n, 3], hashes; overwritten. spare: as large, overwritten.
+        records: uint64[n, 3], hashes; overwritten. spare: at least as large, overwritten.
 
     Returns:
         uint64[m, 2], (row, representative) of every member of every such set, the representative (the smallest row of
         the set) included; in no particular order.
     """
     records = sort(records, np.empty_like(records) if spare is None else spare)
-    return records[: _sets(records), :2].copy()
+    return records[: _collect_sets(records), :2].copy()
 
 
 @jit
 def _pairs_of_runs(records, neighbours_max, state, out):
-    """Fill out with pairs of the runs of equal keys from state on: (first of the run, next of its rows).
+    """Fill `out` with pairs of rows in runs of equal keys; return how many.
 
-    Returns:
-        how many pairs; state says where to go on, at len(records) when done.
+    state: (first record of the current run, next record of it): where to continue; (len(records), ...) when done.
     """
     n, i, y = 0, state[0], state[1]
     while i < len(records):
@@ -80,15 +100,15 @@ def candidate_pairs(
     spare: Array | None = None,
     argsort: Callable[[Array], Array] | None = None,
 ) -> Iterator[Array]:
-    """The pairs of rows that share a key; a pair that shares several keys comes several times.
+    """Yield the pairs of rows that share a key, uint64[m, 2] each; a pair that shares several keys comes several times.
 
-    In a bucket, a row is paired with the `neighbours_max` first rows of the bucket, so that a bucket of n rows gives
-    at most n x neighbours_max pairs.
+    In a bucket, a row is paired with the first `neighbours_max` rows of the bucket, so a bucket of n rows gives at most
+    n x neighbours_max pairs.
 
     Args:
-        records: uint64[n, 2], keys with ascending rows; overwritten. spare: as large, overwritten.
-        out: uint64[at least neighbours_max, 2], for the pairs: each yield is a part of it, good until the next.
-        argsort: a stable one of a device; else they are sorted here.
+        records: uint64[n, 2], keys; rows ascend among equal keys. Overwritten. spare: at least as large, overwritten.
+        out: uint64[at least neighbours_max, 2], a buffer: each batch is a slice of it, valid until the next one.
+        argsort: a stable argsort of a device; without one, records are sorted here.
     """
     spare = np.empty_like(records) if spare is None else spare[: len(records)]
     if argsort is None:
@@ -103,7 +123,7 @@ def candidate_pairs(
 
 @jit
 def _distinct(records):
-    """Move the first of equal records of two rows to the front; returns how many. Sorted records."""
+    """Move each distinct record of two different rows to the front of sorted records; return how many."""
     n = 0
     for i in range(len(records)):
         b, a = records[i, 0], records[i, 1]
@@ -114,6 +134,6 @@ def _distinct(records):
 
 
 def distinct_pairs(records: Array, spare: Array | None = None) -> Array:
-    """uint64[m, 2]: the distinct ones of pairs uint64[n, 2] with a != b, ascending by (b, a); both are overwritten."""
+    """Return uint64[m, 2], the distinct pairs with a != b, ascending by (b, a). Overwrites both arguments."""
     records = sort(records, np.empty_like(records) if spare is None else spare)
     return records[: _distinct(records)]

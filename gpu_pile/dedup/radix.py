@@ -1,7 +1,7 @@
-"""Records: rows of an array uint64[n, width], told apart by their first columns; grouped, sorted, looked up.
+"""Radix sort of records: rows of an array uint64[n, width], compared by their columns from left to right.
 
-Band keys are records (key, row), candidate pairs (b, a), hashes (high, low, row). All sorting here is by the columns
-from left to right, all of it in numba: a radix sort by some bits of column 0, then runs of equal bits one by one.
+Band keys are records (key, row), candidate pairs (b, a), hashes (high, low, row). Records are sorted by some of the
+upper bits of column 0, then each run of records with equal bits is sorted by itself.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 DIGIT = 11
-"""Bits of a pass: the 2,048 places being written to stay in a core's cache."""
+"""Bits per pass: the 2,048 places that are written to stay in a core's cache."""
 
 SHORT = 32
 """Runs up to this length are sorted by insertion."""
 
 
 @jit
-def group(records, shift, parts, out):
-    """Stable copy of the records to out, by part; a record's part is column 0 >> shift.
+def group(records, shift, partitions, out):
+    """Copy the records to out, stably, by partition; the partition of a record is column 0 >> shift.
 
     Returns:
-        int64[parts + 1], where each part begins in out.
+        int64[partitions + 1], where each partition begins in out.
     """
     n, width = records.shape
-    bounds = np.zeros(parts + 1, np.int64)
+    bounds = np.zeros(partitions + 1, np.int64)
     for i in range(n):
         bounds[np.int64(records[i, 0] >> shift) + 1] += 1
-    for p in range(parts):
+    for p in range(partitions):
         bounds[p + 1] += bounds[p]
     at = bounds[:-1].copy()
     for i in range(n):
@@ -43,7 +43,10 @@ def group(records, shift, parts, out):
 
 @jit
 def _by_digit(records, shift, mask, at, out):
-    """Stable copy to out, by the bits (column 0 >> shift) & mask; at: where each value's records begin, is advanced."""
+    """Copy the records to out, stably, by the bits (column 0 >> shift) & mask.
+
+    at: where the records of each value of these bits begin in out; overwritten.
+    """
     n, width = records.shape
     for i in range(n):
         d = np.int64((records[i, 0] >> shift) & mask)
@@ -55,6 +58,7 @@ def _by_digit(records, shift, mask, at, out):
 
 @jit
 def _counts(records, shift, mask):
+    """Return how many records have each value of the bits (column 0 >> shift) & mask."""
     counts = np.zeros(mask + np.uint64(1), np.int64)
     for i in range(len(records)):
         counts[np.int64((records[i, 0] >> shift) & mask)] += 1
@@ -63,6 +67,7 @@ def _counts(records, shift, mask):
 
 @jit
 def _less(x, i, y, j):
+    """Return whether record i of x sorts before record j of y."""
     for c in range(x.shape[1]):
         if x[i, c] != y[j, c]:
             return x[i, c] < y[j, c]
@@ -71,6 +76,7 @@ def _less(x, i, y, j):
 
 @jit
 def _insertion(records, start, stop, held):
+    """Sort records start .. stop in place; held: room for one record."""
     width = records.shape[1]
     for i in range(start + 1, stop):
         if not _less(records, i, records, i - 1):
@@ -88,7 +94,7 @@ def _insertion(records, start, stop, held):
 
 @jit
 def _finish(records, shift):
-    """Sort records whose bits from `shift` on are in order already, by all columns."""
+    """Sort by all columns, in place, records whose bits from `shift` upwards are in order already."""
     n, width = records.shape
     held = np.empty((1, width), np.uint64)
     i = 0
@@ -113,11 +119,14 @@ def _finish(records, shift):
 
 
 def sort(records: Array, spare: Array) -> Array:
-    """The records sorted by all columns, in one of the two arrays; the other, at least as large, is overwritten."""
+    """Return the records sorted by all columns, in one of the two arrays; the other one is overwritten.
+
+    spare: at least as large as records.
+    """
     if not len(records):
         return records
     spare = spare[: len(records)]
-    top = int(records[:, 0].min() ^ records[:, 0].max()).bit_length()  # bits from this one on are equal in all
+    top = int(records[:, 0].min() ^ records[:, 0].max()).bit_length()  # from this bit upwards, all records agree
     bits = min(top, -(-len(records).bit_length() // DIGIT) * DIGIT)
     for shift in range(top - bits, top, DIGIT):
         mask = np.uint64((1 << min(DIGIT, top - shift)) - 1)

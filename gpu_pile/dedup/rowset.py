@@ -1,4 +1,4 @@
-"""Sets of rows: a bit a row, and how many come before."""
+"""Sets of rows: one bit per row, and a count of the rows before every few words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
 WORDS = 8
-"""Words of 64 rows between two entries of `before`."""
+"""Words, of 64 rows each, between two entries of `before`."""
 
 
 @jit
@@ -19,6 +19,7 @@ def _add(bits, rows):
 
 @jit
 def _ones(word):
+    """Return how many bits of a word are set."""
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -65,10 +66,10 @@ def _rows(bits, start, stop, n):
 
 
 class RowSet:
-    """A set of rows 0 .. total - 1, in 9 bits for 8 rows; a row's place in it is found in constant time.
+    """A set of rows 0 .. total - 1, in 9 bits per 8 rows; the rank of a row is found in constant time.
 
     bits:   uint64, row i is bit i % 64 of word i // 64; whole groups of WORDS words, at least one
-    before: int64, rows of the set before each group of words; of use once no more rows are added
+    before: int64, how many rows of the set come before each group of words; computed when all rows are added
     """
 
     def __init__(self, bits: Array, before: Array | None = None) -> None:
@@ -80,7 +81,7 @@ class RowSet:
         return cls(np.zeros((total // (64 * WORDS) + 1) * WORDS, np.uint64))
 
     def add(self, rows: Array) -> None:
-        """int64[n], in any order, any of them several times."""
+        """Add rows, int64[n], in any order; a row may come several times."""
         _add(self.bits, np.ascontiguousarray(rows, np.int64))
         self._before = None
 
@@ -94,18 +95,18 @@ class RowSet:
         return int(self.before[-1])
 
     def rank(self, rows: Array) -> Array:
-        """int64[n]: how many rows of the set are smaller than each of these."""
+        """Return int64[n], how many rows of the set are smaller than each of these."""
         return np.asarray(_rank(self.bits, self.before, WORDS, np.ascontiguousarray(rows, np.int64)))
 
     def rows(self, start: int, stop: int) -> Array:
-        """int64: the rows of the set that are at least start and less than stop, ascending."""
+        """Return the rows of the set with start <= row < stop, int64, ascending."""
         lo, hi = self.rank(np.array([start, stop]))
         return np.asarray(_rows(self.bits, start, stop, hi - lo))
 
 
 @jit
 def scatter_sets(values, offsets, places, target):
-    """Copy set i, values[offsets[i]:offsets[i + 1]], to target[places[i]:]; the rest of target stays as it is.
+    """Copy set i, values[offsets[i]:offsets[i + 1]], to target[places[i]:]; leave the rest of target as it is.
 
     values, target: uint64; offsets: int64[n + 1]; places: int64[n], ascending, with room for each set.
     """

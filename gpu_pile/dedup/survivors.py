@@ -1,18 +1,20 @@
-"""Decisions: which documents stay, and every reason why the others do not. Sees tables, never text.
+"""Survivors: which of several duplicates stays, and a witness for each of the others. Sees arrays and tables, no text.
 
-A document stays when it fails no threshold and is the survivor of its duplicates. Survivors are chosen among the
-documents that pass their thresholds, so nothing is removed as the duplicate of something that is removed itself.
+Survivors are chosen among the documents that pass their thresholds, so nothing is removed as the duplicate of a
+document that is removed itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from gpu_pile.errors import DataError
+from gpu_pile.gpu.device import Device
 from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
@@ -25,8 +27,8 @@ NEAR = "near_duplicate"
 class Clustered:
     """The documents that have a duplicate, ascending by doc_id: arrays of n.
 
-    doc_id, cluster, representative: uint64, as in clusters.parquet
-    witness:    uint64, the kept document this one duplicates; its own id where there is none
+    doc_id, cluster: uint64, as in clusters.parquet
+    witness:    uint64, the kept document that this one duplicates; its own id where there is none
     similarity: float64, to the witness; 0 where unknown
     exact, near: bool, whether it is removed as an exact or as a near duplicate
     """
@@ -39,19 +41,114 @@ class Clustered:
     near: Array
 
 
-def resolve(
-    clusters: pa.Table,
-    pairs: Iterable[pa.Table],
-    passing: Array,
-    preference: Sequence[Array],
-    how: str,
-) -> Clustered:
-    """Choose survivors and witnesses, some whole clusters at a time.
+class Graph(NamedTuple):
+    """Documents 0 .. n - 1 and what they duplicate.
+
+    representative: int64[n], of the set of equal documents; a document without an equal one is its own
+    component:      int64[n], the smallest document of the connected component
+    a, b:           int64[m], near duplicates: representatives of their sets
+    similarity:     float64[m]
+    """
+
+    representative: Array
+    component: Array
+    a: Array
+    b: Array
+    similarity: Array
+
+
+class Standing(NamedTuple):
+    """What documents bring to the choice: arrays of n.
+
+    passing: bool, whether the document fails no threshold: only these can stay
+    apart:   bool, whether it takes no part in the search for near duplicates (dedupe.fuzzy.skip_subsets)
+    preference: int64 arrays, smaller is better; the first one decides, then the next, then the smaller document
+    """
+
+    passing: Array
+    apart: Array
+    preference: Sequence[Array]
+
+    def take(self, rows: Array) -> Standing:
+        return Standing(self.passing[rows], self.apart[rows], [values[rows] for values in self.preference])
+
+
+class Choice(NamedTuple):
+    """What is removed as a duplicate, and of which document: arrays of n.
+
+    witness: int64, -1 for documents that are not removed; similarity: float64, to the witness, 0 where unknown
+    exact, near: bool
+    """
+
+    witness: Array
+    similarity: Array
+    exact: Array
+    near: Array
+
+
+def choose_survivors(graph: Graph, standing: Standing, how: str, device: Device) -> Choice:
+    """Choose which documents stay, and a witness for each of the others.
+
+    A set of equal documents is one node of the graph of near duplicates. The best passing member stands for it, among
+    equal documents; among near duplicates, the best passing member that is not apart decides the node's rank. If the
+    node is kept, its best passing member stays. If not, the node's members are near duplicates of a kept node, but
+    for those that are apart: the best passing one of these stays, and every other member equals it.
 
     Args:
-        clusters: as dedupe wrote them. pairs: the rows of the pairs that it wrote, in their order, some at a time.
-        passing: bool[n], for each row of clusters whether the document fails no threshold.
-        preference: arrays of n, smaller is better, the first one decides, then the next; then the smallest doc_id.
+        how: "witness" or "connected" (dedupe.fuzzy.resolve).
+    """
+    representative, n = graph.representative, len(graph.representative)
+    rows = np.arange(n)
+    order = np.lexsort((rows, *reversed(standing.preference)))
+    rank = np.empty(n, np.int64)
+    rank[order] = rows
+    best, best_apart, best_near = (
+        _best_rank(representative, rank, standing.passing & members)
+        for members in (np.ones(n, bool), standing.apart, ~standing.apart)
+    )
+    eligible = (best_near < n) & (representative == rows)
+    kept, witness, similarity = _resolve_nodes(graph, best_near, eligible, how, device)
+    survivor_rank = np.where(kept, best, best_apart)
+    survivor = np.where(survivor_rank < n, np.append(order, -1)[survivor_rank], -1)[representative]
+    exact = (survivor >= 0) & (survivor != rows)
+    node_witness = witness[representative]
+    near = (survivor < 0) & (node_witness >= 0) & ~standing.apart
+    of_near = np.append(order, -1)[best[node_witness]] if n else node_witness
+    return Choice(
+        np.where(exact, survivor, np.where(near, of_near, -1)),
+        np.where(exact, 1.0, np.where(near, similarity[representative], 0.0)),
+        exact,
+        near,
+    )
+
+
+def _best_rank(representative: Array, rank: Array, chosen: Array) -> Array:
+    """Return int64[n], by representative the smallest rank of the chosen members of its set; n where there are none."""
+    best = np.full(len(rank), len(rank), np.int64)
+    np.minimum.at(best, representative[chosen], rank[chosen])
+    return best
+
+
+def _resolve_nodes(graph: Graph, rank: Array, eligible: Array, how: str, device: Device) -> tuple[Array, Array, Array]:
+    """Return (kept, witness, similarity to it) of every node: a maximal independent set, or one per component."""
+    order = np.argsort(rank, kind="stable")
+    if how == "connected":
+        kept, witness, similarity = connected_survivors(
+            order, eligible, graph.component, graph.a, graph.b, graph.similarity
+        )
+        return kept, witness, similarity
+    with device.session():
+        arguments = map(device.upload, (order, eligible, rank, graph.a, graph.b, graph.similarity))
+        kept, witness, similarity = map(device.download, witnesses(*arguments))
+        return kept, witness, similarity
+
+
+def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, how: str) -> Clustered:
+    """Choose survivors and witnesses in a run's tables, some whole clusters at a time.
+
+    Args:
+        clusters: as dedupe wrote them. pairs: the rows of the pairs that dedupe wrote, in their order, in batches.
+        standing: of each row of clusters.
         how: "witness" or "connected" (dedupe.fuzzy.resolve).
 
     Raises:
@@ -59,84 +156,58 @@ def resolve(
     """
     doc_id, cluster = (clusters.column(name).to_numpy() for name in ("doc_id", "cluster"))
     n = len(doc_id)
-    found = Clustered(
+    clustered = Clustered(
         doc_id, cluster, doc_id.copy(), np.zeros(n, np.float64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     )
     by_cluster = np.argsort(cluster, kind="stable")
-    cluster = cluster[by_cluster]
+    ordered = cluster[by_cluster]
     done = 0
-    for last, part in _whole_clusters(found, pairs):
-        stop = n if last is None else int(np.searchsorted(cluster, last, side="right"))
+    for last, batch in _whole_clusters(clustered, pairs):
+        stop = n if last is None else int(np.searchsorted(ordered, last, side="right"))
         rows = np.sort(by_cluster[done:stop])
         done = stop
-        some = _resolve(
-            clusters.take(pa.array(rows)), part, passing[rows], [values[rows] for values in preference], how
-        )
-        for name in ("witness", "similarity", "exact", "near"):
-            getattr(found, name)[rows] = getattr(some, name)
-    return found
+        choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), how, Device())
+        removed = choice.exact | choice.near
+        clustered.witness[rows[removed]] = doc_id[rows[choice.witness[removed]]]
+        for name in ("similarity", "exact", "near"):
+            getattr(clustered, name)[rows] = getattr(choice, name)
+    return clustered
 
 
-def _whole_clusters(found: Clustered, pairs: Iterable[pa.Table]) -> Iterator[tuple[np.uint64 | None, pa.Table]]:
-    """(a cluster, all pairs of the clusters up to it that did not come before); None for the cluster at the end."""
+def _graph(clusters: pa.Table, pairs: pa.Table) -> Graph:
+    """Replace the ids of some clusters and their pairs by positions among them."""
+    doc_id = clusters.column("doc_id").to_numpy()
+    representative, component = (
+        np.searchsorted(doc_id, clusters.column(name).to_numpy()) for name in ("representative", "cluster")
+    )
+    a, b = (np.searchsorted(doc_id, pairs.column(name).to_numpy()) for name in ("a", "b"))
+    return Graph(representative, component, a, b, pairs.column("similarity").to_numpy())
+
+
+def _whole_clusters(clustered: Clustered, pairs: Iterable[pa.Table]) -> Iterator[tuple[np.uint64 | None, pa.Table]]:
+    """Yield (a cluster, the pairs of all clusters up to it that were not yielded yet); None for the last cluster."""
     held = [pa.table({"a": np.empty(0, np.uint64), "b": np.empty(0, np.uint64), "similarity": np.empty(0)})]
-    last: np.uint64 | None = None  # the cluster of what is held
+    last: np.uint64 | None = None  # the cluster of the pairs held
     for table in pairs:
         if not len(table):
             continue
-        cluster = found.cluster[np.searchsorted(found.doc_id, table.column("a").to_numpy())]
+        cluster = clustered.cluster[np.searchsorted(clustered.doc_id, table.column("a").to_numpy())]
         if (cluster[1:] < cluster[:-1]).any() or (last is not None and cluster[0] < last):
-            raise DataError("pairs.parquet is of another version of gpu-pile; run the same command again")
-        cut = int(np.searchsorted(cluster, cluster[-1]))  # of the last cluster more may come
-        if cut or (last is not None and last != cluster[-1]):
-            yield cluster[cut - 1] if cut else last, pa.concat_tables([*held, table.slice(0, cut)])
+            raise DataError(
+                "pairs.parquet is not in the order of its clusters: another version of gpu-pile wrote it; "
+                "run the same command again"
+            )
+        whole = int(np.searchsorted(cluster, cluster[-1]))  # more pairs of the last cluster may follow
+        if whole or (last is not None and last != cluster[-1]):
+            yield cluster[whole - 1] if whole else last, pa.concat_tables([*held, table.slice(0, whole)])
             held = []
-        held.append(table.slice(cut))
+        held.append(table.slice(whole))
         last = cluster[-1]
     yield None, pa.concat_tables(held)
 
 
-def _resolve(clusters: pa.Table, pairs: pa.Table, passing: Array, preference: Sequence[Array], how: str) -> Clustered:
-    """As resolve, for all that is given at once."""
-    doc_id = clusters.column("doc_id").to_numpy()
-    n = len(doc_id)
-    order = np.lexsort((doc_id, *reversed(preference)))
-    rank = np.empty(n, np.int64)
-    rank[order] = np.arange(n)
-    # a node is a set of equal documents, named by its representative; its best passing member stands for it
-    representative = np.searchsorted(doc_id, clusters.column("representative").to_numpy())
-    is_node = representative == np.arange(n)
-    best = np.full(n, n, np.int64)
-    np.minimum.at(best, representative[passing], rank[passing])
-    eligible = best < n
-    survivor = np.where(eligible, order[np.minimum(best, n - 1)], -1) if n else best
-    a = np.searchsorted(doc_id, pairs.column("a").to_numpy())
-    b = np.searchsorted(doc_id, pairs.column("b").to_numpy())
-    similarity = pairs.column("similarity").to_numpy()
-    node_order = np.argsort(best, kind="stable")
-    eligible &= is_node
-    if how == "connected":
-        component = np.searchsorted(doc_id, clusters.column("cluster").to_numpy())
-        kept, witness, at = connected_survivors(node_order, eligible, component, a, b, similarity)
-    else:
-        kept, witness, at = witnesses(node_order, eligible, best, a, b, similarity)
-    rows = np.arange(n)
-    node_kept, node_witness = kept[representative], witness[representative]
-    exact = node_kept & (survivor[representative] != rows)
-    near = ~node_kept & (node_witness >= 0)
-    chosen = np.where(exact, survivor[representative], np.where(near, survivor[node_witness], rows))
-    return Clustered(
-        doc_id,
-        clusters.column("cluster").to_numpy(),
-        doc_id[chosen],
-        np.where(exact, 1.0, np.where(near, at[representative], 0.0)),
-        exact,
-        near,
-    )
-
-
 def lists(names: Sequence[str], marks: Array, values: Array) -> tuple[pa.Array, pa.Array]:
-    """Per row, the names whose mark is set and their values.
+    """Return, per row, the names whose mark is set, and their values.
 
     Args:
         names: m names. marks: bool[n, m]. values: float64[n, m].
@@ -155,9 +226,9 @@ def lists(names: Sequence[str], marks: Array, values: Array) -> tuple[pa.Array, 
 
 @jit
 def connected_survivors(order, eligible, component, a, b, similarity):
-    """As the operation witnesses, but one kept node a component.
+    """Return what the operation witnesses returns, but with one kept node per component.
 
-    `at` is 0 where survivor and node are no verified pair.
+    The similarity is 0 where survivor and node are no verified pair.
     """
     n = len(order)
     survivor = np.full(n, -1, np.int64)  # of the component, at its smallest node
@@ -167,13 +238,13 @@ def connected_survivors(order, eligible, component, a, b, similarity):
             survivor[component[x]] = x
             kept[x] = True
     witness = np.full(n, -1, np.int64)
-    at = np.zeros(n, np.float64)
+    to_witness = np.zeros(n, np.float64)
     for x in range(n):
         if not kept[x]:
             witness[x] = survivor[component[x]]
     for i in range(len(a)):
         if witness[a[i]] == b[i]:
-            at[a[i]] = similarity[i]
+            to_witness[a[i]] = similarity[i]
         if witness[b[i]] == a[i]:
-            at[b[i]] = similarity[i]
-    return kept, witness, at
+            to_witness[b[i]] = similarity[i]
+    return kept, witness, to_witness

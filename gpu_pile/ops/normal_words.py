@@ -1,9 +1,9 @@
-"""normal_words: the lower-cased words of each document, joined by one space.
+"""normal_words: the lower-cased words of each document, joined by one space; a document without words as it is.
 
     normal_words(text) = (data uint8[n_bytes], offsets int64[n_docs + 1]), the buffers of a TextColumn
 
-Words are gpu_pile.text.unicode_reference.words(document): runs of \\w of the text, lower-cased code point by code point. Two documents
-with equal words have equal normal forms and the other way round. A document without words gives an empty one.
+Words are gpu_pile.text.unicode_reference.words(document): runs of \\w of the text, lower-cased code point by code
+point. Two documents have equal normal forms exactly when they have equal words, or no words and equal bytes.
 Lower-casing can lengthen a text (U+023A has two bytes, U+2C65 three), by no more than half.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpu_pile.gpu.launch import launch_warps
-from gpu_pile.gpu.segments import Segments, exclusive_sum, word_tables
+from gpu_pile.gpu.segments import Segments, exclusive_sum, gather, word_tables
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
@@ -23,7 +23,7 @@ from gpu_pile.types import Array
 
 normal_words = Op(
     "normal_words",
-    version=1,
+    version=2,
     documents=(
         "a",
         " a",
@@ -39,19 +39,23 @@ normal_words = Op(
         "x\x00y",
         "ΑΣ ΣΑ",
         "😀a😀",
+        "😀😀",
+        " → ∑\n",
     ),
 )
 
 
 @normal_words.reference
 def _reference(text: TextColumn) -> tuple[Array, Array]:
-    out = TextColumn.from_documents([" ".join(unicode_reference.words(d.decode())) for d in text.documents()])
+    out = TextColumn.from_documents([" ".join(unicode_reference.words(d.decode())) or d for d in text.documents()])
     return out.data, out.offsets
 
 
 _ASCII_LOWER = np.array(
     [ord(chr(c).lower()) if unicode.ASCII_FLAGS[c] & unicode.WORD else 0 for c in range(128)], np.uint8
 )
+
+_SPACE, _CAPITAL_I_DOT = ord(" "), ord("İ")
 
 
 @jit
@@ -70,7 +74,7 @@ def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage,
                     gap = True
                     continue
                 if gap and o > start:
-                    out[o] = 32
+                    out[o] = _SPACE
                     o += 1
                 gap = False
                 out[o] = folded
@@ -82,11 +86,15 @@ def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage,
                 gap = True
                 continue
             if gap and o > start:
-                out[o] = 32
+                out[o] = _SPACE
                 o += 1
-            gap = c == 0x130  # its lower case is "i" and a mark that is no word character
+            gap = c == _CAPITAL_I_DOT  # its lower case is "i" and a mark that is no word character
             c += unicode.table_value(lower_stage, lower_leaves, c)
             o = unicode.put_code_point(out, o, c)
+        if o == start:
+            n = offsets[d + 1] - offsets[d]
+            out[o : o + n] = data[offsets[d] : offsets[d + 1]]
+            o += n
         bounds[d + 1] = o
     return o
 
@@ -124,4 +132,9 @@ def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
     launch_warps(
         "normal_words", "normal_words_write", segments.count, *documents, bytes_before, words_before, offsets, out
     )
-    return out, offsets
+    sizes = xp.diff(text.offsets)
+    wordless = (words == 0) & (sizes > 0)
+    if not bool(wordless.any()):
+        return out, offsets
+    starts = xp.where(wordless, len(out) + text.offsets[:-1], offsets[:-1])
+    return gather(xp, xp.concatenate((out, text.data)), starts, xp.where(wordless, sizes, xp.diff(offsets)))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from gpu_pile import signals
 from gpu_pile.corpus import files
+from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.policy.thresholds import Policy, configs_folder
 from gpu_pile.run.threads import worker_count
@@ -89,37 +90,55 @@ class Measure(Section):
 
 
 class Exact(Section):
+    """Exact duplicates: documents with equal texts, by hash, confirmed by a cryptographic digest."""
+
     enabled: bool = True
     normalize: Literal["none", "words"] = Field(
-        "none", description="none: equal bytes; words: equal runs of lower-cased word characters"
+        "none",
+        description="none: texts are equal if their bytes are; words: if their lower-cased words are, in order (a text "
+        "without words by its bytes). Words are runs of \\w, so combining marks, such as the vowel signs of Indic "
+        "scripts, are ignored",
     )
     skip_subsets: list[str] = Field([], description="subsets whose documents are never exact duplicates")
 
 
 class Fuzzy(Section):
+    """Near duplicates: documents whose shingle sets have a Jaccard similarity at the threshold or above."""
+
     enabled: bool = True
-    shingle: Literal["word", "byte", "char"] = "word"
-    width: int = Field(5, ge=1, le=1024, description="words, bytes or characters a shingle")
+    shingle: Literal["word", "byte", "char"] = Field(
+        "word",
+        description="word: lower-cased runs of \\w. Without spaces between words (Chinese, Japanese, Thai) a whole "
+        "clause is one word, so one changed character changes all shingles of the clause; combining marks (Indic vowel "
+        "signs, Arabic vowel points) split words and are ignored. For such corpora use char with width 5. byte: bytes",
+    )
+    width: int = Field(5, ge=1, le=1024, description="words, bytes or characters per shingle")
     sketch: Literal["fss", "affine32"] = Field("fss", description="Fast Similarity Sketching, or affine permutations")
-    size: int = Field(128, ge=8, le=1024, description="values a sketch (K)")
-    seed: int = Field(0, ge=0, lt=2**63)
+    size: int = Field(128, ge=8, le=1024, description="values per sketch (K)")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the sketch's hash functions")
     threshold: float = Field(
         0.8, gt=0, le=1, description="Jaccard similarity at which two documents are near duplicates"
     )
     bands: int | None = Field(None, ge=1, description="null: chosen from the threshold (16 x 8 at 0.8)")
-    rows: int | None = Field(None, ge=1, description="null: chosen from the threshold")
+    rows: int | None = Field(None, ge=1, description="values per band; null: chosen from the threshold")
     verify: Literal["exact", "sketch"] = Field(
         "exact",
-        description="exact: the Jaccard similarity of the texts, read again; sketch: estimated from the sketches",
+        description="exact: the Jaccard similarity of the texts, read again; sketch: estimated from the sketches. "
+        "Exact duplicates are compared by their texts either way",
     )
     resolve: Literal["witness", "connected"] = Field(
         "witness",
-        description="witness: a removed document is a direct neighbour of a kept one; connected: one kept a component",
+        description="witness: a removed document is a direct neighbour of a kept one; connected: one document per "
+        "connected component is kept",
     )
     bucket_neighbours_max: int = Field(
         128, ge=1, description="in a bucket, a document is compared with at most this many earlier ones"
     )
-    skip_subsets: list[str] = Field([], description="subsets whose documents are never near duplicates")
+    skip_subsets: list[str] = Field(
+        [],
+        description="subsets whose documents are never near duplicates. A set of equal texts takes part if one of its "
+        "documents does; if the set duplicates a kept document, its document in a skipped subset stays",
+    )
 
     @pydantic.model_validator(mode="after")
     def _banding_fits(self) -> Fuzzy:
@@ -131,15 +150,31 @@ class Fuzzy(Section):
             )
         return self
 
+    def banding(self) -> Banding:
+        """Return the banding given, or the one chosen for the threshold.
+
+        Raises:
+            ConfigError: none is given, and no banding of this size finds enough pairs at the threshold.
+        """
+        if self.bands is not None and self.rows is not None:
+            return Banding(self.bands, self.rows)
+        return choose(self.threshold, self.size)
+
 
 class Survivor(Section):
     """Which of several duplicates stays: the first difference in this order decides, then the smallest doc_id."""
 
-    subsets: list[str] = Field([], description="subsets in order of preference; those not listed come after")
-    prefer: Literal["longest", "first"] = "longest"
+    subsets: list[str] = Field([], description="subsets in order of preference; those not listed come last")
+    prefer: Literal["longest", "first"] = Field(
+        "longest",
+        description="longest: the text with the most UTF-8 bytes, not characters (a Chinese character has three bytes, "
+        "a Latin letter one); first: the first in the order of shards and lines",
+    )
 
 
 class Dedupe(Section):
+    """Duplicates: how they are found, and which of them stays."""
+
     exact: Exact = Exact()
     fuzzy: Fuzzy = Fuzzy()
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")

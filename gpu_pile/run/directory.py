@@ -51,12 +51,12 @@ CLAIM = ".claim.json"
 
 
 def doc_id(shard_index: Any, line: Any) -> Any:
-    """uint64 id of a document: shard index * 2^40 + 0-based line index; line is 1-based."""
+    """Return the id of a document: shard index * 2^40 + 0-based line index; line is 1-based. Ints, or uint64 arrays."""
     return (shard_index << DOC_ID_LINE_BITS) + (line - 1)
 
 
-def split_doc_id(identifier: int) -> tuple[int, int]:
-    """(shard index, 1-based line) of a doc_id."""
+def split_doc_id(identifier: Any) -> tuple[Any, Any]:
+    """Return (shard index, 1-based line), the inverse of doc_id. Ints, or uint64 arrays."""
     return identifier >> DOC_ID_LINE_BITS, (identifier & ((1 << DOC_ID_LINE_BITS) - 1)) + 1
 
 

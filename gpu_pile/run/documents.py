@@ -151,9 +151,8 @@ def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
     cluster, doc_id = table.column("cluster").to_numpy(), table.column("doc_id").to_numpy()
     names, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
     chosen = np.lexsort((names, -sizes))[:n]
-    line_bits = np.uint64((1 << directory.DOC_ID_LINE_BITS) - 1)
     members = (doc_id[inverse == c] for c in chosen)
-    easiest = [int(m[np.argmin(m & line_bits)]) for m in members]
+    easiest = [int(m[np.argmin(directory.split_doc_id(m)[1])]) for m in members]
     readable, left = [], read_bytes
     for location in locate(context, easiest).values():
         if location is not None and location.distance <= left and location.shard.path.is_file():

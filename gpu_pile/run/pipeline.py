@@ -12,7 +12,6 @@ from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.reader import use_allocator
 from gpu_pile.corpus.shards import find_shards
-from gpu_pile.dedup import banding
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
 from gpu_pile.ops import op
@@ -45,8 +44,8 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         dask.check(config)
     chosen = "cpu" if where else detect.choose(config.backend)
     signals.check(config.measure.signals)
-    if config.dedupe.fuzzy.enabled and config.dedupe.fuzzy.bands is None:
-        banding.choose(config.dedupe.fuzzy.threshold, config.dedupe.fuzzy.size)
+    if config.dedupe.fuzzy.enabled:
+        config.dedupe.fuzzy.banding()  # or an error before anything is written
     shards = find_shards(config.input.shards, Path.cwd())
     run = directory.of(config)
     names = [s.name for s in shards]

@@ -11,7 +11,7 @@ import yaml
 
 from gpu_pile import signals
 from gpu_pile.corpus.shards import Shard, find_shards
-from gpu_pile.dedup import banding
+from gpu_pile.dedup.banding import choose
 from gpu_pile.dedup.partition import Layout
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
@@ -20,7 +20,7 @@ from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, shard_ranges
-from gpu_pile.run.stages.candidates import memory_per_task
+from gpu_pile.run.stages.dedupe.candidates import memory_per_task
 from gpu_pile.run.stages.measure import ROW_GROUP
 from gpu_pile.run.stages.report import human_bytes
 from gpu_pile.run.tasks import Threads
@@ -97,7 +97,7 @@ def describe(config: Config) -> str:
     n_signals = len(signals.names(config.measure.signals))
     row_bytes = 4 * fuzzy.size + 8 * n_signals + 60
     measured = documents * row_bytes
-    bands = fuzzy.bands or banding.choose(fuzzy.threshold, fuzzy.size)[0]
+    bands = fuzzy.banding().bands
     spill = documents * bands * 16 if fuzzy.enabled else 0
     again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
     # besides the blocks, a worker collects rows for a row group, and copies them once to write it
@@ -178,16 +178,14 @@ def headline(context: Context) -> list[str]:
 
 def _banding(config: Config) -> str:
     fuzzy = config.dedupe.fuzzy
-    if fuzzy.bands is not None and fuzzy.rows is not None:
-        bands, rows = fuzzy.bands, fuzzy.rows
-    else:
-        bands, rows = banding.choose(fuzzy.threshold, fuzzy.size)
-    said = banding.describe(bands, rows, fuzzy.threshold)
-    found = banding.candidate_probability(fuzzy.threshold, bands, rows)
-    if found < 0.9:
-        better = banding.choose(fuzzy.threshold, fuzzy.size)
-        said += f"; only {found:.0%} of the pairs at the threshold are found, {better[0]} x {better[1]} finds more"
-    return said
+    banding = fuzzy.banding()
+    line = banding.describe(fuzzy.threshold)
+    probability = banding.probability(fuzzy.threshold)
+    if probability < 0.9:
+        better = choose(fuzzy.threshold, fuzzy.size)
+        line += f"; only {probability:.0%} of the pairs at the threshold are found, "
+        line += f"{better.bands} x {better.rows} finds more"
+    return line
 
 
 def _names(shards: list[Shard]) -> str:

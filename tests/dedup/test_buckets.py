@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_pile.dedup.buckets import candidate_pairs, distinct_pairs, equal_hashes
-from gpu_pile.gpu.device import Place
+from gpu_pile.gpu.device import Device
 
 # few distinct values, spread over the whole range, so that keys repeat
 keys = st.lists(st.integers(0, 9).map(lambda x: (x * 0x1C71C71C71C71C71) % 2**64), max_size=60).map(
@@ -25,7 +25,7 @@ def test_equal_hashes_equals_a_dictionary(hi, lo):
 
 
 @settings(max_examples=100, deadline=None)
-@given(keys, st.integers(1, 4), st.integers(0, 9), st.sampled_from([None, Place().argsort]))
+@given(keys, st.integers(1, 4), st.integers(0, 9), st.sampled_from([None, Device().argsort]))
 def test_candidate_pairs_equal_the_plain_definition(key, neighbours_max, more, argsort):
     rows = np.arange(len(key)) // 2  # a row has several keys
     records = np.stack([key, rows.astype(np.uint64)], axis=1)
@@ -40,7 +40,7 @@ def test_candidate_pairs_equal_the_plain_definition(key, neighbours_max, more, a
     assert list(map(tuple, got.tolist())) == sorted(want)
 
 
-@pytest.mark.parametrize("argsort", [None, Place().argsort])
+@pytest.mark.parametrize("argsort", [None, Device().argsort])
 def test_a_bucket_of_many_rows_gives_linearly_many_pairs(argsort):
     n = 5000
     records = np.full((n, 2), 7, np.uint64)

@@ -42,7 +42,7 @@ from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import reason_counts
 from gpu_pile.types import Array
 
-VERSION = 2
+VERSION = 3
 
 PAIRS_AT_A_TIME = 1 << 20
 """Pairs that are read at a time; those of a cluster are held together."""
@@ -87,12 +87,13 @@ def survivors(context: Context) -> decisions.Clustered:
     """Survivors and witnesses among the documents that have duplicates."""
     clusters = pq.read_table(files.table(context.directory.clusters))
     doc_id = clusters.column("doc_id").to_numpy()
-    passing = np.ones(len(doc_id), bool)
+    passing, apart = np.ones(len(doc_id), bool), np.zeros(len(doc_id), bool)
     length = np.zeros(len(doc_id), np.int64)
     preferred = np.zeros(len(doc_id), np.int64)
     survivor = context.config.dedupe.survivor
     columns = measured_columns(context.config)
     order = {name: i for i, name in enumerate(survivor.subsets)}
+    skipped = set(context.config.dedupe.fuzzy.skip_subsets)
 
     def look_up(shard: Shard) -> None:
         for table in row_groups(context, shard, columns):
@@ -106,13 +107,15 @@ def survivors(context: Context) -> decisions.Clustered:
             length[lo:hi] = chosen.column("text_bytes").to_numpy()
             names, codes = subset_codes(chosen)
             preferred[lo:hi] = np.array([order.get(n, len(order)) for n in names], np.int64)[codes]
+            apart[lo:hi] = np.array([n in skipped for n in names], bool)[codes]
 
     if len(doc_id):
         map_threads(look_up, context.shards, context.config.n_workers)
     preference = [preferred, -length] if survivor.prefer == "longest" else [preferred]
     with pq.ParquetFile(files.table(context.directory.pairs)) as file:
         pairs = (pa.Table.from_batches([batch]) for batch in file.iter_batches(PAIRS_AT_A_TIME))
-        return decisions.resolve(clusters, pairs, passing, preference, context.config.dedupe.fuzzy.resolve)
+        standing = decisions.Standing(passing, apart, preference)
+        return decisions.resolve(clusters, pairs, standing, context.config.dedupe.fuzzy.resolve)
 
 
 def measured_columns(config: Config) -> list[str]:

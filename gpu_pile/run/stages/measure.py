@@ -52,6 +52,7 @@ from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.parse_lines import explain, parse_lines
 from gpu_pile.ops.sketch import sketch
 from gpu_pile.run.context import Context
+from gpu_pile.run.exact_text import exact_text
 from gpu_pile.run.reading import open_shard, read_blocks, shard_ranges
 from gpu_pile.run.tasks import Task
 from gpu_pile.run.threads import Job
@@ -88,12 +89,7 @@ def measure_text(text: TextColumn, config: Any, span: Any = None) -> dict[str, A
     span = span or (lambda name: contextlib.nullcontext())
     fuzzy = config.dedupe.fuzzy
     with span("hash"):
-        hashed = text
-        if config.dedupe.exact.normalize == "words":
-            from gpu_pile.ops.normal_words import normal_words
-
-            hashed = TextColumn(*normal_words(text))
-        hashes = to_host(doc_hash(hashed))
+        hashes = to_host(doc_hash(exact_text(text, config.dedupe.exact.normalize)))
     with span("sketch"):
         values, shingles = map(
             to_host,

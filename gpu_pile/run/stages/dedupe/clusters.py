@@ -1,8 +1,8 @@
-"""The part of dedupe that makes clusters.parquet and pairs.parquet of verified pairs and equal documents.
+"""clusters.parquet and pairs.parquet, from sets of equal documents and verified pairs.
 
-A node is a document in a verified pair, or one with an equal. Pairs are read from their files, a file at a time: to
-know the nodes, to join them, and to write them. Memory: 40 bytes a node, 9 bits a row for 8 rows, and memory_bytes;
-a component with more pairs than fit there takes 64 bytes a pair.
+A node is a document in a verified pair, or one that has an equal one. Pairs are read from their files three times, one
+file at a time: to know the nodes, to join them, and to write them. Memory: 40 bytes per node, 9 bits per 8 rows, and
+memory_bytes; a component with more pairs than fit there takes 64 bytes per pair.
 
     clusters.parquet    ascending by doc_id
     pairs.parquet       by cluster, and within one by b and a: so whole components can be read one after the other
@@ -10,14 +10,14 @@ a component with more pairs than fit there takes 64 bytes a pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
+from gpu_pile.dedup.engine import Duplicates
 from gpu_pile.dedup.partition import BUFFERS, Layout, Reader, Writer
 from gpu_pile.dedup.radix import sort
 from gpu_pile.dedup.rowset import RowSet
@@ -33,36 +33,28 @@ CLUSTERS = pa.schema([("doc_id", pa.uint64()), ("cluster", pa.uint64()), ("repre
 
 
 class Clusters:
-    """
-    verified: files of verified pairs, ascending by (b, a): arrays a, b (int64 rows), similarity (float64)
-    members, representatives: int64, ascending by row; every document that has an equal one
-    """
+    """The connected components of the documents that have a duplicate, and the files that hold them."""
 
-    def __init__(
-        self, context: Context, rows: Rows, verified: Sequence[Path], members: Array, representatives: Array
-    ) -> None:
-        self.context, self.verified, self.members = context, verified, members
+    def __init__(self, context: Context, rows: Rows, duplicates: Duplicates) -> None:
+        self.context, self.pairs = context, duplicates.pairs
+        members, representatives = duplicates.sets.members, duplicates.sets.representatives
         self.nodes = RowSet.empty(rows.total)
         self.nodes.add(members)
         self.n_pairs = 0
-        for a, b, _ in self.pairs():
+        for a, b, _ in self.pairs:
             self.nodes.add(a)
             self.nodes.add(b)
             self.n_pairs += len(a)
         self.equal = self.nodes.rank(members), self.nodes.rank(representatives)
         self.component = np.arange(len(self.nodes))
         link(self.component, *self.equal)
-        for a, b, _ in self.pairs():
+        for a, b, _ in self.pairs:
             link(self.component, self.nodes.rank(a), self.nodes.rank(b))
         name(self.component)
         self.doc_id = doc_ids(context, rows, self.nodes.rows(0, rows.total))
 
-    def pairs(self) -> Iterator[tuple[Array, Array, Array]]:
-        for path in self.verified:
-            with np.load(path, allow_pickle=False) as found:
-                yield found["a"], found["b"], found["similarity"]
-
     def write(self) -> None:
+        """Write both files."""
         run = self.context.directory
         for path, schema, tables in ((run.pairs, PAIRS, self.pair_rows()), (run.clusters, CLUSTERS, self.node_rows())):
             with (
@@ -73,42 +65,44 @@ class Clusters:
                     writer.write_table(pa.table(list(columns), schema=schema), row_group_size=ROW_GROUP)
 
     def node_rows(self) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield the columns of clusters.parquet, a row group at a time."""
+        members, representatives = self.equal
         for start in range(0, len(self.doc_id), ROW_GROUP):
             stop = min(len(self.doc_id), start + ROW_GROUP)
             representative = np.arange(start, stop)
-            members, representatives = self.equal
             lo, hi = np.searchsorted(members, [start, stop])
             representative[members[lo:hi] - start] = representatives[lo:hi]
             cluster = self.doc_id[self.component[start:stop]]
             yield self.doc_id[start:stop], cluster, self.doc_id[representative]
 
     def pair_rows(self) -> Iterator[tuple[Array, Array, Array]]:
-        for records in in_rows_of(ROW_GROUP, self.by_component()):
+        """Yield the columns of pairs.parquet, a row group at a time."""
+        for records in regrouped(ROW_GROUP, self.by_component()):
             _, b, a, similarity = records.T
             yield self.doc_id[a], self.doc_id[b], np.ascontiguousarray(similarity).view(np.float64)
 
     def by_component(self) -> Iterator[Array]:
-        """uint64[n, 4]: component, b, a (nodes) and the bits of the similarity, sorted."""
+        """Yield uint64[n, 4]: component, b, a (nodes) and the bits of the similarity, sorted over all batches."""
         layout = Layout.of(4, self.n_pairs, self.context.config.memory_bytes, max(1, len(self.component)))
         path = self.context.directory.scratch / "components"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             writer = Writer(file, layout)
-            for a, b, similarity in self.pairs():
+            for a, b, similarity in self.pairs:
                 x, y = self.nodes.rank(a), self.nodes.rank(b)
-                found = np.stack([self.component[x], y, x, similarity.view(np.int64)], axis=1)
-                writer.add(found.view(np.uint64))
+                records = np.stack([self.component[x], y, x, similarity.view(np.int64)], axis=1)
+                writer.add(records.view(np.uint64))
             writer.close()
-        most = int(min(layout.buffer, self.n_pairs))
-        buffer, spare = BUFFERS.take(most, 4), BUFFERS.take(most, 4)
-        with Reader([path], layout, 0, layout.parts) as reader:
+        room = int(min(layout.buffer, self.n_pairs))
+        buffer, spare = BUFFERS.take(room, 4), BUFFERS.take(room, 4)
+        with Reader([path], layout, 0, layout.partitions) as reader:
             for batch in reader.batches(buffer):
-                yield sort(batch, spare if len(batch) <= most else np.empty_like(batch))
+                yield sort(batch, spare if len(batch) <= room else np.empty_like(batch))
         BUFFERS.clear()
 
 
-def in_rows_of(n: int, arrays: Iterator[Array]) -> Iterator[Array]:
-    """The rows of arrays, n at a time; the last are fewer."""
+def regrouped(n: int, arrays: Iterator[Array]) -> Iterator[Array]:
+    """Yield the rows of arrays, n at a time; the last array has the rest."""
     held: list[Array] = []
     for array in arrays:
         rest = array

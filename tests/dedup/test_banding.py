@@ -7,7 +7,7 @@ from gpu_pile.errors import ConfigError
 def test_the_defaults_of_the_design():
     assert banding.choose(0.8, 128) == (16, 8)
     assert banding.choose(0.7, 128) == (25, 5)
-    assert [round(banding.candidate_probability(s, 16, 8), 2) for s in (0.6, 0.7, 0.8, 0.9)] == [0.24, 0.61, 0.95, 1.0]
+    assert [round(banding.Banding(16, 8).probability(s), 2) for s in (0.6, 0.7, 0.8, 0.9)] == [0.24, 0.61, 0.95, 1.0]
     assert round(banding.candidate_probability(0.8, 20, 13), 2) == 0.68
 
 
@@ -27,5 +27,5 @@ def test_a_threshold_out_of_reach_says_what_to_do():
 
 
 def test_description_holds_the_threshold():
-    assert "0.95 at 0.8" in banding.describe(16, 8, 0.8)
-    assert "at 0.75" in banding.describe(16, 8, 0.75)
+    assert "0.95 at 0.8" in banding.Banding(16, 8).describe(0.8)
+    assert "at 0.75" in banding.Banding(16, 8).describe(0.75)

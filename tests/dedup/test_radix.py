@@ -45,13 +45,13 @@ def test_sort_of_many(n, kind):
 
 @settings(max_examples=100, deadline=None)
 @given(rows_of(2), st.integers(58, 63))
-def test_group_keeps_the_order_within_a_part(array, shift):
-    parts = 1 << (64 - shift)
+def test_group_keeps_the_order_within_a_partition(array, shift):
+    partitions = 1 << (64 - shift)
     out = np.zeros_like(array)
-    bounds = group(array, np.uint64(shift), parts, out)
+    bounds = group(array, np.uint64(shift), partitions, out)
     part = (array[:, 0] >> np.uint64(shift)).astype(np.int64)
     assert np.array_equal(out, array[np.argsort(part, kind="stable")])
-    assert np.array_equal(np.diff(bounds), np.bincount(part, minlength=parts))
+    assert np.array_equal(np.diff(bounds), np.bincount(part, minlength=partitions))
 
 
 def test_the_fallback_for_long_runs_is_reached(monkeypatch):

@@ -59,7 +59,7 @@ def test_every_record_comes_back_once_in_order(tmp_path_factory, numbers, shift,
     assert sorted(seen) == sorted(whole[:, 0].tolist())
 
 
-def test_a_value_in_more_records_than_fit_is_found_in_a_part_with_others(tmp_path):
+def test_a_value_in_more_records_than_fit_is_found_in_a_partition_with_others(tmp_path):
     random = np.random.default_rng(0)
     numbers = random.integers(0, 2**40, 5000, np.uint64)
     numbers[1000:3000] = 12345678901
@@ -76,23 +76,23 @@ def test_a_value_in_more_records_than_fit_is_found_in_a_part_with_others(tmp_pat
 def test_layouts(memory, expected, values):
     layout = Layout.of(2, expected, memory, values)
     assert 4 * layout.buffer * 16 <= max(memory, 4 * 1024 * 16)
-    assert (values - 1) >> layout.shift == layout.parts - 1
+    assert (values - 1) >> layout.shift == layout.partitions - 1
     assert 0 <= layout.shift <= 63
     cuts = layout.ranges()
     assert cuts[0][0] == 0
-    assert cuts[-1][1] == layout.parts
+    assert cuts[-1][1] == layout.partitions
     assert all(a[1] == b[0] for a, b in itertools.pairwise(cuts))
     assert all(a < b for a, b in cuts)
-    if values == 1 << 64:  # spread evenly, a part fits
-        assert expected / layout.parts <= layout.buffer
+    if values == 1 << 64:  # spread evenly, a partition fits
+        assert expected / layout.partitions <= layout.buffer
 
 
 def test_the_sizes_that_the_documentation_names():
     """The Pile and 10^11 documents of 16 bands, as docs/decisions/0010-dask-workers.md says."""
     pile = Layout.of(2, 211_000_000 * 16, 2 << 30)
-    assert (pile.parts, pile.works) == (2048, 805)
+    assert (pile.partitions, pile.tasks) == (2048, 805)
     large = Layout.of(2, 10**11 * 16, 64 << 30)
-    assert (large.parts, large.works) == (4096, 2048)
+    assert (large.partitions, large.tasks) == (4096, 2048)
 
 
 def test_a_file_of_another_layout_and_one_that_ends_early(tmp_path):

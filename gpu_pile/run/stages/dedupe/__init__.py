@@ -1,0 +1,11 @@
+"""The stage dedupe: duplicates among the documents of a run.
+
+stage         the order of the steps; what is done, what the report says
+candidates    measured rows -> sets of equal hashes, candidate pairs: tasks over partitioned files
+verify_pairs  texts read again -> digests and shingle sets; candidate pairs -> verified pairs
+clusters      verified pairs and sets of equal documents -> pairs.parquet, clusters.parquet
+"""
+
+from gpu_pile.run.stages.dedupe.stage import dedupe
+
+__all__ = ["dedupe"]

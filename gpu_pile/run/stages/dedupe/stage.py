@@ -1,0 +1,148 @@
+"""dedupe: exact duplicates by hash, near duplicates by banded sketches, each confirmed by the texts.
+
+gpu_pile.dedup.engine has the order of the steps. Here, the source of documents is a run: workers make candidates
+(dedupe.candidates) and verify pairs (dedupe.verify_pairs); the process that asks them makes clusters.parquet and
+pairs.parquet (dedupe.clusters). Which document of a cluster stays is not decided here: that depends on thresholds, and
+the stage decide does it.
+
+Memory: sorting stays within memory_bytes; this process holds 9 bits per 8 documents, 64 bytes per document that has an
+equal one, and what dedupe.clusters says. Band keys (16 bytes per band and document), candidate pairs (16 bytes per band
+that they share) and the shingles of candidate documents (8 bytes per shingle) go to scratch files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_pile.corpus import files
+from gpu_pile.dedup.engine import Duplicates, find_duplicates
+from gpu_pile.dedup.equal_sets import EqualSets
+from gpu_pile.dedup.rowset import RowSet
+from gpu_pile.run.context import Context
+from gpu_pile.run.stages.dedupe.candidates import candidates, equal_documents
+from gpu_pile.run.stages.dedupe.clusters import Clusters
+from gpu_pile.run.stages.dedupe.verify_pairs import (
+    PAIRS_PER_TASK,
+    SIMILARITY_BINS,
+    Verification,
+    VerifiedFiles,
+    compare,
+    gather_sketches,
+    mapped,
+    read_texts,
+)
+from gpu_pile.run.tables import Rows
+from gpu_pile.types import Array
+
+VERSION = 4
+
+
+def dedupe_key(context: Context) -> str:
+    """Return the key of everything that pairs.parquet and clusters.parquet depend on."""
+    measured = [context.directory.state("measure", s.name) for s in context.shards]
+    return files.key_of(
+        {
+            "version": VERSION,
+            "shards": [
+                [s.name, m["identity"], m["definition"], m["stopped"]]
+                for s, m in zip(context.shards, measured, strict=True)
+            ],
+            "dedupe": context.config.dedupe.model_dump(exclude={"survivor": True, "fuzzy": {"resolve"}}),
+        }
+    )
+
+
+def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None = None) -> None:
+    """Find duplicates, unless that is done.
+
+    make_source: another source of documents, for rows that have no shards (benchmarks and tests generate some).
+    """
+    run, key = context.directory, dedupe_key(context)
+    if run.state("dedupe").get("key") == key and run.pairs.is_file() and run.clusters.is_file():
+        return
+    run.forget("dedupe")
+    run.clear_scratch()
+    with context.stage("dedupe", context.shards) as entry, files.disk_errors(run.scratch):
+        source = (make_source or RunSource)(context)
+        duplicates = find_duplicates(source)
+        if duplicates.collisions:
+            context.reporter.note(
+                f"{duplicates.collisions} documents share a 128-bit hash with a different text; they are no exact "
+                "duplicates of it"
+            )
+        with context.reporter.span("dedupe", "clusters"):
+            Clusters(context, source.rows, duplicates).write()
+        entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
+    run.clear_scratch()
+    run.set_state({"key": key, **_facts(context, source, duplicates)}, "dedupe")
+
+
+class RunSource:
+    """The documents of a run: measured tables, and shards that are read again (see gpu_pile.dedup.engine.Source)."""
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.config = context, context.config.dedupe
+        self.rows = Rows.of(context)
+        self.total = self.rows.total
+        self.banding = self.config.fuzzy.banding()
+        self.searches = 0
+        self.paths: list[Path] = []
+        self.store = ""
+        self.counts = np.zeros((2, SIMILARITY_BINS), np.int64)
+
+    @property
+    def search(self) -> str:
+        """A folder per search: a task of an earlier search that comes late cannot write to the files of this one."""
+        return f"search-{self.searches}"
+
+    def equal_hashes(self) -> EqualSets:
+        return equal_documents(self.context, self.rows) if self.config.exact.enabled else EqualSets.empty()
+
+    def candidates(self, copies: Array) -> Iterator[Array]:
+        self.searches += 1
+        self.paths = []
+        if self.config.fuzzy.enabled:
+            self.paths = candidates(self.context, self.rows, self.banding, copies, self.search)
+        return self._pairs()
+
+    def _pairs(self) -> Iterator[Array]:
+        for path in self.paths:
+            pairs = mapped(path, np.int64).reshape(-1, 2)
+            for start in range(0, len(pairs), PAIRS_PER_TASK):
+                yield pairs[start : start + PAIRS_PER_TASK]
+
+    def read_texts(self, involved: RowSet, members: Array) -> Array:
+        exact = self.config.fuzzy.verify == "exact"
+        shingled = involved if exact else RowSet.empty(self.total)
+        self.store, digests = read_texts(self.context, self.rows, self.search, shingled, members)
+        if not exact:
+            self.store = gather_sketches(self.context, self.search, involved)
+        return digests
+
+    def compare(self, involved: RowSet) -> VerifiedFiles:
+        verified = compare(self.context, Verification(self.search, self.store), involved, self.paths)
+        self.counts = verified.counts
+        return verified
+
+
+def _facts(context: Context, source: RunSource, duplicates: Duplicates) -> dict[str, Any]:
+    """Return what the report says about the stage."""
+    fuzzy = context.config.dedupe.fuzzy
+    return {
+        "documents": source.total,
+        "exact_duplicates": duplicates.sets.duplicates,
+        "bands": source.banding.bands,
+        "rows": source.banding.rows,
+        "threshold": fuzzy.threshold,
+        "verify": fuzzy.verify,
+        "candidate_pairs": int(source.counts[0].sum()),
+        "verified_pairs": int(source.counts[1].sum()),
+        "pairs_by_similarity": [
+            {"from": i / SIMILARITY_BINS, "to": (i + 1) / SIMILARITY_BINS, "candidates": int(c), "verified": int(v)}
+            for i, (c, v) in enumerate(source.counts.T)
+        ],
+    }

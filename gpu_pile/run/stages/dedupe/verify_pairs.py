@@ -1,0 +1,331 @@
+"""Candidate pairs verified: texts read again for their shingle sets and digests, then pairs compared.
+
+A task reads one range of a shard again and writes shingle sets to places in one file that are computed beforehand: the
+shingles of a text, counted with repetitions, are room enough for its set. So workers need no coordination, and
+repeating a write is harmless. Then tasks compare the candidate pairs, some pairs of one file each.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.reader import Block
+from gpu_pile.dedup.rowset import RowSet, scatter_sets
+from gpu_pile.dedup.similarity import Evidence, ShingleSets, SimilarPairs, Sketches
+from gpu_pile.errors import DataError
+from gpu_pile.gpu.segments import take, to_host
+from gpu_pile.ops.shingle_set import shingle_set
+from gpu_pile.run.context import Context
+from gpu_pile.run.exact_text import DIGEST_BYTES, digests
+from gpu_pile.run.reading import open_shard, read_blocks
+from gpu_pile.run.stages.dedupe.candidates import candidates_folder, numbered, save, sketch_array
+from gpu_pile.run.tables import MeasuredRange, Rows, measured_ranges, parse_spans, scan, table_rows
+from gpu_pile.run.tasks import Task
+from gpu_pile.text.column import TextColumn
+from gpu_pile.types import Array
+
+SIMILARITY_BINS = 20
+"""Candidate pairs are counted by similarity in this many equal bins from 0 to 1."""
+
+PAIRS_PER_TASK = 1 << 20
+PAIRS_PER_STEP = 1 << 14
+"""Candidate pairs that a task compares, and how many of them at a time."""
+
+PAGE = 1 << 17
+"""What a task writes to the file of shingles begins at a multiple of this many values (of 8 bytes): no two machines
+write to one page of it, which network file systems do not forgive."""
+
+WANTED = np.dtype([("row", "<i8"), ("place", "<i8"), ("digest", "?")])
+"""A document to read again: its row in the range; where its shingles go, -1 for nowhere; whether to digest its text."""
+
+FOUND = np.dtype([("size", "<i8"), ("digest", "u1", DIGEST_BYTES)])
+"""What was read of it: how many distinct shingles, and the digest of its text."""
+
+
+class Verification(NamedTuple):
+    """Names what one search leaves in the scratch folder; small, sent to workers.
+
+    search: the folder; store: the file in it with the shingle sets or the sketches of the involved rows
+    """
+
+    search: str
+    store: str
+
+    def folder(self, context: Context) -> Path:
+        return context.directory.scratch / self.search
+
+    def ranged(self, context: Context, what: str, measured: MeasuredRange) -> Path:
+        return self.folder(context) / what / measured.shard.name / f"{measured.shard_range.index:06d}.npy"
+
+    def verified(self, context: Context, number: int, start: int) -> Path:
+        return self.folder(context) / "verified" / f"{number:05d}-{start:012d}.npz"
+
+
+def read_texts(context: Context, rows: Rows, search: str, shingled: RowSet, members: Array) -> tuple[str, Array]:
+    """Read again the texts that decide: (file of the shingle sets, uint8[n, 16] digests of the members).
+
+    shingled: rows whose shingle sets are needed. members: int64, ascending, rows whose digests are needed.
+    """
+    verification = Verification(search, f"shingles-{secrets.token_hex(4)}")  # unknown to late workers of another run
+    tasks, wanted, n_values = [], [], 0
+    for measured, first in _measured_ranges(context, rows):
+        end = first + measured.end - measured.first
+        lo, hi = np.searchsorted(members, [first, end])
+        request, n_values = _request(
+            context, measured, shingled.rows(first, end) - first, members[lo:hi] - first, n_values
+        )
+        if not len(request):
+            continue
+        save(verification.ranged(context, "wanted", measured), request)
+        answer, n_bytes = verification.ranged(context, "found", measured), measured.shard_range.n_bytes
+        tasks.append(Task(ShardReReader, (measured, verification), n_bytes, measured.label, (answer,), n_bytes))
+        wanted.append((measured, request, slice(lo, hi)))
+    verification.folder(context).mkdir(parents=True, exist_ok=True)
+    with (verification.folder(context) / verification.store).open("wb") as f:
+        f.truncate(8 * n_values)
+    context.do("dedupe", tasks)
+    out = np.zeros((len(members), DIGEST_BYTES), np.uint8)
+    with (verification.folder(context) / "spans").open("wb") as f:
+        for measured, request, own in wanted:
+            found = files.load_array(verification.ranged(context, "found", measured))
+            out[own] = found["digest"][request["digest"]]
+            placed = request["place"] >= 0
+            places = request["place"][placed]
+            np.stack([places, places + found["size"][placed]], axis=1).tofile(f)
+    return verification.store, out
+
+
+def _measured_ranges(context: Context, rows: Rows) -> Iterator[tuple[MeasuredRange, int]]:
+    """Yield each measured range of each shard, with the dense row of its first document."""
+    for shard, first in zip(context.shards, rows.first.tolist(), strict=False):
+        for measured in measured_ranges(context, shard):
+            yield measured, first + measured.first
+
+
+def _request(
+    context: Context, measured: MeasuredRange, shingled: Array, members: Array, n_values: int
+) -> tuple[Array, int]:
+    """Return (WANTED[n] for a measured range, how many values the file of shingles has with them).
+
+    shingled, members: rows of the range, see read_texts(). n_values: those of the ranges before.
+    """
+    rows = np.union1d(shingled, members)
+    request = np.empty(len(rows), WANTED)
+    request["row"], request["place"] = rows, -1
+    if len(shingled):
+        table = table_rows(context.directory.measured(measured.shard.name), measured.first, measured.end, ["shingles"])
+        room = table.column("shingles").to_numpy()[shingled]
+        request["place"][np.searchsorted(rows, shingled)], n_values = places(room, n_values)
+    request["digest"] = np.isin(rows, members)
+    return request, n_values
+
+
+def places(room: Array, first: int) -> tuple[Array, int]:
+    """Place sets of up to room[i] values one after the other, from `first` on.
+
+    Returns:
+        (int64[n], where each set begins; where those of the next range begin, a multiple of PAGE)
+    """
+    ends = first + np.cumsum(room)
+    return ends - room, -(-int(ends[-1] if len(ends) else first) // PAGE) * PAGE
+
+
+def gather_sketches(context: Context, search: str, involved: RowSet) -> str:
+    """Copy the sketches of the involved rows to one file; return its name."""
+    verification = Verification(search, "sketches")
+    path = verification.folder(context) / verification.store
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as f:
+        for first, table in scan(context, ["sketch"]):
+            rows = involved.rows(first, first + len(table))
+            sketch_array(table, context.config.dedupe.fuzzy.size)[rows - first].tofile(f)
+    return verification.store
+
+
+class VerifiedFiles:
+    """The verified pairs of all comparing tasks, read from their files one file at a time.
+
+    counts: int64[2, SIMILARITY_BINS], candidate and verified pairs by similarity
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self.counts = np.zeros((2, SIMILARITY_BINS), np.int64)
+        for path in paths:
+            with np.load(path, allow_pickle=False) as arrays:
+                self.counts += arrays["counts"]
+
+    def __iter__(self) -> Iterator[SimilarPairs]:
+        for path in self.paths:
+            with np.load(path, allow_pickle=False) as arrays:
+                yield SimilarPairs(arrays["a"], arrays["b"], arrays["similarity"])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __contains__(self, pairs: object) -> bool:
+        return any(pairs is p for p in self)
+
+
+def compare(context: Context, verification: Verification, involved: RowSet, paths: Sequence[Path]) -> VerifiedFiles:
+    """Compare all candidate pairs; paths: their files, by number."""
+    folder = verification.folder(context)
+    save(folder / "involved.npy", involved.bits)
+    save(folder / "before.npy", involved.before)
+    tasks, outputs = [], []
+    for number, path in enumerate(paths):
+        n = path.stat().st_size // 16
+        for start in range(0, n, PAIRS_PER_TASK):
+            stop = min(n, start + PAIRS_PER_TASK)
+            outputs.append(verification.verified(context, number, start))
+            label = f"pairs {number}, {start} to {stop}"
+            tasks.append(Task(PairComparer, (verification, number, start, stop), stop - start, label, (outputs[-1],)))
+    context.do("dedupe", tasks)
+    return VerifiedFiles(outputs)
+
+
+class ShardReReader:
+    """Reads a range of a shard again and leaves the wanted shingle sets and digests (see gpu_pile.run.threads.Job)."""
+
+    def __init__(self, context: Context, measured: MeasuredRange, verification: Verification) -> None:
+        self.context, self.measured, self.verification = context, measured, verification
+        self.shard, self.config = measured.shard, context.config.dedupe
+        self.cost = measured.shard_range.n_bytes
+
+    def open(self) -> Iterator[Block]:
+        context = self.context
+        self.wanted = files.load_array(self.verification.ranged(context, "wanted", self.measured))
+        self.found = np.zeros(len(self.wanted), FOUND)
+        self.file = (self.verification.folder(context) / self.verification.store).open("rb+", buffering=0)
+        columns = ["start", "length", "shingles"]
+        table = table_rows(context.directory.measured(self.shard.name), self.measured.first, self.measured.end, columns)
+        self.start, self.length, self.room = (table.column(n).to_numpy()[self.wanted["row"]] for n in columns)
+        reader = open_shard(context, self.shard, shard_range=self.measured.shard_range)
+        for block in read_blocks(context, "dedupe", reader):
+            yield block
+            if len(self.start) and block.start + block.n_bytes > self.start[-1]:
+                return  # this block had the last wanted document
+
+    def process(self, block: Block) -> None:
+        lo, hi = np.searchsorted(self.start, [block.start, block.start + block.n_bytes])
+        if hi > lo:
+            self.read(block, int(lo), int(hi))
+        block.release()
+
+    def read(self, block: Block, lo: int, hi: int) -> None:
+        """Keep what is wanted of documents lo .. hi; too many for the device's memory are read in halves."""
+        span = self.context.reporter.span
+        try:
+            with self.context.device.session():
+                with span("dedupe", "parse again"):
+                    text = parse_spans(self.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
+                with span("dedupe", "shingle"):
+                    self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
+                with span("dedupe", "digest"):
+                    self.keep_digests(text, lo + np.flatnonzero(self.wanted["digest"][lo:hi]), lo)
+        except MemoryError:
+            if hi - lo == 1:
+                raise
+            self.read(block, lo, (lo + hi) // 2)
+            self.read(block, (lo + hi) // 2, hi)
+
+    def keep_shingles(self, text: TextColumn, chosen: Array, first: int) -> None:
+        """Write the sets of the chosen documents to their places; document `first` is the first one of the text."""
+        if not len(chosen):
+            return
+        fuzzy = self.config.fuzzy
+        values, offsets = map(to_host, shingle_set(take(text, chosen - first), kind=fuzzy.shingle, width=fuzzy.width))
+        sizes, begin = np.diff(offsets), self.wanted["place"][chosen]
+        if (sizes > self.room[chosen]).any():
+            raise DataError(
+                f"{self.shard.path} changed while the run was going on; run the same command again to measure it again"
+            )
+        packed = np.zeros(int(begin[-1] - begin[0] + sizes[-1]), np.uint64)
+        scatter_sets(values, offsets, begin - begin[0], packed)
+        byte, data = 8 * int(begin[0]), memoryview(packed.tobytes())
+        while data:
+            n = os.pwrite(self.file.fileno(), data, byte)
+            byte, data = byte + n, data[n:]
+        self.found["size"][chosen] = sizes
+
+    def keep_digests(self, text: TextColumn, chosen: Array, first: int) -> None:
+        """Keep the digests of the chosen documents; only documents that have an equal one are chosen."""
+        if len(chosen):
+            self.found["digest"][chosen] = digests(take(text, chosen - first), self.config.exact.normalize)
+
+    def consume(self, result: None) -> bool:
+        return True
+
+    def close(self) -> None:
+        os.fsync(self.file.fileno())
+        self.file.close()
+        save(self.verification.ranged(self.context, "found", self.measured), self.found)
+
+    def abandon(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
+
+
+class PairComparer:
+    """Compares some pairs of a file of candidates; leaves the verified ones (see gpu_pile.run.threads.Job)."""
+
+    def __init__(self, context: Context, verification: Verification, number: int, start: int, stop: int) -> None:
+        self.context, self.verification = context, verification
+        self.number, self.start, self.cost = number, start, stop - start
+        self.fuzzy = context.config.dedupe.fuzzy
+        self.counts = np.zeros((2, SIMILARITY_BINS), np.int64)
+        self.verified: list[SimilarPairs] = []
+
+    def open(self) -> Iterator[Array]:
+        folder = self.verification.folder(self.context)
+        self.involved = RowSet(*(files.load_array(folder / f"{n}.npy", mapped=True) for n in ("involved", "before")))
+        self.evidence: Evidence
+        if self.fuzzy.verify == "exact":
+            spans = mapped(folder / "spans", np.int64).reshape(-1, 2)
+            self.evidence = ShingleSets(mapped(folder / self.verification.store, np.uint64), spans)
+        else:
+            sketches = mapped(folder / self.verification.store, np.uint32)
+            self.evidence = Sketches(sketches.reshape(-1, self.fuzzy.size))
+        path = numbered(self.context, candidates_folder(self.verification.search), self.number)
+        pairs = mapped(path, np.int64).reshape(-1, 2)[self.start : self.start + self.cost]
+        for step in range(0, len(pairs), PAIRS_PER_STEP):
+            yield pairs[step : step + PAIRS_PER_STEP]
+
+    def process(self, block: Array) -> SimilarPairs:
+        with self.context.reporter.span("dedupe", "compare"):
+            return SimilarPairs.of(block, self.involved, self.evidence, self.context.device)
+
+    def consume(self, result: SimilarPairs) -> bool:
+        verified = result.at_least(self.fuzzy.threshold)
+        self.verified.append(verified)
+        for counts, pairs in zip(self.counts, (result, verified), strict=True):
+            bins = np.minimum((pairs.similarity * SIMILARITY_BINS).astype(np.int64), SIMILARITY_BINS - 1)
+            counts += np.bincount(bins, minlength=SIMILARITY_BINS)
+        return True
+
+    def close(self) -> None:
+        a, b, similarity = (np.concatenate(x) for x in zip(*self.verified, strict=True))
+        output = self.verification.verified(self.context, self.number, self.start)
+        with files.atomic(output, durable=False) as partial, partial.open("wb") as f:
+            np.savez(f, a=a, b=b, similarity=similarity, counts=self.counts)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of mapped files and pairs: the job itself is held until all jobs are done."""
+        self.verified = []
+        for name in ("involved", "evidence"):
+            self.__dict__.pop(name, None)
+
+
+def mapped(path: Path, dtype: Any) -> Array:
+    """Return a file as a read-only array."""
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, "r")
