@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.reader import Block
+from gpu_pile.corpus.blocks import Block
 from gpu_pile.dedup import banding
 from gpu_pile.dedup.rowset import RowSet, scatter_sets
 from gpu_pile.errors import DataError
