@@ -27,7 +27,7 @@ from gpu_pile.cli import app
 from gpu_pile.corpus import files, remote
 from gpu_pile.corpus.remote import RemoteFile, RemotePath
 from gpu_pile.corpus.shards import find_shards
-from gpu_pile.corpus.writer import ShardWriter
+from gpu_pile.corpus.sinks import Compression, ZstdFrame
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.explore import export
 from gpu_pile.explore.verify import verify
@@ -243,8 +243,11 @@ def test_an_upload_in_parts_that_fails_midway(tmp_path, s3, monkeypatch):
     monkeypatch.setattr(s3fs.core, "calculate_chunksize", lambda size, chunksize=None: 5 << 20)
     path = RemotePath("s3://runs/parts/x.jsonl.zst")
     s3.fail = lambda method, path: method == "PUT" and "partNumber=3" in path
-    with pytest.raises(DataError, match="cannot write"), ShardWriter(path) as writer:
-        writer.write(os.urandom(14 << 20))
+    shard = ZstdFrame(path, Compression())
+    shard.open()
+    shard.write(os.urandom(14 << 20))
+    with pytest.raises(DataError, match="cannot write"):
+        shard.commit()
     assert ("PUT", "/runs/parts/x.jsonl.zst?uploadId=") not in s3.asked
     assert any("partNumber=2" in path for _, path in s3.asked), "part of it had been uploaded"
     assert any(method == "DELETE" and "uploadId" in path for method, path in s3.asked), "and was taken back"

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import os
 import random
 import resource
 import struct
@@ -15,9 +16,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_pile.corpus.lines import copy_spans
 from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.shards import find_shards
-from gpu_pile.corpus.writer import ShardWriter, copy_spans
+from gpu_pile.corpus.sinks import FORMATS, Compression, ZstdFrame
 from gpu_pile.corpus.zstd_frames import CHUNK
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.ops.parse_lines import parse_lines
@@ -199,6 +201,34 @@ def test_expansion_is_limited(tmp_path, monkeypatch):
     assert read(path, limits=Limits(expansion_max=10**6))["damage"] == []
 
 
+def test_expansion_is_limited_inside_a_line_that_is_too_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(Limits, "stream_bytes_max", lambda self, n: self.expansion_max * n)
+    path = tmp_path / "bomb.zst"
+    path.write_bytes(frame(b'{"text": "good"}\n' + b"x" * 20_000_000))
+    got = read(path, 1000, Limits(expansion_max=1000, line_bytes_max=200_000))
+    assert len(got["good"]) == 1
+    assert "input.expansion_max" in got["damage"][0][2]
+    assert got["stream"] <= 1000 * path.stat().st_size + CHUNK
+
+
+def test_a_file_system_that_gives_less_than_was_asked_for(tmp_path, monkeypatch):
+    """A short read is no end of the file."""
+    rows = b"".join(b'{"text": "%d"}\n' % i for i in range(3000))
+    shards = {
+        "x.zst": frame(rows[:20_000]) + skippable(9) + frame(rows[20_000:]),
+        "x.gz": gzip.compress(rows),
+        "x": rows,
+    }
+    real = os.pread
+    for name, raw in shards.items():
+        (tmp_path / name).write_bytes(raw)
+        whole = read(tmp_path / name)
+        with monkeypatch.context() as patch:
+            patch.setattr("gpu_pile.corpus.files.os.pread", lambda f, n, at: real(f, min(n, 1 + n // 3), at))
+            assert read(tmp_path / name) == whole
+        assert len(whole["good"]) == 3000
+
+
 @pytest.mark.parametrize("block_bytes", [100, 1000, 60_000])
 def test_lines_over_the_limit_are_bad_lines_wherever_they_are(tmp_path, block_bytes):
     rng = random.Random(1)
@@ -260,11 +290,21 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
 # writing
 
 
+def write_lines(path, chunks):
+    sink = ZstdFrame(path, Compression())
+    sink.open()
+    try:
+        for chunk in chunks:
+            sink.write(chunk)
+        sink.commit()
+    except BaseException:
+        sink.discard()
+        raise
+
+
 def test_a_written_shard_is_one_frame(tmp_path):
     for chunks in ([], [b"a\n"], [b"x" * 300_000, b"\n", b"y\n"] * 3):
-        with ShardWriter(tmp_path / "k.zst", level=3) as writer:
-            for chunk in chunks:
-                writer.write(chunk)
+        write_lines(tmp_path / "k.zst", chunks)
         one = zstandard.ZstdDecompressor().decompressobj()
         raw = (tmp_path / "k.zst").read_bytes()
         assert one.decompress(raw) == b"".join(chunks)
@@ -273,17 +313,21 @@ def test_a_written_shard_is_one_frame(tmp_path):
         assert zstandard.get_frame_parameters(raw).has_checksum
 
 
-def test_writing_in_other_portions_gives_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("sink", FORMATS)
+def test_writing_in_other_portions_gives_the_same_bytes(tmp_path, sink):
     data = random.Random(3).randbytes(50_000) * 8
     for name, step in (("a", 1 << 20), ("b", 777), ("c", 131_073)):
-        with ShardWriter(tmp_path / name) as writer:
-            for i in range(0, len(data), step):
-                writer.write(data[i : i + step])
+        shard = sink(tmp_path / name, Compression())
+        shard.open()
+        for i in range(0, len(data), step):
+            shard.write(data[i : i + step])
+        assert not (tmp_path / name).exists()
+        shard.commit()
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
 
 @pytest.mark.parametrize("where", ["write", "close"])
-def test_a_full_disk_leaves_nothing(tmp_path, where):
+def test_a_full_disk_leaves_nothing(tmp_path, where, monkeypatch):
     class Full:
         def write(self, _):
             if where == "write":
@@ -292,14 +336,21 @@ def test_a_full_disk_leaves_nothing(tmp_path, where):
         def close(self):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def fill():
-        with ShardWriter(tmp_path / "k.zst") as writer:
-            writer._writer = Full()
-            writer.write(b"x")
-
+    monkeypatch.setattr(ZstdFrame, "writer", lambda self, file: Full())
     with pytest.raises(DataError, match="disk is full"):
-        fill()
+        write_lines(tmp_path / "k.zst", [b"x"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sink", FORMATS)
+def test_a_discarded_shard_leaves_nothing(tmp_path, sink):
+    shard = sink(tmp_path / "deep" / "k", Compression())
+    shard.discard()
+    shard.open()
+    shard.write(b"x\n")
+    shard.discard()
+    shard.discard()
+    assert list((tmp_path / "deep").iterdir()) == []
 
 
 def test_copy_spans():

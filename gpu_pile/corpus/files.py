@@ -1,30 +1,34 @@
 """Files that are whole or absent: atomic writes, stable keys, one process per run directory.
 
-A path is a pathlib.Path, or for URLs a RemotePath, which has what is used of one (gpu_pile.corpus.remote). What the two do in
-different ways is here; nobody else asks which it is.
+A path is a pathlib.Path, or a RemotePath for a URL, which has the methods of Path that are used here. Whatever differs
+between the two is in this file and in gpu_pile.corpus.remote; no other file asks which one it has.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 import numpy as np
 
 from gpu_pile.corpus import remote
 from gpu_pile.corpus.remote import RemotePath
 from gpu_pile.errors import DataError
+from gpu_pile.types import Array
 
 PARTIAL = ".partial"
 
@@ -32,7 +36,7 @@ AnyPath = Path | RemotePath
 
 
 def path_of(given: str | AnyPath) -> AnyPath:
-    """A path, or the RemotePath of a URL; file:///x is the path /x.
+    """Return a Path, or the RemotePath of a URL; file:///x is the path /x.
 
     Raises:
         UsageError: a URL of a kind that is not read.
@@ -51,82 +55,162 @@ def check_output(given: str) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """The same text for the same value: sorted keys, no spaces."""
+    """Return JSON with sorted keys and no spaces: the same text for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def key_of(value: Any) -> str:
-    """A short stable key of a JSON-able value (BLAKE2b, 128 bits)."""
+    """Return a short stable key of a JSON-able value (BLAKE2b, 128 bits)."""
     return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager
 def disk_errors(path: AnyPath) -> Iterator[None]:
-    """Turn what the operating system says about `path` into an error that says what to do."""
+    """Turn an OSError about writing `path` into a DataError that says what to do."""
     try:
         yield
     except OSError as error:
         if isinstance(error, remote.StoreError) and error.filename != str(path):
             raise  # it is about another file, and says so
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full and isinstance(path, RemotePath):
-            advice = f"{tempfile.gettempdir()} is full, where files are made before they are uploaded; set TMPDIR"
-        elif full:
-            advice = "the disk is full; free space there and run the same command again, it goes on where it stopped"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = "this user may not write there; choose another output folder"
+        raise DataError(f"cannot write {path}: {_advice(path, error)}") from error
+
+
+def _advice(path: AnyPath, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(path, RemotePath):
+            return f"{tempfile.gettempdir()} is full, where files are made before they are uploaded; set TMPDIR"
+        return "the disk is full; free space there and run the same command again, it goes on where it stopped"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "this user may not write there; choose another output folder"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open; raise the limit (ulimit -n) or lower workers, and run the same command again"
+    who = "the store" if isinstance(path, RemotePath) else "the operating system"
+    return f"{who} says: {error.strerror or error}; run the same command again to go on"
+
+
+class AtomicFile:
+    """A file in the making. It has its own name only once commit() has returned; discard() leaves nothing.
+
+    Write it under `partial`. No two AtomicFiles have the same partial name: two processes that make the same file (a
+    cluster's worker that was given up for dead goes on) do not write into each other's.
+
+    A remote file is made in the machine's folder for temporary files and uploaded by commit(). Its only name there is
+    that of its open descriptor, so a killed process leaves nothing.
+
+    Args:
+        durable: commit() has the file on the disk before it gives the name. Scratch files need not be durable: no run
+            goes on from them after a power failure.
+    """
+
+    def __init__(self, path: AnyPath, *, durable: bool = True) -> None:
+        self.path = path
+        self.durable = durable
+        self._unnamed: IO[bytes] | None = None
+        if isinstance(path, RemotePath):
+            remote.check(str(path), written=True)
+            with disk_errors(path):
+                self._unnamed = tempfile.TemporaryFile()  # noqa: SIM115
+            self.partial = Path(f"/proc/self/fd/{self._unnamed.fileno()}")
         else:
-            who = "the store" if isinstance(path, RemotePath) else "the operating system"
-            advice = f"{who} says: {error.strerror or error}; run the same command again to go on"
-        raise DataError(f"cannot write {path}: {advice}") from error
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self.partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        """Errors of writing, as disk_errors turns them."""
+        return disk_errors(self.path)
+
+    def commit(self) -> None:
+        commit_together([self])
+
+    def discard(self) -> None:
+        """Remove what was written; nothing happens after commit(), or the second time."""
+        if self._unnamed is not None:
+            self._unnamed.close()
+        else:
+            self.partial.unlink(missing_ok=True)
+
+    def publish(self) -> None:
+        """Give the file its name. Only for commit_together, which has it on the disk before."""
+        if isinstance(self.path, RemotePath):
+            self.path.put(self.partial)
+            self.discard()
+        else:
+            self.partial.replace(self.path)
+
+
+SYNC_ALL_FROM = 3
+"""From this many files on, one call for the whole file system costs less than one per file."""
+
+
+def commit_together(made: Sequence[AtomicFile]) -> None:
+    """Have all files on the disk, then name them one after the other. After an error, those without a name are gone.
+
+    A disk is waited for once, not once per file: that wait is most of what a small file costs.
+    """
+    try:
+        _sync([file for file in made if file.durable and isinstance(file.path, Path)])
+        for file in made:
+            with file.errors():
+                file.publish()
+    except BaseException:
+        for file in made:
+            with contextlib.suppress(OSError):
+                file.discard()
+        raise
+
+
+def _sync(made: Sequence[AtomicFile]) -> None:
+    if len(made) >= SYNC_ALL_FROM and (syncfs := _syncfs()) is not None:
+        by_device = {file.partial.stat().st_dev: file for file in made}
+        for file in by_device.values():
+            with file.errors(), file.partial.open("rb") as f:
+                if syncfs(f.fileno()):
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number), str(file.partial))
+        return
+    for file in made:
+        with file.errors(), file.partial.open("rb+") as f:
+            os.fsync(f.fileno())
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], int] | None:
+    """syncfs of the C library, where it reports failed writes (Linux 5.8 and later)."""
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if version is None or (int(version[1]), int(version[2])) < (5, 8):
+        return None
+    with contextlib.suppress(OSError, AttributeError):
+        found: Callable[[int], int] = ctypes.CDLL("libc.so.6", use_errno=True).syncfs
+        return found
+    return None
 
 
 @contextlib.contextmanager
 def atomic(path: AnyPath, *, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it to `path` at the end, remove it on any error.
-
-    No two calls give the same name: two processes that make the same file (a worker of a cluster that was given up for
-    dead goes on) do not write into each other's.
-
-    A remote file is made in the machine's folder for temporary files and uploaded at the end. It has no name there but
-    that of its open descriptor, so that a killed process leaves nothing.
-
-    Args:
-        durable: have it on the disk before it has its name. Scratch files need not be: no run goes on from them.
-    """
-    if isinstance(path, RemotePath):
-        remote.check(str(path), written=True)
-        with disk_errors(path), tempfile.TemporaryFile() as unnamed:
-            local = Path(f"/proc/self/fd/{unnamed.fileno()}")
-            yield local
-            path.put(local)
-        return
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            if durable:
-                with partial.open("rb+") as f:
-                    os.fsync(f.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    """Give the partial name of an AtomicFile; commit it at the end, discard it on any error."""
+    file = AtomicFile(path, durable=durable)
+    try:
+        with file.errors():
+            yield file.partial
+    except BaseException:
+        file.discard()
+        raise
+    file.commit()
 
 
-def write_text(path: AnyPath, text: str) -> None:
-    with atomic(path) as partial:
+def write_text(path: AnyPath, text: str, *, durable: bool = True) -> None:
+    with atomic(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_json(path: AnyPath, value: Any) -> None:
-    """Indented, in the order given, with a final newline."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: AnyPath, value: Any, *, durable: bool = True) -> None:
+    """Write JSON, indented, in the order given, with a final newline."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", durable=durable)
 
 
 def read_json(path: AnyPath) -> Any:
-    """The parsed file, or None where there is none or it does not parse (it is then made again)."""
+    """Return the parsed file, or None where it is missing or does not parse (it is then made again)."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
@@ -136,20 +220,20 @@ def read_json(path: AnyPath) -> Any:
 _HEADERS = threading.Lock()
 
 
-def load_array(path: Path, *, mapped: bool = False) -> np.ndarray[Any, Any]:
-    """An array that np.save wrote; mapped: read as it is used, and not to be changed.
+def load_array(path: Path, *, mapped: bool = False) -> Array:
+    """Return an array that np.save wrote; mapped: pages are read when they are used, and must not be changed.
 
-    One thread at a time: NumPy parses the header with `ast`, which in CPython 3.11 fails now and then where two threads
-    parse at once (python/cpython#106905).
+    Headers are parsed by one thread at a time: NumPy parses them with `ast`, which in CPython 3.11 fails now and then
+    in two threads at once (python/cpython#106905).
     """
     with _HEADERS:
-        found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    return found
+        array: Array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return array
 
 
 @contextlib.contextmanager
 def locked(folder: AnyPath) -> Iterator[None]:
-    """Hold the run directory for this process; a second process gets an error instead of a race."""
+    """Hold a run directory for this process; a second process gets an error instead of a race."""
     if isinstance(folder, RemotePath):
         with disk_errors(folder), remote.locked(folder):
             yield
@@ -168,21 +252,21 @@ def locked(folder: AnyPath) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def read_errors() -> Iterator[None]:
-    """Turn what the operating system or a store says about an input into an error that names it."""
+def read_errors(path: AnyPath | None = None) -> Iterator[None]:
+    """Turn an OSError about an input into a DataError that names the file; path: where the error does not."""
     try:
         yield
     except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror or error}") from error
+        raise DataError(f"cannot read {path or error.filename}: {error.strerror or error}") from error
 
 
 class Source(Protocol):
-    """A file whose bytes are read by their place."""
+    """A file whose bytes are read by position."""
 
     size: int
 
     def pread(self, n: int, start: int) -> bytes:
-        """Up to n bytes at a place."""
+        """Return n bytes from a position on; fewer only at the end of the file."""
 
 
 class _Local:
@@ -191,28 +275,32 @@ class _Local:
         self.size = os.fstat(self._descriptor).st_size
 
     def pread(self, n: int, start: int) -> bytes:
-        return os.pread(self._descriptor, n, start)
+        data = os.pread(self._descriptor, n, start)
+        while len(data) < n and (more := os.pread(self._descriptor, n - len(data), start + len(data))):
+            data += more  # a file system may give less than was asked for
+        return data
 
 
 @contextlib.contextmanager
 def opened(path: AnyPath) -> Iterator[Source]:
+    """Open a file for reading by position."""
     if isinstance(path, RemotePath):
-        with remote.RemoteFile(path) as far:
-            yield far
+        with remote.RemoteFile(path) as remote_file:
+            yield remote_file
     else:
-        with path.open("rb") as near:
-            yield _Local(near)
+        with path.open("rb") as local_file:
+            yield _Local(local_file)
 
 
 def table(path: AnyPath) -> Any:
-    """What pyarrow.parquet reads: the path, or the open remote file, of which only what is asked for is fetched."""
+    """Return what pyarrow.parquet reads: the path, or the open remote file, which fetches only the blocks in use."""
     if isinstance(path, RemotePath):
         return remote.RemoteFile(path, remote.TABLE_BLOCK, 0)
     return path
 
 
 def dataset(paths: Sequence[AnyPath]) -> Any:
-    """A pyarrow dataset over Parquet files of one run."""
+    """Return a pyarrow dataset of Parquet files of one run."""
     import pyarrow.dataset as ds
 
     if paths and isinstance(paths[0], RemotePath):
@@ -221,7 +309,7 @@ def dataset(paths: Sequence[AnyPath]) -> Any:
 
 
 def fingerprint(path: AnyPath) -> dict[str, Any]:
-    """What tells without reading it whether a file has changed; version is None where a store does not tell."""
+    """Return what shows, without reading a file, that it has changed; version is None if a store has none."""
     if isinstance(path, RemotePath):
         return {"bytes": path.stat().st_size, "version": path.version()}
     stat = path.stat()
@@ -229,7 +317,7 @@ def fingerprint(path: AnyPath) -> dict[str, Any]:
 
 
 def remove_tree(path: AnyPath) -> None:
-    """Remove a folder and what is in it, if it is there."""
+    """Remove a folder with its content, if it exists."""
     if isinstance(path, RemotePath):
         path.remove_tree()
     elif path.is_dir():

@@ -38,6 +38,7 @@ class HashedFile:
         return self._source.pread(n, start)
 
     def read_at(self, start: int, n: int) -> bytes:
+        """Up to n bytes at a position; they are hashed, and so is what was passed over before them."""
         self._hash_to(start)
         data = self.pread(n, start)
         self._hash(data, start)
@@ -45,6 +46,7 @@ class HashedFile:
         return data
 
     def read(self, n: int) -> bytes:
+        """The next n bytes."""
         return self.read_at(self.position, n)
 
     def readinto(self, view: memoryview) -> int:
@@ -53,7 +55,7 @@ class HashedFile:
         return len(data)
 
     def all_digests(self) -> list[bytes]:
-        """After hashing what was passed over."""
+        """Hash what was passed over, and return the digest of every step."""
         self._hash_to(self._end)
         if self._hashed % IDENTITY_STEP and self._hashed == self._end:  # the file's last step is a short one
             self._digests.append(self._digest.digest())
@@ -68,37 +70,37 @@ class HashedFile:
             self._hash(data, self._hashed)
 
     def _hash(self, data: bytes, start: int) -> None:
-        """Hash what of this has not been hashed yet; nothing before it is missing."""
-        piece = memoryview(data)[max(0, self._hashed - start) : max(0, self._end - start)]
-        while piece:
-            n = IDENTITY_STEP - self._hashed % IDENTITY_STEP
-            self._digest.update(piece[:n])
-            self._hashed += len(piece[:n])
+        """Hash the bytes of data that have not been hashed yet; all bytes before them have been."""
+        new = memoryview(data)[max(0, self._hashed - start) : max(0, self._end - start)]
+        while new:
+            n = min(len(new), IDENTITY_STEP - self._hashed % IDENTITY_STEP)
+            self._digest.update(new[:n])
+            self._hashed += n
             if not self._hashed % IDENTITY_STEP:
                 self._digests.append(self._digest.digest())
                 self._digest = hashlib.blake2b(digest_size=32)
-            piece = piece[n:]
+            new = new[n:]
 
 
 def identity_of(digests: Sequence[bytes]) -> str:
-    """A file's identity: BLAKE2b-256 of the BLAKE2b-256 of each IDENTITY_STEP of its bytes, which ranges hash alone."""
+    """Return a file's identity: BLAKE2b-256 of the BLAKE2b-256 digests of its steps, which ranges hash separately."""
     return hashlib.blake2b(b"".join(digests), digest_size=32).hexdigest()
 
 
 def file_identity(path: AnyPath) -> str:
-    """ShardReader.identity without reading what is in the file."""
+    """Return the identity that a ShardReader of the file would have, without decompressing anything."""
     with files.opened(path) as source:
         return identity_of(HashedFile(source, (0, source.size)).all_digests())
 
 
 class FileRange:
-    """A range of a file as something to read from."""
+    """A range of bytes of a file, as a readable object."""
 
     def __init__(self, file: HashedFile, start: int, end: int) -> None:
-        self._file, self._at, self._end = file, start, end
+        self._file, self._position, self._end = file, start, end
 
     def read(self, n: int = -1) -> bytes:
-        left = self._end - self._at
-        data = self._file.read_at(self._at, left if n < 0 else min(n, left)) if left else b""
-        self._at += len(data)
+        left = self._end - self._position
+        data = self._file.read_at(self._position, left if n < 0 else min(n, left)) if left else b""
+        self._position += len(data)
         return data

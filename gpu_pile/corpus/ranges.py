@@ -8,7 +8,6 @@ from pathlib import Path
 from gpu_pile.corpus import files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import walk_frame
-from gpu_pile.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ShardRange:
         return self.end - self.first
 
     def label(self, shard: Shard) -> str:
-        """The name of the range for messages."""
+        """Return the name of the range for messages."""
         return shard.name if self.of == 1 else f"{shard.name}, range {self.index + 1} of {self.of}"
 
 
@@ -48,18 +47,15 @@ def split_at_frames(shard: Shard, range_bytes: int) -> list[ShardRange]:
     """
     starts, size = [0], shard.n_bytes
     if size >= 2 * range_bytes and isinstance(shard.path, Path):
-        try:
-            with files.opened(shard.path) as source:
-                size, position = source.size, 0
-                while position < size:
-                    if min(position - starts[-1], size - position) >= range_bytes:
-                        starts.append(position)
-                    frame = walk_frame(source, position)
-                    if frame.problem:
-                        starts = [0]
-                        break
-                    position = frame.end
-        except OSError as error:
-            raise DataError(f"cannot read {shard.path}: {error.strerror or error}") from error
+        with files.read_errors(shard.path), files.opened(shard.path) as source:
+            size, position = source.size, 0
+            while position < size:
+                if min(position - starts[-1], size - position) >= range_bytes:
+                    starts.append(position)
+                frame = walk_frame(source, position)
+                if frame.problem:
+                    starts = [0]
+                    break
+                position = frame.end
     ends = [*starts[1:], size]
     return [ShardRange(i, len(starts), first, end) for i, (first, end) in enumerate(zip(starts, ends, strict=True))]

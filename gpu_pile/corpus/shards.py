@@ -29,7 +29,7 @@ class Shard:
 
 
 def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
-    """The files that globs, folders, paths and URLs name, sorted by name; relative ones start at base.
+    """Return the files that globs, folders, paths and URLs name, sorted by name; relative paths start at base.
 
     A folder stands for the files with one of SUFFIXES in it. A file named twice counts once.
 
@@ -37,30 +37,20 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
         UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
     """
     problems: list[str] = []
-    found: set[AnyPath] = set()
+    paths: set[AnyPath] = set()
     for given in inputs:
         location = files.path_of(given)
         if isinstance(location, RemotePath):
-            far = _at_url(location)
-            if not far:
-                problems.append(f"{given} names no file, or cannot be reached")
-            found.update(far)
-            continue
-        text = os.fspath(base / location.expanduser())
-        paths: list[Path]
-        if Path(text).is_dir():
-            paths = [p for p in Path(text).iterdir() if p.name.endswith(SUFFIXES) and p.is_file()]
-            if not paths:
-                problems.append(f"the folder {given} holds no file named *{', *'.join(SUFFIXES)}")
-        elif Path(text).is_file():
-            paths = [Path(text)]
+            named = _at_url(location)
+            paths.update(named)
+            problem = "" if named else f"{given} names no file, or cannot be reached"
         else:
-            paths = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]  # noqa: PTH207
-            if not paths:
-                problems.append(f"{given} names no file (looked in {base})")
-        found.update(p.resolve() for p in paths)
+            local, problem = _at_path(location, base)
+            paths.update(p.resolve() for p in local)
+        if problem:
+            problems.append(problem)
     by_name: dict[str, list[AnyPath]] = {}
-    for path in sorted(found, key=str):
+    for path in sorted(paths, key=str):
         match = _NAME.fullmatch(path.name)
         by_name.setdefault(match[1] if match else path.stem, []).append(path)
     for name, same in by_name.items():
@@ -74,9 +64,21 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
     unreadable = [str(p[0]) for p in by_name.values() if isinstance(p[0], Path) and not os.access(p[0], os.R_OK)]
     if unreadable:
         raise DataError(f"this user may not read {', '.join(unreadable[:5])}")
-    shards = sorted(by_name)
+    names = sorted(by_name)
     with files.read_errors():
-        return [Shard(i, name, by_name[name][0], by_name[name][0].stat().st_size) for i, name in enumerate(shards)]
+        return [Shard(i, name, by_name[name][0], by_name[name][0].stat().st_size) for i, name in enumerate(names)]
+
+
+def _at_path(location: Path, base: Path) -> tuple[list[Path], str]:
+    """Return (the files that a local path, folder or glob names, "" or why there are none)."""
+    text = os.fspath(base / location.expanduser())
+    if Path(text).is_dir():
+        paths = [p for p in Path(text).iterdir() if p.name.endswith(SUFFIXES) and p.is_file()]
+        return paths, "" if paths else f"the folder {location} holds no file named *{', *'.join(SUFFIXES)}"
+    if Path(text).is_file():
+        return [Path(text)], ""
+    paths = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]  # noqa: PTH207
+    return paths, "" if paths else f"{location} names no file (looked in {base})"
 
 
 def _at_url(location: RemotePath) -> list[RemotePath]:

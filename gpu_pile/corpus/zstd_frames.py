@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpu_pile.corpus.files import Source
 
 CHUNK = 128 * 1024
-"""Bytes asked of a decoder at a time, always: so what comes before an error does not depend on the block size."""
-
+"""Bytes asked of a decoder at a time, the largest content of a zstd block. What comes before damage must not depend on
+the block size of the reader."""
 
 MAGIC = b"\x28\xb5\x2f\xfd"
+HEADER_BYTES_MAX = 18
+BLOCK_HEADER_BYTES = 3
+CHECKSUM_BYTES = 4
+SKIPPABLE_HEADER_BYTES = 8
+RLE_BLOCK, COMPRESSED_BLOCK, RESERVED_BLOCK = 1, 2, 3
+CUT_OFF = "the frame is cut off: the file is truncated"
+_ANY_FRAME = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+_SEARCHED_BYTES = 2**20
 
 
 def is_skippable(head: bytes) -> bool:
     return len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5
 
 
-@dataclass(frozen=True)
-class Frame:
-    """What a walk over a frame's block headers found; data: there is something to decompress."""
+class Frame(NamedTuple):
+    """What a walk over a frame's block headers found.
+
+    end:        position after the frame; the file's size if that is unknown
+    problem:    why it cannot be walked to its end; "" if it can
+    skippable:  it holds no data of the stream
+    data:       there is something to decompress
+    window:     bytes of memory that the decoder needs
+    dictionary: number of the dictionary that it needs, 0 for none
+    """
 
     end: int
     problem: str = ""
@@ -31,65 +46,85 @@ class Frame:
     dictionary: int = 0
 
 
+class _Header(NamedTuple):
+    n_bytes: int
+    window: int
+    dictionary: int
+    has_checksum: bool
+
+
 def walk_frame(source: Source, start: int) -> Frame:
-    """The frame at a position, by its headers alone: nothing is decompressed."""
+    """Return the frame at a position, by its headers alone: nothing is decompressed."""
     size = source.size
-    head = source.pread(18, start)
-    cut = "the frame is cut off: the file is truncated"
+    head = source.pread(HEADER_BYTES_MAX, start)
     if is_skippable(head):
-        if len(head) < 8:
-            return Frame(size, cut)
-        end = start + 8 + struct.unpack_from("<I", head, 4)[0]
-        return Frame(end, skippable=True) if end <= size else Frame(size, cut, skippable=True)
+        return _skippable(head, start, size)
     if head[:4] != MAGIC:
         if MAGIC.startswith(head[:4]):
-            return Frame(size, cut)
+            return Frame(size, CUT_OFF)
         return Frame(size, f"garbage instead of a zstd frame: {head[:8].hex(' ')}")
-    if len(head) < 6:
-        return Frame(size, cut)
-    descriptor = head[4]
-    single, checksum = descriptor >> 5 & 1, descriptor >> 2 & 1
-    if descriptor & 8:
-        return Frame(size, "not a valid zstd frame header")
-    at = 5
-    window = 0
-    if not single:
-        exponent, mantissa = head[5] >> 3, head[5] & 7
-        window = (1 << (10 + exponent)) + ((1 << (10 + exponent)) >> 3) * mantissa
-        at = 6
-    id_bytes = (0, 1, 2, 4)[descriptor & 3]
-    dictionary = int.from_bytes(head[at : at + id_bytes], "little")
-    at += id_bytes
-    content_bytes = (single, 2, 4, 8)[descriptor >> 6]
-    if single:
-        window = int.from_bytes(head[at : at + content_bytes], "little") + (256 if content_bytes == 2 else 0)
-    at += content_bytes
-    if at > len(head):
-        return Frame(size, cut)
-    position = start + at
-    while True:
-        raw = source.pread(3, position)
-        if len(raw) < 3:
-            return Frame(size, cut, data=True, window=window, dictionary=dictionary)
-        header = int.from_bytes(raw, "little")
-        kind, length = header >> 1 & 3, header >> 3
-        if kind == 3 or (kind == 2 and length > CHUNK):
-            return Frame(size, "corrupt zstd frame (bad block header)", data=True, window=window, dictionary=dictionary)
-        position += 3 + (1 if kind == 1 else length)
-        if header & 1:
-            break
-    position += 4 * checksum
-    problem = "" if position <= size else cut
-    return Frame(min(position, size), problem, data=True, window=window, dictionary=dictionary)
+    header = _parse_header(head)
+    if isinstance(header, str):
+        return Frame(size, header)
+    end, problem = _walk_blocks(source, start + header.n_bytes)
+    if not problem:
+        end += CHECKSUM_BYTES * header.has_checksum
+        problem = CUT_OFF if end > size else ""
+    return Frame(min(end, size), problem, data=True, window=header.window, dictionary=header.dictionary)
 
 
 def find_frame(source: Source, start: int) -> int:
-    """Where the next frame begins that can be walked to its end; the file's size if there is none."""
-    step = 1 << 20
+    """Return where the next frame begins that can be walked to its end; the file's size if there is none."""
     while start < source.size:
-        piece = source.pread(step + 3, start)
-        for match in re.finditer(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", piece):
+        data = source.pread(_SEARCHED_BYTES + len(MAGIC) - 1, start)
+        for match in _ANY_FRAME.finditer(data):
             if not walk_frame(source, start + match.start()).problem:
                 return start + match.start()
-        start += step
+        start += _SEARCHED_BYTES
     return source.size
+
+
+def _skippable(head: bytes, start: int, size: int) -> Frame:
+    if len(head) < SKIPPABLE_HEADER_BYTES:
+        return Frame(size, CUT_OFF)
+    end = start + SKIPPABLE_HEADER_BYTES + struct.unpack_from("<I", head, 4)[0]
+    return Frame(end, skippable=True) if end <= size else Frame(size, CUT_OFF, skippable=True)
+
+
+def _parse_header(head: bytes) -> _Header | str:
+    """Return the header that these bytes begin with, or why it is none."""
+    if len(head) < 6:
+        return CUT_OFF
+    descriptor = head[4]
+    if descriptor & 8:
+        return "not a valid zstd frame header"
+    single_segment, has_checksum = descriptor >> 5 & 1, bool(descriptor >> 2 & 1)
+    position, window = 5, 0
+    if not single_segment:
+        exponent, mantissa = head[5] >> 3, head[5] & 7
+        window = (1 << (10 + exponent)) + ((1 << (10 + exponent)) >> 3) * mantissa
+        position = 6
+    id_bytes = (0, 1, 2, 4)[descriptor & 3]
+    dictionary = int.from_bytes(head[position : position + id_bytes], "little")
+    position += id_bytes
+    content_bytes = (single_segment, 2, 4, 8)[descriptor >> 6]
+    if single_segment:
+        content = int.from_bytes(head[position : position + content_bytes], "little")
+        window = content + (256 if content_bytes == 2 else 0)
+    position += content_bytes
+    return CUT_OFF if position > len(head) else _Header(position, window, dictionary, has_checksum)
+
+
+def _walk_blocks(source: Source, position: int) -> tuple[int, str]:
+    """Return (position after the last block, ""), or (the file's size, the problem)."""
+    while True:
+        raw = source.pread(BLOCK_HEADER_BYTES, position)
+        if len(raw) < BLOCK_HEADER_BYTES:
+            return source.size, CUT_OFF
+        header = int.from_bytes(raw, "little")
+        is_last, kind, length = header & 1, header >> 1 & 3, header >> 3
+        if kind == RESERVED_BLOCK or (kind == COMPRESSED_BLOCK and length > CHUNK):
+            return source.size, "corrupt zstd frame (bad block header)"
+        position += BLOCK_HEADER_BYTES + (1 if kind == RLE_BLOCK else length)
+        if is_last:
+            return position, ""

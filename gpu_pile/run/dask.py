@@ -28,8 +28,8 @@ from typing import Any
 
 from gpu_pile import __version__
 from gpu_pile.corpus import files
+from gpu_pile.corpus.blocks import use_allocator
 from gpu_pile.corpus.files import AnyPath
-from gpu_pile.corpus.reader import use_allocator
 from gpu_pile.errors import BackendError, DataError, GpuPileError, UsageError
 from gpu_pile.gpu import detect, device
 from gpu_pile.run.config import Config

@@ -10,7 +10,7 @@ from typing import Any
 import gpu_pile
 from gpu_pile import signals
 from gpu_pile.corpus import files
-from gpu_pile.corpus.reader import use_allocator
+from gpu_pile.corpus.blocks import use_allocator
 from gpu_pile.corpus.shards import find_shards
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for

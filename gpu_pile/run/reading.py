@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpu_pile.corpus import files
+from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.ranges import ShardRange, split_at_frames
-from gpu_pile.corpus.reader import Block, Limits, ShardReader
+from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run.context import Context
 from gpu_pile.run.threads import map_threads

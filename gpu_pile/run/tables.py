@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
+from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.lines import packed_lines
 from gpu_pile.corpus.ranges import ShardRange
-from gpu_pile.corpus.reader import Block
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.corpus.writer import copy_spans
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
@@ -125,11 +125,9 @@ def subset_codes(table: pa.Table) -> tuple[list[str], Array]:
 
 def parse_spans(context: Context, block: Block, starts: Array, lengths: Array) -> TextColumn:
     """The texts of good lines of a block, given by their position in the block."""
-    packed = np.empty(int(lengths.sum()) + len(lengths) + 64, np.uint8)
-    n = copy_spans(block.data, starts, lengths, packed)
     config = context.config.input
     return parse_lines(
-        context.device.upload(packed[:n]),
+        context.device.upload(packed_lines(block.data, starts, lengths)),
         text_path=tuple(config.text_field.split(".")),
         subset_path=tuple(config.subset_field.split(".")),
         skip_bom=True,  # only a stream's first line can be good and begin with one

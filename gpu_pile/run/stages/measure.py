@@ -39,10 +39,11 @@ import pyarrow.parquet as pq
 
 from gpu_pile import signals
 from gpu_pile.corpus import files
+from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import file_identity, identity_of
 from gpu_pile.corpus.ranges import ShardRange
-from gpu_pile.corpus.reader import SEEK_POINTS_MAX, SEEK_SPACING, Block, Limits
+from gpu_pile.corpus.reader import SEEK_POINTS_MAX, SEEK_SPACING, Limits
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.gpu.device import Device
@@ -326,13 +327,12 @@ class _Output:
     def begin(self) -> None:
         run, name = self.context.directory, self.shard.name
         run.forget("measure", name)
-        self.atomic = files.atomic(run.measured(name))
-        self.partial = self.atomic.__enter__()
+        self.atomic = files.AtomicFile(run.measured(name))
 
     def write(self, table: pa.Table) -> None:
         if self.writer is None:
             self.writer = pq.ParquetWriter(
-                self.partial,
+                self.atomic.partial,
                 table.schema,
                 compression={
                     n: "none" if n in ("sketch", "hash_hi", "hash_lo") else "zstd" for n in table.column_names
@@ -353,7 +353,7 @@ class _Output:
             chosen = chosen.append_column("excerpt", pa.array([], pa.string()))
         for path, table in ((context.directory.histogram(name), histogram), (context.directory.sample(name), chosen)):
             _write_parquet(path, table)
-        self.atomic.__exit__(None, None, None)
+        self.atomic.commit()
         file = files.fingerprint(self.shard.path)
         context.directory.set_state({"definition": self.definition, "file": file, **facts}, "measure", name)
         shutil.rmtree(_folder(context, self.shard), ignore_errors=True)
@@ -361,7 +361,7 @@ class _Output:
     def abandon(self) -> None:
         if self.writer is not None:
             self.writer.close()
-        self.atomic.__exit__(DataError, DataError("abandoned"), None)
+        self.atomic.discard()
 
 
 def _write_parquet(path: AnyPath, table: pa.Table) -> None:
@@ -400,8 +400,7 @@ class _OfRange(_Reading):
         self.writer: Any = None
 
     def open(self) -> Iterator[Block]:
-        self.atomic = files.atomic(self.files.rows)
-        self.partial = self.atomic.__enter__()
+        self.atomic = files.AtomicFile(self.files.rows)
         yield from super().open()
 
     def consume(self, result: _Measured) -> bool:
@@ -409,7 +408,7 @@ class _OfRange(_Reading):
 
     def store(self, table: pa.Table) -> None:
         if self.writer is None:
-            self.writer = pa.ipc.new_file(self.partial, table.schema)
+            self.writer = pa.ipc.new_file(self.atomic.partial, table.schema)
         self.writer.write_table(table)
 
     def close(self) -> None:
@@ -421,9 +420,9 @@ class _OfRange(_Reading):
             _write_parquet(mine.histogram, self.histogram)
             if (sample := self.sample.candidates()) is not None:
                 _write_parquet(mine.sample, sample)
-            self.atomic.__exit__(None, None, None)
+            self.atomic.commit()
         else:
-            self.partial.unlink()
+            self.atomic.discard()
         facts = {
             "alone": alone,
             "documents": self.documents,
@@ -441,7 +440,7 @@ class _OfRange(_Reading):
     def abandon(self) -> None:
         if self.writer is not None:
             self.writer.close()
-        self.partial.unlink(missing_ok=True)
+        self.atomic.discard()
 
 
 class _Merge:

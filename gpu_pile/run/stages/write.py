@@ -19,12 +19,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
+from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import identity_of
-from gpu_pile.corpus.reader import Block
+from gpu_pile.corpus.lines import packed_lines
 from gpu_pile.corpus.rewrite import edited_lines
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.corpus.writer import ShardWriter, copy_spans
+from gpu_pile.corpus.sinks import Compression, ZstdFrame
 from gpu_pile.errors import DataError
 from gpu_pile.ops import op
 from gpu_pile.run.context import Context
@@ -120,7 +121,7 @@ class _Reading(abc.ABC):
         for path, chosen in zip(self.paths(), (keep, ~keep), strict=False):
             self.targets.append(_Target(context, path, start[chosen], length[chosen], edited[chosen]))
         for target in self.targets:
-            target.writer.__enter__()
+            target.writer.open()
         self.reader = open_shard(context, self.shard, shard_range=mine.shard_range)
         yield from read_blocks(context, "write", self.reader)
 
@@ -136,9 +137,8 @@ class _Reading(abc.ABC):
         return True
 
     def abandon(self) -> None:
-        error = DataError("abandoned")
         for target in self.targets:
-            target.writer.__exit__(DataError, error, None)
+            target.writer.discard()
 
 
 class _Shard(_Reading):
@@ -154,7 +154,7 @@ class _Shard(_Reading):
     def close(self) -> None:
         _check_identity(self.context, self.shard, self.reader.identity)
         for target in self.targets:
-            target.writer.__exit__(None, None, None)
+            target.writer.commit()
         _finish(self.context, self.shard)
 
 
@@ -170,7 +170,7 @@ class _Range(_Reading):
 
     def close(self) -> None:
         for target in self.targets:
-            target.writer.__exit__(None, None, None)
+            target.writer.commit()
         digests = [d.hex() for d in self.reader.digests]
         files.write_json(_range_file(self.context, self.mine, self.key, "json"), {"digests": digests})
 
@@ -241,7 +241,7 @@ class _Target:
         self.context = context
         settings = context.config.write
         self.start, self.length, self.edited_bytes = start, length, edited_bytes
-        self.writer = ShardWriter(path, level=settings.level, threads=settings.threads, checksum=settings.checksum)
+        self.writer = ZstdFrame(path, Compression(settings.level, settings.threads, settings.checksum))
 
     def lines_of(self, block: Block) -> Array:
         """The lines from this block, one behind the other."""
@@ -264,6 +264,4 @@ class _Target:
 
     def _copied(self, block: Block, first: int, last: int) -> Array:
         start, length = self.start[first:last], self.length[first:last]
-        packed = np.empty(int(length.sum()) + (last - first) + 64, np.uint8)
-        n = copy_spans(block.data, start - block.start, length, packed)
-        return packed[:n]
+        return packed_lines(block.data, start - block.start, length)

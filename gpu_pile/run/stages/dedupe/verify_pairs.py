@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.reader import Block
+from gpu_pile.corpus.blocks import Block
 from gpu_pile.dedup.rowset import RowSet, scatter_sets
 from gpu_pile.dedup.similarity import Evidence, ShingleSets, SimilarPairs, Sketches
 from gpu_pile.errors import DataError

@@ -1,0 +1,284 @@
+"""Decoders: each fills a view with the next bytes of a shard's decompressed stream, or says what is damaged."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import zstandard
+
+from gpu_pile.corpus.identity import FileRange, HashedFile
+from gpu_pile.corpus.lines import after_first_newline
+from gpu_pile.corpus.ranges import ShardRange
+from gpu_pile.corpus.zstd_frames import CHUNK, MAGIC, Frame, find_frame, is_skippable, walk_frame
+
+GZIP_MAGIC = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+STEPS = (CHUNK, 1024, 1)
+"""Bytes asked of a zstd frame at a time. An error loses what its call had decoded: a damaged frame is decoded again in
+smaller steps, up to the byte before the damage."""
+
+
+class Problem(NamedTuple):
+    """What is wrong at a byte of the file."""
+
+    offset: int
+    reason: str
+
+
+class Chunk(NamedTuple):
+    """What one call of a decoder brought: n_bytes in the view, or a problem.
+
+    frame_start: byte of the file where a zstd frame begins whose first bytes these are; None for all others
+    passed_over: bytes of the stream before these that are not delivered
+    """
+
+    n_bytes: int = 0
+    problem: Problem | None = None
+    frame_start: int | None = None
+    passed_over: int = 0
+
+
+class Decoder(Protocol):
+    def read(self, view: memoryview) -> Chunk | None:
+        """Put up to CHUNK bytes into the view; None at the end. Reading can go on after a problem."""
+
+
+def decoder_of(source: HashedFile, window_bytes_max: int) -> Decoder:
+    """Return the decoder of a whole file, recognised by its first bytes."""
+    head = source.pread(64, 0)
+    if head[:4] == MAGIC or is_skippable(head):
+        return ZstdDecoder(source, window_bytes_max)
+    if head[:2] == GZIP_MAGIC:
+        return GzipDecoder(source)
+    if head.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[", b'"', b""):
+        return PlainDecoder(source)
+    return UnknownDecoder(source, window_bytes_max, head)
+
+
+class PlainDecoder:
+    """The bytes of the file as they are."""
+
+    def __init__(self, source: HashedFile) -> None:
+        self._source = source
+
+    def read(self, view: memoryview) -> Chunk | None:
+        n = self._source.readinto(view)
+        return Chunk(n) if n else None
+
+
+class UnknownDecoder:
+    """A file of no known format: says so, then goes on at the first zstd frame in it, if there is one."""
+
+    def __init__(self, source: HashedFile, window_bytes_max: int, head: bytes) -> None:
+        reason = f"is neither zstd, gzip nor JSON lines: it begins with {head[:8].hex(' ')}"
+        self._problem: Problem | None = Problem(0, reason)
+        self._frames = ZstdDecoder(source, window_bytes_max, find_frame(source, 1))
+
+    def read(self, view: memoryview) -> Chunk | None:
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            return Chunk(problem=problem)
+        return self._frames.read(view)
+
+
+class GzipDecoder:
+    """The members of a gzip file; zero bytes between and after them are padding. Ends at the first problem."""
+
+    def __init__(self, source: HashedFile) -> None:
+        self._source = source
+        self._waiting = b""  # compressed bytes that were read and not yet decompressed
+        self._ended = False
+        self._begin_member()
+
+    def read(self, view: memoryview) -> Chunk | None:
+        while not self._ended:
+            try:
+                problem = self._next_member() if self._member.eof else self._fill()
+                decoded = b"" if problem or self._member.eof else self._decompress()
+            except zlib.error as error:
+                problem = Problem(self._start, f"corrupt gzip data ({error})")
+            if problem is not None:
+                self._ended = True
+                return Chunk(problem=problem)
+            if decoded:
+                view[: len(decoded)] = decoded
+                return Chunk(len(decoded))
+        return None
+
+    def _begin_member(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._start = self._source.position - len(self._waiting)
+
+    def _fill(self) -> Problem | None:
+        """Have compressed bytes at hand."""
+        self._waiting = self._waiting or self._source.read(CHUNK)
+        if self._waiting:
+            return None
+        return Problem(self._source.size, "the gzip data is cut off: the file is truncated")
+
+    def _decompress(self) -> bytes:
+        decoded = self._member.decompress(self._waiting, CHUNK)
+        self._waiting = self._member.unconsumed_tail
+        return decoded
+
+    def _next_member(self) -> Problem | None:
+        """Begin the next member, or end."""
+        source = self._source
+        self._waiting = (self._member.unused_data or source.read(CHUNK)).lstrip(b"\0")
+        if not self._waiting and source.position == source.size:
+            self._ended = True
+            return None
+        if self._waiting[:2] != GZIP_MAGIC[: len(self._waiting)]:
+            return Problem(source.position - len(self._waiting), "garbage after the gzip data")
+        self._begin_member()
+        return None
+
+
+class ZstdDecoder:
+    """The zstd frames of a file from a position on. After a problem it goes on at the next sound frame.
+
+    Args:
+        position: where a frame begins.
+        range_end: where the file's ranges were split; a frame that goes over it shows that the file has changed.
+    """
+
+    def __init__(
+        self, source: HashedFile, window_bytes_max: int, position: int = 0, range_end: int | None = None
+    ) -> None:
+        self._source = source
+        self._window_bytes_max = window_bytes_max
+        self._range_end = source.size if range_end is None else range_end
+        self._position = position  # of the frame that is read, or of the next one
+        self._frame: Frame | None = None
+        self.frame_start = position
+        """Where the frame begins that was read last."""
+
+    def read(self, view: memoryview) -> Chunk | None:
+        while self._position < self._source.size:
+            if self._frame is None:
+                problem = self._begin_frame()
+                if problem is not None:
+                    return Chunk(problem=problem)
+            else:
+                chunk = self._read_frame(view)
+                if chunk is not None:
+                    return chunk
+        return None
+
+    def _begin_frame(self) -> Problem | None:
+        """Walk the frame at the position: skip it, refuse it, or begin to read it."""
+        self.frame_start = self._position
+        frame = walk_frame(self._source, self._position)
+        if self._position < self._range_end < frame.end:
+            frame = frame._replace(problem="the file changed while it was read", data=False)
+        if frame.skippable and not frame.problem:
+            self._position = frame.end
+            return None
+        refused = self._refused(frame)
+        if refused:
+            return self._leave(frame, refused)
+        self._frame = frame
+        self._frame_end = find_frame(self._source, self._position + 4) if frame.problem else frame.end
+        self._delivered = 0
+        self._begin_attempt(0)
+        return None
+
+    def _refused(self, frame: Frame) -> str:
+        """Why a frame is not decompressed at all; "" if it is."""
+        if frame.window > self._window_bytes_max:
+            return (
+                f"the frame asks for a window of {frame.window} bytes, more than input.window_bytes_max = "
+                f"{self._window_bytes_max}; it is left out. Raise the limit if memory allows"
+            )
+        if frame.dictionary:
+            return f"the frame needs the dictionary {frame.dictionary}, which is not supported; it is left out"
+        return "" if frame.data else frame.problem
+
+    def _begin_attempt(self, attempt: int) -> None:
+        """Decompress the frame from its beginning, up to where the attempt before had come."""
+        self._attempt = attempt
+        decompressor = zstandard.ZstdDecompressor(max_window_size=max(self._window_bytes_max, 1024))
+        source: Any = FileRange(self._source, self._position, self._frame_end)
+        self._reader = decompressor.stream_reader(source, read_size=CHUNK)
+        left = self._delivered
+        while left:
+            left -= len(self._reader.read(min(left, CHUNK)))
+
+    def _read_frame(self, view: memoryview) -> Chunk | None:
+        """Return the frame's next chunk or its problem; None at its end or when it has to be read again."""
+        assert self._frame is not None
+        try:
+            n = self._reader.readinto(view[: STEPS[self._attempt]])
+        except zstandard.ZstdError as error:
+            if self._attempt + 1 < len(STEPS):
+                self._begin_attempt(self._attempt + 1)
+                return None
+            what = str(error).removeprefix("zstd decompress error: ")
+            return Chunk(problem=self._leave(self._frame, self._frame.problem or f"corrupt zstd frame ({what})"))
+        if n:
+            first = self._delivered == 0
+            self._delivered += n
+            return Chunk(n, frame_start=self._position if first else None)
+        if self._frame.problem:
+            return Chunk(problem=self._leave(self._frame, self._frame.problem))
+        self._position, self._frame = self._frame.end, None
+        return None
+
+    def _leave(self, frame: Frame, reason: str) -> Problem:
+        """Go on after a damaged or refused frame."""
+        problem = Problem(self._position, reason)
+        self._position = find_frame(self._source, self._position + 4) if frame.problem else frame.end
+        self._frame = None
+        return problem
+
+
+class RangeDecoder:
+    """What the lines of a range are in, and nothing else. Ends at the first problem.
+
+    A range's lines begin after its first line feed (the first range's at its beginning), and the last one ends at the
+    first line feed after the range: the frames after the range are read up to there.
+
+    own_bytes: bytes of the stream that the range's own frames came to
+    """
+
+    def __init__(self, source: HashedFile, window_bytes_max: int, shard_range: ShardRange) -> None:
+        self._frames = ZstdDecoder(source, window_bytes_max, shard_range.first, shard_range.end)
+        self._end = shard_range.end
+        self._inside = shard_range.index == 0  # after the line feed that the range's lines begin after
+        self._ended = False
+        self.own_bytes = 0
+
+    def read(self, view: memoryview) -> Chunk | None:
+        chunk = None if self._ended else self._frames.read(view)
+        if chunk is None or chunk.problem is not None:
+            self._ended = True
+            return chunk
+        beyond = self._frames.frame_start >= self._end
+        return self._beyond(view, chunk) if beyond else self._own(view, chunk)
+
+    def _own(self, view: memoryview, chunk: Chunk) -> Chunk:
+        """Leave out what comes before the first line of the range."""
+        self.own_bytes += chunk.n_bytes
+        if self._inside:
+            return chunk
+        data = np.frombuffer(view, np.uint8)
+        begin = after_first_newline(data, chunk.n_bytes)
+        self._inside = begin >= 0
+        if not self._inside:
+            begin = chunk.n_bytes
+        if not begin:
+            return chunk
+        n = chunk.n_bytes - begin
+        data[:n] = data[begin : chunk.n_bytes].copy()
+        return Chunk(n, passed_over=begin)
+
+    def _beyond(self, view: memoryview, chunk: Chunk) -> Chunk:
+        """Take the rest of the last line."""
+        if not self._inside:
+            self._ended = True
+            return Chunk()
+        end = after_first_newline(np.frombuffer(view, np.uint8), chunk.n_bytes)
+        self._ended = end >= 0
+        return Chunk(end if self._ended else chunk.n_bytes)

@@ -1,0 +1,129 @@
+"""Output shards. A format is a class with the methods of Sink and one line in FORMATS."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import zstandard
+
+from gpu_pile.corpus.files import AnyPath, AtomicFile
+from gpu_pile.errors import UsageError
+
+
+class Compression(NamedTuple):
+    """How output is compressed; a format that does not compress ignores it.
+
+    level:    of zstd
+    threads:  zstd threads for one shard; 0: the thread that writes
+    checksum: add a checksum of the content
+    """
+
+    level: int = 3
+    threads: int = 0
+    checksum: bool = True
+
+
+class Sink(Protocol):
+    """An output shard in the making. No file has its name before commit().
+
+    The bytes of the file must depend on the lines alone, not on how they were divided into calls of write(). The files
+    of consecutive ranges of a shard, joined byte by byte, must be a file of the same format.
+
+    name:   of the format, for the configuration
+    suffix: of the file names
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init__(self, path: AnyPath, compression: Compression) -> None: ...
+
+    def open(self) -> None:
+        """Begin the partial file; called once, first."""
+
+    def write(self, lines: Any) -> None:
+        """Append a buffer of whole lines, each with its line feed."""
+
+    def finish(self) -> AtomicFile:
+        """Complete the partial file and return it: what is left is its commit, alone or with others."""
+
+    def commit(self) -> None:
+        """Complete the file and give it its name."""
+
+    def discard(self) -> None:
+        """Leave nothing; allowed at any time before commit(), and twice."""
+
+
+class LineSink:
+    """What sinks of lines have in common: an atomic file, to which `writer` writes."""
+
+    def __init__(self, path: AnyPath, compression: Compression) -> None:
+        self.path = path
+        self.compression = compression
+        self._atomic: AtomicFile | None = None
+
+    def writer(self, file: Any) -> Any:
+        """Return the object that takes the lines and writes to a binary file: it has write() and close()."""
+        return file
+
+    def open(self) -> None:
+        self._atomic = AtomicFile(self.path)
+        with self._atomic.errors():
+            self._file = self._atomic.partial.open("wb")
+        self._writer = self.writer(self._file)
+
+    def write(self, lines: Any) -> None:
+        assert self._atomic is not None, "open() comes first"
+        with self._atomic.errors():
+            self._writer.write(lines)
+
+    def finish(self) -> AtomicFile:
+        assert self._atomic is not None, "open() comes first"
+        try:
+            with self._atomic.errors():
+                self._writer.close()
+                self._file.close()
+        except BaseException:
+            self.discard()
+            raise
+        return self._atomic
+
+    def commit(self) -> None:
+        self.finish().commit()
+
+    def discard(self) -> None:
+        if self._atomic is not None:
+            with contextlib.suppress(OSError):  # what cannot be written is removed anyway
+                self._file.close()
+            self._atomic.discard()
+
+
+class ZstdFrame(LineSink):
+    """One zstd frame, without its content size."""
+
+    name: ClassVar[str] = "zstd"
+    suffix: ClassVar[str] = ".jsonl.zst"
+
+    def writer(self, file: Any) -> Any:
+        level, threads, checksum = self.compression
+        compressor = zstandard.ZstdCompressor(
+            level=level, threads=threads, write_checksum=checksum, write_content_size=False
+        )
+        return compressor.stream_writer(file, closefd=False)
+
+
+FORMATS: list[type[Sink]] = [ZstdFrame]
+"""The output formats; the first one is the default."""
+
+
+def sink_of(name: str) -> type[Sink]:
+    """Return the sink of a format.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    for sink in FORMATS:
+        if sink.name == name:
+            return sink
+    raise UsageError(f"there is no output format {name!r}; expected {', '.join(s.name for s in FORMATS)}")
