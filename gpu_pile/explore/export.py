@@ -1,4 +1,4 @@
-"""Lists of ids for other tools: which documents to keep, which to drop."""
+"""Lists of ids for other tools: the documents to keep, or those to drop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.errors import UsageError
-from gpu_pile.explore.run import open_run
+from gpu_pile.explore.tables import LazyTable, RunTables
+from gpu_pile.run import directory
 
 COLUMNS = ["doc_id", "shard", "line"]
 
@@ -19,21 +20,22 @@ def export_ids(run: str | AnyPath, target: str | AnyPath, what: str = "keep") ->
     """Write the ids of a finished run's documents, in their order: columns doc_id, shard, line (1-based).
 
     Args:
-        target: *.parquet; or *.txt or *.tsv: tab-separated, no header. Made whole or not at all.
+        target: *.parquet; or *.txt or *.tsv: tab-separated, no header. Written whole or not at all.
         what: "keep" or "drop".
 
     Returns:
         the number of ids.
 
     Raises:
-        UsageError: another `what` or kind of file, or no finished run.
+        UsageError: `what` or the suffix of the target is another one, or there is no finished run.
     """
     target = files.path_of(target)
     if what not in ("keep", "drop"):
         raise UsageError(f"--what is keep or drop, not {what!r}")
     if target.suffix not in (".parquet", ".txt", ".tsv"):
         raise UsageError(f"cannot tell the format of {target}: name it *.parquet, *.txt or *.tsv")
-    decisions = open_run(run).decisions
+    opened = RunTables(directory.open_dir(run))
+    decisions = LazyTable([opened.directory.decisions(shard.name) for shard in opened.shards])
     chosen = pc.field("keep") if what == "keep" else ~pc.field("keep")
     batches = decisions.dataset.scanner(columns=COLUMNS, filter=chosen).to_batches()
     schema = pa.schema([decisions.schema.field(name) for name in COLUMNS])

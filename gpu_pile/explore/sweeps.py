@@ -1,41 +1,79 @@
-"""Histograms with their bounds drawn in, and tables of what passes several bounds."""
+"""Histograms of signals with the run's bounds, and counts of documents that pass each of several bounds."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.errors import UsageError
+from gpu_pile.explore.tables import RunTables
 from gpu_pile.policy.thresholds import Policy, bounds_of
 from gpu_pile.present import charts
 from gpu_pile.present.histogram import documents_in, figure
 from gpu_pile.present.tables import Result, html_text
+from gpu_pile.run.tables import row_groups, subset_codes
+from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms
 from gpu_pile.types import Array
 
-Axis = tuple[str, str, Array]
-"""(signal, "min" or "max", float64[n] ascending bounds to try)"""
+COUNTS = ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
+
+
+class Axis(NamedTuple):
+    """Bounds to try for one signal: kind is "min" or "max", values are ascending."""
+
+    signal: str
+    kind: str
+    values: Array
+
+    @property
+    def name(self) -> str:
+        return f"{self.signal}.{self.kind}"
+
+    def interval(self, value: Array) -> Array:
+        """How many bounds each value has passed: bounds not above it for a min, bounds below it for a max.
+
+        An undefined value (NaN) passes every bound.
+        """
+        if self.kind == "min":
+            return np.where(np.isnan(value), len(self.values), np.searchsorted(self.values, value, "right"))
+        return np.where(np.isnan(value), 0, np.searchsorted(self.values, value, "left"))
+
+
+class Counted(NamedTuple):
+    """Counts by subset and interval.
+
+    names: subsets. cube: int64[2, subsets, bounds + 1, ...], documents and bytes of text; the later dimensions are the
+    intervals of each axis (see Axis.interval).
+    """
+
+    names: list[str]
+    cube: Array
 
 
 class Histogram(Result):
     """Counts of all documents by value of a signal.
 
-    .table has a row a subset and cell (see gpu_pile.summaries.histograms): low, high, documents, text_bytes.
+    .table has one row per subset and cell (see gpu_pile.summaries.histograms): low, high, documents, text_bytes.
 
     Args:
-        cells: the cells of this signal. by_subset: one histogram a subset, or one of all. policy: whose bounds to draw.
+        cells: the cells of this signal.
+        by_subset: one histogram per subset, or one of all documents.
+        policy: its bounds are drawn.
     """
 
     def __init__(self, signal: str, cells: pa.Table, by_subset: bool, policy: Policy) -> None:
         self.signal = signal
         names = pc.unique(cells.column("subset")).to_pylist()
         if not by_subset:
-            nowhere = pa.array([""] * len(cells), pa.string())
-            cells, names = histograms.merged([cells.set_column(1, "subset", nowhere)]), [""]
+            all_subsets = pa.array([""] * len(cells), pa.string())
+            cells, names = histograms.merged([cells.set_column(1, "subset", all_subsets)]), [""]
         defined = cells.filter(pc.is_valid(cells.column("cell")))
         undefined = documents_in(cells) - documents_in(defined)
         low, high = (np.array(x) for x in zip(*map(histograms.bounds_of, range(histograms.CELLS)), strict=True))
@@ -51,7 +89,7 @@ class Histogram(Result):
                 bounds = bounds_of(policy.rules_of(name).get(signal))
                 drawn.append(figure(rows, name or ("(no subset)" if by_subset else "all subsets"), bounds))
         note = f"{documents_in(cells):,} documents"
-        note += f", for {undefined:,} of which it is undefined" if undefined else ""
+        note += f"; the signal is undefined for {undefined:,} of them" if undefined else ""
         note += ". Heights are square roots of the counts, so that rare values show."
         super().__init__(pa.table({**columns, **counts}), signal, note=note, charts=drawn)
 
@@ -60,55 +98,110 @@ class Histogram(Result):
         return f"<div><p><strong>{html_text(self.title)}</strong></p>{drawn}<p>{html_text(self.note)}</p></div>"
 
 
-def interval(value: Array, axis: Axis) -> Array:
-    """How many of the ascending bounds a value has passed: values at or above a min, values above a max."""
-    _, kind, bounds = axis
-    if kind == "min":
-        return np.where(np.isnan(value), len(bounds), np.searchsorted(bounds, value, "right"))
-    return np.where(np.isnan(value), 0, np.searchsorted(bounds, value, "left"))
+def histogram(run: RunTables, signal: str, by: str | None) -> Histogram:
+    """Counts of all documents by value, with the run's bounds; by subset, or over all documents (by=None).
+
+    Raises:
+        UsageError: the run did not measure the signal, or `by` is something else.
+    """
+    run.measured_signal(signal)
+    if by not in ("subset", None):
+        raise UsageError(f"by is 'subset' or None, not {by!r}")
+    cells = run.cells.filter(pc.field("signal") == signal)
+    return Histogram(signal, cells, by == "subset", run.config.thresholds)
 
 
-def swept(axes: Sequence[Axis], names: Sequence[str], cube: Array) -> Result:
-    """The table of a sweep from counts by intervals."""
-    whole = cube.sum(axis=tuple(range(2, cube.ndim)))
-    passing = cube
-    for i, (_, kind, bounds) in enumerate(axes, 2):
-        if kind == "min":
-            passing = np.flip(np.cumsum(np.flip(passing, i), i), i).take(range(1, len(bounds) + 1), i)
-        else:
-            passing = np.cumsum(passing, i).take(range(len(bounds)), i)
+def sweep(run: RunTables, bounds: Mapping[str, Mapping[str, Sequence[float]]]) -> Result:
+    """Documents and bytes that pass each combination of bounds, by subset: exact counts of all documents.
+
+    Args:
+        bounds: {signal: {"min": [...], "max": [...]}}.
+    """
+    axes = [
+        Axis(run.measured_signal(name), kind, np.unique(np.asarray(list(values), np.float64)))
+        for name, kinds in bounds.items()
+        for kind, values in kinds.items()
+    ]
+    if not axes or any(a.kind not in ("min", "max") or not len(a.values) or np.isnan(a.values).any() for a in axes):
+        raise UsageError("sweep needs bounds to try, such as sweep('word_count', min=[20, 50, 100])")
+    if len(axes) == 1 and all(histograms.is_edge(v) for v in axes[0].values):
+        return _result(axes, _count_cells(run, axes[0]))
+    return _result(axes, _count_values(run, axes))
+
+
+def _count_cells(run: RunTables, axis: Axis) -> Counted:
+    """Counts from the stored histograms, for bounds that are edges of their cells."""
+    cells = run.cells.filter(pc.field("signal") == axis.signal)
+    names, codes = subset_codes(cells)
+    cell = cells.column("cell").fill_null(-1).to_numpy().astype(np.int64)
+    value = np.where(cell < 0, np.nan, histograms.midpoints()[cell])
+    cube = np.zeros((2, len(names), len(axis.values) + 1), np.int64)
+    for i, column in enumerate(("documents", "text_bytes")):
+        np.add.at(cube[i], (codes, axis.interval(value)), cells.column(column).to_numpy())
+    return Counted(names, cube)
+
+
+def _count_values(run: RunTables, axes: Sequence[Axis]) -> Counted:
+    """Counts from the signals of every document."""
+    shape = tuple(len(axis.values) + 1 for axis in axes)
+    columns = sorted({"subset", "text_bytes", *(axis.signal for axis in axes)})
+
+    def count_shard(shard: Shard) -> dict[str, Array]:
+        sums: dict[str, Array] = {}
+        for table in row_groups(run.context, shard, columns):
+            names, key = subset_codes(table)
+            n = len(names) * int(np.prod(shape))
+            for axis, size in zip(axes, shape, strict=True):
+                key = key * size + axis.interval(histograms.numbers(table.column(axis.signal)))
+            weights = table.column("text_bytes").to_numpy()
+            counts = np.stack([np.bincount(key, minlength=n), np.bincount(key, weights, n).astype(np.int64)])
+            for name, counted in zip(names, counts.reshape(2, len(names), *shape).swapaxes(0, 1), strict=True):
+                sums[name] = sums[name] + counted if name in sums else counted
+        return sums
+
+    by_shard = map_threads(count_shard, run.shards, run.config.n_workers)
+    names = sorted({name for sums in by_shard for name in sums})
+    zero = np.zeros((2, *shape), np.int64)
+    cubes = [sum((sums.get(name, zero) for sums in by_shard), zero) for name in names] or [zero]
+    return Counted(names, np.stack(cubes, axis=1))
+
+
+def _result(axes: Sequence[Axis], counted: Counted) -> Result:
+    """The table of a sweep, with a chart where one bound varies."""
+    whole = counted.cube.sum(axis=tuple(range(2, counted.cube.ndim)))
+    passing = _passing(axes, counted.cube)
     rows: list[dict[str, Any]] = []
-    for place in itertools.product(*(range(len(b)) for _, _, b in axes)):
-        given = {f"{name}.{kind}": float(b[p]) for (name, kind, b), p in zip(axes, place, strict=True)}
-        for s, subset in enumerate(names):
-            documents, text_bytes = (int(passing[(k, s, *place)]) for k in (0, 1))
-            counts = {"documents": int(whole[0, s]), "text_bytes": int(whole[1, s])}
-            share = text_bytes / max(1, counts["text_bytes"])
-            rows.append(
-                {
-                    **given,
-                    "subset": subset,
-                    **counts,
-                    "kept_documents": documents,
-                    "kept_text_bytes": text_bytes,
-                    "share_of_text": share,
-                }
-            )
-    drawn = []
-    if len(axes) == 1:
-        key = f"{axes[0][0]}.{axes[0][1]}"
-        series = [(s, [(r[key], r["share_of_text"]) for r in rows if r["subset"] == s]) for s in names]
-        drawn = [charts.lines(series, title=f"share of text kept by {key}, a line a subset")]
-    said = " and ".join(f"{name}.{kind}" for name, kind, _ in axes)
-    COUNTS = ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
+    for chosen in itertools.product(*(range(len(axis.values)) for axis in axes)):
+        bounds = {axis.name: float(axis.values[i]) for axis, i in zip(axes, chosen, strict=True)}
+        for s, subset in enumerate(counted.names):
+            counts = [int(x) for x in (*whole[:, s], *(cube[(s, *chosen)] for cube in passing))]
+            share = counts[3] / max(1, counts[1])
+            rows.append({**bounds, "subset": subset, **dict(zip(COUNTS, counts, strict=True)), "share_of_text": share})
     schema = pa.schema(
         [
-            *((f"{name}.{kind}", pa.float64()) for name, kind, _ in axes),
+            *((axis.name, pa.float64()) for axis in axes),
             ("subset", pa.string()),
-            *((c, pa.int64()) for c in COUNTS),
+            *((name, pa.int64()) for name in COUNTS),
             ("share_of_text", pa.float64()),
         ]
     )
-    return Result(
-        pa.Table.from_pylist(rows, schema=schema), f"What passes {said}", shares=["share_of_text"], charts=drawn
-    )
+    title = f"What passes {' and '.join(axis.name for axis in axes)}"
+    drawn = [_chart(axes[0].name, counted.names, rows)] if len(axes) == 1 else []
+    return Result(pa.Table.from_pylist(rows, schema=schema), title, shares=["share_of_text"], charts=drawn)
+
+
+def _passing(axes: Sequence[Axis], cube: Array) -> Array:
+    """int64[2, subsets, bounds, ...]: what passes each combination of bounds."""
+    passing = cube
+    for i, axis in enumerate(axes, 2):
+        n = len(axis.values)
+        if axis.kind == "min":
+            passing = np.flip(np.cumsum(np.flip(passing, i), i), i).take(range(1, n + 1), i)
+        else:
+            passing = np.cumsum(passing, i).take(range(n), i)
+    return passing
+
+
+def _chart(bound: str, subsets: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    series = [(s, [(r[bound], r["share_of_text"]) for r in rows if r["subset"] == s]) for s in subsets]
+    return charts.lines(series, title=f"share of text kept by {bound}, one line per subset")

@@ -173,6 +173,21 @@ def _limit(rule: Rule | None, bound: str) -> float:
     return float("nan") if limit is None else limit
 
 
+def policy_data(policy: Policy) -> dict[str, Any]:
+    """The configuration's section `thresholds` as plain data, without what is not set."""
+
+    def rule(r: Rule | None) -> Any:
+        return None if r is None else {k: v for k, v in r.model_dump().items() if v is not None and v is not False}
+
+    subsets = {}
+    for name, own in policy.subsets.items():
+        subsets[name] = {
+            **({} if own.use is None else {"use": list(own.use)}),
+            "rules": {signal: rule(r) for signal, r in own.rules.items()},
+        }
+    return {"use": list(policy.use), "default": {s: rule(r) for s, r in policy.default.items()}, "subsets": subsets}
+
+
 @cache
 def named_set(name: str) -> NamedSet:
     """A file of configs/thresholds by its name.

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
-from gpu_pile.explore.run import Run
+from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
 from gpu_pile.explore.verify.documents import ShardDecisions
 from gpu_pile.run import directory
 
 
 class Counts:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunTables) -> None:
         self.run = run
         self.check = Check("counts", "tables and reports that agree")
         self.documents = self.kept = 0
@@ -41,7 +41,7 @@ class Counts:
 
     def finish(self) -> None:
         """Compare the totals with those of the reports."""
-        combinations = self.run.decisions.combinations.to_pylist()
+        combinations = self.run.reason_counts.to_pylist()
         report = files.read_json(self.run.directory.path / "report.json") or {}
         for name, decided, counted in (
             ("documents", self.documents, sum(r["documents"] for r in combinations)),

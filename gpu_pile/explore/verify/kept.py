@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gpu_pile.explore.run import Run
+from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check, shortened
 from gpu_pile.explore.verify.documents import Document, ShardDecisions
 from gpu_pile.explore.verify.lines import BLANK, input_lines, kept_lines, text_of, without_text
@@ -17,7 +17,7 @@ NO_DOCUMENT = (ValueError, KeyError, TypeError)
 class Lines:
     """One pass over the input: checks every line and hands out the texts that other checks asked for."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunTables) -> None:
         self.run = run
         self.lines = Check("lines", "documents; every other line of the input is bad or blank")
         self.kept = Check("kept lines", "lines of the input, byte for byte, in order, and no others")

@@ -12,7 +12,7 @@ import zstandard
 
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.explore.run import Run
+from gpu_pile.explore.tables import RunTables
 from gpu_pile.ops.parse_lines import TEXT_JOINER
 from gpu_pile.run.config import Input
 from gpu_pile.run.reading import open_shard
@@ -26,7 +26,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 
 
-def input_lines(run: Run, shard: Shard, damaged: bool) -> Iterator[bytes | None]:
+def input_lines(run: RunTables, shard: Shard, damaged: bool) -> Iterator[bytes | None]:
     """Each line of a shard without its line feed; None for a line over the limit.
 
     Only a damaged shard is read by the project's own reader, which recovers what is beyond the damage.
@@ -36,7 +36,7 @@ def input_lines(run: Run, shard: Shard, damaged: bool) -> Iterator[bytes | None]
         yield line.removeprefix(BYTE_ORDER_MARK) if line is not None and number == 0 else line
 
 
-def _plain_lines(run: Run, shard: Shard) -> Iterator[bytes | None]:
+def _plain_lines(run: RunTables, shard: Shard) -> Iterator[bytes | None]:
     limit = run.config.input.line_bytes_max
     with shard.path.open("rb") as raw, _decompressed(raw, run.config.input.window_bytes_max) as stream:
         while line := stream.readline(limit + 2):
@@ -48,7 +48,7 @@ def _plain_lines(run: Run, shard: Shard) -> Iterator[bytes | None]:
                 yield line.removesuffix(b"\n")
 
 
-def _recovered_lines(run: Run, shard: Shard) -> Iterator[bytes | None]:
+def _recovered_lines(run: RunTables, shard: Shard) -> Iterator[bytes | None]:
     reader = open_shard(run.context, shard)
     next_number = 0
     for block in reader:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
-from gpu_pile.explore.run import Run
+from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, among
 from gpu_pile.explore.verify.pairs import Shingles
@@ -56,7 +56,7 @@ class Sketches(NamedTuple):
 class NearLeft(TextCheck):
     """Kept documents: no two of them are near duplicates that share a band."""
 
-    def __init__(self, run: Run, everything: bool, rng: np.random.Generator, shingles: Shingles) -> None:
+    def __init__(self, run: RunTables, everything: bool, rng: np.random.Generator, shingles: Shingles) -> None:
         self.check = Check("near left", "kept documents that are no near duplicates of each other")
         self.run, self.everything, self.rng, self.shingles = run, everything, rng, shingles
         self.dedupe = run.config.dedupe

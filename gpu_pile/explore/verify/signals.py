@@ -11,7 +11,7 @@ from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.dedup import survivors
-from gpu_pile.explore.run import Run
+from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check, shortened
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck
 from gpu_pile.explore.verify.exact import compared
@@ -27,7 +27,7 @@ SIGNALS_BYTES_MAX = 1 << 20
 
 
 class Signals(TextCheck):
-    def __init__(self, run: Run, everything: bool, rng: np.random.Generator) -> None:
+    def __init__(self, run: RunTables, everything: bool, rng: np.random.Generator) -> None:
         self.check = Check("signals", "documents whose signals, hashes and reasons are computed again")
         self.run, self.config, self.everything = run, run.config, everything
         total = sum(s["documents"] for s in run.info["shards"])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.explore.run import Run, open_run
+from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
 from gpu_pile.explore.verify.counts import Counts
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, TextReader
@@ -43,7 +43,7 @@ def verify(
     Raises:
         UsageError: there is no finished run. DataError: a shard cannot be read at all.
     """
-    run = open_run(path)
+    run = RunTables(directory.open_dir(path))
     for shard in run.shards:
         for file in (run.directory.measured, run.directory.decisions, run.directory.kept):
             directory.need(file(shard.name))
@@ -55,7 +55,9 @@ def verify(
     return checks
 
 
-def _checks(run: Run, everything: bool, seed: int, progress: Callable[[int], None], store: Any) -> Iterator[Check]:
+def _checks(
+    run: RunTables, everything: bool, seed: int, progress: Callable[[int], None], store: Any
+) -> Iterator[Check]:
     """Each check as it ends."""
     rng = np.random.default_rng(seed)
     shingles = Shingles(run.config.dedupe.fuzzy, store)
@@ -86,7 +88,7 @@ def _checks(run: Run, everything: bool, seed: int, progress: Callable[[int], Non
         yield check.check
 
 
-def _decisions(run: Run, shard: Shard) -> ShardDecisions:
+def _decisions(run: RunTables, shard: Shard) -> ShardDecisions:
     return ShardDecisions.of(shard, pq.read_table(files.table(run.directory.decisions(shard.name))))
 
 

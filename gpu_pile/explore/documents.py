@@ -1,0 +1,218 @@
+"""Single documents of a run: where they are, their texts, everything that was decided about them, texts around a bound.
+
+Shards are read only for the texts that are shown, from the nearest place where a zstd frame begins.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.dedup import survivors
+from gpu_pile.errors import UsageError
+from gpu_pile.explore.tables import RunTables
+from gpu_pile.policy.thresholds import bounds_of
+from gpu_pile.present import diff
+from gpu_pile.present.tables import Result
+from gpu_pile.run import directory as rundir
+from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
+from gpu_pile.run.documents import locate as find_documents
+from gpu_pile.run.stages.measure import DOCUMENT_COLUMNS
+from gpu_pile.run.tables import row_groups
+from gpu_pile.run.threads import map_threads
+from gpu_pile.summaries import histograms
+from gpu_pile.types import Array
+
+READ_BYTES_PER_SECOND = 500e6
+"""Decompressing a shard up to a document, on one core; see benchmarks/README.md."""
+
+
+def locate(run: RunTables, ids: Sequence[int]) -> dict[int, DocumentLocation]:
+    """Where documents are, by doc_id.
+
+    Raises:
+        UsageError: no document has one of these ids.
+    """
+    out = {}
+    for identifier, location in find_documents(run.context, ids).items():
+        if location is None:
+            index, line = rundir.split_doc_id(identifier)
+            if index >= len(run.shards):
+                raise UsageError(f"doc_id {identifier}: there is no shard {index}, this run has {len(run.shards)}")
+            raise UsageError(
+                f"doc_id {identifier}: line {line} of shard {run.shards[index].name} is no document "
+                "(blank, bad or beyond the end)"
+            )
+        out[identifier] = location
+    return out
+
+
+def texts_of(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
+    """The whole texts of some documents by doc_id.
+
+    Raises:
+        UsageError: no document has one of these ids. DataError: a shard has changed since the run.
+    """
+    return read_texts(run.context, list(locate(run, ids).values()))
+
+
+def texts(run: RunTables, ids: Sequence[int]) -> Result:
+    """The whole texts of some documents, in the order given."""
+    found = texts_of(run, ids)
+    table = pa.table({"doc_id": pa.array(ids, pa.uint64()), "text": pa.array([found[i] for i in ids], pa.string())})
+    return Result(table, f"{len(ids)} documents")
+
+
+def document(run: RunTables, doc_id: int) -> dict[str, Any]:
+    """Everything about one document: text, signals, thresholds, verdict, reasons, cluster, witness."""
+    location = locate(run, [doc_id])[doc_id]
+    row = _row_of(rundir.table(run.directory.decisions(location.shard.name)), location)
+    names = [n for n in run.signals.schema.names if n not in DOCUMENT_COLUMNS]
+    rules = run.config.thresholds.rules_of(row["subset"])
+    return {
+        **{k: row[k] for k in ("doc_id", "shard", "line", "subset", "keep", "witness", "similarity", "cluster")},
+        "reasons": [
+            {"rule": rule, "value": value, "explanation": _explanation(run, rule, value, row)}
+            for rule, value in zip(row["reasons"], row["values"], strict=True)
+        ],
+        "signals": _row_of(files.table(run.directory.measured(location.shard.name)), location, names),
+        "thresholds": {name: dict(bounds_of(rules[name])) for name in names if name in rules},
+        "text": read_texts(run.context, [location])[doc_id],
+    }
+
+
+def _row_of(table: Any, location: DocumentLocation, columns: Sequence[str] | None = None) -> dict[str, Any]:
+    """One document's row of a table of its shard."""
+    if columns is not None and not columns:
+        return {}
+    with pq.ParquetFile(table) as file:
+        group = file.read_row_group(location.group, columns=columns)
+    row: dict[str, Any] = group.slice(location.row, 1).to_pylist()[0]
+    return row
+
+
+def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -> str:
+    if rule in (survivors.EXACT, survivors.NEAR):
+        return f"of {row['witness']}"
+    return run.config.thresholds.explain(rule, value, row["subset"])
+
+
+def story(run: RunTables, doc_id: int) -> dict[str, Any]:
+    """As document(); for a near duplicate also `difference`: its text compared with its witness's.
+
+    Returns:
+        "difference" lists {"kind": equal, removed (only in this text) or added (only in the witness), "text"}.
+    """
+    told = document(run, doc_id)
+    if any(r["rule"] == survivors.NEAR for r in told["reasons"]):
+        witness = texts_of(run, [told["witness"]])[told["witness"]]
+        segments = diff.difference(told["text"], witness)
+        told["difference"] = [{"kind": kind, "text": text} for kind, text in segments]
+    return told
+
+
+class Difference:
+    """Two texts with their differences marked; .segments as gpu_pile.present.diff gives them."""
+
+    def __init__(self, a: int, b: int, first: str, second: str) -> None:
+        self.a, self.b = a, b
+        self.segments = diff.difference(first, second)
+
+    def __repr__(self) -> str:
+        removed, added = (sum(len(t) for k, t in self.segments if k == kind) for kind in ("removed", "added"))
+        return (
+            f"<Difference of {self.a} and {self.b}: {removed:,} characters only in the first, {added:,} in the second>"
+        )
+
+    def _repr_html_(self) -> str:
+        return diff.side_by_side(diff.shortened(self.segments), (str(self.a), str(self.b)))
+
+
+def difference(run: RunTables, a: int, b: int) -> Difference:
+    """Two documents side by side, with their differences marked."""
+    found = texts_of(run, [a, b])
+    return Difference(a, b, found[a], found[b])
+
+
+# texts around a bound
+
+
+def around_in_sample(run: RunTables, signal: str, value: float, n: int, subset: str | None) -> Result:
+    """The texts of the sample that are nearest to a bound, n on each side."""
+    table = run.sample
+    if subset is not None:
+        table = table.filter(pc.field("subset") == subset)
+    chosen = nearest(histograms.numbers(table.column(signal)), value, n)
+    gap = max((_read_at_most(run, s) for s in run.shards), default=0)
+    needed = min(2 * n * gap, sum(s["stream_bytes"] for s in run.info["shards"]))
+    note = (
+        "From the sample taken while measuring. For the nearest of all documents give exact=True, which reads up to "
+        f"{needed / 1e6:,.0f} MB of decompressed shards (about {needed / READ_BYTES_PER_SECOND:.1f} s on one core)."
+    )
+    return _examples(table.take(pa.array(chosen)), signal, value, f"Around {signal} = {value:g}", note)
+
+
+def _read_at_most(run: RunTables, shard: Shard) -> int:
+    """The most bytes that must be decompressed to see a document of this shard."""
+    state = run.directory.state("measure", shard.name)
+    at = [0, *(point[1] for point in state["seek_points"]), state["stream_bytes"]]
+    return max(b - a for a, b in itertools.pairwise(sorted(at)))
+
+
+def around_exactly(run: RunTables, signal: str, value: float, n: int, subset: str | None) -> Result:
+    """The texts of all documents that are nearest to a bound, n on each side."""
+    table = _nearest_rows(run, signal, value, n, subset)
+    ids = table.column("doc_id").to_pylist()
+    where = locate(run, ids)
+    found = read_texts(run.context, list(where.values()))
+    read = sum(p.distance for p in where.values()) / 1e6
+    note = f"For these texts, at most {read:,.1f} MB of decompressed shards were read."
+    excerpts = pa.array([beginning(found[i]) for i in ids], pa.string())
+    title = f"Around {signal} = {value:g}, the nearest of all documents"
+    return _examples(table.append_column("excerpt", excerpts), signal, value, title, note)
+
+
+def _nearest_rows(run: RunTables, signal: str, value: float, n: int, subset: str | None) -> pa.Table:
+    """doc_id, subset, text_bytes and the signal of the documents nearest to a value, ascending by value."""
+
+    def nearest_in(shard: Shard) -> pa.Table:
+        chosen = []
+        for group in row_groups(run.context, shard, ["line", "subset", "text_bytes", signal]):
+            rows = group if subset is None else group.filter(pc.field("subset") == subset)
+            chosen.append(rows.take(pa.array(nearest(histograms.numbers(rows.column(signal)), value, n))))
+        table = pa.concat_tables(chosen).combine_chunks()
+        ids = rundir.doc_id(np.uint64(shard.index), table.column("line").to_numpy().astype(np.uint64))
+        return table.set_column(0, "doc_id", pa.array(ids, pa.uint64()))
+
+    table = pa.concat_tables(map_threads(nearest_in, run.shards, run.config.n_workers))
+    return table.take(pa.array(nearest(histograms.numbers(table.column(signal)), value, n)))
+
+
+def nearest(values: Array, value: float, n: int) -> Array:
+    """Rows of the n values nearest below a number and of the n nearest at or above it, ascending by value."""
+    out = []
+    for side in (values < value, values >= value):
+        rows = np.flatnonzero(side)
+        distance = np.abs(values[rows] - value)
+        if len(rows) > n:
+            chosen = np.argpartition(distance, n)[:n] if n else np.empty(0, np.int64)
+            # of equal distances the first rows, whichever of them argpartition chose
+            rows = np.flatnonzero(side & (np.abs(values - value) <= distance[chosen].max(initial=-1)))
+            distance = np.abs(values[rows] - value)
+        out.append(rows[np.lexsort((rows, distance))[:n]])
+    rows = np.concatenate(out)
+    return rows[np.argsort(values[rows], kind="stable")]
+
+
+def _examples(table: pa.Table, signal: str, value: float, title: str, note: str) -> Result:
+    side = np.where(histograms.numbers(table.column(signal)) < value, "below", "from here")
+    shown = table.select(["doc_id", "subset", signal, "excerpt"])
+    return Result(shown.add_column(0, "side", pa.array(side, pa.string())), title, note=note)
