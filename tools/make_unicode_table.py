@@ -73,8 +73,8 @@ def is_case_ignorable(c: str) -> bool:
     return ("A" + c + "\u03a3").lower()[-1] == "\u03c2" and (c + "\u03a3").lower()[-1] != "\u03c2"
 
 
-# Values of Word_Break by class, as in gpu_pile/text/unicode.py. All others are class 0: no rule about words with a letter
-# or digit distinguishes them.
+# Values of Word_Break by class, as in gpu_pile/text/unicode.py. All others are class 0: no rule about words with a
+# letter or digit distinguishes them.
 BREAK_CLASSES = (
     (),
     ("CR", "LF", "Newline"),
