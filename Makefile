@@ -5,7 +5,7 @@ SM ?= 90
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types format check check-gpu pack-gpu clean
+.PHONY: help demo test quick docs lint types format check check-gpu pack-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -26,6 +26,13 @@ demo: $(VENV)/.installed  ## the main job on the small real corpus of tests/data
 
 test: $(VENV)/.developing  ## the whole suite
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+quick: $(VENV)/.developing  ## the tests that take less than 5 s of CPU time each: about two minutes
+	$(BIN)/python -m pytest --quick --numprocesses auto --maxprocesses 4 --dist worksteal
+
+docs: $(VENV)/.developing  ## write the generated pages: docs/signals.md, docs/configuration.md
+	$(BIN)/python tools/make_signals_md.py
+	$(BIN)/python tools/make_configuration_md.py
 
 lint: $(VENV)/.developing  ## ruff, and its format
 	$(BIN)/ruff check .

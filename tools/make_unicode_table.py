@@ -1,5 +1,7 @@
-"""Make gpu_pile/text/unicode_table.npz from the running Python's Unicode data. Run it with Python 3.11 (Unicode 14.0.0) and
-uniseg 0.10.1, which has what Python lacks: Word_Break and Extended_Pictographic (Unicode 16.0.0).
+"""Make gpu_pile/text/unicode_table.npz from the running Python's Unicode data.
+
+Run it with Python 3.11 (Unicode 14.0.0) and uniseg 0.10.1, which has what Python lacks: Word_Break and
+Extended_Pictographic (Unicode 16.0.0).
 
 Every backend and the references read this one table, so results do not depend on the Python that runs them.
 """
@@ -71,8 +73,8 @@ def is_case_ignorable(c: str) -> bool:
     return ("A" + c + "\u03a3").lower()[-1] == "\u03c2" and (c + "\u03a3").lower()[-1] != "\u03c2"
 
 
-# Values of Word_Break by class, as in gpu_pile/text/unicode.py; what is not named is class 0, where no rule that matters to
-# words with a letter or digit tells them apart.
+# Values of Word_Break by class, as in gpu_pile/text/unicode.py. All others are class 0: no rule about words with a
+# letter or digit distinguishes them.
 BREAK_CLASSES = (
     (),
     ("CR", "LF", "Newline"),
