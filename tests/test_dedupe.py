@@ -21,7 +21,7 @@ from gpu_pile.errors import DataError
 from gpu_pile.gpu.device import Device
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.run.context import Context
-from gpu_pile.run.directory import RunDir
+from gpu_pile.run.directory import RunDir, split_doc_id
 from gpu_pile.run.exact_text import DIGEST_BYTES
 from gpu_pile.run.stages import decide
 from gpu_pile.run.stages.dedupe import candidates, clusters, stage, verify_pairs
@@ -183,6 +183,7 @@ def test_pairs_lie_by_cluster(tmp_path, monkeypatch):
     """Whatever the buffers: by cluster, then b, then a; row groups of a fixed number of rows."""
     whole(tmp_path / "plain")
     plain_table = pq.read_table(tmp_path / "plain" / "pairs.parquet")
+    plain_clusters = pq.read_table(tmp_path / "plain" / "clusters.parquet")
     monkeypatch.setattr(clusters, "ROW_GROUP", 16)
     layout = partition.Layout.of.__func__
     monkeypatch.setattr(  # the largest cluster does not fit
@@ -193,7 +194,15 @@ def test_pairs_lie_by_cluster(tmp_path, monkeypatch):
     whole(tmp_path / "run")
     table = pq.read_table(tmp_path / "run" / "pairs.parquet")
     assert table.equals(plain_table)
-    names = pq.read_table(tmp_path / "run" / "clusters.parquet").to_pydict()
+    names = pq.read_table(tmp_path / "run" / "clusters.parquet")
+    assert len(names) > 2 * 16
+    assert names.equals(plain_clusters), "row groups change nothing, beyond the first one neither"
+    hashes = corpus_of(300, 5)[1].tolist()
+    rows = [line + 75 * index for index, line in map(split_doc_id, names["doc_id"].to_pylist())]
+    first = {tuple(h): row for row, h in reversed(list(enumerate(hashes)))}
+    representative = [line + 75 * index for index, line in map(split_doc_id, names["representative"].to_pylist())]
+    assert representative == [first[tuple(hashes[row - 1])] + 1 for row in rows]
+    names = names.to_pydict()
     cluster = dict(zip(names["doc_id"], names["cluster"], strict=True))
     order = [(cluster[a], b, a) for a, b in zip(table["a"].to_pylist(), table["b"].to_pylist(), strict=True)]
     assert order == sorted(order)

@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.dedup.survivors import connected_survivors
+from gpu_pile.dedup.survivors import Graph, Standing, choose_survivors, connected_survivors
+from gpu_pile.gpu.device import Device
 from gpu_pile.ops.components import components
 from gpu_pile.ops.witnesses import witnesses
 
@@ -97,3 +98,66 @@ def test_a_chain_is_not_closed():
     kept, witness, _ = witnesses(order, np.ones(3, bool), order, a, b, s)
     assert kept.tolist() == [True, False, True]
     assert witness.tolist() == [-1, 0, -1]
+
+
+@st.composite
+def documents(draw):
+    """Sets of equal documents with near duplicates among their representatives, and what the documents bring."""
+    n_sets, edges, similarity, _, _ = draw(graphs())
+    owner = [*range(n_sets), *draw(st.lists(st.integers(0, n_sets - 1), max_size=10))]
+    flags = st.lists(st.booleans(), min_size=len(owner), max_size=len(owner))
+    preference = [draw(st.lists(st.integers(0, 2), min_size=len(owner), max_size=len(owner))) for _ in range(2)]
+    return n_sets, edges, similarity, owner, draw(flags), draw(flags), preference
+
+
+def plain_choice(n_sets, edges, similarity, owner, passing, apart, preference):
+    """{document: (reason, witness, similarity)} of the removed ones, by the words of choose_survivors."""
+    members = [[d for d in range(len(owner)) if owner[d] == s] for s in range(n_sets)]
+
+    def key(d):
+        return (preference[0][d], preference[1][d], d)
+
+    def best(chosen):
+        return min((d for d in chosen if passing[d]), key=key, default=None)
+
+    near = {s: {} for s in range(n_sets)}
+    for (a, b), value in zip(edges, similarity, strict=True):
+        near[a][b] = near[b][a] = value
+    rank = {s: best(d for d in members[s] if not apart[d]) for s in range(n_sets)}
+    kept = set()
+    for s in sorted((s for s in rank if rank[s] is not None), key=lambda s: key(rank[s])):
+        if not near[s].keys() & kept:
+            kept.add(s)
+    removed = {}
+    for s in range(n_sets):
+        survivor = best(members[s]) if s in kept else best(d for d in members[s] if apart[d])
+        choices = [(-value, key(rank[t]), t) for t, value in near[s].items() if t in kept]
+        for d in members[s]:
+            if survivor is not None and d != survivor:
+                removed[d] = ("exact", survivor, 1.0)
+            elif survivor is None and choices and not apart[d]:
+                value, _, t = min(choices)
+                removed[d] = ("near", best(members[t]), -value)
+    return removed
+
+
+@settings(max_examples=300, deadline=None)
+@given(documents())
+def test_survivors_among_sets_equal_the_plain_definition(drawn):
+    _, edges, similarity, owner, passing, apart, preference = drawn
+    a, b, s = arrays(edges, similarity)
+    representative = np.array(owner)
+    rows = np.arange(len(owner))
+    component = components(np.concatenate([a, rows]), np.concatenate([b, representative]), n=len(owner))
+    standing = Standing(np.array(passing), np.array(apart), [np.array(x) for x in preference])
+    choice = choose_survivors(Graph(representative, component, a, b, s), standing, "witness", Device())
+    want = plain_choice(*drawn)
+    for d in range(len(owner)):
+        reason, witness, value = want.get(d, (None, -1, 0.0))
+        assert (choice.exact[d], choice.near[d]) == (reason == "exact", reason == "near")
+        assert (choice.witness[d], choice.similarity[d]) == (witness, value)
+        assert not (choice.near[d] and apart[d])
+        if witness >= 0:
+            assert passing[witness]
+            assert not choice.exact[witness]
+            assert not choice.near[witness]
