@@ -33,9 +33,14 @@ from gpu_pile.dedup.rowset import RowSet, scatter_sets
 from gpu_pile.errors import DataError
 from gpu_pile.gpu.device import Device
 from gpu_pile.gpu.segments import take, to_host
+from gpu_pile.ops.band_keys import band_keys
+from gpu_pile.ops.components import components
 from gpu_pile.ops.jaccard import jaccard
+from gpu_pile.ops.normal_words import normal_words
+from gpu_pile.ops.op import Op
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
+from gpu_pile.run.config import Dedupe
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, read_blocks
 from gpu_pile.run.stages.candidates import candidates, candidates_path, equal_documents, save, sketch_array
@@ -65,6 +70,7 @@ def dedupe_key(context: Context) -> str:
     return files.key_of(
         {
             "version": VERSION,
+            "ops": {o.name: o.version for o in _ops(c.dedupe)},
             "shards": [
                 [s.name, m["identity"], m["definition"], m["stopped"]]
                 for s, m in zip(context.shards, measured, strict=True)
@@ -74,17 +80,25 @@ def dedupe_key(context: Context) -> str:
     )
 
 
-def dedupe(context: Context) -> None:
-    run, key = context.directory, dedupe_key(context)
-    if run.state("dedupe").get("key") == key and run.pairs.is_file() and run.clusters.is_file():
-        return
-    run.forget("dedupe")
+def _ops(config: Dedupe) -> Iterator[Op]:
+    """The operations that deduplication by this configuration uses."""
+    if config.exact.normalize == "words":
+        yield normal_words
+    yield components
+    if config.fuzzy.enabled:
+        yield band_keys
+        yield from (shingle_set, jaccard) if config.fuzzy.verify == "exact" else (sketch_matches,)
+
+
+def dedupe(context: Context) -> dict[str, Any]:
+    """Write pairs.parquet and clusters.parquet. Return what the report says of them."""
+    run = context.directory
     run.clear_scratch()
     with context.stage("dedupe", context.shards) as entry, files.disk_errors(run.scratch):
         facts = _Dedupe(context).run()
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
     run.clear_scratch()
-    run.set_state({"key": key, **facts}, "dedupe")
+    return facts
 
 
 class _Dedupe:
@@ -347,8 +361,6 @@ class _ReadAgain:
             return
         text = take(text, chosen - lo)
         if self.config.exact.normalize == "words":
-            from gpu_pile.ops.normal_words import normal_words
-
             text = TextColumn(*normal_words(text))
         text = Device().text(text)
         for n, i in enumerate(chosen):  # only documents that have an equal: one call of a C function each
