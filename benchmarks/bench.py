@@ -24,9 +24,10 @@ import zstandard
 
 from gpu_pile.ops import op
 from gpu_pile.ops.parse_lines import parse_lines
+from gpu_pile.run.stages import STAGES
 from gpu_pile.text.column import TextColumn
 
-STAGES = ("measure", "dedupe", "decide", "write", "report")
+STAGE_NAMES = [stage.name for stage in STAGES]
 
 
 def whole_run(folder: Path, workers: int) -> dict[str, Any]:
@@ -91,16 +92,16 @@ def main() -> None:
     whole_run(a.folder, counts[0])  # compiles what is not compiled yet
     runs = {w: [whole_run(a.folder, w) for _ in range(a.repeat)] for w in counts}
     median = statistics.median
-    names = ["workers", *STAGES, "file to decisions", "file to decisions", "whole run", "peak"]
+    names = ["workers", *STAGE_NAMES, "file to decisions", "file to decisions", "whole run", "peak"]
     print(f"| {' | '.join(names)} |")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for w, results in runs.items():
-        seconds = {s: median(r["stages"][s]["seconds"] for r in results) for s in STAGES}
+        seconds = {s: median(r["stages"][s]["seconds"] for r in results) for s in STAGE_NAMES}
         text = results[0]["stages"]["measure"]["text_bytes"] / 1e6
         decided = sum(seconds[s] for s in ("measure", "dedupe", "decide"))
         cpu = median(sum(r["stages"][s]["cpu_seconds"] for s in ("measure", "dedupe", "decide")) for r in results)
         peak = median(r["peak_bytes"] for r in results)
-        cells = " | ".join(f"{seconds[s]:.2f} s" for s in STAGES)
+        cells = " | ".join(f"{seconds[s]:.2f} s" for s in STAGE_NAMES)
         print(
             f"| {w} | {cells} | {text / decided:.0f} MB/s | {text / cpu:.0f} MB a CPU second "
             f"| {median(r['wall'] for r in results):.2f} s | {peak / 2**20:.0f} MiB |"

@@ -175,8 +175,8 @@ def keys(millions: float) -> dict[str, Any]:
             _measured(run, shard, first, min(n, first + SHARD_ROWS))
         context = Context(settings, run, shards)
         threads.keep_freed_memory()
-        dedupe(context, GeneratedRows)
-        took, facts = context.reporter.stages["dedupe"], run.state("dedupe")
+        facts = dedupe(context, GeneratedRows)
+        took = context.reporter.stages["dedupe"]
         pairs = pq.read_metadata(run.pairs).num_rows
         return {
             "documents": n,

@@ -1,4 +1,7 @@
-"""The command line: gpu-pile. The only file that prints."""
+"""The command line: gpu-pile. The only file that prints.
+
+Importing it loads neither numba nor pyarrow: --help, --version, and typing errors answer at once.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,27 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 import gpu_pile
 from gpu_pile.errors import GpuPileError, UsageError
-from gpu_pile.run import config as configuration
 from gpu_pile.run.progress import Reporter
+from gpu_pile.run.stages import STAGES
 
-app = typer.Typer(
-    help="Deduplicate and filter language-model corpora of The Pile's shape, with a reason for every removal.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    from gpu_pile.run.config import Config
+    from gpu_pile.run.context import Context
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal."""
+
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -53,33 +56,30 @@ class _Bars(Reporter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.progress = Progress(
-            TextColumn("{task.description:>8}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-        )
-        self._tasks: dict[str, Any] = {}
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TransferSpeedColumn as SpeedColumn
+
+        name = TextColumn("{task.description:>8}")
+        columns = (name, BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=err, transient=True)
+        self._bars: dict[str, Any] = {}
         self._timer: threading.Timer | None = None
 
     def begin(self, stage: str, total: int) -> None:
         if err.is_terminal and total:
-            self._tasks[stage] = self.progress.add_task(stage, total=total)
+            self._bars[stage] = self._progress.add_task(stage, total=total)
             if self._timer is None:
-                self._timer = threading.Timer(2.0, self.progress.start)
+                self._timer = threading.Timer(2.0, self._progress.start)
                 self._timer.daemon = True
                 self._timer.start()
 
     def advance(self, stage: str, n_bytes: int) -> None:
-        if stage in self._tasks:
-            self.progress.advance(self._tasks[stage], n_bytes)
+        if stage in self._bars:
+            self._progress.advance(self._bars[stage], n_bytes)
 
     def end(self, stage: str) -> None:
-        if stage in self._tasks:
-            self.progress.remove_task(self._tasks.pop(stage))
+        if stage in self._bars:
+            self._progress.remove_task(self._bars.pop(stage))
 
     def say(self, line: str) -> None:
         err.print(f"[dim]{escape(line)}[/]")
@@ -87,19 +87,26 @@ class _Bars(Reporter):
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self.progress.stop()
+            self._progress.stop()
 
 
-def _load(path: Path, overrides: list[str] | None, backend: str | None, cluster: str | None) -> configuration.Config:
-    extra = list(overrides or ())
+# the stages
+
+
+def _load(path: Path, overrides: list[str] | None, backend: str | None, cluster: str | None) -> Config:
+    from gpu_pile.run import config
+
+    options = {f"--set {override}": override for override in overrides or ()}
     if backend is not None:
-        extra.append(f"backend={json.dumps(backend)}")
+        options[f"--backend {backend}"] = f"backend={json.dumps(backend)}"
     if cluster is not None:
-        extra.append(f"cluster.where={json.dumps(cluster)}")
-    return configuration.load(path, extra)
+        options[f"--cluster {cluster}"] = f"cluster.where={json.dumps(cluster)}"
+    return config.load(path, options)
 
 
 def _verb(last: str) -> Callable[..., None]:
+    """The command that runs the stages up to and including `last`."""
+
     def command(
         config: ConfigFile,
         set_: Overrides = None,
@@ -107,55 +114,60 @@ def _verb(last: str) -> Callable[..., None]:
         backend: Backend = None,
         cluster: ClusterAt = None,
     ) -> None:
-        from gpu_pile.run import pipeline, plan
-        from gpu_pile.run.stages.report import summary
-
         settings = _load(config, set_, backend, cluster)
         if dry_run:
+            from gpu_pile.run import plan
+
             out.print(escape(plan.describe(settings)))
-            return
-        bars = _Bars()
-        try:
-            with pipeline.prepared(settings, bars) as context:
-                for line in plan.headline(context):
-                    err.print(f"[dim]{escape(line)}[/]")
-                pipeline.run_until(context, last)
-        finally:
-            bars.close()
-        for note in context.reporter.notes:
-            err.print(f"[yellow]note:[/] {escape(note)}")
-        for stage, entry in context.reporter.stages.items():
-            rate = (
-                f", {entry['text_bytes'] / 1e6 / entry['seconds']:.0f} MB/s of text" if entry.get("text_bytes") else ""
-            )
-            err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{rate}[/]")
-        if last == "report":
-            out.print(escape(summary(context.directory)))
-        damages = pipeline.damages(context)
-        for damage in damages:
-            err.print(f"[red]damage:[/] {escape(damage)}")
-        if damages:
-            raise typer.Exit(1)
+        else:
+            _run(settings, last)
 
     return command
 
 
-_VERBS = {
-    "run": (
-        "report",
-        "Everything: measure, dedupe, decide, write, report. Redoes only what is missing or has changed.",
-    ),
-    "measure": ("measure", "Read the shards once; store positions, hashes, sketches and signals."),
-    "dedupe": ("dedupe", "Find exact and near duplicates (measures first what is missing)."),
-    "decide": ("decide", "Apply thresholds and choose survivors (dedupes first what is missing)."),
-    "write": ("write", "Write the kept lines (decides first what is missing)."),
-    "report": ("report", "Write report.json and report.html (does first what is missing)."),
-}
-for _name, (_last, _help) in _VERBS.items():
-    app.command(_name, help=_help)(_verb(_last))
+def _run(settings: Config, last: str) -> None:
+    from gpu_pile.run import pipeline, plan
+    from gpu_pile.run.stages.report import summary
+    from gpu_pile.text.jit import compilation
+
+    bars = _Bars()
+    compilation.on_first = lambda: bars.say("compiling kernels for this processor, once per machine")
+    try:
+        with pipeline.prepared(settings, bars) as context:
+            for line in plan.headline(context):
+                err.print(f"[dim]{escape(line)}[/]")
+            pipeline.run_until(context, last)
+    finally:
+        bars.close()
+    _show_run(context)
+    if last == "report":
+        out.print(escape(summary(context.directory)))
+    damages = pipeline.damages(context)
+    for damage in damages:
+        err.print(f"[red]damage:[/] {escape(damage)}")
+    if damages:
+        raise typer.Exit(1)
 
 
-@app.command()
+def _show_run(context: Context) -> None:
+    """Print the notes of a run, and what its stages took."""
+    from gpu_pile.run.progress import rate
+    from gpu_pile.text.jit import compilation
+
+    for note in context.reporter.notes:
+        err.print(f"[yellow]note:[/] {escape(note)}")
+    for stage, entry in context.reporter.stages.items():
+        speed = f", {rate(entry) / 1e6:.0f} MB/s of text" if rate(entry) else ""
+        compiled = entry.get("compile_seconds", 0.0)
+        without = f" after {compiled:.1f} s of compiling" if compiled >= 0.05 else ""
+        err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{speed}{without}[/]")
+    if compilation.functions:
+        err.print(f"[dim]compiled {compilation.functions} kernels in {compilation.seconds:.1f} s[/]")
+
+
+# finished runs
+
+
 def show(
     run: RunFolder,
     doc_id: Annotated[list[int], typer.Argument(metavar="DOC_ID...", help="ids as in decisions/*.parquet")],
@@ -226,7 +238,6 @@ def _json(value: Any) -> str:
     return json.dumps(value)
 
 
-@app.command()
 def verify(
     run: RunFolder,
     everything: Annotated[
@@ -263,7 +274,6 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
 def export(
     run: RunFolder,
     target: Annotated[
@@ -285,7 +295,6 @@ def _number(value: float | int | None) -> str:
 _LISTS = ("signals", "ops", "backends", "thresholds", "subsets")
 
 
-@app.command("list")
 def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> None:
     """What there is: signals, operations, backends, named thresholds, The Pile's subsets."""
     from gpu_pile.explore import catalogue
@@ -301,7 +310,6 @@ def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> Non
     out.print(table)
 
 
-@app.command()
 def doctor() -> None:
     """What this machine has, what is missing, and the command that adds it."""
     from gpu_pile.explore import catalogue
@@ -310,23 +318,58 @@ def doctor() -> None:
         out.print(f"{ {'ok': '[green]ok[/]  ', 'no': '[yellow]--[/]  '}[mark] }{escape(line)}")
 
 
-@app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     if version:
         out.print(f"gpu-pile {gpu_pile.__version__}")
         raise typer.Exit()
 
 
+class _Group(TyperGroup):
+    """The command group: Ctrl-C ends with a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("interrupted; run the same command again to go on")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def make_app() -> typer.Typer:
+    """The commands: `run`, a verb per stage, and those for finished runs."""
+    app = typer.Typer(
+        cls=_Group,
+        help="Deduplicate and filter language-model corpora of The Pile's shape, with a reason for every removal.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_main)
+    names = ", ".join(stage.name for stage in STAGES)
+    everything = f"Run every stage: {names}. Redoes only what is missing or has changed."
+    app.command("run", help=everything)(_verb(STAGES[-1].name))
+    for stage in STAGES:
+        earlier = " Runs the stages before it first, where they are not done." if stage is not STAGES[0] else ""
+        app.command(stage.name, help=stage.help + earlier)(_verb(stage.name))
+    for command in (show, verify, export, doctor):
+        app.command()(command)
+    app.command("list")(list_)
+    return app
+
+
+app = make_app()
+
+
 def main() -> NoReturn:
     """Entry point: errors that people can act on are one paragraph, not a traceback."""
     try:
-        app(standalone_mode=True)
+        app()
     except GpuPileError as error:
         err.print(f"[red]error:[/] {escape(str(error))}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted; run the same command again to go on")
-        sys.exit(130)
+    except KeyboardInterrupt:  # while modules were imported
+        sys.exit(INTERRUPTED)
     sys.exit(0)
 
 

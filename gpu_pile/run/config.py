@@ -321,55 +321,76 @@ class Config(Section):
         return worker_count(self.workers)
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: Path, overrides: Sequence[str] | Mapping[str, str] = ()) -> Config:
     """Read a YAML file and apply `key.path=value` overrides.
+
+    overrides: what to set; as a mapping, by the options of the command line that say so, which errors name.
 
     Raises:
         ConfigError: lists every problem with its path, and the nearest known key for an unknown one.
     """
+    data = _read(path)
+    options = overrides if isinstance(overrides, Mapping) else {f"--set {text}": text for text in overrides}
+    by_path = {tuple(_override(data, option, text)): option for option, text in options.items()}
+    return parse(data, str(path), by_path)
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    """The mapping in a YAML file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError(
             f"there is no configuration file {path}; an example to start from: {example_path()}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-    try:
-        data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if data is None:
-        data = {}
+        return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of sections such as 'input:', got {type(data).__name__}")
-    for override in overrides:
-        _override(data, override)
-    return parse(data, where=str(path))
+    return data
 
 
-def parse(data: Mapping[str, Any], where: str = "configuration") -> Config:
-    """Check a mapping; see load()."""
+def parse(
+    data: Mapping[str, Any], where: str = "configuration", options: Mapping[tuple[str, ...], str] | None = None
+) -> Config:
+    """Check a mapping; see load().
+
+    where:   what the mapping is, for errors
+    options: the option of the command line that set a value, by the path of the value
+    """
     try:
         return Config.model_validate(data)
     except pydantic.ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in describe_problems(error, Config))
-        raise ConfigError(f"{where}: {error.error_count()} problem(s):\n{problems}") from None
+        problems = describe_problems(error, Config, options or {})
+        n = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        heading = where if not options else f"{where} with {' '.join(dict.fromkeys(options.values()))}"
+        raise ConfigError("\n".join([f"{heading}: {n}:", *(f"  {problem}" for problem in problems)])) from None
 
 
-def describe_problems(error: pydantic.ValidationError, model: type[BaseModel]) -> list[str]:
+def describe_problems(
+    error: pydantic.ValidationError, model: type[BaseModel], options: Mapping[tuple[str, ...], str] | None = None
+) -> list[str]:
+    """One line per problem, each with its path; one caused by an option of the command line begins with the option."""
     lines = []
     for e in error.errors(include_url=False):
-        path = ".".join(str(p) for p in e["loc"]) or "(top level)"
+        keys = tuple(str(key) for key in e["loc"])
+        option = next((o for path, o in (options or {}).items() if keys and path[: len(keys)] == keys[: len(path)]), "")
+        start = f"{option}: " if option else ""
+        path = f"{start}{'.'.join(keys)}: " if keys else start
         if e["type"] == "extra_forbidden":
             known = _keys_at(model, e["loc"][:-1])
-            near = difflib.get_close_matches(str(e["loc"][-1]), known, 1)
+            near = difflib.get_close_matches(keys[-1], known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
-            lines.append(f"{path}: unknown key; {hint}")
+            lines.append(f"{path}unknown key; {hint}")
         elif e["type"] == "missing":
-            lines.append(f"{path}: required, and not given")
+            lines.append(f"{path}required, and not given")
         else:
-            lines.append(f"{path}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r:.80})")
+            given = "" if isinstance(e["input"], Mapping | BaseModel) else f" (got {e['input']!r:.80})"
+            lines.append(f"{path}{e['msg'].removeprefix('Value error, ')}{given}")
     return lines
 
 
@@ -400,20 +421,22 @@ def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dic
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def _override(data: dict[Any, Any], text: str) -> None:
+def _override(data: dict[Any, Any], option: str, text: str) -> list[str]:
+    """Set a value from key.path=value. Return its path."""
     path, separator, value = text.partition("=")
     keys = path.strip().split(".")
     if not separator or not all(keys):
-        raise ConfigError(f"--set {text}: expected key.path=value, such as --set dedupe.fuzzy.threshold=0.7")
+        raise ConfigError(f"{option}: expected key.path=value, such as --set dedupe.fuzzy.threshold=0.7")
     for key in keys[:-1]:
-        child = data.setdefault(key, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {text}: {key!r} is a value ({child!r}), not a section")
-        data = child
+        section = data.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"{option}: {key!r} is a value ({section!r}), not a section")
+        data = section
     try:
         data[keys[-1]] = yaml.load(value, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not valid YAML: {error}") from error
+        raise ConfigError(f"{option}: the value is not valid YAML: {error}") from error
+    return keys
 
 
 def example_path() -> Path:

@@ -14,6 +14,7 @@ from gpu_pile.run.config import Config
 from gpu_pile.run.directory import RunDir
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.tasks import Executor, Task, Threads
+from gpu_pile.text.jit import compilation
 
 
 @dataclass
@@ -43,8 +44,10 @@ class Context:
     @contextlib.contextmanager
     def stage(self, name: str, shards: Sequence[Shard] = ()) -> Iterator[dict[str, Any]]:
         """Time a stage and show its progress over the bytes of these shards."""
+        before = compilation.seconds
         with self.reporter.stage(name, sum(s.n_bytes for s in shards)) as entry:
             yield entry
+            entry["compile_seconds"] = round(compilation.seconds - before, 4)
 
     def timings(self) -> dict[str, Any]:
         """What the stages took, the last time that they did something."""

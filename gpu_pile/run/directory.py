@@ -25,6 +25,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,17 +36,6 @@ from gpu_pile.errors import DataError, UsageError
 from gpu_pile.run.config import Config
 
 DOC_ID_LINE_BITS = 40
-OUTPUTS = (
-    ("measured", ".parquet"),
-    ("histograms", ".parquet"),
-    ("samples", ".parquet"),
-    ("decisions", ".parquet"),
-    ("kept", ".jsonl.zst"),
-    ("removed", ".jsonl.zst"),
-    ("removed", ".parquet"),
-)
-"""Folders with a file a shard, and how the files' names end."""
-
 CLAIM = ".claim.json"
 """Written first, so that a run that was killed early is known as ours."""
 
@@ -187,21 +177,24 @@ class RunDir:
         for file in found:
             file.unlink(missing_ok=True)
 
-    def remove_strays(self, shard_names: list[str]) -> list[str]:
-        """Remove the files of shards that are no longer among the inputs, and partial files; name the shards."""
-        gone: set[str] = set()
-        known = set(shard_names)
-        self.remove_partials()
-        for folder, suffix in OUTPUTS:
-            found: list[AnyPath] = [*(self.path / folder).glob("*")]
+    def remove_strays(self, shard_names: set[str], outputs: Sequence[str]) -> list[str]:
+        """Remove the files of shards that are no longer among the inputs. Return the names of those shards.
+
+        outputs: paths of files in which {shard} stands for a shard's name; others belong to the whole run.
+        """
+        strays: set[str] = set()
+        for output in outputs:
+            before, shard, after = output.partition("{shard}")
+            if not shard:
+                continue
+            folder = self.path / before.rstrip("/")
+            found: list[AnyPath] = [*folder.glob(f"*{after}")]
             for file in found:
-                if file.name.endswith(suffix) and file.name.removesuffix(suffix) not in known:
-                    gone.add(file.name.removesuffix(suffix))
+                name = file.name.removesuffix(after)
+                if name not in shard_names:
+                    strays.add(name)
                     file.unlink()
-        for name in gone:
-            for stage in ("measure", "decide", "write"):
-                self.forget(stage, name)
-        return sorted(gone)
+        return sorted(strays)
 
 
 def _some(names: list[str]) -> str:

@@ -19,16 +19,10 @@ from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.progress import Reporter
-from gpu_pile.run.stages.decide import decide
-from gpu_pile.run.stages.dedupe import dedupe
-from gpu_pile.run.stages.measure import measure
-from gpu_pile.run.stages.report import report
-from gpu_pile.run.stages.write import write
+from gpu_pile.run.stages import STAGES, Stage
 from gpu_pile.run.tasks import Threads
 from gpu_pile.run.threads import keep_freed_memory
 from gpu_pile.text import unicode
-
-STAGES = {"measure": measure, "dedupe": dedupe, "decide": decide, "write": write, "report": report}
 
 
 @contextlib.contextmanager
@@ -39,50 +33,79 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         UsageError: an input is missing, names clash, or the output belongs to another run; nothing is written then.
     """
     keep_freed_memory()
-    where = config.cluster.where
-    if where:
+    on_cluster = config.cluster.where is not None
+    if on_cluster:
         dask.check(config)
-    chosen = "cpu" if where else detect.choose(config.backend)
+    backend = "cpu" if on_cluster else detect.choose(config.backend)
     signals.check(config.measure.signals)
     if config.dedupe.fuzzy.enabled:
         config.dedupe.fuzzy.banding()  # or an error before anything is written
     shards = find_shards(config.input.shards, Path.cwd())
-    run = directory.of(config)
-    names = [s.name for s in shards]
-    run.claim(names)
-    with files.locked(run.path):
-        here = device_for(chosen)
-        use_allocator(here.empty)
-        context = Context(config, run, shards, Threads(here), reporter or Reporter())
-        run.lease.unlink(missing_ok=True)  # of a process that was killed: its workers stop
-        gone = run.remove_strays(names)
-        if gone:
-            context.reporter.note(f"no longer among the inputs, removed from the run: {', '.join(gone)}")
-        if not where:
+    run_directory = directory.of(config)
+    run_directory.claim([s.name for s in shards])
+    with files.locked(run_directory.path):
+        device = device_for(backend)
+        use_allocator(device.empty)
+        context = Context(config, run_directory, shards, Threads(device), reporter or Reporter())
+        run_directory.lease.unlink(missing_ok=True)  # of a process that was killed: its workers stop
+        _remove_strays(context)
+        if on_cluster:
+            with dask.Cluster(config) as context.executor:
+                yield context
+            run_directory.remove_partials()
+        else:
             yield context
-            return
-        with dask.Cluster(config) as context.executor:
-            yield context
-        run.remove_partials()
+
+
+def _remove_strays(context: Context) -> None:
+    """Remove what former inputs and killed processes left in the run directory."""
+    run_directory, names = context.directory, {s.name for s in context.shards}
+    run_directory.remove_partials()
+    strays = run_directory.remove_strays(names, [o for stage in STAGES for o in (*stage.outputs, *stage.optional)])
+    for name in strays:
+        for stage in STAGES:
+            run_directory.forget(stage.name, name)
+    if strays:
+        context.reporter.note(f"no longer among the inputs, removed from the run: {', '.join(strays)}")
 
 
 def run_until(context: Context, last: str) -> None:
     """Run the stages up to and including `last`."""
-    for name, stage in STAGES.items():
-        stage(context)
-        if name == "measure":
+    for stage in STAGES:
+        run_stage(context, stage)
+        if stage is STAGES[0]:  # everything that run.json says of the inputs is known
             files.write_json(context.directory.path / "run.json", describe(context))
-        if name == last:
+        if stage.name == last:
             break
     files.write_json(context.directory.path / "timings.json", {**context.timings(), **context.reporter.stages})
 
 
+def run_stage(context: Context, stage: Stage) -> None:
+    """Run a stage, unless its outputs exist and were made under the key that it has now."""
+    if stage.by_shard or stage.key is None:
+        stage.run(context)
+        return
+    run_directory, key = context.directory, stage.key(context)
+    outputs = (run_directory.path / name for name in stage.files(s.name for s in context.shards))
+    if run_directory.state(stage.name).get("key") == key and all(path.is_file() for path in outputs):
+        return
+    run_directory.forget(stage.name)
+    facts = stage.run(context)
+    run_directory.set_state({"key": key, **(facts or {})}, stage.name)
+
+
 def describe(context: Context) -> dict[str, Any]:
     """run.json: everything that decides the result, and what was read."""
-    shards = []
-    for shard in context.shards:
-        state = context.directory.state("measure", shard.name)
-        shards.append(
+    return {
+        "gpu_pile": gpu_pile.__version__,
+        "backend": dask.backend_of(context.config) or context.device.backend,
+        "config": context.config.model_dump(),
+        "versions": {
+            "ops": {name: o.version for name, o in op.load_all().items()},
+            "signals": signals.definition_versions(context.config.measure.signals),
+            "unicode": unicode.VERSION,
+        },
+        "shards": [
             {
                 "name": shard.name,
                 "index": shard.index,
@@ -97,26 +120,18 @@ def describe(context: Context) -> dict[str, Any]:
                 "stopped": state["stopped"],
                 "damage": state["damage"],
             }
-        )
-    return {
-        "gpu_pile": gpu_pile.__version__,
-        "backend": dask.backend_of(context.config) or context.device.backend,
-        "config": context.config.model_dump(),
-        "versions": {
-            "ops": {name: o.version for name, o in op.load_all().items()},
-            "signals": signals.definition_versions(context.config.measure.signals),
-            "unicode": unicode.VERSION,
-        },
-        "shards": shards,
+            for shard in context.shards
+            for state in [context.directory.state("measure", shard.name)]
+        ],
     }
 
 
 def damages(context: Context) -> list[str]:
     """One sentence for each thing that makes a finished run end with exit code 1."""
-    said = []
+    sentences = []
     for shard in context.shards:
         state = context.directory.state("measure", shard.name)
         if state.get("stopped"):
-            said.append(f"{shard.path}: {state['stopped']}")
-        said += [f"{shard.path}: {d['reason']} (after line {d['line']})" for d in state.get("damage", ())]
-    return said
+            sentences.append(f"{shard.path}: {state['stopped']}")
+        sentences += [f"{shard.path}: {d['reason']} (after line {d['line']})" for d in state.get("damage", ())]
+    return sentences

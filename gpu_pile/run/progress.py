@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -18,6 +18,12 @@ def marked(name: str) -> contextlib.AbstractContextManager[Any]:
 
     annotation: contextlib.AbstractContextManager[Any] = nvtx.annotate(name, domain="gpu_pile")
     return annotation
+
+
+def rate(entry: Mapping[str, Any]) -> float:
+    """Bytes of text per second of a stage, compiling not counted; 0 if it read no text or did nothing else."""
+    seconds = entry.get("seconds", 0.0) - entry.get("compile_seconds", 0.0)
+    return entry["text_bytes"] / seconds if entry.get("text_bytes") and seconds > 0 else 0.0
 
 
 class Reporter:

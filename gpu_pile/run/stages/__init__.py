@@ -1,1 +1,94 @@
-"""The stages of a run, one file each."""
+"""The stages of a run, in order. A new stage is one file and one entry of STAGES.
+
+The verbs of the command line, what is skipped because it is done, and the removal of files of former inputs all follow
+from the list. Importing it is cheap: the stages' modules are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+SHARD = "{shard}"
+"""Stands for the name of a shard in a stage's outputs."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run, and a verb of the command line.
+
+    name:     of the verb, of the recorded state, and in timings.json
+    help:     for `gpu-pile --help`
+    run:      run(context) makes the outputs; it returns facts to record beside the key, or None
+    key:      key(context) is a string that changes whenever the outputs may; without it the stage is done every time
+    outputs:  files of the run directory, those with {shard} once per shard, in a folder
+    optional: outputs that only some configurations have
+    by_shard: run skips the shards that are done, each with a state of its own; otherwise all outputs are made together
+    """
+
+    name: str
+    help: str
+    run: Callable[[Any], dict[str, Any] | None]
+    key: Callable[[Any], str] | None = None
+    outputs: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    by_shard: bool = False
+
+    def files(self, shards: Iterable[str]) -> Iterator[str]:
+        """The outputs of a run on shards of these names, relative to the run directory."""
+        names = list(shards)
+        for output in self.outputs:
+            yield from (output.replace(SHARD, name) for name in names) if SHARD in output else (output,)
+
+
+def _lazy(location: str) -> Callable[..., Any]:
+    """The function at module:name, imported when it is called."""
+    module, name = location.split(":")
+
+    def call(*args: Any) -> Any:
+        return getattr(importlib.import_module(f"gpu_pile.run.stages.{module}"), name)(*args)
+
+    return call
+
+
+STAGES = [
+    Stage(
+        "measure",
+        help="Read the shards once; store positions, hashes, sketches, and signals.",
+        run=_lazy("measure:measure"),
+        key=_lazy("measure:definition_key"),
+        outputs=("measured/{shard}.parquet", "histograms/{shard}.parquet", "samples/{shard}.parquet"),
+        by_shard=True,
+    ),
+    Stage(
+        "dedupe",
+        help="Find exact and near duplicates.",
+        run=_lazy("dedupe.stage:dedupe"),
+        key=_lazy("dedupe.stage:dedupe_key"),
+        outputs=("pairs.parquet", "clusters.parquet"),
+    ),
+    Stage(
+        "decide",
+        help="Apply the thresholds and choose the survivors among duplicates.",
+        run=_lazy("decide:decide"),
+        key=_lazy("decide:decide_key"),
+        outputs=("reasons.parquet", "decisions/{shard}.parquet"),
+    ),
+    Stage(
+        "write",
+        help="Write the kept lines.",
+        run=_lazy("write:write"),
+        key=_lazy("write:settings_key"),
+        outputs=("kept/{shard}.jsonl.zst",),
+        optional=("removed/{shard}.jsonl.zst", "removed/{shard}.parquet"),
+        by_shard=True,
+    ),
+    Stage(
+        "report",
+        help="Write report.json and report.html.",
+        run=_lazy("report:report"),
+        outputs=("report.json", "report.html"),
+    ),
+]

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from gpu_pile.corpus import files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup import survivors as decisions
+from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.run import directory
 from gpu_pile.run.config import EDIT_SIGNALS, Config
 from gpu_pile.run.context import Context
@@ -53,6 +54,7 @@ def decide_key(context: Context) -> str:
     return files.key_of(
         {
             "version": VERSION,
+            "ops": {witnesses.name: witnesses.version},
             "dedupe": context.directory.state("dedupe")["key"],
             "thresholds": c.thresholds.key(),
             "edit": c.edit.model_dump(),
@@ -62,12 +64,9 @@ def decide_key(context: Context) -> str:
     )
 
 
-def decide(context: Context) -> None:
-    run, key = context.directory, decide_key(context)
-    outputs = [run.reasons, *(run.decisions(s.name) for s in context.shards)]
-    if run.state("decide").get("key") == key and all(p.is_file() for p in outputs):
-        return
-    run.forget("decide")
+def decide(context: Context) -> dict[str, Any]:
+    """Write decisions/<shard>.parquet and reasons.parquet. Return per shard what later stages depend on."""
+    run = context.directory
     with context.stage("decide") as entry:
         clustered = survivors(context)
 
@@ -79,8 +78,7 @@ def decide(context: Context) -> None:
         with files.atomic(run.reasons) as partial:
             pq.write_table(reason_counts.merged(table for _, table in decided), partial)
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
-    facts = {s.name: of_shard for s, (of_shard, _) in zip(context.shards, decided, strict=True)}
-    run.set_state({"key": key, "shards": facts}, "decide")
+    return {"shards": {s.name: facts for s, (facts, _) in zip(context.shards, decided, strict=True)}}
 
 
 def survivors(context: Context) -> decisions.Clustered:

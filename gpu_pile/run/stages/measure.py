@@ -48,10 +48,12 @@ from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.gpu.device import Device
 from gpu_pile.gpu.segments import to_host
-from gpu_pile.ops import op
 from gpu_pile.ops.doc_hash import doc_hash
+from gpu_pile.ops.normal_words import normal_words
+from gpu_pile.ops.op import Op
 from gpu_pile.ops.parse_lines import explain, parse_lines
 from gpu_pile.ops.sketch import sketch
+from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import exact_text
 from gpu_pile.run.reading import open_shard, read_blocks, shard_ranges
@@ -80,9 +82,16 @@ def definition_key(context: Context) -> str:
             "normalize": c.dedupe.exact.normalize,
             "sketch": [fuzzy.shingle, fuzzy.width, fuzzy.sketch, fuzzy.size, fuzzy.seed],
             "signals": signals.definition_versions(c.measure.signals),
-            "ops": {name: o.version for name, o in op.load_all().items()},
+            "ops": {o.name: o.version for o in _ops(c)},
         }
     )
+
+
+def _ops(config: Config) -> Iterator[Op]:
+    """The operations that measuring by this configuration uses, besides those of its signals."""
+    yield from (parse_lines, doc_hash, sketch)
+    if config.dedupe.exact.normalize == "words":
+        yield normal_words
 
 
 def measure_text(text: TextColumn, config: Any, span: Any = None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from gpu_pile.present.tables import visible
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
 from gpu_pile.run.documents import largest_clusters
+from gpu_pile.run.progress import rate
 from gpu_pile.summaries import histograms, reason_counts
 
 UNKNOWN = "(unknown)"
@@ -226,7 +227,7 @@ def _stages(context: Context) -> list[dict[str, Any]]:
         {
             "name": name,
             "seconds": entry["seconds"],
-            "rate": entry["text_bytes"] / 1e6 / entry["seconds"] if entry["seconds"] else 0.0,
+            "rate": rate(entry) / 1e6,
             "text_bytes": entry["text_bytes"],
             "spans": ", ".join(f"{span} {seconds:.1f} s" for span, seconds in entry.get("spans", {}).items()),
         }

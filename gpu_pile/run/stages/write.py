@@ -27,7 +27,7 @@ from gpu_pile.corpus.rewrite import edited_lines
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.sinks import Compression, ZstdFrame
 from gpu_pile.errors import DataError
-from gpu_pile.ops import op
+from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, read_blocks
 from gpu_pile.run.tables import MeasuredRange, measured_ranges, table_rows
@@ -37,20 +37,25 @@ from gpu_pile.types import Array
 VERSION = 3
 
 
-def write_key(context: Context, shard: Shard) -> str:
-    measured = context.directory.state("measure", shard.name)
+def settings_key(context: Context) -> str:
+    """What all written shards depend on."""
+    c = context.config
     return files.key_of(
         {
             "version": VERSION,
-            "identity": measured["identity"],
-            "definition": measured["definition"],
-            "kept": context.directory.state("decide")["shards"][shard.name]["kept_lines"],
-            "write": context.config.write.model_dump(),
+            "write": c.write.model_dump(),
             # the reasons of removed documents can change while the kept ones stay
-            "decided": context.directory.state("decide")["key"] if context.config.write.removed else None,
-            "edit": [context.config.edit.model_dump(), op.load_all()["c4_lines"].version],
+            "decided": context.directory.state("decide")["key"] if c.write.removed else None,
+            "edit": [c.edit.model_dump(), c4_lines.version] if c.edit.c4_lines else None,
         }
     )
+
+
+def write_key(context: Context, shard: Shard) -> str:
+    """What one written shard depends on."""
+    measured = context.directory.state("measure", shard.name)
+    kept = context.directory.state("decide")["shards"][shard.name]["kept_lines"]
+    return files.key_of([settings_key(context), measured["identity"], measured["definition"], kept])
 
 
 def outputs(context: Context, shard: Shard) -> list[AnyPath]:

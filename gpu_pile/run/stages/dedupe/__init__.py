@@ -5,7 +5,3 @@ candidates    measured rows -> sets of equal hashes, candidate pairs: tasks over
 verify_pairs  texts read again -> digests and shingle sets; candidate pairs -> verified pairs
 clusters      verified pairs and sets of equal documents -> pairs.parquet, clusters.parquet
 """
-
-from gpu_pile.run.stages.dedupe.stage import dedupe
-
-__all__ = ["dedupe"]

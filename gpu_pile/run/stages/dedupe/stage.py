@@ -22,6 +22,14 @@ from gpu_pile.corpus import files
 from gpu_pile.dedup.engine import Duplicates, find_duplicates
 from gpu_pile.dedup.equal_sets import EqualSets
 from gpu_pile.dedup.rowset import RowSet
+from gpu_pile.ops.band_keys import band_keys
+from gpu_pile.ops.components import components
+from gpu_pile.ops.jaccard import jaccard
+from gpu_pile.ops.normal_words import normal_words
+from gpu_pile.ops.op import Op
+from gpu_pile.ops.shingle_set import shingle_set
+from gpu_pile.ops.sketch_matches import sketch_matches
+from gpu_pile.run.config import Dedupe
 from gpu_pile.run.context import Context
 from gpu_pile.run.stages.dedupe.candidates import candidates, equal_documents
 from gpu_pile.run.stages.dedupe.clusters import Clusters
@@ -47,6 +55,7 @@ def dedupe_key(context: Context) -> str:
     return files.key_of(
         {
             "version": VERSION,
+            "ops": {o.name: o.version for o in _ops(context.config.dedupe)},
             "shards": [
                 [s.name, m["identity"], m["definition"], m["stopped"]]
                 for s, m in zip(context.shards, measured, strict=True)
@@ -56,15 +65,22 @@ def dedupe_key(context: Context) -> str:
     )
 
 
-def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None = None) -> None:
-    """Find duplicates, unless that is done.
+def _ops(config: Dedupe) -> Iterator[Op]:
+    """The operations that deduplication by this configuration uses."""
+    if config.exact.normalize == "words":
+        yield normal_words
+    yield components
+    if config.fuzzy.enabled:
+        yield band_keys
+        yield from (shingle_set, jaccard) if config.fuzzy.verify == "exact" else (sketch_matches,)
+
+
+def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None = None) -> dict[str, Any]:
+    """Write pairs.parquet and clusters.parquet. Return what the report says of them.
 
     make_source: another source of documents, for rows that have no shards (benchmarks and tests generate some).
     """
-    run, key = context.directory, dedupe_key(context)
-    if run.state("dedupe").get("key") == key and run.pairs.is_file() and run.clusters.is_file():
-        return
-    run.forget("dedupe")
+    run = context.directory
     run.clear_scratch()
     with context.stage("dedupe", context.shards) as entry, files.disk_errors(run.scratch):
         source = (make_source or RunSource)(context)
@@ -78,7 +94,7 @@ def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None 
             Clusters(context, source.rows, duplicates).write()
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
     run.clear_scratch()
-    run.set_state({"key": key, **_facts(context, source, duplicates)}, "dedupe")
+    return _facts(context, source, duplicates)
 
 
 class RunSource:
