@@ -31,7 +31,7 @@ from gpu_pile.corpus import files
 from gpu_pile.policy import pile
 from gpu_pile.run import config, directory
 from gpu_pile.run.stages import decide, report
-from gpu_pile.run.stages.measure import ROW_GROUP, definition_key
+from gpu_pile.run.stages.measure.columns import ROW_GROUP, definition_key
 from gpu_pile.summaries import histograms, samples
 
 SHARDS = 10

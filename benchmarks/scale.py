@@ -42,7 +42,7 @@ from gpu_pile.run.exact_text import DIGEST_BYTES
 from gpu_pile.run.reading import count_ranges
 from gpu_pile.run.stages.dedupe.stage import RunSource, dedupe
 from gpu_pile.run.stages.dedupe.verify_pairs import gather_sketches
-from gpu_pile.run.stages.measure import ROW_GROUP
+from gpu_pile.run.stages.measure.columns import ROW_GROUP
 
 BANDS, SIZE = 16, 128
 SHARD_ROWS = 2_000_000

@@ -346,9 +346,9 @@ def test_what_a_run_left_behind_publishes_nothing(demo_run, tmp_path):
     before = results(folder)
     wanted = on_workers(folder, "measure.signals=[lengths, symbols, gopher_quality, c4]")
     with pipeline.prepared(wanted) as context:
-        from gpu_pile.run.stages import measure
+        from gpu_pile.run.stages.measure import stage as measure
 
-        task = measure._task(context, context.shards[0], measure.definition_key(context))
+        task = measure.measure_task(context, context.shards[:1], measure.definition_key(context))
         order = distributed._Order("0", wanted, context.directory, "old", "measure", 1, task)
         watch = distributed._Watch(order, None)
         files.write_json(context.directory.lease, {"lease": "new"})

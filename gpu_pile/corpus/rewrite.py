@@ -1,4 +1,4 @@
-"""Editing the text of a JSON line: everything else in the line stays byte for byte."""
+"""Replace the text of a JSON line: everything else in the line stays byte for byte."""
 
 from __future__ import annotations
 
@@ -17,44 +17,46 @@ _DECODER = json.JSONDecoder(strict=False)
 _BRACKET = re.compile(r'["{}\[\]]')
 _SCALAR = re.compile(r"[^,}\]\s]*")
 _WHITE = " \t\n\r"
+CHANGED = "the shard has changed since it was measured; run the same command again to measure it again"
 
 
 def edited_lines(lines: Sequence[bytes], path: Sequence[str], removed: np.ndarray[Any, Any]) -> list[bytes]:
-    """Lines whose texts are replaced by what the rules of C4 keep of them (gpu_pile.ops.c4_lines).
+    """Return lines in which each text is replaced by what the rules of C4 keep of it (gpu_pile.ops.c4_lines).
 
     Args:
         lines: JSON lines without line feed.
         path: the keys under which the text is.
-        removed: int64[n], how many bytes of each text go, as was measured.
+        removed: int64[n], the bytes that each text loses, as measured.
 
     Raises:
-        DataError: another number of bytes would go than was measured.
+        DataError: a text would lose another number of bytes than was measured, or a line has no text.
     """
-    found = [find_text(line.decode("utf-8", "surrogateescape"), path) for line in lines]
-    text = TextColumn.from_documents([value for value, _, _ in found])
+    try:
+        located = [find_text(line.decode("utf-8", "surrogateescape"), path) for line in lines]
+    except (ValueError, IndexError) as error:
+        raise DataError(f"a line is not JSON: {CHANGED}") from error
+    text = TextColumn.from_documents([value for value, _, _ in located])
     _, data, offsets = c4_lines(text, kept_text=True)
-    gone = np.diff(text.offsets) - np.diff(offsets)
-    if not np.array_equal(gone, removed):
-        at = int(np.flatnonzero(gone != removed)[0])
-        raise DataError(
-            f"editing would take {gone[at]} bytes from a text, {removed[at]} were measured; the shard has changed "
-            "since: run the same command again to measure it anew"
-        )
+    lost = np.diff(text.offsets) - np.diff(offsets)
+    if not np.array_equal(lost, removed):
+        i = int(np.flatnonzero(lost != removed)[0])
+        raise DataError(f"editing would take {lost[i]} bytes from a text, {removed[i]} were measured: {CHANGED}")
     kept = TextColumn(data, offsets).documents()
     return [
-        _replaced(line, start, end, new.decode()) for line, (_, start, end), new in zip(lines, found, kept, strict=True)
+        _replaced(line, start, end, new.decode())
+        for line, (_, start, end), new in zip(lines, located, kept, strict=True)
     ]
 
 
 def _replaced(line: bytes, start: int, end: int, text: str) -> bytes:
-    """A line with another text at these positions of the decoded line; in ASCII if it was."""
+    """Return a line with another text at these positions of the decoded line; in ASCII if the line was."""
     decoded = line.decode("utf-8", "surrogateescape")
     new = decoded[:start] + json.dumps(text, ensure_ascii=line.isascii()) + decoded[end:]
     return new.encode("utf-8", "surrogateescape")
 
 
 def find_text(line: str, path: Sequence[str]) -> tuple[str, int, int]:
-    """(text, start, end) of the value under a path of keys; of a key given twice the last one counts, as in JSON.
+    """Return (text, start, end) of the value under a path of keys; if a key is given twice, the last one counts.
 
     A line that is a JSON string is itself the text; a list of strings is joined by blank lines (lm_dataformat).
     """
@@ -73,39 +75,39 @@ def _skip(line: str, i: int) -> int:
     return i
 
 
-def _value_of(line: str, i: int, wanted: str) -> int:
-    """Where the value of a key begins in the object at i."""
-    found = -1
+def _value_of(line: str, i: int, key: str) -> int:
+    """Return where the value of a key begins in the object at i."""
+    value = -1
     i = _skip(line, i + 1)
     while line[i] == '"':
-        key, i = _DECODER.raw_decode(line, i)
+        name, i = _DECODER.raw_decode(line, i)
         i = _skip(line, _skip(line, i) + 1)
-        if key == wanted:
-            found = i
+        if name == key:
+            value = i
         i = _skip(line, _end_of(line, i))
         if line[i] == ",":
             i = _skip(line, i + 1)
-    if found < 0:
-        raise DataError(f"a line has no {wanted!r} any more: the shard has changed since it was measured")
-    return found
+    if value < 0:
+        raise DataError(f"a line has no key {key!r}: {CHANGED}")
+    return value
 
 
 def _end_of(line: str, i: int) -> int:
-    """Where the value at i ends; however deep it is nested."""
+    """Return where the value at i ends, however deep it is nested."""
     if line[i] == '"':
         return int(_DECODER.raw_decode(line, i)[1])
     if line[i] not in "{[":
-        found = _SCALAR.match(line, i)
-        return i if found is None else found.end()
+        scalar = _SCALAR.match(line, i)
+        return i if scalar is None else scalar.end()
     depth = 0
     while True:
-        found = _BRACKET.search(line, i)
-        if found is None:
-            raise DataError("a line is no JSON any more: the shard has changed since it was measured")
-        i = found.end()
-        if found[0] == '"':
+        bracket = _BRACKET.search(line, i)
+        if bracket is None:
+            raise DataError(f"a line is not JSON: {CHANGED}")
+        i = bracket.end()
+        if bracket[0] == '"':
             _, i = _DECODER.raw_decode(line, i - 1)
         else:
-            depth += 1 if found[0] in "{[" else -1
+            depth += 1 if bracket[0] in "{[" else -1
             if depth == 0:
                 return i

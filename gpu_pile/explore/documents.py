@@ -25,7 +25,7 @@ from gpu_pile.present.tables import Result
 from gpu_pile.run import directory as rundir
 from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
 from gpu_pile.run.documents import locate as find_documents
-from gpu_pile.run.stages.measure import DOCUMENT_COLUMNS
+from gpu_pile.run.stages.measure.columns import DOCUMENT_COLUMNS
 from gpu_pile.run.tables import row_groups
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms

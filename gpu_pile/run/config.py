@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from gpu_pile import signals
 from gpu_pile.corpus import files
+from gpu_pile.corpus.line_format import LineFormat
+from gpu_pile.corpus.sinks import FORMATS, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.policy.thresholds import Policy, configs_folder
@@ -73,6 +75,10 @@ class Input(Section):
     expansion_max: int = Field(
         1000, gt=0, description="a shard may expand this many times, or to 1 GiB if that is more"
     )
+
+    @property
+    def line_format(self) -> LineFormat:
+        return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists)
 
     @pydantic.field_validator("shards")
     @classmethod
@@ -198,12 +204,23 @@ EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
 
 
 class Write(Section):
+    format: str = Field(FORMATS[0].name, description="of the kept shards; zstd: JSON lines, one zstd frame per range")
     level: int = Field(3, ge=-7, le=22, description="zstd level")
     threads: int = Field(0, ge=0, description="zstd threads for one shard; shards are written side by side anyway")
     checksum: bool = Field(True, description="add zstd's content checksum")
     removed: bool = Field(
         False, description="write the removed documents too, with their reasons, beside the kept ones"
     )
+
+    @property
+    def compression(self) -> Compression:
+        return Compression(self.level, self.threads, self.checksum)
+
+    @pydantic.field_validator("format")
+    @classmethod
+    def _exists(cls, format: str) -> str:
+        _checked(sink_of, format)
+        return format
 
 
 class Cluster(Section):

@@ -32,6 +32,7 @@ from typing import Any
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.sinks import FORMATS, sink_of
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.run.config import Config
 
@@ -54,11 +55,13 @@ def split_doc_id(identifier: Any) -> tuple[Any, Any]:
 class RunDir:
     """Paths and states of one run directory.
 
-    scratch_in: the folder, on a file system, in which this run's scratch folder is made; None: the run directory
+    scratch_in:  the folder, on a file system, in which this run's scratch folder is made; None: the run directory
+    line_suffix: of the files of kept and of removed lines
     """
 
     path: AnyPath
     scratch_in: Path | None = None
+    line_suffix: str = FORMATS[0].suffix
 
     def measured(self, shard: str) -> AnyPath:
         return self.path / "measured" / f"{shard}.parquet"
@@ -73,10 +76,10 @@ class RunDir:
         return self.path / "decisions" / f"{shard}.parquet"
 
     def kept(self, shard: str) -> AnyPath:
-        return self.path / "kept" / f"{shard}.jsonl.zst"
+        return self.path / "kept" / f"{shard}{self.line_suffix}"
 
     def removed(self, shard: str) -> AnyPath:
-        return self.path / "removed" / f"{shard}.jsonl.zst"
+        return self.path / "removed" / f"{shard}{self.line_suffix}"
 
     def removed_reasons(self, shard: str) -> AnyPath:
         return self.path / "removed" / f"{shard}.parquet"
@@ -108,8 +111,8 @@ class RunDir:
         value = files.read_json(self.state_path(stage, shard))
         return value if isinstance(value, dict) else {}
 
-    def set_state(self, value: dict[str, Any], stage: str, shard: str | None = None) -> None:
-        files.write_json(self.state_path(stage, shard), value)
+    def set_state(self, value: dict[str, Any], stage: str, shard: str | None = None, *, durable: bool = True) -> None:
+        files.write_json(self.state_path(stage, shard), value, durable=durable)
 
     def forget(self, stage: str, shard: str | None = None) -> None:
         """A step's outputs are about to change: it is not done until set_state."""
@@ -204,11 +207,12 @@ def _some(names: list[str]) -> str:
 def of(config: Config) -> RunDir:
     """The run directory of a configuration, whether it is there or not."""
     path = files.path_of(config.output)
+    suffix = sink_of(config.write.format).suffix
     if config.scratch is not None:
         scratch = files.path_of(config.scratch)
         assert isinstance(scratch, Path), "the configuration checks that"
-        return RunDir(path, scratch)
-    return RunDir(path, None if isinstance(path, Path) else _temporary_folder())
+        return RunDir(path, scratch, suffix)
+    return RunDir(path, None if isinstance(path, Path) else _temporary_folder(), suffix)
 
 
 def _temporary_folder() -> Path:
@@ -231,7 +235,8 @@ def open_dir(path: str | AnyPath) -> RunDir:
         raise UsageError(f"{folder} is not a (finished) run directory: it has no run.json; run: gpu-pile run CONFIG")
     if not isinstance(run, dict) or "shards" not in run:
         raise DataError(f"{folder / 'run.json'} is damaged: run the same gpu-pile command again")
-    return RunDir(folder)
+    written = run.get("config", {}).get("write", {}).get("format", FORMATS[0].name)
+    return RunDir(folder, line_suffix=sink_of(written).suffix)
 
 
 def need(path: AnyPath) -> AnyPath:

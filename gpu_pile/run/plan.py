@@ -15,13 +15,12 @@ from gpu_pile.dedup.banding import choose
 from gpu_pile.dedup.partition import Layout
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
-from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, shard_ranges
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
-from gpu_pile.run.stages.measure import ROW_GROUP
+from gpu_pile.run.stages.measure.columns import ROW_GROUP
 from gpu_pile.run.stages.report import human_bytes
 from gpu_pile.run.tasks import Threads
 
@@ -58,18 +57,10 @@ class Estimate:
 
 def estimate(context: Context) -> Estimate:
     file_bytes = stream_bytes = text_bytes = documents = 0
-    i = context.config.input
     for shard in context.shards[:SAMPLED_SHARDS]:
         reader = open_shard(context, shard)
         for block in itertools.islice(reader, 1):
-            parsed = parse_lines(
-                block.data[: block.n_bytes],
-                text_path=tuple(i.text_field.split(".")),
-                subset_path=tuple(i.subset_field.split(".")),
-                skip_bom=True,
-                bare_strings=i.bare_strings,
-                text_lists=i.text_lists,
-            )
+            parsed = context.config.input.line_format.parse(block.data[: block.n_bytes], skip_bom=True)
             stream_bytes += block.n_bytes
             text_bytes += parsed.text.n_bytes
             documents += len(parsed.text)

@@ -15,7 +15,6 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.lines import packed_lines
 from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
 from gpu_pile.text.column import TextColumn
@@ -125,12 +124,6 @@ def subset_codes(table: pa.Table) -> tuple[list[str], Array]:
 
 def parse_spans(context: Context, block: Block, starts: Array, lengths: Array) -> TextColumn:
     """The texts of good lines of a block, given by their position in the block."""
-    config = context.config.input
-    return parse_lines(
-        context.device.upload(packed_lines(block.data, starts, lengths)),
-        text_path=tuple(config.text_field.split(".")),
-        subset_path=tuple(config.subset_field.split(".")),
-        skip_bom=True,  # only a stream's first line can be good and begin with one
-        bare_strings=config.bare_strings,
-        text_lists=config.text_lists,
-    ).text
+    packed = context.device.upload(packed_lines(block.data, starts, lengths))
+    # only the first line of a stream can be good and begin with a BOM
+    return context.config.input.line_format.parse(packed, skip_bom=True).text

@@ -37,7 +37,7 @@ CELLS = 2 * len(EDGES) + 1
 
 SUBSETS_MAX = 256
 OTHERS = "(other subsets)"
-"""Where a shard names more than SUBSETS_MAX subsets, the ones that come later are counted together under this name."""
+"""The subset under which documents are counted whose subset is not among the first SUBSETS_MAX of a shard."""
 
 SCHEMA = pa.schema(
     [
@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
 
 @jit
 def cell_of(value, edges):
-    """The cell of a number; see CELLS."""
+    """Return the cell of a number; see CELLS."""
     low, high = 0, len(edges)  # edges[:low] <= value < edges[high:]
     while low < high:
         middle = (low + high) // 2
@@ -79,27 +79,27 @@ def _count(cells, subset, text_bytes, documents, weights):
 
 
 def cells_of(values: Array) -> Array:
-    """int16[n]: the cell of each of float64[n], -1 for NaN."""
+    """Return int16[n], the cell of each of float64[n]; -1 for NaN."""
     out = np.empty(len(values), np.int16)
     _cells(values, EDGES, out)
     return out
 
 
 def numbers(column: pa.Array | pa.ChunkedArray) -> Array:
-    """float64[n] of a column of a table of signals; NaN where it is null."""
+    """Return float64[n] of a column of a table of signals; NaN for null."""
     return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
 
 
 class Names:
-    """Codes of subsets in the order of their appearance, at most SUBSETS_MAX and one for all others."""
+    """Codes of subsets in the order of their first appearance, at most SUBSETS_MAX and one for all others."""
 
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
         self.exceeded = False
-        """Whether there were others."""
+        """Whether there were more than SUBSETS_MAX subsets."""
 
     def of(self, column: pa.ChunkedArray) -> Array:
-        """int64[n]: the code of each row."""
+        """Return int64[n], the code of each row."""
         encoded = column.combine_chunks().dictionary_encode()
         local = np.empty(max(1, len(encoded.dictionary)), np.int64)
         for i, name in enumerate(encoded.dictionary.to_pylist()):
@@ -114,47 +114,49 @@ class Names:
 
 
 def count(signals: Sequence[str], table: pa.Table, cells: Sequence[Array], names: Names) -> pa.Table:
-    """The cells of one table of documents.
+    """Return the cells of one table of documents.
 
     Args:
-        signals: m names. table: n rows with subset and text_bytes. cells: of each signal, int16[n] as cells_of gives.
-        names: remembers the subsets of the tables before.
+        signals: m names. table: n rows with subset and text_bytes. cells: int16[n] per signal, as cells_of returns.
+        names: the codes of the subsets, which grow from table to table.
     """
     subset, text_bytes = names.of(table.column("subset")), table.column("text_bytes").to_numpy()
     present, local = np.unique(subset, return_inverse=True)
     documents = np.zeros((len(present), CELLS + 1), np.int64)
     weights = np.zeros_like(documents)
-    tables = []
-    for signal, where in zip(signals, cells, strict=True):
-        documents[:], weights[:] = 0, 0
-        _count(where, local, text_bytes, documents, weights)
+    counted = [np.empty((5, 0), np.int64)]
+    for i, signal_cells in enumerate(cells):
+        _count(signal_cells, local, text_bytes, documents, weights)
         row, cell = np.nonzero(documents)
-        tables.append(
-            pa.table(
-                [
-                    pa.DictionaryArray.from_arrays(np.zeros(len(row), np.int32), [signal]).cast(pa.string()),
-                    pa.array([names.name(int(c)) for c in present], pa.string()).take(pa.array(row)),
-                    pa.array(cell.astype(np.int16), mask=cell == CELLS),
-                    documents[row, cell],
-                    weights[row, cell],
-                ],
-                schema=SCHEMA,
-            )
-        )
-    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        counted.append(np.array([np.full(len(row), i), row, cell, documents[row, cell], weights[row, cell]]))
+        documents[row, cell] = weights[row, cell] = 0
+    signal, row, cell, *sums = np.concatenate(counted, axis=1)
+    subsets = pa.array([names.name(int(c)) for c in present], pa.string())
+    return pa.table(
+        [
+            pa.array(signals, pa.string()).take(pa.array(signal)),
+            subsets.take(pa.array(row)),
+            pa.array(cell.astype(np.int16), mask=cell == CELLS),
+            *sums,
+        ],
+        schema=SCHEMA,
+    )
 
 
 def merged(tables: Sequence[pa.Table]) -> pa.Table:
-    """One table of cells with the sums of several, sorted."""
-    whole = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    """Return one table of cells with the sums of several, sorted."""
     keys = ["signal", "subset", "cell"]
-    summed = whole.group_by(keys, use_threads=False).aggregate([("documents", "sum"), ("text_bytes", "sum")])
-    summed = summed.rename_columns([*keys, "documents", "text_bytes"]).cast(SCHEMA)
+    if len(tables) == 1:
+        (summed,) = tables
+    else:
+        whole = pa.concat_tables([SCHEMA.empty_table(), *tables])
+        summed = whole.group_by(keys, use_threads=False).aggregate([("documents", "sum"), ("text_bytes", "sum")])
+        summed = summed.rename_columns([*keys, "documents", "text_bytes"]).cast(SCHEMA)
     return summed.take(pc.sort_indices(summed, [(k, "ascending") for k in keys]))
 
 
 def bounds_of(cell: int) -> tuple[float, float]:
-    """(lowest, highest) value of a cell; the two are equal where it is an edge."""
+    """Return (lowest, highest) value of a cell; the two are equal if the cell is an edge."""
     if cell % 2:
         return float(EDGES[cell // 2]), float(EDGES[cell // 2])
     low = float(EDGES[cell // 2 - 1]) if cell else float("-inf")
@@ -163,13 +165,13 @@ def bounds_of(cell: int) -> tuple[float, float]:
 
 
 def is_edge(value: float) -> bool:
-    """Whether counts for this bound are exact."""
+    """Return whether counts for this bound are exact."""
     i = int(np.searchsorted(EDGES, value))
     return i < len(EDGES) and float(EDGES[i]) == value
 
 
 def midpoints() -> Array:
-    """float64[CELLS]: a value inside each cell, which compares with every edge as all values of the cell do."""
+    """Return float64[CELLS]: a value inside each cell, which compares with every edge as all values of the cell do."""
     inner = np.concatenate([[-np.inf], (EDGES[:-1] + EDGES[1:]) / 2, [np.inf]])
     out = np.empty(CELLS)
     out[::2], out[1::2] = inner, EDGES
@@ -177,15 +179,15 @@ def midpoints() -> Array:
 
 
 def drawn(cell: Array, documents: Array, bounds: Sequence[float] = (), bins: int = 48) -> tuple[Array, Array, bool]:
-    """Bars to draw: all but the outermost thousandth of the documents, and the bounds, inside the picture.
+    """Choose bars that cover the 0.1 to 99.9 percentile and every bound.
 
     Args:
-        cell: int64[k], cells that hold documents (not those where the signal is undefined). documents: int64[k].
+        cell: int64[k], cells that hold documents (without documents whose signal is undefined). documents: int64[k].
         bounds: values that must be in the picture.
 
     Returns:
-        (float64[bins + 1] their limits, float64[bins] documents in each, whether the axis is logarithmic). Documents
-        outside are counted in the first and last bar; within a cell they are taken to be spread evenly.
+        (float64[bins + 1] limits of the bars, float64[bins] documents in each, whether the axis is logarithmic).
+        Documents outside are counted in the first and last bar. Documents of a cell are taken to be spread evenly.
     """
     counts = np.bincount(cell, documents, minlength=CELLS).astype(np.float64)
     total = np.cumsum(counts)

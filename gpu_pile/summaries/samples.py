@@ -4,7 +4,7 @@ For each subset and signal, and each range of values between two numbers of one 
 documents with the smallest exact hash are kept, each text once: a random choice that depends on the texts alone, not on
 blocks or workers, and that has documents from everywhere a bound may come to lie, the rare ends included. A document
 serves all its signals; of its text the first EXCERPT_BYTES are stored. The size of a sample depends on the number of
-subsets and signals, not on that of the documents.
+subsets and signals, not on the number of documents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VERSION = 1
 
 
 def _ranges() -> tuple[Array, int]:
-    """(the range of each cell of the histograms and of no value, number of ranges)."""
+    """Return (range of each cell of the histograms and, last, of an undefined value; number of ranges)."""
     digits = np.array([f"{abs(x):e}" for x in EDGES])
     one_digit = np.array([d[2:].startswith("000000e") for d in digits])
     of_edge = np.cumsum(one_digit)
@@ -42,7 +42,7 @@ RANGES, RANGE_COUNT = _ranges()
 
 @jit
 def excerpts(data, offsets, limit, out, bounds):
-    """Copy the first `limit` bytes of each document, less a character that would be cut; returns the bytes written."""
+    """Copy the first `limit` bytes of each document, less a character that would be cut; return the bytes written."""
     n = 0
     for i in range(len(offsets) - 1):
         start, end = offsets[i], offsets[i + 1]
@@ -57,7 +57,7 @@ def excerpts(data, offsets, limit, out, bounds):
 
 
 def excerpts_of(text: TextColumn) -> pa.Array:
-    """string[n]: the first EXCERPT_BYTES of each document, cut between characters."""
+    """Return string[n]: the first EXCERPT_BYTES of each document, split between characters."""
     text = prefixes(text, EXCERPT_BYTES + 1)  # one byte more, to see whether a character is cut
     lengths = np.minimum(np.diff(text.offsets), EXCERPT_BYTES)
     out = np.empty(int(lengths.sum()), np.uint8)
@@ -94,8 +94,8 @@ def _offer(cells, ranges, subset, key, line, signal, best_key, best_line, entere
 class Sample:
     """The sample of one shard. Tables are offered in the order of the lines.
 
-    The samples of a shard's parts (candidates) offered in their order give that of the shard, as long as no part and
-    not the shard has more than SUBSETS_MAX subsets.
+    The candidates of a shard's ranges, offered in the order of the ranges, give the sample of the shard, if neither a
+    range nor the shard has more than SUBSETS_MAX subsets.
     """
 
     def __init__(self, signals: Sequence[str]) -> None:
@@ -107,7 +107,7 @@ class Sample:
         self._held = 0
 
     def offer(self, table: pa.Table, cells: Sequence[Array]) -> None:
-        """More documents: a measured table with a column `excerpt`, and the cells of each signal."""
+        """Offer more documents: a measured table with a column `excerpt`, and the cells of each signal."""
         subset = self.names.of(table.column("subset"))
         self._grow(int(subset.max(initial=-1)) + 1)
         key, line = table.column("hash_lo").to_numpy(), table.column("line").to_numpy()
@@ -118,30 +118,30 @@ class Sample:
             columns = ["line", "subset", "text_bytes", "hash_lo", *self.signals, "excerpt"]
             self._rows.append(table.select(columns).filter(pa.array(entered)).combine_chunks())
             self._held += int(entered.sum())
-            if self._held > 4 * np.count_nonzero(self._line) + 1000:
+            if self._held > 1000 and self._held > 4 * np.count_nonzero(self._line) + 1000:
                 self._prune()
 
     def _grow(self, subsets: int) -> None:
         if subsets > len(self._key):
-            more = min(SUBSETS_MAX + 1, max(subsets, 2 * len(self._key))) - len(self._key)
-            shape = (more, *self._key.shape[1:])
-            self._key = np.concatenate([self._key, np.zeros(shape, np.uint64)])
-            self._line = np.concatenate([self._line, np.zeros(shape, np.int64)])
+            shape = (min(SUBSETS_MAX + 1, max(subsets, 2 * len(self._key))), *self._key.shape[1:])
+            key, line = np.zeros(shape, np.uint64), np.zeros(shape, np.int64)  # no page is touched before it is used
+            key[: len(self._key)], line[: len(self._line)] = self._key, self._line
+            self._key, self._line = key, line
 
     def _prune(self) -> None:
         whole = pa.concat_tables(self._rows)
-        chosen = np.isin(whole.column("line").to_numpy(), self._line)
+        chosen = np.isin(whole.column("line").to_numpy(), self._line[self._line > 0])
         self._rows = [whole.filter(pa.array(chosen)).combine_chunks()]
         self._held = len(self._rows[0])
 
     def candidates(self) -> pa.Table | None:
-        """line, subset, text_bytes, hash_lo, signals and excerpt of the chosen documents, by line; None without any."""
+        """Return line, subset, text_bytes, hash_lo, signals, excerpt of the chosen documents by line; None if empty."""
         if not self._rows:
             return None
         self._prune()
         return self._rows[0]
 
     def table(self) -> pa.Table | None:
-        """line, subset, text_bytes, the signals and excerpt of the chosen documents, by line; None without any."""
-        found = self.candidates()
-        return None if found is None else found.drop_columns(["hash_lo"])
+        """Return line, subset, text_bytes, the signals, excerpt of the chosen documents by line; None if empty."""
+        candidates = self.candidates()
+        return None if candidates is None else candidates.drop_columns(["hash_lo"])

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gpu_pile.corpus.sinks import FORMATS
+
 SHARD = "{shard}"
 """Stands for the name of a shard in a stage's outputs."""
 
@@ -57,8 +59,8 @@ STAGES = [
     Stage(
         "measure",
         help="Read the shards once; store positions, hashes, sketches, and signals.",
-        run=_lazy("measure:measure"),
-        key=_lazy("measure:definition_key"),
+        run=_lazy("measure.stage:measure"),
+        key=_lazy("measure.columns:definition_key"),
         outputs=("measured/{shard}.parquet", "histograms/{shard}.parquet", "samples/{shard}.parquet"),
         by_shard=True,
     ),
@@ -79,10 +81,12 @@ STAGES = [
     Stage(
         "write",
         help="Write the kept lines.",
-        run=_lazy("write:write"),
-        key=_lazy("write:settings_key"),
-        outputs=("kept/{shard}.jsonl.zst",),
-        optional=("removed/{shard}.jsonl.zst", "removed/{shard}.parquet"),
+        run=_lazy("write.stage:write"),
+        key=_lazy("write.stage:settings_key"),
+        optional=(
+            *(f"{folder}/{SHARD}{sink.suffix}" for sink in FORMATS for folder in ("kept", "removed")),
+            "removed/{shard}.parquet",
+        ),
         by_shard=True,
     ),
     Stage(

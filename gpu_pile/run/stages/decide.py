@@ -37,7 +37,7 @@ from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.run import directory
 from gpu_pile.run.config import EDIT_SIGNALS, Config
 from gpu_pile.run.context import Context
-from gpu_pile.run.stages.measure import ROW_GROUP
+from gpu_pile.run.stages.measure.columns import ROW_GROUP
 from gpu_pile.run.tables import row_groups, subset_codes
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import reason_counts

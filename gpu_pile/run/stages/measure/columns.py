@@ -1,0 +1,139 @@
+"""The columns of a measured file: one row per good document, in the order of the lines.
+
+    line          int64    1-based line of the decompressed shard
+    start, length int64    bytes of the line in the decompressed stream, without the line feed
+    subset        string   "" if the document names none
+    text_bytes    int64    UTF-8 bytes of the text
+    hash_hi, hash_lo  uint64   the exact hash (of the normalised text, if dedupe.exact.normalize says so)
+    shingles      int64    shingles in the text, repetitions counted
+    sketch        binary   uint32[K], little-endian
+    ...           int64 or float64, one column per signal
+
+A file's bytes do not depend on workers, batch_bytes, or range_bytes: row groups have a fixed number of rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gpu_pile import signals
+from gpu_pile.corpus import files
+from gpu_pile.gpu.segments import to_host
+from gpu_pile.ops.doc_hash import doc_hash
+from gpu_pile.ops.normal_words import normal_words
+from gpu_pile.ops.op import Op
+from gpu_pile.ops.parse_lines import parse_lines
+from gpu_pile.ops.sketch import sketch
+from gpu_pile.run.config import Config
+from gpu_pile.run.context import Context
+from gpu_pile.run.exact_text import exact_text
+from gpu_pile.text.column import TextColumn
+from gpu_pile.types import Array
+
+ROW_GROUP = 65_536
+FORMAT = 3
+"""Raised when the meaning of a measured file, a histogram, or a sample changes."""
+
+DOCUMENT_COLUMNS = ("line", "start", "length", "subset", "text_bytes", "hash_hi", "hash_lo", "shingles", "sketch")
+INCOMPRESSIBLE = ("sketch", "hash_hi", "hash_lo")
+
+
+def definition_key(context: Context) -> str:
+    """What measured files depend on besides the shard itself."""
+    c = context.config
+    fuzzy = c.dedupe.fuzzy
+    return files.key_of(
+        {
+            "format": FORMAT,
+            "input": c.input.model_dump(exclude={"shards"}),
+            "normalize": c.dedupe.exact.normalize,
+            "sketch": [fuzzy.shingle, fuzzy.width, fuzzy.sketch, fuzzy.size, fuzzy.seed],
+            "signals": signals.definition_versions(c.measure.signals),
+            "ops": {o.name: o.version for o in _ops(c)},
+        }
+    )
+
+
+def _ops(config: Config) -> Iterator[Op]:
+    """The operations that measuring by this configuration uses, besides those of its signals."""
+    yield from (parse_lines, doc_hash, sketch)
+    if config.dedupe.exact.normalize == "words":
+        yield normal_words
+
+
+def measure_text(text: TextColumn, config: Config, span: Any = None) -> dict[str, Any]:
+    """Return the columns that come from the text alone; span(name) times what it encloses."""
+    span = span or (lambda name: contextlib.nullcontext())
+    fuzzy = config.dedupe.fuzzy
+    with span("hash"):
+        hashes = to_host(doc_hash(exact_text(text, config.dedupe.exact.normalize)))
+    with span("sketch"):
+        values, shingles = map(
+            to_host,
+            sketch(text, kind=fuzzy.shingle, width=fuzzy.width, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed),
+        )
+    with span("signals"):
+        table = signals.compute(text, config.measure.signals)
+    return {
+        "text_bytes": np.diff(to_host(text.offsets)),
+        "hash_hi": np.ascontiguousarray(hashes[:, 0]),
+        "hash_lo": np.ascontiguousarray(hashes[:, 1]),
+        "shingles": shingles,
+        "sketch": pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(4 * fuzzy.size), len(text), [None, pa.py_buffer(values)]
+        ),
+        **{name: table.column(name) for name in table.column_names},
+    }
+
+
+def empty_table(config: Config) -> pa.Table:
+    """Return a measured table of no documents."""
+    nothing = np.empty(0, np.int64)
+    return pa.table(
+        {
+            "line": nothing,
+            "start": nothing,
+            "length": nothing,
+            "subset": pa.array([], pa.string()),
+            **measure_text(TextColumn.empty(), config),
+        }
+    )
+
+
+class RowGroups:
+    """Rows and their cells in groups of ROW_GROUP, each handed to a function as soon as it is full.
+
+    Args:
+        write: called as write(table, cells int16[signals, rows]).
+    """
+
+    def __init__(self, write: Callable[[pa.Table, Array], None]) -> None:
+        self._write = write
+        self._rows: list[pa.Table] = []
+        self._cells: list[Array] = []
+        self._n_rows = self._n_groups = 0
+
+    def add(self, table: pa.Table, cells: Array) -> None:
+        self._rows.append(table)
+        self._cells.append(cells)
+        self._n_rows += len(table)
+        while self._n_rows >= ROW_GROUP:
+            rows, all_cells = pa.concat_tables(self._rows), np.concatenate(self._cells, axis=1)
+            self._hand_on(rows.slice(0, ROW_GROUP), all_cells[:, :ROW_GROUP])
+            self._rows, self._cells = [rows.slice(ROW_GROUP)], [all_cells[:, ROW_GROUP:]]
+            self._n_rows = len(self._rows[0])
+
+    def finish(self, empty: Callable[[], pa.Table], n_cells: int) -> None:
+        """Hand on the last group; an empty one if there are no rows at all."""
+        if self._n_rows or not self._n_groups:
+            rows = pa.concat_tables(self._rows) if self._rows else empty()
+            self._hand_on(rows, np.concatenate([np.empty((n_cells, 0), np.int16), *self._cells], axis=1))
+
+    def _hand_on(self, table: pa.Table, cells: Array) -> None:
+        self._write(table.combine_chunks(), cells)
+        self._n_groups += 1
