@@ -7,6 +7,9 @@
 //
 // Work: about 20 instructions a byte and warp. Floor on an H200: about 40 GB/s of text.
 #include "common.cuh"
+#include "nemo_code_comments.columns"
+
+static_assert(C::c_unterminated == 6, "six automata, a column of characters each");
 
 constexpr u32 NEWLINE = 11, DOUBLE = 12, SINGLE = 13, LAST = 2;  // a last quote's class is its kind's + LAST
 
@@ -77,12 +80,12 @@ WARP_KERNEL code_comments_segments(
     }
 }
 
-// out[d, m]: what automaton m counts in document d; out[d, n_machines + m], where there is such a column: whether it
-// ends inside of a comment that lacks its end. Document d has segments first[d] .. first[d + 1], automaton m the runs
+// out[d, C::c_chars + m]: what automaton m counts in document d; out[d, C::c_unterminated + m], for the automata that have
+// this column: whether it ends inside of a comment. Document d has segments first[d] .. first[d + 1], automaton m the runs
 // first_runs[m] .. first_runs[m + 1], one a state. A thread a document and automaton.
 WARP_KERNEL code_comments_join(
     const i64* first, i64 n_docs, const i64* first_runs, i64 n_machines, i64 n_runs, const u8* ends, const u32* chars,
-    const u8* is_open, i64 columns, i64* out)
+    const u8* is_open, i64* out)
 {
     const i64 thread = thread_index();
     if (thread >= n_docs * n_machines) return;
@@ -94,6 +97,7 @@ WARP_KERNEL code_comments_join(
         sum += chars[run];
         state = ends[run];
     }
-    out[d * columns + m] = sum;
-    if (n_machines + m < columns) out[d * columns + n_machines + m] = is_open[256 * m + state];
+    i64* const row = out + d * C::N_COLUMNS;
+    row[C::c_chars + m] = sum;
+    if (C::c_unterminated + m < C::N_COLUMNS) row[C::c_unterminated + m] = is_open[256 * m + state];
 }

@@ -14,6 +14,9 @@ from gpu_pile.text import unicode
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import DeviceArray
 
+SEGMENT_BYTES = 16_384
+"""Bytes of text that a warp takes at a time, where an operation has no other need."""
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -31,7 +34,7 @@ class Segments:
     size: int
 
     @classmethod
-    def of(cls, xp: Any, sizes: DeviceArray, size: int) -> Segments:
+    def of(cls, xp: Any, sizes: DeviceArray, size: int = SEGMENT_BYTES) -> Segments:
         """sizes: int64[n_owners], the items of each owner."""
         first = xp.zeros(len(sizes) + 1, np.int64)
         xp.cumsum(xp.maximum((sizes + size - 1) // size, 1), out=first[1:])
@@ -87,7 +90,7 @@ def gather(xp: Any, source: DeviceArray, starts: DeviceArray, lengths: DeviceArr
     """Return (data, offsets): the spans source[starts[i]:starts[i] + lengths[i]] back to back."""
     offsets = exclusive_sum(xp, lengths)
     data = xp.empty(int(offsets[-1]), np.uint8)
-    segments = Segments.of(xp, lengths, 16_384)
+    segments = Segments.of(xp, lengths)
     launch_warps("gather", "gather", segments.count, source, starts, offsets, *segments.args, data)
     return data, offsets
 

@@ -1,15 +1,15 @@
-"""dclm_repetition: lines and paragraphs that a document has more than once, white space around them left out.
+"""dclm_repetition: lines and paragraphs that a document has more than once, ignoring the white space around them.
 
     dclm_repetition(text) = int64[n_docs, n_columns]
 
-Lines are those of t.split("\\n"), paragraphs those of t.split("\\n\\n"), both stripped as str.strip() does; what is
-empty then is left out. Lengths are in code points.
+Lines are the pieces of t.split("\\n"), paragraphs the pieces of t.split("\\n\\n"). Both are stripped as str.strip()
+does, and left out if nothing remains. Lengths are in code points. X is line or paragraph:
 
-    Xs, X_chars                        how many, and characters of all of them
-    repeated_Xs, repeated_X_chars      those that occur more than once, the first time included
-    spaced_ellipses                    t.count(". . .")
+    Xs, X_chars                     how many there are, and their characters
+    repeated_Xs, repeated_X_chars   those that occur more than once, every occurrence counted, and their characters
+    spaced_ellipses                 t.count(". . .")
 
-Everything is counted exactly: equal hashes are compared (gpu_pile.text.ngrams).
+Everything is counted exactly: pieces of equal hash are compared (gpu_pile.text.pieces).
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.gpu.ngrams import hash_spans, number_spans, strip_spans
+from gpu_pile.gpu.ngrams import strip_spans
+from gpu_pile.gpu.pieces import DevicePieces
 from gpu_pile.gpu.segments import exclusive_sum, lines, paragraphs
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.hash_table import clear, find_span, grown, hash_bytes, is_filled, item_at, new_table, put
 from gpu_pile.text.jit import jit
 from gpu_pile.text.ngrams import DOCUMENTS
+from gpu_pile.text.pieces import count_newlines, new_pieces, number_pieces, with_room
 from gpu_pile.text.simd import byte_at, starts_with
 from gpu_pile.text.split import code_points, next_newline, stripped
 from gpu_pile.types import Array
@@ -72,98 +73,112 @@ def _reference(text: TextColumn) -> Array:
     return np.array(rows, np.int64).reshape(-1, len(C))
 
 
-_DOTS = np.frombuffer(b". . .", np.uint8).copy()
+_ELLIPSIS = np.frombuffer(b". . .", np.uint8).copy()
+_DOT, _SPACE, _LINE_FEED = map(ord, ". \n")
 
 
 @jit
-def _pieces(data, start, end, wide, tables, bounds, counts, table, clock, row, at):
-    """Count lines; paragraphs if wide."""
-    stage, leaves = tables
-    mask = clear(table, clock, (end - start) // 32)
-    n = distinct = chars = repeated = repeated_chars = 0
-    i = start
-    while i <= end:
-        stop = next_newline(data, i, end)
-        while wide and stop < end and (stop + 1 == end or data[stop + 1] != 10):
+def _split(data, start, end, paragraphs, flags, pieces):
+    """Write the bounds of the stripped lines or paragraphs of data[start:end]. Return how many there are."""
+    stage, leaves = flags
+    bounds = pieces.bounds
+    n = 0
+    while start <= end:
+        stop = next_newline(data, start, end)
+        while paragraphs and stop < end and (stop + 1 == end or data[stop + 1] != _LINE_FEED):
             stop = next_newline(data, stop + 1, end)
-        a, b = stripped(data, i, stop, stage, leaves)
-        i = stop + 1 + wide
-        if a == b:
-            continue
-        if 2 * n + 2 > len(bounds):
-            bounds = np.concatenate((bounds, np.empty_like(bounds)))
-            counts = np.concatenate((counts, np.empty_like(counts)))
-        bounds[2 * n] = a
-        bounds[2 * n + 1] = b
-        length = code_points(data, a, b)
-        chars += length
-        key = hash_bytes(data, a, b)
-        s = find_span(table, clock, mask, key, data, bounds, 2, 1, n)
-        if is_filled(table, clock, s):
-            first = item_at(table, s)
-            times = 1 + (counts[first] == 1)  # the first one, when the second comes
-            counts[first] = 2
-            repeated += times
-            repeated_chars += times * length
-        else:
-            put(table, clock, s, key, n)
-            counts[n] = 1
-            distinct += 1
-            if 2 * distinct >= mask:
-                table, mask = grown(table, clock, mask)
-        n += 1
-    row[at], row[at + 1], row[at + 2], row[at + 3] = n, chars, repeated, repeated_chars
-    return bounds, counts, table
+        first, last = stripped(data, start, stop, stage, leaves)
+        if first < last:
+            bounds[2 * n] = first
+            bounds[2 * n + 1] = last
+            n += 1
+        start = stop + 1 + paragraphs
+    return n
 
 
 @jit
-def _count(data, offsets, tables, table, clock, out):
-    bounds, counts = np.empty(2048, np.int64), np.empty(1024, np.int32)
+def _repeated(data, pieces, n):
+    """Return (characters of n pieces, how many are repeated, characters of the repeated ones)."""
+    bounds, first, counts = pieces.bounds, pieces.first, pieces.counts
+    chars = repeated = repeated_chars = 0
+    for k in range(n):
+        length = code_points(data, bounds[2 * k], bounds[2 * k + 1])
+        chars += length
+        if counts[first[k]] > 1:
+            repeated += 1
+            repeated_chars += length
+    return chars, repeated, repeated_chars
+
+
+@jit
+def _count_spaced_ellipses(data, start, end):
+    n = 0
+    i = start
+    while i < end:
+        if byte_at(data, i) == _DOT and starts_with(data, i, end, _ELLIPSIS):
+            n += 1
+            i += len(_ELLIPSIS)
+        else:
+            i += 1
+    return n
+
+
+@jit
+def _count(data, offsets, flags, pieces, out):
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
-        bounds, counts, table = _pieces(data, start, end, 0, tables, bounds, counts, table, clock, row, 0)
-        bounds, counts, table = _pieces(data, start, end, 1, tables, bounds, counts, table, clock, row, 4)
-        dots = 0
-        i = start
-        while i < end:
-            if byte_at(data, i) == 0x2E and starts_with(data, i, end, _DOTS):
-                dots += 1
-                i += 4
-            i += 1
-        row[8] = dots
+        pieces = with_room(pieces, count_newlines(data, start, end) + 1)
+        n = row[C.lines] = _split(data, start, end, False, flags, pieces)
+        pieces = number_pieces(data, pieces, n)
+        row[C.line_chars], row[C.repeated_lines], row[C.repeated_line_chars] = _repeated(data, pieces, n)
+        n = row[C.paragraphs] = _split(data, start, end, True, flags, pieces)
+        pieces = number_pieces(data, pieces, n)
+        row[C.paragraph_chars], row[C.repeated_paragraphs], row[C.repeated_paragraph_chars] = _repeated(data, pieces, n)
+        row[C.spaced_ellipses] = _count_spaced_ellipses(data, start, end)
 
 
 @dclm_repetition.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
-    tables = unicode.FLAG_STAGE, unicode.FLAG_LEAVES
-    _count(text.data, text.offsets, tables, *new_table(), out)
+    _count(text.data, text.offsets, (unicode.FLAG_STAGE, unicode.FLAG_LEAVES), new_pieces(), out)
     return out
+
+
+def _device_pieces(xp: Any, text: TextColumn, bounds: Array, owners: Array) -> DevicePieces:
+    """The pieces data[bounds[k, 0]:bounds[k, 1]], stripped, without those of which nothing remains."""
+    spans = strip_spans(xp, text.data, bounds)
+    filled = xp.flatnonzero(spans[:, 1] >= 0)
+    owners = owners[filled]
+    first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
+    return DevicePieces.of(xp, text.data, spans[filled], first, owners)
+
+
+def _device_spaced_ellipses(xp: Any, text: TextColumn) -> Array:
+    """int64[n_docs]: of the dots with one space between neighbours, every three in a row are an ellipsis."""
+    dots = xp.flatnonzero(text.data == _DOT)
+    owners = xp.searchsorted(text.offsets[1:], dots, side="right")
+    begins = xp.ones(len(dots), bool)
+    begins[1:] = (dots[1:] != dots[:-1] + 2) | (owners[1:] != owners[:-1])
+    begins[1:] |= text.data[xp.maximum(dots[1:] - 1, 0)] != _SPACE
+    first_dots = xp.flatnonzero(begins)
+    lengths = xp.diff(xp.concatenate((first_dots, xp.full(1, len(dots), np.int64))))
+    first = xp.searchsorted(owners[first_dots], xp.arange(len(text) + 1, dtype=np.int64))
+    return xp.diff(exclusive_sum(xp, lengths // 3)[first])
 
 
 @dclm_repetition.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     out = xp.empty((len(text), len(C)), np.int64)
-    for at, (bounds, _, owners) in ((0, lines(xp, text)), (4, paragraphs(xp, text))):
-        spans = strip_spans(xp, text.data, bounds)
-        filled = xp.flatnonzero(spans[:, 1] >= 0)
-        bounds, owners = spans[filled], owners[filled]
-        first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
-        hashes, chars = hash_spans(xp, text.data, bounds, 2, bounds[:, 1] - bounds[:, 0])
-        numbers, counts = number_spans(xp, text.data, bounds, 2, 1, owners, hashes)
-        repeated = (counts[numbers] > 1).astype(np.int64)
-        for column, values in enumerate((xp.ones(len(bounds), np.int64), chars, repeated, repeated * chars), at):
-            out[:, column] = xp.diff(exclusive_sum(xp, values)[first])
-
-    # dots with one space between two of them; three and three of these are an ellipsis
-    dots = xp.flatnonzero(text.data == 0x2E)
-    owners = xp.searchsorted(text.offsets[1:], dots, side="right")
-    begins = xp.ones(len(dots), bool)
-    begins[1:] = (dots[1:] != dots[:-1] + 2) | (owners[1:] != owners[:-1])
-    begins[1:] |= text.data[xp.maximum(dots[1:] - 1, 0)] != 0x20
-    first_dots = xp.flatnonzero(begins)
-    lengths = xp.diff(xp.concatenate((first_dots, xp.full(1, len(dots), np.int64))))
-    first = xp.searchsorted(owners[first_dots], xp.arange(len(text) + 1, dtype=np.int64))
-    out[:, 8] = xp.diff(exclusive_sum(xp, lengths // 3)[first])
+    bounds, _, owners = lines(xp, text)
+    pieces = _device_pieces(xp, text, bounds, owners)
+    out[:, C.lines], out[:, C.line_chars] = xp.diff(pieces.first), pieces.total(xp, pieces.chars)
+    out[:, C.repeated_lines] = pieces.total(xp, pieces.repeated)
+    out[:, C.repeated_line_chars] = pieces.total(xp, pieces.repeated * pieces.chars)
+    bounds, _, owners = paragraphs(xp, text)
+    pieces = _device_pieces(xp, text, bounds, owners)
+    out[:, C.paragraphs], out[:, C.paragraph_chars] = xp.diff(pieces.first), pieces.total(xp, pieces.chars)
+    out[:, C.repeated_paragraphs] = pieces.total(xp, pieces.repeated)
+    out[:, C.repeated_paragraph_chars] = pieces.total(xp, pieces.repeated * pieces.chars)
+    out[:, C.spaced_ellipses] = _device_spaced_ellipses(xp, text)
     return out

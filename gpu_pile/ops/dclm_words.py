@@ -2,16 +2,16 @@
 
     dclm_words(text) = int64[n_docs, n_columns]
 
-Words are the pieces between the boundaries of UAX #29 (gpu_pile.text.unicode_reference.word_segments) that begin with a letter or
-digit, str.isalnum(); lengths are in code points. For a document t:
+Words are the pieces between the boundaries of UAX #29 (gpu_pile.text.unicode_reference.word_segments) that begin with
+a letter or digit, str.isalnum(). Lengths are in code points. For a document t:
 
-    words, chars       how many, and the sum of their lengths
-    top_N_chars        (N = 2, 3, 4) the length of the words of the most frequent n-gram of N words, the longest one of
-                       equally frequent ones, times how often it occurs, overlaps included; 0 where all occur once
-    covered_N_chars    (N = 5 to 10) words that lie in an n-gram that occurs more than once, each word once
+    words, chars       how many words there are, and the sum of their lengths
+    top_N_chars        (N = 2, 3, 4) the most frequent n-gram of N words, the longest on ties: the sum of its words'
+                       lengths, times the number of its occurrences, overlaps included; 0 if no n-gram occurs twice
+    covered_N_chars    (N = 5 to 10) characters in words inside n-grams that occur more than once, each word once
 
-Everything is counted exactly: equal hashes are compared (gpu_pile.text.ngrams). A document may have 4 GiB at most, and on a
-GPU one call 2^30 words.
+Everything is counted exactly: words and n-grams of equal hash are compared (gpu_pile.text.ngrams). A document has at
+most 4 GiB, and one call on a GPU at most 2^30 words.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from gpu_pile.types import Array
 
 TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
-
 
 BYTES_MAX = 2**32
 
@@ -95,7 +94,7 @@ _LETTER, _HEBREW, _NUMBER, _EXTEND = unicode.LETTER, unicode.HEBREW, unicode.NUM
 
 _ASCII = np.zeros(256, np.uint8)
 _ASCII[:128] = unicode.ASCII_BREAKS
-"""Values of the table for ASCII, from _LETTER on those that belong together; 0 for other bytes."""
+"""Values of the table of word boundaries for ASCII, 0 for other bytes; no boundary is between two from _LETTER on."""
 
 
 @njit(inline="always")
@@ -121,7 +120,10 @@ def _kind_after(data, i, end, ascii, stage, leaves):
 
 @njit
 def _belongs(two_before, before, kind, data, after, end, ascii, stage, leaves):
-    """gpu_pile.text.unicode_reference._belongs, for what is not two classes from _LETTER on; `after` is where the next one begins."""
+    """Whether no boundary is before a character, as in gpu_pile.text.unicode_reference._belongs.
+
+    kind is the class of the character, `after` where the next one begins. Not for two classes from _LETTER on.
+    """
     if kind >= _LETTER:
         if kind == _EXTEND:
             return before == _KATAKANA
@@ -243,15 +245,15 @@ def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
                 once, twice = new_bits(room)
                 places, marks = np.empty(room, np.int32), np.empty(room, np.uint8)
         words = _split(data, start, end, ascii, stage, leaves, packed, bounds, chars)
-        row[0], row[1] = words, chars[words]
+        row[C.words], row[C.chars] = words, chars[words]
         _, table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
         m = pair_places(words, ids, places, grams, once, twice)
         for n in range(2, 11):
             m, _, most, longest, table = repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
             if n <= 4:
-                row[n] = longest * most if most > 1 else 0
+                row[C.top_2_chars + n - 2] = longest * most if most > 1 else 0
             else:
-                row[n] = covered_chars(n, places, m, chars)
+                row[C.covered_5_chars + n - 5] = covered_chars(n, places, m, chars)
 
 
 def _check_size(longest: int) -> None:
@@ -278,7 +280,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     docs = len(text)
     if docs:
         _check_size(int(xp.diff(text.offsets).max()))
-    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    segments = Segments.of(xp, xp.diff(text.offsets))
     tables = constant(xp, unicode.BREAK_STAGE), constant(xp, unicode.BREAK_LEAVES)
     documents = (text.data, text.offsets, *segments.args, *tables)
     pieces = xp.empty(segments.count, np.int64)
@@ -297,7 +299,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     hashes, word_chars = hash_spans(xp, data, bounds, 1, xp.diff(bounds))
     chars = exclusive_sum(xp, word_chars)
     out = xp.empty((docs, len(C)), np.int64)
-    out[:, 0], out[:, 1] = xp.diff(first), xp.diff(chars[first])
+    out[:, C.words], out[:, C.chars] = xp.diff(first), xp.diff(chars[first])
     words, counts = number_spans(xp, data, bounds, 1, 1, owners, hashes)
     grams = words
     for width in range(2, 11):
@@ -311,9 +313,9 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
             launch_threads(
                 "word_repetition", "longest_top_grams", n, owners, grams, counts, chars, n, width, best, longest
             )
-            out[:, width] = ((best >> np.uint64(32)) * longest).astype(np.int64)
+            out[:, C.top_2_chars + width - 2] = ((best >> np.uint64(32)) * longest).astype(np.int64)
         else:
             covered = xp.empty(n, np.int64)
             launch_threads("redpajama_words", "cover_words", n, grams, counts, chars, n, width, covered)
-            out[:, width] = xp.diff(exclusive_sum(xp, covered)[first])
+            out[:, C.covered_5_chars + width - 5] = xp.diff(exclusive_sum(xp, covered)[first])
     return out

@@ -1,15 +1,15 @@
-"""nemo_boilerplate: paragraphs with the texts of cookie banners and terms of use, as NeMo Curator looks for them.
+"""nemo_boilerplate: paragraphs that contain phrases of cookie banners and terms of use, as NeMo Curator finds them.
 
     nemo_boilerplate(text) = int64[n_docs, n_columns]
 
-A paragraph is a piece of t.split("\\n\\n"), so the empty document has one. Columns:
+Paragraphs are the pieces of t.split("\\n\\n"), so the empty document has one. Columns:
 
-    paragraphs       how many
-    policy           those that contain one of POLICY in lower case
-    lorem            those that contain "lorem ipsum" in lower case
+    paragraphs       how many there are
+    policy           paragraphs that contain one of POLICY in lower case
+    lorem            paragraphs that contain "lorem ipsum" in lower case
 
-Lower case is Unicode's: U+212A, the sign of the unit kelvin, is a k. No other character beyond ASCII becomes a letter
-of these texts: U+0130 becomes i and a mark, and none of them ends with i.
+Lower case is Unicode's: U+212A, the sign of the unit kelvin, becomes k. No other character outside ASCII becomes a
+letter of the phrases: U+0130 becomes i and a mark, and no phrase ends with i.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ POLICY = (
     "mandatory to procure user consent prior to running these cookies on your website.",
     "if you continue to browse this site without changing your cookie settings, you agree to this use. acceptread more",
 )
-"""NeMo Curator's policy_substrings, without the two that contain "uses cookies" and so change nothing."""
+"""NeMo Curator's policy_substrings, without the two that contain "uses cookies" and so change no result."""
 
 nemo_boilerplate = Op(
     "nemo_boilerplate",
@@ -85,15 +85,19 @@ def _reference(text: TextColumn) -> Array:
     return np.array(rows, np.int64).reshape(-1, len(C))
 
 
+_LINE_FEED = ord("\n")
+_KELVIN = tuple("\u212a".encode())
 _WIDTH = 32
-"""Classes of characters, of which 0 is what none of the texts has."""
+"""Classes of characters; class 0 is for characters that are in none of the texts."""
 
 
 def _automaton() -> tuple[Array, Array, int, int, int]:
-    """(class of each byte, next state * _WIDTH of state and class, first special state, first of policy, line feed).
+    """Build Aho and Corasick's automaton of all texts.
 
-    Aho and Corasick's automaton of all texts. States behind `special`: in order, where "lorem ipsum" has just ended, a
-    line feed (as the first state otherwise), a byte that U+212A may begin with (likewise); then where a policy has.
+    Returns (class of each byte, table, special, is_policy, after_feed). The table gives the next state * _WIDTH for
+    state * _WIDTH + class. Special states come last, in this order: "lorem ipsum" has just ended; after_feed, after a
+    line feed; after a byte that U+212A may begin with (these two continue like the first state); from is_policy on, a
+    text of POLICY has just ended.
     """
     letters = sorted({c for p in (LOREM, *POLICY) for c in p})
     of_letter = {c: i + 1 for i, c in enumerate(letters)}
@@ -102,7 +106,7 @@ def _automaton() -> tuple[Array, Array, int, int, int]:
     classes = np.zeros(256, np.uint8)
     for letter, number in of_letter.items():
         classes[ord(letter)] = classes[ord(letter.upper())] = number
-    classes[0x0A], classes[0xE2] = feed, kelvin
+    classes[_LINE_FEED], classes[_KELVIN[0]] = feed, kelvin
 
     edges: list[dict[int, int]] = [{}]
     ends: dict[int, str] = {}
@@ -115,7 +119,7 @@ def _automaton() -> tuple[Array, Array, int, int, int]:
             state = edges[state][of_letter[letter]]
         ends[state] = pattern
     table = np.zeros((len(edges), _WIDTH), np.int64)
-    shorter = [0] * len(edges)  # the state of the longest end of this one's text that is one too
+    shorter = [0] * len(edges)  # the state of the longest suffix of this state's text that has a state
     queue = [0]
     for state in queue:
         if shorter[state] in ends:
@@ -150,7 +154,7 @@ _K = int(_CLASSES[ord("k")])
 def _count(data, offsets, classes, table, out):
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
-        pieces, policies, lorems = 1, 0, 0
+        paragraphs, policies, lorems = 1, 0, 0
         policy = lorem = pending = False  # pending: the last line feed is not part of a separator
         state = np.int64(0)
         while i < end:
@@ -160,8 +164,8 @@ def _count(data, offsets, classes, table, out):
             if state < _SPECIAL:
                 continue
             if state == _AFTER_FEED:
-                if pending and data[i - 2] == 0x0A:
-                    pieces += 1
+                if pending and data[i - 2] == _LINE_FEED:
+                    paragraphs += 1
                     policies += policy
                     lorems += lorem
                     policy = lorem = pending = False
@@ -171,12 +175,12 @@ def _count(data, offsets, classes, table, out):
                 policy = True
             elif state < _AFTER_FEED:
                 lorem = True
-            elif i + 2 <= end and data[i] == 0x84 and data[i + 1] == 0xAA:
-                # k ends no text
+            elif i + 2 <= end and data[i] == _KELVIN[1] and data[i + 1] == _KELVIN[2]:
+                # no text ends with k
                 state = np.int64(table[before + _K])
                 i += 2
         row = out[d]
-        row[0], row[1], row[2] = pieces, policies + policy, lorems + lorem
+        row[C.paragraphs], row[C.policy], row[C.lorem] = paragraphs, policies + policy, lorems + lorem
 
 
 @nemo_boilerplate.cpu
@@ -186,6 +190,8 @@ def _cpu(text: TextColumn) -> Array:
     return out
 
 
+_LOREM_BIT, _POLICY_BIT = 1, 2
+"""What kernels/nemo_boilerplate.cu sets for a paragraph."""
 _TEXTS = np.frombuffer("".join((LOREM, *POLICY)).encode(), np.uint8).copy()
 _BOUNDS = np.cumsum([0, len(LOREM), *map(len, POLICY)], dtype=np.int64)
 
@@ -193,14 +199,14 @@ _BOUNDS = np.cumsum([0, len(LOREM), *map(len, POLICY)], dtype=np.int64)
 @nemo_boilerplate.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     bounds, first, _ = paragraphs(xp, text)
-    found = xp.zeros(len(bounds), np.uint32)
-    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
+    texts = xp.zeros(len(bounds), np.uint32)
+    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0])
     launch_warps(
         "nemo_boilerplate", "boilerplate_segments", segments.count, text.data, bounds, *segments.args,
-        constant(xp, _TEXTS), constant(xp, _BOUNDS), len(_BOUNDS) - 1, found,
+        constant(xp, _TEXTS), constant(xp, _BOUNDS), len(_BOUNDS) - 1, texts,
     )  # fmt: skip
     out = xp.empty((len(text), len(C)), np.int64)
-    out[:, 0] = xp.diff(first)
-    for column, bit in ((1, 2), (2, 1)):
-        out[:, column] = xp.diff(exclusive_sum(xp, (found & bit > 0).astype(np.int64))[first])
+    out[:, C.paragraphs] = xp.diff(first)
+    for column, bit in ((C.policy, _POLICY_BIT), (C.lorem, _LOREM_BIT)):
+        out[:, column] = xp.diff(exclusive_sum(xp, (texts & bit > 0).astype(np.int64))[first])
     return out

@@ -2,22 +2,22 @@
 
     nemo_code_comments(text) = int64[n_docs, n_columns]
 
-Six readings of one text, as what language it is in is not known here:
+One text is read in six ways, since the language of the document is not known here:
 
     c           C, C++, Java: // to the end of the line, /* to */; "..." without line feed, in which \\ has no meaning
-    go          the same comments; strings in " ' ` over lines, in which \\ takes the next character along. A / takes
-                the next character along, whatever it is
+    go          comments as in c; strings in " ' ` over several lines, in which \\ escapes the next character. A / also
+                escapes the next character, whatever it is
     javascript  as go, without `
     markup      HTML, XML: <!-- to -->; strings as in c
-    ruby        # to the end of the line; strings in " and ' that end in the line, at the first such mark without a \\
-                before it, else at the last one
-    shell       # to the end of the line; strings in " and ' over lines; \\ takes the next character along, inside of
-                strings and outside
+    ruby        # to the end of the line; strings in " and ' that end in the line, at the first such quote without a \\
+                before it, otherwise at the last one
+    shell       # to the end of the line; strings in " and ' over several lines; \\ escapes the next character, inside
+                and outside of strings
 
-Columns: X_chars, the characters of all comments joined by one space, without the signs that begin and end them; for the
-first four X_unterminated, 1 where a comment has no end, and then X_chars is 0.
+Columns: X_chars, the characters of all comments joined by one space, without the marks that begin and end comments; for
+the first four languages also X_unterminated, 1 if a comment has no end, in which case X_chars is 0.
 
-A quote that would begin a string that cannot end is a sign like others (c, markup, ruby). Each reading is a finite
+A quote that would begin a string without an end is an ordinary character (c, markup, ruby). Each reading is a finite
 automaton, once it is known which quotes are the last ones of their kind in their line.
 """
 
@@ -39,7 +39,7 @@ from gpu_pile.types import Array
 
 LANGUAGES = ("c", "go", "javascript", "markup", "ruby", "shell")
 WITH_END = LANGUAGES[:4]
-"""Those with comments that may lack their end."""
+"""The languages with comments that may lack their end."""
 
 
 nemo_code_comments = Op(
@@ -126,11 +126,11 @@ for _sign, _class in zip("/*#\\`<!->\n\"'", range(2, 14), strict=True):
     _CLASS[ord(_sign)] = _class
 
 _Rules = Mapping[str, Mapping[str, tuple[str, int]]]
-"""{state: {class, or "" for any other: (next state, what the characters count up)}}; the first state begins."""
+"""{state: {class, or "" for any other class: (next state, characters to add)}}; the first state is the initial one."""
 
 
 def _string(name: str, quote: str, escapes: bool) -> _Rules:
-    """States inside of a string that ends with the quote."""
+    """Return the states inside of a string that ends with the quote."""
     ends = {quote: ("code", 0), f"last_{quote}": ("code", 0)}
     if not escapes:
         return {name: {**ends, "": (name, 0)}}
@@ -163,10 +163,10 @@ def _markup(state: str, sign: str, following: tuple[str, int]) -> _Rules:
 
 
 def _ruby(quote: str) -> _Rules:
-    """A string; behind a \\ the last quote of the line ends it, as no other one can."""
+    """Return the states of a string; after a \\ the last quote of the line ends the string, as no other quote can."""
     rules = _string(quote, quote, True)
-    behind = {"backslash": (quote + "\\", 0), f"last_{quote}": ("code", 0), "": (quote, 0)}
-    return {quote: rules[quote], quote + "\\": behind}
+    escaped = {"backslash": (quote + "\\", 0), f"last_{quote}": ("code", 0), "": (quote, 0)}
+    return {quote: rules[quote], quote + "\\": escaped}
 
 
 _MACHINES: Mapping[str, _Rules] = {
@@ -277,17 +277,19 @@ def _count(data, offsets, classes, steps, is_open, line, out):
                 n_ruby += ruby & low
                 n_shell += shell & low
         row = out[d]
-        row[0], row[1], row[2] = n_c, n_go, n_javascript
-        row[3], row[4], row[5] = n_markup, n_ruby, n_shell
-        row[6], row[7] = is_open[_C + (c & high)], is_open[_GO + (go & high)]
-        row[8], row[9] = is_open[_JAVASCRIPT + (javascript & high)], is_open[_MARKUP + (markup & high)]
+        row[C.c_chars], row[C.go_chars], row[C.javascript_chars] = n_c, n_go, n_javascript
+        row[C.markup_chars], row[C.ruby_chars], row[C.shell_chars] = n_markup, n_ruby, n_shell
+        row[C.c_unterminated] = is_open[_C + (c & high)]
+        row[C.go_unterminated] = is_open[_GO + (go & high)]
+        row[C.javascript_unterminated] = is_open[_JAVASCRIPT + (javascript & high)]
+        row[C.markup_unterminated] = is_open[_MARKUP + (markup & high)]
 
 
 def _joined(out: Array) -> Array:
-    """Counts with a space before each comment to counts with one between two; none where one is open."""
-    chars = out[:, : len(LANGUAGES)]
+    """Turn counts with a space before each comment into counts with a space between two, 0 if a comment is open."""
+    chars, unterminated = out[:, : C.c_unterminated], out[:, C.c_unterminated :]
     chars -= chars > 0
-    out[:, : len(WITH_END)] *= 1 - out[:, len(LANGUAGES) :]
+    chars[:, : len(WITH_END)] *= 1 - unterminated
     return out
 
 
@@ -313,6 +315,6 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     out = xp.empty((len(text), len(C)), np.int64)
     launch_threads(
         "nemo_code_comments", "code_comments_join", len(text) * len(LANGUAGES), segments.first, len(text), first_runs,
-        len(LANGUAGES), len(_RUNS), ends, chars, constant(xp, _OPEN), len(C), out,
+        len(LANGUAGES), len(_RUNS), ends, chars, constant(xp, _OPEN), out,
     )  # fmt: skip
     return _joined(out)

@@ -199,7 +199,7 @@ def installed(change: Any = None, segment: int | None = None, **settings: Any) -
         names = list(kernel.signatures(file))
         execute(source, names, name, blocks, threads, arguments, shared, defines, chosen)
 
-    def of(cls: type, xp: Any, sizes: Any, size: int) -> Any:
+    def of(cls: type, xp: Any, sizes: Any, size: int = segments.SEGMENT_BYTES) -> Any:
         return usual.__func__(cls, xp, sizes, segment or size)
 
     usual = segments.Segments.of
