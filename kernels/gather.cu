@@ -1,17 +1,17 @@
-// gather: spans of bytes, copied one behind the other. Launched by gpu_pile/gpu/device.py
+// gather: spans of bytes, copied back to back. Launched by gpu_pile/gpu/segments.py
 //
-// Work: one byte read and written. Floor on an H200: memory, 2 bytes moved a byte.
+// A warp copies one segment of a span, 32 bytes per step.
+//
+// Work: one byte read and written. Floor on an H200: memory, 2 bytes moved per byte.
 #include "common.cuh"
 
-// Copies source[starts[d] ...] to target[offsets[d] .. offsets[d + 1]).
+// Copies source[starts[k] ...] to target[offsets[k] .. offsets[k + 1]) for each span k.
 WARP_KERNEL gather(
     const u8* source, const i64* starts, const i64* offsets, const i64* first, const i64* owners, i64 n_segments,
     i64 size, u8* target)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const i64 d = segment.owner, n = offsets[d + 1] - offsets[d];
-    for (i64 i = segment.lo + lane_index(); i < smaller(segment.hi, n); i += 32)
-        target[offsets[d] + i] = source[starts[d] + i];
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);  // of the target
+    if (!segment.exists) return;
+    const u8* const from = source + starts[segment.owner];
+    for_each(segment, [&](i64 i) { target[i] = from[i - segment.start]; });
 }

@@ -1,14 +1,14 @@
 // A table that finds equal items of a document, exactly. Definition: gpu_pile/text/ngrams.py
 //
 // A slot has the position of an item and nothing else: items are compared themselves, so hashes may collide. Which of
-// several equal items is put first depends on the order of threads; each one that comes later and has a lower position
-// takes the slot over, so that in the end it has the first, whatever the order.
+// several equal items comes first to a slot depends on the order of threads; each that comes later and has a lower
+// position takes the slot over, so that in the end it has the first of them, whatever the order.
 #pragma once
 #include "common.cuh"
 
-constexpr u32 NONE = 0xffffffffu;  // an empty slot; the number of what is no item
+constexpr u32 NONE = 0xffffffffu;  // an empty slot; in place of an item's number where there is no item
 
-// What slot s has for item i: i itself if it was empty.
+// The item in slot s: i itself if the slot was empty and now has i.
 __device__ __forceinline__ u32 look(u32* table, i64 s, u32 i)
 {
     u32 other = table[s];
@@ -16,7 +16,7 @@ __device__ __forceinline__ u32 look(u32* table, i64 s, u32 i)
     return other == NONE ? i : other;
 }
 
-// Item i equals the one in slot s.
+// Tells slot s, which has the item `other`, that item i equals it.
 __device__ __forceinline__ void join(u32* table, i64 s, u32 other, u32 i)
 {
     if (i < other) atomicMin(&table[s], i);

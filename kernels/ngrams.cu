@@ -1,9 +1,11 @@
-// Equal spans of documents, words, lines, joined words; white space around spans. Definition: gpu_pile/text/ngrams.py
+// Equal spans of documents (words, lines, joined words) and the white space around spans. Definition:
+// gpu_pile/text/ngrams.py
 //
-// Span k is data[bounds[k * step] .. bounds[k * step + width]).
+// Span k is data[bounds[k * step] .. bounds[k * step + width]). Spans are hashed, a warp per segment; then a thread per
+// span finds the first equal one in a hash table, where spans of equal hash are compared byte by byte.
 //
-// Work: hash_spans takes about 60 instructions a span and warp and 15 a step of 32 bytes; match_spans is bound by random
-// access, about three sectors of 32 bytes a span; strip_spans takes 15 instructions a step of 32 bytes and warp, twice.
+// Work: hash_spans takes about 60 instructions per span and warp and 15 per step of 32 bytes; match_spans is bound by
+// random access, about three sectors of 32 bytes per span; strip_spans takes 15 instructions per step and warp, twice.
 #include "hash_table.cuh"
 
 constexpr u64 P = 0x9E3779B97F4A7C15ull;
@@ -11,7 +13,7 @@ constexpr int LONG_SPAN = 128;  // bytes beyond which the whole warp compares
 
 __host__ __device__ constexpr u64 inverse(u64 odd)
 {
-    u64 x = odd;  // right in three bits; each step doubles them
+    u64 x = odd;  // correct in three bits; each step doubles them
     for (int i = 0; i < 5; ++i) x *= 2 - odd * x;
     return x;
 }
@@ -28,28 +30,25 @@ __host__ __device__ constexpr u64 power(u64 base, i64 n)
 
 constexpr u64 BACK = power(inverse(P), 32);
 
-// hashes[k]: the sum of (byte + 1) * P^(bytes behind it), 0 before, so that a hash of joined spans is one of theirs.
-// chars[k]: characters, 0 before. A warp takes a segment of a span; width is 1.
+// Adds to hashes[k], 0 before, the sum of (byte + 1) * P^(bytes after it) over span k, so that the hash of joined spans
+// follows from theirs; and to chars[k], 0 before, its characters. A warp takes a segment of a span; width is 1.
 WARP_KERNEL hash_spans(
     const u8* data, const i64* bounds, i64 step, const i64* first, const i64* owners, i64 n_segments, i64 size,
     u64* hashes, i64* chars)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const i64 k = segment.owner, start = bounds[k * step], end = bounds[k * step + 1];
-    const i64 hi = smaller(end, start + segment.hi);
-    i64 i = start + segment.lo + lane_index();
-    u64 h = 0, factor = power(P, end - 1 - i);
+    const Segment segment(bounds, bounds + 1, step, first, owners, n_segments, size);
+    if (!segment.exists) return;
+    u64 h = 0, factor = power(P, segment.end - 1 - segment.lo - lane_index());
     u32 n = 0;
-    for (; i < hi; i += 32) {
+    for_each(segment, [&](i64 i) {
         h += (data[i] + 1ull) * factor;
         factor *= BACK;
         n += is_lead(data[i]);
-    }
+    });
     h = warp_sum(h);
     n = warp_sum(n);
     if (lane_index()) return;
+    const i64 k = segment.owner;
     if (segment.only) {
         hashes[k] = h;
         chars[k] = n;
@@ -59,7 +58,7 @@ WARP_KERNEL hash_spans(
     }
 }
 
-// joined[i], of spans i .. i + from - 1, becomes that of spans i .. i + to - 1; step is 1. A thread a span.
+// joined[i], the hash of spans i .. i + from - 1, becomes that of spans i .. i + to - 1; step is 1. A thread per span.
 WARP_KERNEL join_hashes(const i64* bounds, const u64* hashes, i64 n, i64 from, i64 to, u64* joined)
 {
     const i64 i = thread_index();
@@ -69,8 +68,9 @@ WARP_KERNEL join_hashes(const i64* bounds, const u64* hashes, i64 n, i64 from, i
     joined[i] = h;
 }
 
-// slots[i]: the slot of the table, of mask + 1, that has the first span of the document that equals span i; NONE if
-// spans i .. i + width - 1 are not of one document. hashes: of the spans, equal for equal ones. A thread a span.
+// slots[i]: the slot, of mask + 1 in the table, that has the first span of the document that equals span i; NONE if
+// spans i .. i + width - 1 are not of one document. hashes: of the spans. A thread per span; the warp compares long ones
+// together.
 WARP_KERNEL match_spans(
     const u8* data, const i64* bounds, i64 step, i64 width, const i64* owners, const u64* hashes, i64 n, i64 mask,
     u32* table, u32* slots)
@@ -119,7 +119,8 @@ WARP_KERNEL match_spans(
     }
 }
 
-// numbers[i], a slot before, becomes the first item that equals item i; counts[that], 0 before: how many there are.
+// numbers[i], a slot before, becomes the first item that equals item i; counts[that], 0 before, how many there are. A
+// thread per item.
 WARP_KERNEL number_items(const u32* table, i64 n, u32* numbers, u32* counts)
 {
     const i64 i = thread_index();
@@ -128,32 +129,30 @@ WARP_KERNEL number_items(const u32* table, i64 n, u32* numbers, u32* counts)
     atomicAdd(&counts[numbers[i]], 1u);
 }
 
-// stripped[2k], stripped[2k + 1]: where in data[bounds[2k] .. bounds[2k + 1]) the first character begins and the last one ends
-// that is no white space; before, more and less than any place. A warp takes a segment of it.
+// stripped[2k], stripped[2k + 1]: where in data[bounds[2k] .. bounds[2k + 1]) the first character that is not white space
+// begins and the last one ends; before, more and less than any position. A warp takes a segment of a span.
 WARP_KERNEL strip_spans(
     const u8* data, const i64* bounds, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, i64* stripped)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = span_segment(bounds, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 k = segment.owner, lo = bounds[2 * k] + segment.lo;
-    const i64 hi = smaller(bounds[2 * k + 1], bounds[2 * k] + segment.hi);
+    const i64 k = segment.owner, lo = segment.lo, hi = segment.hi;
     const auto inks = [&](i64 base) {
         const i64 i = base + lane_index();
         return __ballot_sync(FULL, i >= lo && i < hi && is_lead(data[i]) && !(flags(decode(data + i)) & SPACE));
     };
-    u32 found = 0;
+    u32 ink = 0;
     i64 base = lo;
     for (; base < hi; base += 32) {
-        found = inks(base);
-        if (found) break;
+        ink = inks(base);
+        if (ink) break;
     }
-    if (!found) return;
-    if (lane_index() == 0) atomicMin(&stripped[2 * k], base + lowest(found));
+    if (!ink) return;
+    if (lane_index() == 0) atomicMin(&stripped[2 * k], base + lowest(ink));
     base = hi - 32;
-    while (!(found = inks(base))) base -= 32;
-    const i64 last = base + highest(found);
+    while (!(ink = inks(base))) base -= 32;
+    const i64 last = base + highest(ink);
     if (lane_index() == 0) atomicMax(&stripped[2 * k + 1], last + sequence_length(data[last]));
 }

@@ -1,48 +1,38 @@
 // Units of shingles: words and characters as 64-bit hashes. Definition: gpu_pile/text/shingles.py
 //
-// Two passes: count the units that begin in each segment, then write them where the sums say. Bytes need no units: the
-// kernels that shingle take them from the text.
+// Two passes, a warp per segment: count the units that begin in it, then write them where the sums say. Bytes need no
+// units: the kernels that shingle take them from the text.
 //
-// Work of hash_words: about 30 instructions a step of 32 bytes and warp to find the words, then a lane a word, 8
-// instructions a byte. Floor on an H200: 4 instructions a clock and multiprocessor, about 300 GB/s of text.
-#include "common.cuh"
+// Work of hash_words: about 30 instructions per step of 32 bytes and warp to find the words, then 8 instructions per
+// byte, one lane per word. Floor on an H200: 4 instructions per clock and multiprocessor, about 300 GB/s of text.
+#include "compact.cuh"
 
 constexpr u64 P = 0x9E3779B97F4A7C15ull;
-constexpr int LONG_WORD = 128;  // bytes after which the whole warp takes a word
+constexpr int LONG_WORD = 128;  // bytes after which the whole warp hashes a word
 
 // counts[s]: words that begin in segment s of the text.
 WARP_KERNEL count_words(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, i64* counts)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], end = offsets[segment.owner + 1];
-    u32 n = 0;
-    for (i64 i = start + segment.lo + lane_index(); i < smaller(end, start + segment.hi); i += 32)
-        n += is_lead(data[i]) && word_starts(data, start, i, decode(data + i), flags);
-    n = warp_sum(n);
-    if (lane_index() == 0) counts[s] = n;
+    const u32 n = count_where(segment, [&](i64 i) { return word_begins(data, segment.start, i, flags); });
+    if (lane_index() == 0) counts[segment.index] = n;
 }
 
 // counts[s]: characters that begin in segment s.
 WARP_KERNEL count_characters(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size, i64* counts)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], end = offsets[segment.owner + 1];
-    u32 n = 0;
-    for (i64 i = start + segment.lo + lane_index(); i < smaller(end, start + segment.hi); i += 32)
-        n += is_lead(data[i]);
-    n = warp_sum(n);
-    if (lane_index() == 0) counts[s] = n;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
+    const u32 n = count_where(segment, [&](i64 i) { return is_lead(data[i]); });
+    if (lane_index() == 0) counts[segment.index] = n;
 }
 
-// What hashing on by one character does to h: h * factor + summand. Composed in order, these are associative.
+// What one more character does to the hash h of a word: h * factor + summand. Composing these is associative.
 struct Affine {
     u64 factor, summand;
     __device__ __forceinline__ void fold(u32 c)
@@ -56,7 +46,7 @@ struct Affine {
 
 __device__ __forceinline__ u64 finished(u64 h) { return h ^ h >> 29; }
 
-// The word at data[i], by one lane. `complete` says whether it ended within LONG_WORD bytes.
+// The hash of the word at data[i], by one lane. `complete`: whether the word ended within LONG_WORD bytes.
 __device__ __forceinline__ u64 hash_word(
     const u8* data, i64 i, i64 end, const Flags& flags, const Lower& lower, bool& complete)
 {
@@ -77,7 +67,7 @@ __device__ __forceinline__ u64 hash_word(
     return finished(h.summand);
 }
 
-// The word at data[i], by the whole warp: a lane a byte, characters composed in their order.
+// The hash of the word at data[i], by the whole warp: one lane per byte, characters composed in their order.
 __device__ __forceinline__ u64 hash_long_word(const u8* data, i64 i, i64 end, const Flags& flags, const Lower& lower)
 {
     u64 h = 0;
@@ -89,43 +79,42 @@ __device__ __forceinline__ u64 hash_long_word(const u8* data, i64 i, i64 end, co
         const u32 outside = __ballot_sync(FULL, p >= end || (lead && !in_word));
         const u32 last = __ballot_sync(FULL, in_word && c == DOTTED_CAPITAL_I);
         // lanes before the first that is outside, and up to the first that is the last of its word
-        u32 mine = outside ? (1u << lowest(outside)) - 1 : FULL;
-        const bool ends = outside || (last & mine);
-        if (last & mine) mine &= (2u << lowest(last)) - 1;
-        Affine part{1, 0};
-        if (in_word && (mine >> lane_index() & 1)) part.fold(lower(c));
+        u32 in_this_word = outside ? (1u << lowest(outside)) - 1 : FULL;
+        const bool ends = outside || (last & in_this_word);
+        if (last & in_this_word) in_this_word &= (2u << lowest(last)) - 1;
+        Affine step{1, 0};
+        if (in_word && (in_this_word >> lane_index() & 1)) step.fold(lower(c));
         for (int d = 1; d < 32; d <<= 1) {
-            const u64 factor = __shfl_down_sync(FULL, part.factor, d);
-            const u64 summand = __shfl_down_sync(FULL, part.summand, d);
-            if (lane_index() % (2 * d) == 0) part = {part.factor * factor, part.summand * factor + summand};
+            const u64 factor = __shfl_down_sync(FULL, step.factor, d);
+            const u64 summand = __shfl_down_sync(FULL, step.summand, d);
+            if (lane_index() % (2 * d) == 0) step = {step.factor * factor, step.summand * factor + summand};
         }
-        h = h * __shfl_sync(FULL, part.factor, 0) + __shfl_sync(FULL, part.summand, 0);
+        h = h * __shfl_sync(FULL, step.factor, 0) + __shfl_sync(FULL, step.summand, 0);
         if (ends) return finished(h);
     }
 }
 
-// units[before[s]] ...: the words that begin in segment s, in order.
+// units[before[s]] and on: the hashes of the words that begin in segment s, in order; before[s]: how many words begin in
+// earlier segments. Words wait in a queue until there is one for each lane.
 WARP_KERNEL hash_words(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, const u16* lower_stage, const i32* lower_leaves, const i64* before,
     u64* units)
 {
-    __shared__ i64 queues[4][64];  // words that were found and not yet hashed
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    __shared__ i64 queues[4][64];  // words that are not hashed yet, of each warp
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
     const Lower lower{lower_stage, lower_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], end = offsets[segment.owner + 1];
-    const i64 hi = smaller(end, start + segment.hi);
+    const i64 hi = segment.hi, end = segment.end;
     i64* queue = queues[threadIdx.x >> 5];
-    i64 out = before[s];
+    i64 out = before[segment.index];
     int waiting = 0;
-    for (i64 i = start + segment.lo; i < hi; i += 32) {
+    for (i64 i = segment.lo; i < hi; i += 32) {
         const i64 p = i + lane_index();
-        const bool found = p < hi && is_lead(data[p]) && word_starts(data, start, p, decode(data + p), flags);
-        const u32 all = __ballot_sync(FULL, found);
-        if (found) queue[waiting + __popc(all & lanes_below())] = p;
+        const bool begins = p < hi && word_begins(data, segment.start, p, flags);
+        const u32 all = __ballot_sync(FULL, begins);
+        if (begins) queue[waiting + __popc(all & lanes_below())] = p;
         waiting += __popc(all);
         __syncwarp();
         while (waiting >= 32 || (waiting && i + 32 >= hi)) {
@@ -150,21 +139,14 @@ WARP_KERNEL hash_words(
     }
 }
 
-// units[before[s]] ...: the characters that begin in segment s, as code point + 1.
+// units[before[s]] and on: the characters that begin in segment s, as code point + 1.
 WARP_KERNEL write_characters(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const i64* before, u64* units)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], hi = smaller(offsets[segment.owner + 1], start + segment.hi);
-    i64 out = before[s];
-    for (i64 i = start + segment.lo; i < hi; i += 32) {
-        const i64 p = i + lane_index();
-        const bool lead = p < hi && is_lead(data[p]);
-        const u32 all = __ballot_sync(FULL, lead);
-        if (lead) units[out + __popc(all & lanes_below())] = decode(data + p) + 1ull;
-        out += __popc(all);
-    }
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
+    write_where(
+        segment, before[segment.index], [&](i64 i) { return is_lead(data[i]); },
+        [&](i64 i, i64 k) { units[k] = decode(data + i) + 1ull; });
 }

@@ -87,10 +87,10 @@ __device__ __forceinline__ bool inside_word(const u8* data, i64 start, i64 i, co
     return (flags(c) & WORD) && c != DOTTED_CAPITAL_I;
 }
 
-// Whether a word begins at data[i], where the character c is.
-__device__ __forceinline__ bool word_starts(const u8* data, i64 start, i64 i, u32 c, const Flags& flags)
+// Whether a word begins at data[i].
+__device__ __forceinline__ bool word_begins(const u8* data, i64 start, i64 i, const Flags& flags)
 {
-    return (flags(c) & WORD) && !inside_word(data, start, i, flags);
+    return is_lead(data[i]) && (flags(decode(data + i)) & WORD) && !inside_word(data, start, i, flags);
 }
 
 // Whether data[i .. end) begins with a pattern.

@@ -107,13 +107,19 @@ def take(text: TextColumn, rows: Any) -> TextColumn:
 
 
 def count_then_write(
-    xp: Any, file: str, kernels: tuple[str, str], segments: Segments, inputs: tuple[Any, ...], dtypes: tuple[Any, ...]
+    xp: Any,
+    file: str,
+    kernels: tuple[str, str],
+    segments: Segments,
+    inputs: tuple[Any, ...],
+    *dtypes: Any,
+    write_inputs: tuple[Any, ...] = (),
 ) -> tuple[DeviceArray, ...]:
     """Launch the two kernels of kernels/<file>.cu that find items in segments, as kernels/compact.cuh describes.
 
     Args:
-        kernels: (count, write). The first takes (inputs, counts), the second (inputs, before, outputs).
-        dtypes: of the outputs, one entry per item each.
+        kernels: (count, write). The first takes (inputs, counts), the second (inputs, write_inputs, before, outputs).
+        dtypes: of the outputs, which have one entry per item.
 
     Returns:
         (first, outputs ...): owner i has the items first[i] .. first[i + 1].
@@ -123,7 +129,7 @@ def count_then_write(
     launch_warps(file, count, segments.count, *inputs, counts)
     before = exclusive_sum(xp, counts)
     outputs = tuple(xp.empty(int(before[-1]), dtype) for dtype in dtypes)
-    launch_warps(file, write, segments.count, *inputs, before, *outputs)
+    launch_warps(file, write, segments.count, *inputs, *write_inputs, before, *outputs)
     return before[segments.first], *outputs
 
 
@@ -132,7 +138,7 @@ def line_feeds(xp: Any, data: DeviceArray) -> DeviceArray:
     offsets = xp.asarray(np.array([0, len(data)], np.int64))
     segments = Segments.of(xp, xp.diff(offsets), 4096)
     kernels = "count_line_feeds", "find_line_feeds"
-    _, feeds = count_then_write(xp, "line_feeds", kernels, segments, (data, offsets, *segments.args), (np.int64,))
+    _, feeds = count_then_write(xp, "line_feeds", kernels, segments, (data, offsets, *segments.args), np.int64)
     return feeds
 
 

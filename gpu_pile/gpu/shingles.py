@@ -6,38 +6,32 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.gpu.launch import launch_warps
-from gpu_pile.gpu.segments import Segments, exclusive_sum, flag_tables, word_tables
+from gpu_pile.gpu.segments import Segments, constants, count_then_write, flag_tables
+from gpu_pile.text import unicode
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
 
 def device_units(xp: Any, text: TextColumn, kind: str) -> tuple[Array, Array, str]:
-    """The units of all documents on the device, in order, as kernels that include shingles.cuh take them.
+    """Return the units of all documents on the device, in order, as kernels that include shingles.cuh take them.
 
     Returns:
         (units, starts, type): document d has units[starts[d]:starts[d + 1]]. For words and characters they are hashes,
-        uint64; for bytes they are the text itself, uint8. type is what UNIT is to be defined as.
+        uint64; for bytes they are the text itself, uint8. type is the definition of the macro UNIT.
     """
     if kind == "byte":
         return text.data, text.offsets, "u8"
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
-    documents = (text.data, text.offsets, *segments.args)
-    counts = xp.empty(segments.count, np.int64)
+    inputs: tuple[Any, ...] = (text.data, text.offsets, *segments.args)
+    kernels, lower = ("count_characters", "write_characters"), ()
     if kind == "word":
-        launch_warps("shingles", "count_words", segments.count, *documents, *flag_tables(xp), counts)
-    else:
-        launch_warps("shingles", "count_characters", segments.count, *documents, counts)
-    before = exclusive_sum(xp, counts)
-    units = xp.empty(int(before[-1]), np.uint64)
-    if kind == "word":
-        launch_warps("shingles", "hash_words", segments.count, *documents, *word_tables(xp), before, units)
-    else:
-        launch_warps("shingles", "write_characters", segments.count, *documents, before, units)
-    return units, before[segments.first], "u64"
+        kernels, inputs = ("count_words", "hash_words"), (*inputs, *flag_tables(xp))
+        lower = constants(xp, (unicode.LOWER_STAGE, unicode.LOWER_LEAVES))
+    first, units = count_then_write(xp, "shingles", kernels, segments, inputs, np.uint64, write_inputs=lower)
+    return units, first, "u64"
 
 
 def shingle_counts(xp: Any, starts: Array, width: int) -> Array:
-    """int64[n_docs]: shingles of documents with these units."""
+    """Return int64[n_docs]: how many shingles documents with these units have."""
     n = xp.diff(starts)
     return xp.where(n > 0, n - xp.minimum(n, width) + 1, 0)

@@ -32,7 +32,7 @@ import numpy as np
 
 from gpu_pile.gpu.launch import launch_threads, launch_warps
 from gpu_pile.gpu.ngrams import NONE, device_numbers, device_table, hash_spans, number_spans
-from gpu_pile.gpu.segments import Segments, exclusive_sum, flag_tables, gather
+from gpu_pile.gpu.segments import Segments, count_then_write, exclusive_sum, flag_tables, gather
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
@@ -209,13 +209,11 @@ def device_split_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, 
     Word k is text.data[starts[k]:stops[k]] and of document owners[k]; document d has first[d] .. first[d + 1].
     """
     segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
-    documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
-    counts = xp.empty(segments.count, np.int64)
-    launch_warps("word_repetition", "count_split_words", segments.count, *documents, counts)
-    before = exclusive_sum(xp, counts)
-    starts, stops, owners = (xp.empty(int(before[-1]), np.int64) for _ in range(3))
-    launch_warps("word_repetition", "find_split_words", segments.count, *documents, before, starts, stops, owners)
-    return starts, stops, owners, before[segments.first]
+    inputs = (text.data, text.offsets, *segments.args, *flag_tables(xp))
+    kernels = "count_split_words", "find_split_words"
+    int64s = 3 * (np.int64,)
+    first, starts, stops, owners = count_then_write(xp, "word_repetition", kernels, segments, inputs, *int64s)
+    return starts, stops, owners, first
 
 
 def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, Array]:
