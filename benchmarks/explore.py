@@ -81,7 +81,7 @@ def generate(folder: Path, documents: int) -> None:
 
 
 def _measure(run: directory.RunDir, name: str, n: int, rng: np.random.Generator, settings: config.Config) -> int:
-    weights = np.array([s.effective_gib / s.mean_document_kib for s in pile.SUBSETS])
+    weights = np.array([s.raw_gib * s.epochs / s.mean_document_kib for s in pile.SUBSETS])
     wanted = signals.names(settings.measure.signals)
     kinds = {s.name: s for f in signals.families() for s in f.signals}
     subset_names = pa.array([s.name for s in pile.SUBSETS])

@@ -314,8 +314,9 @@ def doctor() -> None:
     """What this machine has, what is missing, and the command that adds it."""
     from gpu_pile.explore import catalogue
 
-    for mark, line in catalogue.doctor():
-        out.print(f"{ {'ok': '[green]ok[/]  ', 'no': '[yellow]--[/]  '}[mark] }{escape(line)}")
+    for finding in catalogue.doctor():
+        mark = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
+        out.print(f"{mark}  {escape(finding.sentence)}")
 
 
 def _main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:

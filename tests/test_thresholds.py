@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from gpu_pile.dedup import survivors
 from gpu_pile.errors import ConfigError
 from gpu_pile.policy import thresholds
 from gpu_pile.policy.thresholds import Policy, Rule
+from tests import frozen
 
 GOPHER = thresholds.named_set("gopher").rules
 
@@ -49,7 +51,7 @@ def test_undefined_passes_unless_required():
     assert failing(policy(default={"hash_per_word": {"max": 0.1}}), columns) == [[], ["hash_per_word.max"]]
     required = policy(default={"hash_per_word": {"max": 0.6, "required": True}})
     assert failing(required, columns) == [["hash_per_word.min"], []]
-    assert required.explain("hash_per_word.min", math.nan, "x") == "undefined, and required"
+    assert required.explain("hash_per_word.min", math.nan, "x") == "undefined, but required"
 
 
 def test_rules_are_put_together_by_subset():
@@ -124,3 +126,60 @@ def test_reasons_as_lists():
     names, numbers = survivors.lists([], np.zeros((2, 0), bool), np.zeros((2, 0)))
     assert names.to_pylist() == numbers.to_pylist() == [[], []]
     assert names.type == pa.list_(pa.string())
+
+
+# frozen values and verdicts (tests/frozen.py)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return {path.stem: json.loads(path.read_text()) for path in (frozen.SIGNALS, frozen.THRESHOLDS)}
+
+
+@pytest.mark.parametrize("family", [f.name for f in signals.families()])
+def test_frozen_values_of_signals(family, expected):
+    """Where a change is meant: raise the version of the family or operation, then run python -m tests.frozen."""
+    content = expected["signals"]
+    assert frozen.versions()[family] == content["versions"][family], "run: python -m tests.frozen"
+    for name in signals.names([family]):
+        assert frozen.values()[name] == content["values"][name], name
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in thresholds.named_sets()])
+def test_frozen_rules_and_verdicts_of_named_sets(name, expected):
+    assert frozen.verdicts()[name] == expected["thresholds"][name]
+
+
+def test_every_rule_is_failed_by_some_documents_and_passed_by_others(expected):
+    for name, content in expected["thresholds"].items():
+        for rule, fails in content["fails"].items():
+            assert 0 < len(fails) < len(frozen.documents()), (name, rule)
+        assert content["passing"] > 0, name
+        bounds = {f"{s}.{kind}" for s, r in content["rules"].items() for kind in ("min", "max") if kind in r}
+        assert bounds <= set(content["fails"]), name
+
+
+@pytest.mark.parametrize(
+    ("name", "signal", "rule"),
+    [
+        ("nemo", "nemo_digit_fraction", {"max": 0.5}),
+        ("nemo", "nemo_url_char_fraction", {"max": 0.5}),
+        ("gopher", "plain_word_count", {"min": 40, "max": 100000}),
+        ("dclm", "dclm_removed_word_fraction", {"max": 0.05}),
+    ],
+)
+def test_a_planted_bound_changes_verdicts(name, signal, rule, expected, monkeypatch):
+    planted = thresholds.named_set(name).model_copy(
+        update={"rules": {**thresholds.named_set(name).rules, signal: Rule(**rule)}}
+    )
+    real = thresholds.named_set
+    monkeypatch.setattr(thresholds, "named_set", lambda n: planted if n == name else real(n))
+    assert frozen.verdicts()[name]["fails"] != expected["thresholds"][name]["fails"]
+
+
+def test_values_are_not_frozen_again_without_another_version():
+    old = {"versions": frozen.versions(), "values": {"word_count": [1], "char_count": [2]}}
+    new = {"versions": frozen.versions(), "values": {"word_count": [3], "char_count": [2]}}
+    assert frozen.unchanged_versions(old, new) == ["word_count"]
+    new["versions"] = {name: {**v, "family": v["family"] + 1} for name, v in new["versions"].items()}
+    assert frozen.unchanged_versions(old, new) == []

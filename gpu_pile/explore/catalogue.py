@@ -1,4 +1,4 @@
-"""What gpu-pile list and gpu-pile doctor say."""
+"""The tables of gpu-pile list and the findings of gpu-pile doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gpu_pile
 from gpu_pile import signals as _signals
@@ -17,12 +17,34 @@ from gpu_pile.gpu import detect
 from gpu_pile.ops import op
 from gpu_pile.policy import pile as _subsets
 from gpu_pile.policy import thresholds as _thresholds
-from gpu_pile.run.stages.report import human_bytes
+from gpu_pile.present.tables import human_bytes
 
 Listing = tuple[list[str], list[list[Any]]]
+"""(column names, rows)"""
+
+COMPUTE_CAPABILITY_MIN = (7, 5)
+"""RAPIDS needs this."""
+
+GPU_LIBRARIES = {"cupy": "kernels", "cudf": "tables on the GPU", "dask_cuda": "several GPUs", "nvtx": "profiler ranges"}
+"""What each is used for."""
+
+OPTIONAL_LIBRARIES = {
+    "distributed": ("workers in other processes", "cluster"),
+    "ipywidgets": ("sliders in notebooks", "notebook"),
+    "pandas": ("tables in notebooks", "notebook"),
+}
+"""What each is used for, and the extra of gpu-pile that installs it."""
+
+
+class Finding(NamedTuple):
+    """Whether something is there and good enough, and a sentence about it."""
+
+    ok: bool
+    sentence: str
 
 
 def signals() -> Listing:
+    """One row per signal."""
     rows = [
         [s.name, family.name, s.unit, s.dtype, ", ".join(on), s.definition, s.source or family.source]
         for family, on in ((f, _signals.backends(f)) for f in _signals.families())
@@ -32,6 +54,7 @@ def signals() -> Listing:
 
 
 def ops() -> Listing:
+    """One row per operation."""
     hidden = {"reference", "cuda-emulated"}
     return ["operation", "version", "backends"], [
         [name, o.version, ", ".join(sorted(set(o.implementations) - hidden))] for name, o in op.load_all().items()
@@ -39,61 +62,58 @@ def ops() -> Listing:
 
 
 def backends() -> Listing:
+    """One row per backend, with what it lacks on this machine."""
     missing = detect.cuda_missing()
     return ["backend", "state"], [["cpu", "ready"], ["cuda", "; ".join(missing) if missing else "ready"]]
 
 
 def thresholds() -> Listing:
+    """One row per named set."""
     return ["thresholds", "rules", "file"], [[name, n, path] for name, n, path in _thresholds.named_sets()]
 
 
 def subsets() -> Listing:
+    """One row per subset of The Pile."""
     return ["subset", "raw size, GiB", "weight, %", "epochs", "aliases"], [
         [s.name, s.raw_gib, s.weight, s.epochs, ", ".join(s.aliases)] for s in _subsets.SUBSETS
     ]
 
 
-def doctor() -> Iterator[tuple[str, str]]:
-    """("ok" or "no", sentence) for each thing that matters."""
-    yield "ok", f"gpu_pile {gpu_pile.__version__}, Python {platform.python_version()}, {platform.machine()}"
-    yield (
-        "ok",
-        f"{len(os.sched_getaffinity(0))} cores; {human_bytes(shutil.disk_usage(Path.cwd()).free)} free on this disk",
-    )
+def doctor() -> Iterator[Finding]:
+    """Everything on this machine that gpu-pile needs or can use."""
+    yield Finding(True, f"gpu_pile {gpu_pile.__version__}, Python {platform.python_version()}, {platform.machine()}")
+    free = human_bytes(shutil.disk_usage(Path.cwd()).free)
+    yield Finding(True, f"{len(os.sched_getaffinity(0))} cores; {free} free on this disk")
     for name in ("numba", "numpy", "pyarrow", "zstandard"):
-        yield "ok", f"{name} {importlib.metadata.version(name)}"
-    devices = detect.cuda_devices()
-    for d in devices:
-        major, minor = d.compute_capability
-        enough = (major, minor) >= (7, 5)
-        yield (
-            ("ok" if enough else "no"),
-            f"{d.name}, compute capability {major}.{minor}, {human_bytes(d.memory_bytes)}"
-            + ("" if enough else ": RAPIDS needs 7.5 or more"),
-        )
-    if not devices:
-        yield (
-            "no",
-            "no CUDA device: the driver library is missing or reports none. The cpu backend gives the same results",
-        )
-    for library, use in (
-        ("cupy", "kernels"),
-        ("cudf", "tables on the GPU"),
-        ("dask_cuda", "several GPUs"),
-        ("nvtx", "profiler ranges"),
-    ):
+        yield Finding(True, f"{name} {importlib.metadata.version(name)}")
+    yield from _devices()
+    for library, use in GPU_LIBRARIES.items():
         if importlib.util.find_spec(library) is not None:
-            yield "ok", f"{library} is installed ({use})"
+            yield Finding(True, f"{library} is installed ({use})")
         else:
-            yield (
-                "no",
-                f"{library} is not installed ({use}): pip install 'gpu-pile[cu12]' (or [cu13]), or environment.yml",
-            )
+            yield Finding(False, _missing(library, use, "'gpu-pile[cu12]' or 'gpu-pile[cu13]', or use environment.yml"))
     without = [name for name, o in op.load_all().items() if "cuda" not in o.implementations]
     if without:
-        yield "no", f"operations without a cuda implementation in this version: {', '.join(without)}"
-    if importlib.util.find_spec("distributed") is None:
-        yield "no", "distributed is not installed (workers in other processes): pip install 'gpu-pile[cluster]'"
-    for library, use in (("ipywidgets", "sliders in notebooks"), ("pandas", "tables in notebooks")):
+        yield Finding(False, f"operations without a cuda implementation in this version: {', '.join(without)}")
+    for library, (use, extra) in OPTIONAL_LIBRARIES.items():
         if importlib.util.find_spec(library) is None:
-            yield "no", f"{library} is not installed ({use}): pip install 'gpu-pile[notebook]'"
+            yield Finding(False, _missing(library, use, f"'gpu-pile[{extra}]'"))
+
+
+def _devices() -> Iterator[Finding]:
+    devices = detect.cuda_devices()
+    for device in devices:
+        enough = device.compute_capability >= COMPUTE_CAPABILITY_MIN
+        version = ".".join(map(str, device.compute_capability))
+        sentence = f"{device.name}, compute capability {version}, {human_bytes(device.memory_bytes)}"
+        needed = ".".join(map(str, COMPUTE_CAPABILITY_MIN))
+        yield Finding(enough, sentence if enough else f"{sentence}: RAPIDS needs {needed} or more")
+    if not devices:
+        yield Finding(
+            False,
+            "no CUDA device: the driver library is missing or reports none. The cpu backend gives the same results",
+        )
+
+
+def _missing(library: str, use: str, install: str) -> str:
+    return f"{library} is not installed ({use}): pip install {install}"

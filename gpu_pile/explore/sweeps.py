@@ -16,7 +16,7 @@ from gpu_pile.explore.tables import RunTables
 from gpu_pile.policy.thresholds import Policy, bounds_of
 from gpu_pile.present import charts
 from gpu_pile.present.histogram import documents_in, figure
-from gpu_pile.present.tables import Result, html_text
+from gpu_pile.present.tables import Result, html_text, side_by_side
 from gpu_pile.run.tables import row_groups, subset_codes
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms
@@ -94,8 +94,8 @@ class Histogram(Result):
         super().__init__(pa.table({**columns, **counts}), signal, note=note, charts=drawn)
 
     def _repr_html_(self) -> str:
-        drawn = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(self.charts)}</div>'
-        return f"<div><p><strong>{html_text(self.title)}</strong></p>{drawn}<p>{html_text(self.note)}</p></div>"
+        charts = side_by_side(self.charts)
+        return f"<div><p><strong>{html_text(self.title)}</strong></p>{charts}<p>{html_text(self.note)}</p></div>"
 
 
 def histogram(run: RunTables, signal: str, by: str | None) -> Histogram:

@@ -1,7 +1,8 @@
-"""Everything that touches cuDF: its strings as TextColumns, its memory pool as everyone's.
+"""Everything that uses cuDF: its columns of strings as TextColumns, and one memory pool for cuDF and CuPy.
 
-What a cuDF column of strings holds: UTF-8 bytes and, as its first child, offsets of 32 bits (64 beyond 2 GiB), of which
-a slice uses a part. The bytes are viewed, not copied; 64-bit offsets that begin at 0 are viewed too, others widened.
+A cuDF column of strings holds UTF-8 bytes and, as its first child, offsets of 32 bits (64 bits beyond 2 GiB); a slice
+of a column uses some of these. The bytes are viewed, not copied. 64-bit offsets that begin at 0 are viewed too; other
+offsets are converted to 64 bits.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ _shared = False
 
 
 def share_memory(fraction: float = 0.5) -> None:
-    """One pool of device memory for cuDF and CuPy, once a process; cuDF frames are spilled when it runs out.
+    """Make one pool of device memory for cuDF and CuPy, once per process; cuDF spills data when the pool is full.
 
     Args:
-        fraction: of the free memory, which the pool takes at first; it grows.
+        fraction: share of the free memory that the pool takes at first; it can grow.
     """
     global _shared
     with _LOCK:
@@ -40,15 +41,15 @@ def share_memory(fraction: float = 0.5) -> None:
 
 
 def is_cudf(texts: Any) -> bool:
-    """Whether this is something of cuDF, told without importing it."""
+    """Whether an object is cuDF's, without importing cuDF."""
     return type(texts).__module__.split(".")[0] == "cudf"
 
 
 def text_column(series: Any) -> TextColumn:
-    """A cuDF Series of strings as a TextColumn on the device, without a copy of the text.
+    """View a cuDF Series of strings as a TextColumn on the device, without copying the text.
 
     Raises:
-        TypeError: it is not of strings. ValueError: it has nulls.
+        TypeError: the Series does not hold strings. ValueError: it has nulls.
     """
     import cupy
     import pylibcudf
@@ -70,13 +71,13 @@ def text_column(series: Any) -> TextColumn:
 
 
 def _view(cupy: Any, span: Any, count: int, dtype: Any, owner: Any) -> Any:
-    """The first `count` items of a device buffer; the owner lives as long as the view."""
+    """View the first `count` items of a device buffer; the view keeps the owner alive."""
     memory = cupy.cuda.UnownedMemory(span.ptr, count * np.dtype(dtype).itemsize, owner)
     return cupy.ndarray((count,), dtype, cupy.cuda.MemoryPointer(memory, 0))
 
 
 def series(text: TextColumn) -> Any:
-    """A cuDF Series over the buffers of a TextColumn on the device, without a copy of the text."""
+    """View a TextColumn on the device as a cuDF Series, without copying the text."""
     import cudf
     import pylibcudf
 

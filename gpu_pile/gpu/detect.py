@@ -1,4 +1,4 @@
-"""Which backends this machine has. A GPU is there if the driver says so; nothing heavier is imported to find out."""
+"""Find the backends of this machine. The driver library is asked for GPUs; no heavier library is imported."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from gpu_pile.errors import BackendError
 
 BACKENDS = ("cpu", "cuda")
 
-_COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CUdevice_attribute
+_COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76
+"""CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+
+_NAME_BYTES = 256
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
+    """A CUDA device, as its driver describes it."""
+
     name: str
     compute_capability: tuple[int, int]
     memory_bytes: int
@@ -23,9 +28,9 @@ class DeviceInfo:
 
 @functools.cache
 def cuda_devices() -> tuple[DeviceInfo, ...]:
-    """What the driver reports; () without driver or device, or where CUDA_VISIBLE_DEVICES hides them.
+    """The devices that the driver reports: none without a driver, or if CUDA_VISIBLE_DEVICES hides them.
 
-    No CUDA context is made.
+    No CUDA context is created.
     """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -37,9 +42,9 @@ def cuda_devices() -> tuple[DeviceInfo, ...]:
     devices = []
     for i in range(count.value):
         device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-        name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        name, memory = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_size_t()
         driver.cuDeviceGet(ctypes.byref(device), i)
-        driver.cuDeviceGetName(name, 256, device)
+        driver.cuDeviceGetName(name, _NAME_BYTES, device)
         driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
         driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_MAJOR, device)
         driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_MINOR, device)
@@ -48,15 +53,15 @@ def cuda_devices() -> tuple[DeviceInfo, ...]:
 
 
 def choose(wanted: str = "auto") -> str:
-    """The backend to use: "cpu" or "cuda".
+    """Choose the backend to use: "cpu" or "cuda".
 
-    auto takes the GPU where there is one and its operations and libraries are here, else the cpu.
+    auto chooses the GPU if there is one and the libraries that it needs are installed, else the CPU.
 
     Raises:
-        BackendError: cuda was asked for and is not to be had; says what is missing.
+        BackendError: cuda was asked for and cannot be used; the message says what is missing.
     """
     if wanted not in ("auto", *BACKENDS):
-        raise BackendError(f"unknown backend {wanted!r}; there are: auto, {', '.join(BACKENDS)}")
+        raise BackendError(f"unknown backend {wanted!r}; choose one of: auto, {', '.join(BACKENDS)}")
     if wanted == "cpu":
         return "cpu"
     missing = cuda_missing()
@@ -65,12 +70,12 @@ def choose(wanted: str = "auto") -> str:
     if wanted == "auto":
         return "cpu"
     raise BackendError(
-        f"backend cuda: {'; '.join(missing)}. `gpu-pile doctor` says more; --backend cpu gives the same bits"
+        f"backend cuda: {'; '.join(missing)}. gpu-pile doctor says more; --backend cpu gives the same results"
     )
 
 
 def cuda_missing() -> list[str]:
-    """What the cuda backend lacks here, as sentences; [] where it is ready."""
+    """What the cuda backend lacks on this machine, as sentences; [] if it is ready."""
     missing = []
     if not cuda_devices():
         missing.append("the CUDA driver reports no device")

@@ -1,9 +1,7 @@
-"""Where operations run, and what the cuda functions of several operations share.
+"""Devices: the memory in which a backend keeps its arrays.
 
-A Device is where a backend keeps its arrays: operations run where their arguments are, so a stage uploads what it has,
-calls them, and downloads what it needs.
-
-`xp` is CuPy on a GPU and NumPy where tests execute the kernels on the CPU; only what both have is used.
+Operations run where their arguments are. A stage therefore uploads its arrays to a device, calls operations and
+downloads the results that it needs.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ from gpu_pile.types import DeviceArray
 
 
 class Device:
-    """Where the arrays of a backend are. This one is host memory, of the backend cpu; CudaDevice is the other.
+    """The memory of the backend cpu: host memory. CudaDevice is that of the backend cuda.
 
-    batch_bytes: decompressed bytes that a worker best takes at a time.
+    batch_bytes: the best size of a batch, in decompressed bytes.
     """
 
     backend = "cpu"
@@ -32,39 +30,46 @@ class Device:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Around uploads, operations and downloads of a thread.
+        """Enclose the uploads, operations and downloads of a thread.
 
         Raises:
-            MemoryError: the batch does not fit. BackendError: the device failed.
+            MemoryError: the batch does not fit into the device's memory. BackendError: the device failed.
         """
         yield
 
     def upload(self, array: np.ndarray[Any, Any]) -> DeviceArray:
-        """The array in this place."""
+        """Copy an array from host memory to this device."""
         return array
 
     def download(self, array: DeviceArray) -> np.ndarray[Any, Any]:
-        """The array in host memory."""
+        """Copy an array from this device to host memory."""
         return to_host(array)
 
     def text(self, text: TextColumn) -> TextColumn:
-        """The documents in this place."""
+        """Copy documents to this device, unless they are there."""
         if text.backend == self.backend:
             return text
         move: Callable[[Any], Any] = self.upload if text.backend == "cpu" else self.download
         return TextColumn(move(text.data), move(text.offsets))
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """An order that sorts the keys, in host memory; equal keys stay in theirs."""
+        """The positions, in host memory, that sort keys; the sort is stable."""
         return np.argsort(keys, kind="stable")
 
     def empty(self, n: int) -> np.ndarray[Any, Any]:
-        """uint8[n] in host memory, to be filled and uploaded."""
+        """Allocate uint8[n] in host memory, to be filled and uploaded."""
         return np.empty(n, np.uint8)
 
 
+BATCH_BYTES_MIN, BATCH_BYTES_MAX = 2**20, 64 * 2**20
+"""Sizes of a batch on a GPU."""
+
+_MEMORY_ALLOCATION = 2
+"""cudaErrorMemoryAllocation."""
+
+
 class CudaDevice(Device):
-    """The current device's memory, through CuPy and the pool of RAPIDS; a thread has a stream of its own."""
+    """The memory of the current CUDA device, through CuPy and the pool of RAPIDS; each thread has its own stream."""
 
     backend = "cuda"
 
@@ -77,9 +82,9 @@ class CudaDevice(Device):
         self.cupy = cupy
         self._threads = threading.local()
         free, _ = cupy.cuda.runtime.memGetInfo()
-        # A batch takes about 16 times its bytes on the device, 65 with the signals of repetition, and several threads
-        # have one at a time; one that does not fit all the same is halved.
-        self.batch_bytes = int(min(64 * 2**20, max(2**20, free // 1024)))
+        # A batch takes about 16 times its bytes on the device, 65 times with the signals of repetition, and several
+        # threads have one each. A batch that does not fit is halved.
+        self.batch_bytes = int(min(BATCH_BYTES_MAX, max(BATCH_BYTES_MIN, free // 1024)))
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -98,14 +103,17 @@ class CudaDevice(Device):
             raise BackendError(_failed(error)) from error
 
     def upload(self, array: np.ndarray[Any, Any]) -> DeviceArray:
-        """Asynchronous from pinned memory: the array must stay as it is until the session has waited for something."""
+        """Copy an array to the device.
+
+        From pinned memory the copy is asynchronous: the array must not change before the session has synchronized.
+        """
         out = self.cupy.empty(array.shape, array.dtype)
         out.set(np.ascontiguousarray(array))
         return out
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with self.session():
-            return self.download(self.cupy.argsort(self.upload(keys)))  # stable, the only kind that CuPy has
+            return self.download(self.cupy.argsort(self.upload(keys)))  # CuPy's only kind of sort is stable
 
     def empty(self, n: int) -> np.ndarray[Any, Any]:
         import cupyx
@@ -113,16 +121,13 @@ class CudaDevice(Device):
         return cupyx.empty_pinned(n, np.uint8)
 
 
-_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
-
-
 def _failed(error: BaseException) -> str:
     return (
-        f"the GPU failed: {error}. Nothing that was finished is lost: the same command goes on from there, "
-        "on this machine once the device is well again (nvidia-smi), or anywhere with --backend cpu"
+        f"the GPU failed: {error}. Finished work is not lost: run the same command again to continue, either once "
+        "nvidia-smi shows that the device works again, or with --backend cpu"
     )
 
 
 def device_for(backend: str) -> Device:
-    """The place of a backend that gpu_pile.gpu.detect.choose gave."""
+    """The device of a backend (see gpu_pile.gpu.detect.choose)."""
     return CudaDevice() if backend == "cuda" else Device()

@@ -1,7 +1,7 @@
 """The Pile's 22 subsets as published (Gao et al. 2020, The Pile: An 800GB Dataset of Diverse Text, table 1).
 
-Names are those of meta.pile_set_name in the shards. Epochs are how often a subset stands in the training mixture; the
-train set as shipped holds those copies.
+Names are the values of meta.pile_set_name in the shards. Epochs say how many times a subset is in the training mixture;
+the train set as published holds those copies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Subset:
-    """raw_gib: size before epochs, GiB; weight: share of the mixture, %; mean_document_kib: KiB."""
+    """One subset of The Pile.
+
+    raw_gib: size of one copy in GiB. weight: share of the training mixture in percent. epochs: copies in the mixture.
+    mean_document_kib: mean size of a document in KiB. aliases: other names in use.
+    """
 
     name: str
     raw_gib: float
@@ -19,11 +23,6 @@ class Subset:
     epochs: float
     mean_document_kib: float
     aliases: tuple[str, ...] = ()
-
-    @property
-    def effective_gib(self) -> float:
-        """Size in the mixture, GiB."""
-        return self.raw_gib * self.epochs
 
 
 SUBSETS = (
@@ -55,5 +54,5 @@ _BY_NAME = {alias.casefold(): s for s in SUBSETS for alias in (s.name, *s.aliase
 
 
 def find(name: str) -> Subset | None:
-    """The subset of this name or alias, in any case; None for a name that is not The Pile's."""
+    """The subset with this name or alias, in upper or lower case; None where The Pile has no such subset."""
     return _BY_NAME.get(name.casefold())

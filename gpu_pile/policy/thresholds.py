@@ -1,19 +1,19 @@
-"""Thresholds: bounds on signals, by subset, as data; and their evaluation over a table of signals.
+"""Thresholds: bounds on signals, by subset, as data, and which documents fail them.
 
-A rule is {min: x, max: y}, either or both. Bounds are inclusive: a value equal to a bound passes. A signal that is
-null (a ratio of nothing) passes, unless the rule says required: true.
+A rule is {min: x, max: y}, or one of the two. Bounds are inclusive: a value equal to a bound passes. A document whose
+signal is undefined (null, for example a fraction with denominator 0) passes, unless the rule says required: true.
 
-The rules of a subset are put together in this order, a later rule for the same signal replacing an earlier one:
+The rules of a subset come from three places; a later rule for the same signal replaces an earlier one:
 
     the named sets of `use` (files of configs/thresholds), or of the subset's own `use` if it has one
     `default`
-    the subset's own `rules`; null switches a rule off
+    the subset's own `rules`, where null switches a rule off
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,7 @@ from gpu_pile.types import Array
 
 
 def configs_folder() -> Path:
-    """configs/ of a checkout, or as installed."""
+    """The folder configs/ of the installed package, or of the checkout."""
     installed = Path(str(files("gpu_pile") / "configs"))
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "configs"
 
@@ -44,19 +44,19 @@ class Rule(_Model):
 
     min: float | None = pydantic.Field(None, allow_inf_nan=False)
     max: float | None = pydantic.Field(None, allow_inf_nan=False)
-    required: bool = pydantic.Field(False, description="a document for which the signal is undefined fails")
+    required: bool = pydantic.Field(False, description="a document whose signal is undefined fails")
 
     @pydantic.model_validator(mode="after")
-    def _bounds_something(self) -> Rule:
+    def _has_a_bound(self) -> Rule:
         if self.min is None and self.max is None:
-            raise ValueError("a rule needs min, max or both; to switch a rule off, give null instead of the rule")
+            raise ValueError("a rule needs min or max or both; to switch a rule off, give null in its place")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no document could pass")
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}, so no document could pass")
         return self
 
 
 def bounds_of(rule: Rule | None) -> list[tuple[str, float]]:
-    """("min" or "max", value) of each bound that a rule sets."""
+    """("min" or "max", value) of each bound of a rule."""
     pairs = [] if rule is None else [("min", rule.min), ("max", rule.max)]
     return [(kind, value) for kind, value in pairs if value is not None]
 
@@ -65,7 +65,7 @@ Rules = dict[str, Rule]
 
 
 class NamedSet(_Model):
-    """A file of configs/thresholds."""
+    """A file of configs/thresholds: rules with their source."""
 
     description: str
     source: str
@@ -73,18 +73,18 @@ class NamedSet(_Model):
 
 
 class SubsetPolicy(_Model):
-    """What differs for one subset."""
+    """The thresholds of one subset where they differ from those of the others."""
 
-    use: list[str] | None = pydantic.Field(None, description="named sets instead of those of all")
+    use: list[str] | None = pydantic.Field(None, description="named sets for this subset, in place of the general ones")
     rules: dict[str, Rule | None] = {}
 
 
 class Policy(_Model):
     """The configuration's section `thresholds`."""
 
-    use: list[str] = pydantic.Field([], description="named sets: gpu-pile list thresholds")
+    use: list[str] = pydantic.Field([], description="named sets; gpu-pile list thresholds names them")
     default: Rules = pydantic.Field({}, description="rules for every subset")
-    subsets: dict[str, SubsetPolicy] = pydantic.Field({}, description="what differs, by pile_set_name")
+    subsets: dict[str, SubsetPolicy] = pydantic.Field({}, description="by subset (pile_set_name), what differs for it")
 
     @pydantic.model_validator(mode="after")
     def _names_are_known(self) -> Policy:
@@ -98,7 +98,7 @@ class Policy(_Model):
         for name in given:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else "gpu-pile list signals names all"
+                hint = f"did you mean {near[0]!r}?" if near else "gpu-pile list signals names them all"
                 raise ValueError(f"there is no signal {name!r}; {hint}")
         return self
 
@@ -112,30 +112,25 @@ class Policy(_Model):
         rules.update(own.rules)
         return {signal: rule for signal, rule in rules.items() if rule is not None}
 
-    def _every_rules(self) -> Iterator[Rules]:
-        yield self.rules_of("")
-        for subset in self.subsets:
-            yield self.rules_of(subset)
-
     def signals(self) -> list[str]:
-        """Every signal that some rule is about, in a fixed order."""
-        return list(dict.fromkeys(signal for rules in self._every_rules() for signal in rules))
+        """Every signal that has a rule for some subset, in a fixed order."""
+        return list(dict.fromkeys(signal for subset in ["", *self.subsets] for signal in self.rules_of(subset)))
 
     def key(self) -> Any:
-        """What decisions depend on, to be hashed."""
+        """The rules that decisions depend on, as data to be hashed."""
         resolved = {subset: self.rules_of(subset) for subset in ["", *sorted(self.subsets)]}
         return {s: {signal: rule.model_dump() for signal, rule in rules.items()} for s, rules in resolved.items()}
 
     def evaluate(self, table: pa.Table, subsets: Sequence[str], codes: Array) -> tuple[list[str], Array, Array]:
-        """Which rules each document fails.
+        """Find the rules that each document fails.
 
         Args:
             table: n rows with the signals of self.signals().
-            subsets, codes: names, and for each row the position of its subset among them.
+            subsets: names of subsets. codes: for each row, the position of its subset among the names.
 
         Returns:
-            (names of m rules such as "word_count.min", bool[n, m], float64[n, m] the signals' values); the rules are
-            those that some of these subsets have
+            names of m rules such as "word_count.min" (the rules of any of the subsets), bool[n, m] whether a document
+            fails a rule, float64[n, m] the value of the rule's signal
         """
         by_subset = [self.rules_of(name) for name in subsets]
         names, marks, values = [], [], []
@@ -146,7 +141,9 @@ class Policy(_Model):
                 required = np.array([bound == "min" and signal in r and r[signal].required for r in by_subset], bool)
                 if np.isnan(limits).all() and not required.any():
                     continue
-                with np.errstate(invalid="ignore"):  # NaN, of a limit or of a value, compares as false: no failure
+                with np.errstate(
+                    invalid="ignore"
+                ):  # NaN (no bound, or an undefined value) compares as false: it passes
                     fails = value < limits[codes] if bound == "min" else value > limits[codes]
                 if required.any():
                     fails |= required[codes] & np.isnan(value)
@@ -164,11 +161,12 @@ class Policy(_Model):
         rule = self.rules_of(subset).get(signal)
         limit = _limit(rule, bound)
         if np.isnan(value):
-            return "undefined, and required"
+            return "undefined, but required"
         return f"{value:g} {'<' if bound == 'min' else '>'} {limit:g}"
 
 
 def _limit(rule: Rule | None, bound: str) -> float:
+    """The value of a bound ("min" or "max"); NaN where the rule has none."""
     limit = None if rule is None else rule.min if bound == "min" else rule.max
     return float("nan") if limit is None else limit
 
@@ -190,16 +188,16 @@ def policy_data(policy: Policy) -> dict[str, Any]:
 
 @cache
 def named_set(name: str) -> NamedSet:
-    """A file of configs/thresholds by its name.
+    """A named set: the file of this name in configs/thresholds.
 
     Raises:
-        ConfigError: there is none of that name, or it is not valid.
+        ConfigError: no file has this name, or its content is not valid.
     """
     folder = configs_folder() / "thresholds"
     known = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
         raise ConfigError(f"there are no thresholds named {name!r}; {hint}")
     data: Mapping[str, Any] = yaml.safe_load(known[name].read_text(encoding="utf-8"))
     try:
@@ -209,6 +207,6 @@ def named_set(name: str) -> NamedSet:
 
 
 def named_sets() -> list[tuple[str, int, str]]:
-    """(name, number of rules, file) of each."""
+    """(name, number of rules, file) of each named set."""
     paths = sorted((configs_folder() / "thresholds").glob("*.yaml"))
     return [(p.stem, len(named_set(p.stem).rules), str(p)) for p in paths]

@@ -1,7 +1,8 @@
-"""Charts as inline SVG: strings that stand in report.html and in notebooks alike.
+"""Charts as inline SVG strings, for report.html and notebooks.
 
-No script and no font or style from elsewhere. Lines and letters take the colour of the text around them, so they read
-on light and dark ground and in print; each chart says in words what it shows. All texts are escaped.
+A chart has no script, and no font or style from elsewhere. Lines and letters take the colour of the text around the
+chart, so that it can be read on a light or dark background and in print. Each chart has a title in words. All texts are
+escaped.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ Point = tuple[float, float]
 
 BAR = "var(--bar, #3b7dd8)"
 BOUND = "var(--bound, #c9372c)"
+"""Colours: a page may set these two variables of CSS."""
+
+LINE_HEIGHT = 11
+"""Pixels from one label to the next below it."""
+
+NAME_MAX = 28
+"""Letters of a name at the end of a line."""
 
 
 def number(value: float) -> str:
-    """Short, for axes: 0.25, 12, 1,200, 3.4M."""
-    if value != value or math.isinf(value):
+    """A number as short as an axis needs it: 0.25, 12, 1,200, 3.4M."""
+    if not math.isfinite(value):
         return str(value)
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if abs(value) >= size:
@@ -29,17 +37,17 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _svg(width: float, height: float, described: str, parts: Sequence[str]) -> str:
+def _svg(width: float, height: float, title: str, elements: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-label="{html_text(described)}" font-family="inherit" font-size="10" '
+        f'height="{height:g}" role="img" aria-label="{html_text(title)}" font-family="inherit" font-size="10" '
         f'fill="currentColor" style="max-width:100%;height:auto">'
-        f"<title>{html_text(described)}</title>{''.join(parts)}</svg>"
+        f"<title>{html_text(title)}</title>{''.join(elements)}</svg>"
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{html_text(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str = "middle", attributes: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attributes}>{html_text(text)}</text>'
 
 
 class _Axis:
@@ -51,12 +59,14 @@ class _Axis:
         self.left, self.width = left, width
 
     def __call__(self, value: float) -> float:
+        """The x of a value; values outside are drawn at the end of the axis."""
         if self.logarithmic:
             value = math.log10(value) if value > 0 else self.low
         share = (value - self.low) / ((self.high - self.low) or 1.0)
         return self.left + self.width * min(1.0, max(0.0, share))
 
     def ticks(self) -> list[float]:
+        """About five round values."""
         if self.logarithmic:
             first, last = math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9)
             every = max(1, (last - first + 4) // 5)
@@ -68,14 +78,25 @@ class _Axis:
 
 
 def _baseline(axis: _Axis, y: float) -> list[str]:
+    """The axis as a line with ticks and numbers."""
     right = axis.left + axis.width
-    parts = [f'<path d="M{axis.left:.1f} {y:.1f}H{right:.1f}" stroke="currentColor" opacity=".4"/>']
+    elements = [f'<path d="M{axis.left:.1f} {y:.1f}H{right:.1f}" stroke="currentColor" opacity=".4"/>']
     for tick in axis.ticks():
-        parts.append(f'<path d="M{axis(tick):.1f} {y:.1f}v3" stroke="currentColor" opacity=".4"/>')
+        elements.append(f'<path d="M{axis(tick):.1f} {y:.1f}v3" stroke="currentColor" opacity=".4"/>')
         share = (axis(tick) - axis.left) / axis.width
         anchor = "end" if share > 0.95 else "start" if share < 0.02 else "middle"
-        parts.append(_text(axis(tick), y + 13, number(tick), anchor, ' opacity=".7"'))
-    return parts
+        elements.append(_text(axis(tick), y + 13, number(tick), anchor, ' opacity=".7"'))
+    return elements
+
+
+def _shares(left: float, right: float, top: float, base: float) -> list[str]:
+    """Horizontal lines at 0 %, 50 % and 100 %."""
+    elements = []
+    for share in (0.0, 0.5, 1.0):
+        y = base - (base - top) * share
+        elements.append(f'<path d="M{left} {y:.1f}H{right:.1f}" stroke="currentColor" opacity=".15"/>')
+        elements.append(_text(left - 5, y + 3, f"{share:.0%}", "end", ' opacity=".7"'))
+    return elements
 
 
 def histogram(
@@ -88,94 +109,90 @@ def histogram(
     width: int = 320,
     height: int = 110,
 ) -> str:
-    """Bars between limits, their height the square root of the count, so that rare values show; bounds as lines.
+    """Draw bars between limits, and bounds as vertical lines; heights are square roots, so that rare values show.
 
     Args:
-        limits: n + 1 values. counts: n. bounds: ("min" or "max", value) of each bound to draw.
+        limits: n + 1 values. counts: of the n bars. bounds: ("min" or "max", value) of each bound.
     """
     left, top, base = 4.0, 16.0, height - 18.0
     axis = _Axis(limits[0], limits[-1], left, width - 2 * left, logarithmic)
-    most = math.sqrt(max([*counts, 1.0]))
+    tallest = math.sqrt(max([*counts, 1.0]))
     path = []
     for i, count in enumerate(counts):
         if count > 0:
             x, right = axis(limits[i]), axis(limits[i + 1])
-            tall = max(0.7, (base - top) * math.sqrt(count) / most)
+            tall = max(0.7, (base - top) * math.sqrt(count) / tallest)
             path.append(f"M{x:.1f} {base:.1f}v{-tall:.1f}H{max(x + 0.5, right - 0.4):.1f}V{base:.1f}z")
-    parts = [f'<path d="{"".join(path)}" fill="{BAR}"/>', *_baseline(axis, base)]
+    elements = [f'<path d="{"".join(path)}" fill="{BAR}"/>', *_baseline(axis, base)]
     for kind, value in bounds:
         x = axis(value)
         anchor = "end" if x > width * 0.7 else "start" if x < width * 0.3 else "middle"
-        parts.append(f'<path d="M{x:.1f} {top - 3:.1f}V{base:.1f}" stroke="{BOUND}" stroke-width="1.5"/>')
-        parts.append(_text(x, top - 6, f"{kind} {value:g}", anchor, f' fill="{BOUND}" font-weight="600"'))
-    said = ", ".join(f"{kind} {value:g}" for kind, value in bounds)
-    return _svg(width, height, f"{title}: histogram{f', bounds {said}' if said else ''}", parts)
+        elements.append(f'<path d="M{x:.1f} {top - 3:.1f}V{base:.1f}" stroke="{BOUND}" stroke-width="1.5"/>')
+        elements.append(_text(x, top - 6, f"{kind} {value:g}", anchor, f' fill="{BOUND}" font-weight="600"'))
+    listed = ", ".join(f"{kind} {value:g}" for kind, value in bounds)
+    return _svg(width, height, f"{title}: histogram{f', bounds {listed}' if listed else ''}", elements)
 
 
 def s_curve(
     curve: Sequence[Point], pairs: Sequence[tuple[float, float, int, int]], threshold: float, *, title: str
 ) -> str:
-    """The probability of a candidate pair by similarity as a line; the candidate pairs that there were as bars.
+    """Draw the probability of becoming a candidate pair by similarity as a line, the run's candidate pairs as bars.
 
     Args:
-        curve: (similarity, probability). pairs: (from, to, candidate pairs, of these verified), bars of square roots.
+        curve: (similarity, probability) of each point.
+        pairs: (from, to, candidate pairs, verified pairs among them) of each bar; heights are square roots.
     """
     width, height, left, top, base = 560.0, 240.0, 34.0, 20.0, 210.0
     axis = _Axis(0.0, 1.0, left, width - left - 10)
-    parts = []
-    for share in (0.0, 0.5, 1.0):
-        y = base - (base - top) * share
-        parts.append(f'<path d="M{left} {y:.1f}H{width - 10:.1f}" stroke="currentColor" opacity=".15"/>')
-        parts.append(_text(left - 5, y + 3, f"{share:.0%}", "end", ' opacity=".7"'))
-    most = math.sqrt(max([1, *(p[2] for p in pairs)]))
+    elements = _shares(left, width - 10, top, base)
+    tallest = math.sqrt(max([1, *(p[2] for p in pairs)]))
     for low, high, candidates, verified in pairs:
         for count, opacity in ((candidates, 0.35), (verified, 1.0)):
             if count:
-                tall = max(1.0, (base - top) * math.sqrt(count) / most)
+                tall = max(1.0, (base - top) * math.sqrt(count) / tallest)
                 x, right = axis(low), axis(high)
-                parts.append(
+                elements.append(
                     f'<path d="M{x + 0.5:.1f} {base:.1f}v{-tall:.1f}H{right - 0.5:.1f}V{base:.1f}z" fill="{BAR}" '
                     f'opacity="{opacity}"><title>similarity {low:g} to {high:g}: {candidates:,} candidate pairs, '
                     f"{verified:,} verified</title></path>"
                 )
     line = "L".join(f"{axis(x):.1f} {base - (base - top) * y:.1f}" for x, y in curve)
-    parts.append(f'<path d="M{line}" fill="none" stroke="currentColor" stroke-width="2"/>')
+    elements.append(f'<path d="M{line}" fill="none" stroke="currentColor" stroke-width="2"/>')
     x = axis(threshold)
-    parts.append(f'<path d="M{x:.1f} {top - 4:.1f}V{base:.1f}" stroke="{BOUND}" stroke-width="1.5"/>')
-    parts.append(_text(x, top - 8, f"threshold {threshold:g}", "middle", f' fill="{BOUND}" font-weight="600"'))
-    return _svg(width, height, title, [*parts, *_baseline(axis, base)])
+    elements.append(f'<path d="M{x:.1f} {top - 4:.1f}V{base:.1f}" stroke="{BOUND}" stroke-width="1.5"/>')
+    elements.append(_text(x, top - 8, f"threshold {threshold:g}", "middle", f' fill="{BOUND}" font-weight="600"'))
+    return _svg(width, height, title, [*elements, *_baseline(axis, base)])
 
 
 def columns(values: Sequence[tuple[str, float]], *, title: str, width: int = 560, height: int = 150) -> str:
-    """A bar a label, heights by logarithm (one is a low bar, not none), the count above each."""
+    """Draw one bar per label with its count above; heights are logarithms, and a count of 1 is a low bar."""
     base, top = height - 16.0, 16.0
     step = width / max(1, len(values))
-    most = math.log10(max([10.0, *(v for _, v in values)])) + 0.3
-    parts = []
+    tallest = math.log10(max([10.0, *(v for _, v in values)])) + 0.3
+    elements = []
     for i, (label, value) in enumerate(values):
-        tall = (base - top) * (math.log10(value) + 0.3) / most if value >= 1 else 0.0
-        parts.append(f'<path d="M{i * step + 2:.1f} {base:.1f}v{-tall:.1f}h{step - 4:.1f}V{base:.1f}z" fill="{BAR}"/>')
-        parts.append(_text((i + 0.5) * step, base - tall - 3, number(value)))
-        parts.append(_text((i + 0.5) * step, base + 12, label, more=' opacity=".7"'))
-    return _svg(width, height, title, parts)
+        tall = (base - top) * (math.log10(value) + 0.3) / tallest if value >= 1 else 0.0
+        elements.append(
+            f'<path d="M{i * step + 2:.1f} {base:.1f}v{-tall:.1f}h{step - 4:.1f}V{base:.1f}z" fill="{BAR}"/>'
+        )
+        elements.append(_text((i + 0.5) * step, base - tall - 3, number(value)))
+        elements.append(_text((i + 0.5) * step, base + 12, label, attributes=' opacity=".7"'))
+    return _svg(width, height, title, elements)
 
 
 def lines(series: Sequence[tuple[str, Sequence[Point]]], *, title: str, width: int = 560, height: int = 220) -> str:
-    """Shares from 0 to 1 over a value: one line a name, named at its end."""
+    """Draw shares from 0 to 1 over a value: one line per name, in a colour of its own, named at its end."""
     left, top, base, right = 34.0, 8.0, height - 20.0, 150.0
     xs = [x for _, points in series for x, _ in points] or [0.0]
     logarithmic = min(xs) > 0 and max(xs) / min(xs) > 20
     axis = _Axis(min(xs), max(xs), left, width - left - right, logarithmic)
-    parts = []
-    for share in (0.0, 0.5, 1.0):
-        y = base - (base - top) * share
-        parts.append(f'<path d="M{left} {y:.1f}H{width - right:.1f}" stroke="currentColor" opacity=".15"/>')
-        parts.append(_text(left - 5, y + 3, f"{share:.0%}", "end", ' opacity=".7"'))
+    elements = _shares(left, width - right, top, base)
     ends = sorted(((base - (base - top) * points[-1][1], name, points) for name, points in series if points))
-    last = -100.0
-    for y, name, points in ends:
+    label = -math.inf
+    for i, (y, name, points) in enumerate(ends):
+        colour = f"hsl({210 + 360 * i / len(ends):.0f} 60% 50%)"
         path = "L".join(f"{axis(x):.1f} {base - (base - top) * s:.1f}" for x, s in points)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{BAR}" stroke-width="1.5" opacity=".8"/>')
-        last = max(last + 11, y + 3)
-        parts.append(_text(width - right + 5, last, name[:28], "start"))
-    return _svg(width, max(height, last + 6), title, [*parts, *_baseline(axis, base)])
+        elements.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        label = max(label + LINE_HEIGHT, y + 3)  # labels of lines that end close together move apart
+        elements.append(_text(width - right + 5, label, name[:NAME_MAX], "start", f' fill="{colour}"'))
+    return _svg(width, max(height, label + 6), title, [*elements, *_baseline(axis, base)])

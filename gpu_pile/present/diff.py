@@ -1,7 +1,7 @@
-"""What two texts have in common and where they differ, as segments for people to look at.
+"""The differences of two texts as segments, for people to read.
 
-Words are compared by difflib, and the white space behind them where words are equal. Where that would take long, lines
-are compared first, and words only inside the lines that differ. Nothing is decided by this: similarity is counted on
+difflib compares the words, and where words are equal, the white space after them. Where that would take long, lines are
+compared first, and words only inside the lines that differ. No decision depends on this: similarity is counted on
 shingles (gpu_pile.ops.jaccard).
 """
 
@@ -18,17 +18,17 @@ Segment = tuple[str, str]
 """(kind, text): "equal", "removed" (in the first text only) or "added" (in the second only)."""
 
 MATCHES_MAX = 200_000
-"""Pairs of equal words, one of each text, up to which difflib is exact; beyond, it leaves frequent words aside."""
+"""Pairs of equal words, one in each text, up to which difflib is exact; beyond that it ignores frequent words."""
 
 WORDS_MAX = 25_000_000
-"""Where words x words is more than this, what lies between the first and the last difference is not compared."""
+"""Most pairs of words to compare; where there are more, everything from the first to the last difference is marked."""
 
 Token = tuple[str, str]
-"""A word or sign, and the white space behind it."""
+"""A word or punctuation mark, and the white space after it."""
 
 
 def difference(first: str, second: str) -> list[Segment]:
-    """Segments whose equal and removed ones give the first text, whose equal and added ones give the second."""
+    """Segments: the equal and removed ones joined are the first text, the equal and added ones the second."""
     out: list[Segment] = []
     a, b = _tokens(first), _tokens(second)
     if _matches(a, b) <= MATCHES_MAX:
@@ -44,43 +44,44 @@ def difference(first: str, second: str) -> list[Segment]:
 
 
 def _tokens(text: str) -> list[Token]:
-    found = re.findall(r"(\w+|[^\w\s]|^)(\s*)", text)
-    return [token for token in found if token != ("", "")]
+    tokens = re.findall(r"(\w+|[^\w\s]|^)(\s*)", text)
+    return [token for token in tokens if token != ("", "")]
 
 
 def _matches(a: Sequence[Token], b: Sequence[Token]) -> int:
-    """How many pairs of equal words difflib would look at, between the first and the last difference."""
+    """The number of pairs of equal words between the first and the last difference, which difflib looks at."""
     head, tail = _common(a, b)
-    mine, theirs = (Counter(word for word, _ in x[head : len(x) - tail]) for x in (a, b))
-    return sum(n * theirs[word] for word, n in mine.items())
+    first, second = (Counter(word for word, _ in tokens[head : len(tokens) - tail]) for tokens in (a, b))
+    return sum(n * second[word] for word, n in first.items())
 
 
 def _compare_words(out: list[Segment], a: Sequence[Token], b: Sequence[Token]) -> None:
+    """Append the segments of two sequences of tokens."""
     words = [word for word, _ in a], [word for word, _ in b]
     exact = _matches(a, b) <= MATCHES_MAX
-    for kind, i, j, k, m in _opcodes(*words, autojunk=not exact, most=WORDS_MAX):
+    for kind, i, j, k, m in _opcodes(*words, autojunk=not exact, pairs_max=WORDS_MAX):
         if kind != "equal":
-            mine, theirs = _joined(a[i:j]), _joined(b[k:m])
-            behind = a[j - 1][1] if mine and theirs and a[j - 1][1] == b[m - 1][1] else ""
-            _append(out, "removed", mine.removesuffix(behind))
-            _append(out, "added", theirs.removesuffix(behind))
-            _append(out, "equal", behind)
+            removed, added = _joined(a[i:j]), _joined(b[k:m])
+            space = a[j - 1][1] if removed and added and a[j - 1][1] == b[m - 1][1] else ""
+            _append(out, "removed", removed.removesuffix(space))
+            _append(out, "added", added.removesuffix(space))
+            _append(out, "equal", space)
             continue
-        for (word, mine), (_, theirs) in zip(a[i:j], b[k:m], strict=True):
+        for (word, first), (_, second) in zip(a[i:j], b[k:m], strict=True):
             _append(out, "equal", word)
-            if mine == theirs:
-                _append(out, "equal", mine)
+            if first == second:
+                _append(out, "equal", first)
             else:
-                _append(out, "removed", mine)
-                _append(out, "added", theirs)
+                _append(out, "removed", first)
+                _append(out, "added", second)
 
 
 def _joined(tokens: Sequence[Token]) -> str:
-    return "".join(part for token in tokens for part in token)
+    return "".join(word + space for word, space in tokens)
 
 
 def _common(a: Sequence[object], b: Sequence[object]) -> tuple[int, int]:
-    """How many items both begin with, and how many of the others both end with."""
+    """(length of the common beginning, length of the common end of the rest)"""
     short = min(len(a), len(b))
     head = next((i for i in range(short) if a[i] != b[i]), short)
     tail = next((i for i in range(short - head) if a[-1 - i] != b[-1 - i]), short - head)
@@ -92,14 +93,14 @@ def _opcodes(
     b: Sequence[str],
     junk: Callable[[str], bool] | None = None,
     autojunk: bool = True,
-    most: float = float("inf"),
+    pairs_max: float = float("inf"),
 ) -> Iterator[tuple[str, int, int, int, int]]:
-    """difflib's opcodes; what both begin and end with is taken off first, which is most of a near duplicate."""
+    """difflib's opcodes; the common beginning and end are skipped first: most of a near duplicate."""
     head, tail = _common(a, b)
     x, y = a[head : len(a) - tail], b[head : len(b) - tail]
     if head:
         yield "equal", 0, head, 0, head
-    if len(x) * len(y) > most:
+    if len(x) * len(y) > pairs_max:
         yield "replace", head, head + len(x), head, head + len(y)
     elif x or y:
         for kind, i, j, k, m in difflib.SequenceMatcher(junk, x, y, autojunk).get_opcodes():
@@ -109,6 +110,7 @@ def _opcodes(
 
 
 def _append(out: list[Segment], kind: str, text: str) -> None:
+    """Append a segment, joined to the last one if both are of one kind."""
     if not text:
         return
     if out and out[-1][0] == kind:
@@ -118,9 +120,9 @@ def _append(out: list[Segment], kind: str, text: str) -> None:
 
 
 def shortened(segments: Sequence[Segment], around: int = 200) -> list[Segment]:
-    """The same with long equal passages cut to `around` characters on each side that has a difference.
+    """Shorten long equal passages to `around` characters next to each difference.
 
-    What was cut becomes a segment of the kind "left_out" that says how much it was.
+    A segment of the kind "left_out" says how many characters were left out.
     """
     out: list[Segment] = []
     for i, (kind, text) in enumerate(segments):
@@ -139,19 +141,19 @@ def shortened(segments: Sequence[Segment], around: int = 200) -> list[Segment]:
 
 
 def side_by_side(segments: Sequence[Segment], titles: tuple[str, str]) -> str:
-    """HTML: the first text left, the second right, each with what the other lacks marked. Everything is escaped."""
+    """HTML: the first text left, the second right; what only one of them has is marked. Everything is escaped."""
     sides = []
     for title, own, tag in ((titles[0], "removed", "del"), (titles[1], "added", "ins")):
         colour = "#c9372c33" if own == "removed" else "#2e8b5733"
-        parts = []
+        pieces = []
         for kind, text in segments:
             if kind == "equal":
-                parts.append(html_text(text))
+                pieces.append(html_text(text))
             elif kind == "left_out":
-                parts.append(f'<span style="opacity:.6">{html_text(text)}</span>')
+                pieces.append(f'<span style="opacity:.6">{html_text(text)}</span>')
             elif kind == own:
-                parts.append(f'<{tag} style="background:{colour};text-decoration:none">{html_text(text)}</{tag}>')
+                pieces.append(f'<{tag} style="background:{colour};text-decoration:none">{html_text(text)}</{tag}>')
         style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.3em 0"
-        text = f'<strong>{html_text(title)}</strong><pre style="{style}">{"".join(parts)}</pre>'
+        text = f'<strong>{html_text(title)}</strong><pre style="{style}">{"".join(pieces)}</pre>'
         sides.append(f'<div style="flex:1 1 20rem;min-width:0">{text}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:1.5em;text-align:left">{"".join(sides)}</div>'

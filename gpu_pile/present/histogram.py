@@ -1,4 +1,4 @@
-"""The chart of one signal's histogram, with the bounds of its rules."""
+"""The chart of a signal's histogram, with the bounds of its rules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ def documents_in(cells: pa.Table) -> int:
 
 
 def figure(rows: pa.Table, title: str, bounds: Sequence[tuple[str, float]] = (), **size: int) -> str:
-    """HTML: the chart of the cells of one signal and subset, with a caption.
+    """HTML: the histogram of one signal and subset, with a caption.
 
-    bounds: ("min" or "max", value) of each bound to draw.
+    Args:
+        rows: the cells of this signal and subset. bounds: ("min" or "max", value) of each bound to draw.
+        size: width and height of the chart.
     """
     limits, bars, logarithmic = histograms.drawn(
         rows.column("cell").to_numpy().astype(np.int64), rows.column("documents").to_numpy(), [v for _, v in bounds]

@@ -1,4 +1,4 @@
-"""What the exploring functions return: small tables that show themselves in a notebook, with charts where they help."""
+"""Small tables that show themselves in a notebook, with charts where they help; texts and numbers for people."""
 
 from __future__ import annotations
 
@@ -9,35 +9,61 @@ from typing import Any
 import pyarrow as pa
 
 ROWS_SHOWN = 60
+"""Rows of a result that are shown; all are in its table."""
 
+ID_COLUMNS = ("doc_id", "cluster", "witness", "line")
+"""Columns of whole numbers that name something: they are shown without thousands separators."""
 
-_PICTURES = {c: chr(0x2400 + c) for c in range(0x20) if chr(c) not in "\n\t"}
-_PICTURES |= dict.fromkeys([0x7F], "\u2421")
-_PICTURES |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+_CONTROL_PICTURES = 0x2400
+"""U+2400 SYMBOL FOR NULL; the symbols of the other ASCII control characters follow it."""
+
+_DELETE, _SYMBOL_FOR_DELETE = 0x7F, "\u2421"
+_C1_CONTROLS = range(0x80, 0xA0)
+_CHANGES_OF_DIRECTION = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+
+_VISIBLE = {c: chr(_CONTROL_PICTURES + c) for c in range(ord(" ")) if chr(c) not in "\n\t"}
+_VISIBLE |= {_DELETE: _SYMBOL_FOR_DELETE}
+_VISIBLE |= dict.fromkeys([*_C1_CONTROLS, *_CHANGES_OF_DIRECTION], "\N{REPLACEMENT CHARACTER}")
 
 
 def visible(text: str) -> str:
-    """Control characters (but line feed and tab) and changes of direction as pictures: no text steers a terminal."""
-    return text.translate(_PICTURES)
+    """Replace control characters (except line feed and tab) and changes of direction: no text steers a terminal."""
+    return text.translate(_VISIBLE)
 
 
 def html_text(text: str) -> str:
-    """A text as it stands in HTML, inside an element or a quoted attribute."""
+    """Escape a text for HTML, inside an element or a quoted attribute."""
     return escape(visible(text))
 
 
+def human_bytes(n: float) -> str:
+    """A number of bytes with its unit: 1536 -> 1.5 KiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n < 1024:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.1f} TiB"
+
+
+def side_by_side(charts: Sequence[str]) -> str:
+    """HTML: charts in rows, as many beside each other as fit."""
+    return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(charts)}</div>'
+
+
 def _line(text: str) -> str:
-    """One short line of a text, for a terminal."""
+    """The beginning of a text on one short line, for a terminal."""
     flat = visible(" ".join(text.split()))
     return flat if len(flat) <= 80 else flat[:79] + "…"
 
 
 class Result:
-    """A small table. In a notebook it shows itself; .table is the pyarrow table.
+    """A small table that shows itself in a notebook; .table is the pyarrow table.
 
     Args:
-        table: the rows. title: one line above it. note: what a reader should know, below it.
-        shares: columns that are fractions, shown in percent. charts: SVG, shown above the table.
+        table: the rows.
+        title: one line above the table. note: a sentence below it that a reader should know.
+        shares: columns of fractions, which are shown in percent.
+        charts: SVG, shown above the table.
     """
 
     def __init__(
@@ -60,7 +86,7 @@ class Result:
         cells = [self.table.column_names, *([_line(self._cell(k, v)) for k, v in row.items()] for row in rows)]
         widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
         lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-        more = [f"... {len(self.table) - ROWS_SHOWN:,} more rows"] if len(self.table) > ROWS_SHOWN else []
+        more = [f"... {len(self.table) - ROWS_SHOWN:,} more rows in .table"] if len(self.table) > ROWS_SHOWN else []
         return "\n".join([self.title, *lines, *more, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
@@ -70,7 +96,7 @@ class Result:
         head = "".join(f'<th style="text-align:{side[n]}">{html_text(n)}</th>' for n in self.table.column_names)
         body = "".join(f"<tr>{''.join(self._html_cell(k, v, side[k]) for k, v in row)}</tr>" for row in rows)
         more = f"<p>{len(self.table) - ROWS_SHOWN:,} more rows in .table</p>" if len(self.table) > ROWS_SHOWN else ""
-        charts = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(self.charts)}</div>' if self.charts else ""
+        charts = side_by_side(self.charts) if self.charts else ""
         note = f"<p>{html_text(self.note)}</p>" if self.note else ""
         return (
             f"<div><p><strong>{html_text(self.title)}</strong></p>{charts}<table><thead><tr>{head}</tr></thead>"
@@ -95,11 +121,12 @@ class Result:
             return f"{value:.6g}"
         if isinstance(value, list):
             return ", ".join(map(str, value))
-        if isinstance(value, int) and name not in ("doc_id", "cluster", "witness", "line"):
+        if isinstance(value, int) and name not in ID_COLUMNS:
             return f"{value:,}"
         return str(value)
 
     def to_pylist(self) -> list[dict[str, Any]]:
+        """One dict per row."""
         rows: list[dict[str, Any]] = self.table.to_pylist()
         return rows
 

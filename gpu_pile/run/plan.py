@@ -15,13 +15,13 @@ from gpu_pile.dedup.banding import choose
 from gpu_pile.dedup.partition import Layout
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
+from gpu_pile.present.tables import human_bytes
 from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, shard_ranges
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
-from gpu_pile.run.stages.report import human_bytes
 from gpu_pile.run.tasks import Threads
 
 SAMPLED_SHARDS = 3

@@ -24,7 +24,7 @@ from gpu_pile.policy import pile
 from gpu_pile.policy.thresholds import bounds_of
 from gpu_pile.present import charts
 from gpu_pile.present.histogram import figure
-from gpu_pile.present.tables import visible
+from gpu_pile.present.tables import human_bytes, visible
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
 from gpu_pile.run.documents import largest_clusters
@@ -257,15 +257,6 @@ def render(content: dict[str, Any], more: dict[str, Any]) -> str:
     environment.filters["breakable"] = lambda text: Markup("_<wbr>").join(text.split("_"))
     shown = {"shards_shown": SHARDS_SHOWN, "reasons_shown": REASONS_SHOWN, "intended_copies": INTENDED_COPIES}
     return environment.get_template("report.html.j2").render(**content, **more, **shown)
-
-
-def human_bytes(n: float) -> str:
-    """1536 -> 1.5 KiB"""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if n < 1024 or unit == "TiB":
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1024
-    raise AssertionError
 
 
 def summary(run: RunDir) -> str:
