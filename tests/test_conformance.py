@@ -38,7 +38,7 @@ def test_the_registry_is_complete():
 
 @pytest.mark.parametrize(("operation", "name", "params"), CASES)
 def test_declared_documents(operation, name, params):
-    """All at once, and each by itself: a document's result must not depend on its neighbours."""
+    """All at once, and each alone: a document's result must not depend on its neighbours."""
     with emulator.installed():
         assert_same_bits(operation, name, operation.documents, params)
         assert_same_bits(operation, name, [], params)

@@ -145,7 +145,7 @@ def execute(name, *arguments, blocks=1, threads=64, **settings):
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
-        ("behind", (np.int64(61),), "writes behind the end of an argument of 244 bytes"),
+        ("behind", (np.int64(61),), "writes past the end of an argument of 244 bytes"),
         ("divergent", (), "different collectives"),
         ("half", (), "returns while|names a lane that has returned"),
         ("two", (), "__syncthreads of line 10 meets the one of line 8|of line 8 meets the one of line 10"),
