@@ -87,6 +87,7 @@ SEAMS = ("x" * 159 + "İ" + "y", "." * 100 + "a…\r\n" * 30, " the " * 50, "é"
 """Longer than a segment, with something to be joined at every seam."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "name", "params"), [c for c in CASES if c.values[1] != "cpu"])
 @pytest.mark.parametrize("order", emulator.ORDERS)
 def test_documents_of_several_segments(operation, name, params, order):
