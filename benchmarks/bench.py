@@ -1,4 +1,4 @@
-"""A whole run, stage by stage, and every operation by itself, on the shards of a folder.
+"""A whole run, stage by stage, and every operation alone, on the shards of a folder.
 
     python benchmarks/bench.py FOLDER [--workers 1,2] [--repeat 3] [--out FOLDER]
 

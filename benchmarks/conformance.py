@@ -1,8 +1,8 @@
-"""Values and verdicts of the published heuristics, one row a document, in the names of their reference implementations.
+"""Values and verdicts of the published heuristics, one row per document, under the names of their reference implementations.
 
     python benchmarks/conformance.py DOCS.jsonl OUT.jsonl [--backend cpu|cuda]
 
-DOCS has one JSON object a line with "id" and "text". A row of OUT is {"id", "gopher_quality": {"pass", "reason",
+DOCS has one JSON object per line with "id" and "text". A row of OUT is {"id", "gopher_quality": {"pass", "reason",
 "values"}, "gopher_repetition", "c4", "fineweb": likewise, "rps": {signal: value}}: what datatrove 0.10.1 gives when
 words are split at white space, and what RedPajama-Data v2 gives.
 """

@@ -75,7 +75,7 @@ def kernels(folder: Path, n_bytes: int, repeat: int) -> dict[str, Any]:
     runtime = cupy.cuda.runtime
     device = runtime.getDeviceProperties(0)["name"].decode()
     clock_khz, bus_bits = (runtime.deviceGetAttribute(attribute, 0) for attribute in (36, 37))  # of the memory
-    bandwidth = 2 * clock_khz * 1e3 * bus_bits / 8  # bytes a second
+    bandwidth = 2 * clock_khz * 1e3 * bus_bits / 8  # bytes per second
     block = cupy.asarray(lines_of(folder, n_bytes))
     parsed = parse_lines(block)
     text: TextColumn = parsed.text

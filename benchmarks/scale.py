@@ -1,12 +1,12 @@
-"""How a run grows: with workers, with documents, and with band keys far beyond what a corpus at hand has.
+"""How the cost of a run grows with workers, documents, and band keys beyond those of any corpus at hand.
 
     python benchmarks/scale.py FOLDER [--workers 1,2] [--copies 1,2,4] [--keys 1,2,4] [--range 100] [--out FOLDER]
 
-FOLDER's shards are repeated; a copy's letters are shifted in the alphabet, each copy's by another number: so its words
-are new, and its near duplicates are near duplicates still. --keys: millions of generated documents whose band keys are
-partitioned, sorted and paired, by themselves. --range: the shards as one of many frames, in ranges of so many MB; what
-tasks cost besides themselves (calls, answers, waiting) is told apart. Each run is a process of its own. Prints
-Markdown, writes scale.json.
+--copies repeats the shards of FOLDER. The letters of a copy are shifted in the alphabet, those of each copy by another
+number, so its words are new and its near duplicates remain near duplicates. --keys partitions, sorts and pairs the band
+keys of millions of generated documents. --range joins the shards into one of many frames, processes it in ranges of that
+many MB, and reports separately what tasks cost beside their work (calls, answers, waiting). Each run is a process of its
+own. Prints Markdown, writes scale.json.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def copied(folder: Path, copies: int, target: Path, first: int = 0) -> Path:
 
 
 def joined(folder: Path, size: int, target: Path) -> Path:
-    """The shards of a folder as one shard of at least so many bytes, in frames of 4 MiB of text."""
+    """Join the shards of a folder, repeated up to `size` bytes, into one shard with frames of 4 MiB of text."""
     target.mkdir(parents=True, exist_ok=True)
     path = target / "one.jsonl.zst"
     with path.open("wb") as f:

@@ -18,7 +18,7 @@ class CompilationError(AssertionError):
 
 @dataclass(frozen=True)
 class Resources:
-    """What a kernel takes on an architecture; spills and stack in bytes a thread."""
+    """What a kernel takes on an architecture; spills and stack in bytes per thread."""
 
     registers: int
     stack: int

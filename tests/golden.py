@@ -1,4 +1,4 @@
-"""The golden decisions of the demo corpus. `python -m tests.golden` writes them anew, after a change that is meant."""
+"""The golden decisions of the demo corpus. `python -m tests.golden` writes them again, after a change that is meant."""
 
 from __future__ import annotations
 

@@ -146,6 +146,7 @@ class Told(Reporter):
 # the same bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_the_same_bytes_for_any_number_of_workers_in_any_order(demo_run, tmp_path, with_fault, workers):
     order = random.Random(workers)
@@ -156,6 +157,7 @@ def test_the_same_bytes_for_any_number_of_workers_in_any_order(demo_run, tmp_pat
     assert not (tmp_path / "run" / "state" / "lease.json").exists()
 
 
+@pytest.mark.slow
 def test_damaged_shards_and_several_threads_a_worker(tmp_path):
     shards = [
         HERE / "data" / "nasty" / f"{n}.jsonl.zst" for n in ("corrupt_middle_frame", "bad_types", "no_such_magic")
@@ -180,6 +182,7 @@ def one_shard_in_ranges(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_one_shard_keeps_several_workers_busy(one_shard_in_ranges, tmp_path, with_fault, workers):
     """And where there are two, some die, of ranges and of what puts ranges together."""
@@ -208,6 +211,7 @@ def test_one_shard_keeps_several_workers_busy(one_shard_in_ranges, tmp_path, wit
         assert told.read[stage] == told.totals[stage] > 0
 
 
+@pytest.mark.slow
 def test_progress_and_time_come_from_the_workers(tmp_path):
     told = Told()
     with pipeline.prepared(on_workers(tmp_path / "run"), told) as context:
@@ -237,6 +241,7 @@ def test_a_finished_run_starts_no_cluster(demo_copy, monkeypatch):
 # failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["open", "read", "close"])
 def test_kill_9_of_workers_in_every_stage(demo_run, tmp_path, with_fault, moment):
     stages = set()
@@ -257,6 +262,7 @@ def test_kill_9_of_workers_in_every_stage(demo_run, tmp_path, with_fault, moment
     assert not list((tmp_path / "run").rglob("*.partial*"))
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_workers_is_named_and_the_same_command_goes_on(demo_run, tmp_path, with_fault, monkeypatch):
     with_fault(lambda stage, task: kill_always if task.label == "01" else None)
     with pytest.raises(DataError, match=r"measure of 01: 3 workers died one after the other"):
@@ -266,6 +272,7 @@ def test_a_shard_that_kills_workers_is_named_and_the_same_command_goes_on(demo_r
     assert results(tmp_path / "run") == results(demo_run)
 
 
+@pytest.mark.slow
 def test_a_worker_out_of_memory_is_ended_and_its_work_done_again(demo_run, tmp_path, with_fault):
     with_fault(lambda stage, task: EatMemory(tmp_path / "eaten") if task.label == "02" else None)
     run(on_workers(tmp_path / "run", "cluster.memory_bytes=1200MiB"))
@@ -273,6 +280,7 @@ def test_a_worker_out_of_memory_is_ended_and_its_work_done_again(demo_run, tmp_p
     assert results(tmp_path / "run") == results(demo_run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["measure", "write"])
 def test_a_poisoned_shard_stops_the_run_and_is_named(demo_run, tmp_path, with_fault, monkeypatch, stage):
     with_fault(lambda s, task: poison if s == stage and task.label == "02" else None)
@@ -284,6 +292,7 @@ def test_a_poisoned_shard_stops_the_run_and_is_named(demo_run, tmp_path, with_fa
     assert results(tmp_path / "run") == results(demo_run)
 
 
+@pytest.mark.slow
 def test_errors_of_a_worker_keep_their_kind(tmp_path):
     shard = tmp_path / "a.jsonl.zst"
     write_shard(shard, [("some text", "x")])
@@ -329,6 +338,7 @@ class KillOther:
         time.sleep(1)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_and_the_same_command(demo_run, tmp_path, with_fault, monkeypatch):
     with scheduler_and_worker(tmp_path) as (file, scheduler):
         with_fault(lambda stage, task: KillOther(scheduler.pid) if task.label == "01" else None)
@@ -340,6 +350,7 @@ def test_a_scheduler_that_dies_and_the_same_command(demo_run, tmp_path, with_fau
     assert results(tmp_path / "run") == results(demo_run)
 
 
+@pytest.mark.slow
 def test_what_a_run_left_behind_publishes_nothing(demo_run, tmp_path):
     """A worker that still works on a run that was given up: its lease no longer counts."""
     folder = Path(shutil.copytree(demo_run, tmp_path / "run"))

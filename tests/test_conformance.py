@@ -38,7 +38,7 @@ def test_the_registry_is_complete():
 
 @pytest.mark.parametrize(("operation", "name", "params"), CASES)
 def test_declared_documents(operation, name, params):
-    """All at once, and each by itself: a document's result must not depend on its neighbours."""
+    """All at once, and each alone: a document's result must not depend on its neighbours."""
     with emulator.installed():
         assert_same_bits(operation, name, operation.documents, params)
         assert_same_bits(operation, name, [], params)
@@ -87,6 +87,7 @@ SEAMS = ("x" * 159 + "İ" + "y", "." * 100 + "a…\r\n" * 30, " the " * 50, "é"
 """Longer than a segment, with something to be joined at every seam."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "name", "params"), [c for c in CASES if c.values[1] != "cpu"])
 @pytest.mark.parametrize("order", emulator.ORDERS)
 def test_documents_of_several_segments(operation, name, params, order):

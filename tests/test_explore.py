@@ -259,7 +259,7 @@ def test_reading_begins_at_the_nearest_frame(tmp_path, monkeypatch):
 
 
 def test_texts_of_shards_in_every_state(tmp_path):
-    """Also behind damage, where lines and bytes are counted as if the lost ones had not been there."""
+    """Also after damage, where lines and bytes are counted as if the lost ones had not been there."""
     from tests.conftest import HERE
 
     run(settings([HERE / "data" / "nasty" / "*.jsonl*"], tmp_path / "run", batch_bytes=50_000), "decide")

@@ -36,6 +36,7 @@ def test_every_operation_has_a_kernel_file():
     assert OPS.keys() <= set(FILES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_kernels_compile_without_spills(file, capsys):
     def compiled(job):
@@ -145,7 +146,7 @@ def execute(name, *arguments, blocks=1, threads=64, **settings):
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
-        ("behind", (np.int64(61),), "writes behind the end of an argument of 244 bytes"),
+        ("behind", (np.int64(61),), "writes past the end of an argument of 244 bytes"),
         ("divergent", (), "different collectives"),
         ("half", (), "returns while|names a lane that has returned"),
         ("two", (), "__syncthreads of line 10 meets the one of line 8|of line 8 meets the one of line 10"),
@@ -260,6 +261,7 @@ def users(file):
     }.get(file) or [OPS[file]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "name"), BUGS, ids=lambda x: x)
 def test_a_planted_bug_is_found(file, name):
     old, new = BUGS[file, name]
@@ -287,6 +289,7 @@ COLLISIONS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["line_repetition", "redpajama_words", "dclm_words", "word_repetition"])
 def test_repetition_is_exact_when_all_hashes_are_equal(name):
     used = set()
@@ -306,6 +309,7 @@ def test_repetition_is_exact_when_all_hashes_are_equal(name):
 # sanitizers
 
 
+@pytest.mark.slow
 def test_sanitizers_find_nothing():
     """In a process of its own, which the address sanitizer must be loaded into before Python."""
     library = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import DEMO, HERE, results
 
 KILLER = r"""
@@ -82,6 +84,7 @@ print("points", n - 1)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_anywhere_then_the_same_command(tmp_path, demo_run):
     import shutil
 

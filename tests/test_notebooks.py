@@ -25,6 +25,7 @@ def said(notebook):
     return [output.get("text", output.get("data", {}).get("text/plain")) for output in outputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebooks(path, demo_run, tmp_path):
     result = tmp_path / "executed.ipynb"

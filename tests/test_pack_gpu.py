@@ -31,7 +31,7 @@ PYTHON = "{}.{}".format(*sys.version_info)
 
 
 def entry(kind, arch, payload, flags=0x11, extra=b""):
-    """An entry of a fat binary; extra: what some versions put behind the header's fixed part."""
+    """An entry of a fat binary; extra: what some versions put after the header's fixed part."""
     header = struct.pack(
         "<HHIQIIHHIIIQQQ", kind, 0x101, 64 + len(extra), len(payload), 0, 64, 1, 8, arch, 0, 0, flags, 0, 0
     )

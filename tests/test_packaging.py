@@ -6,11 +6,16 @@ import sys
 import tomllib
 import zipfile
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 import gpu_pile
-from tests.conftest import HERE
+from gpu_pile import signals
+from gpu_pile.run import directory
+from gpu_pile.run.stages import report
+from tests.conftest import HERE, decisions
+from tools import make_configuration_md
 
 ROOT = HERE.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -56,12 +61,71 @@ def test_documents_are_there(name):
     assert (ROOT / name).stat().st_size > 500
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+PAGES = sorted(
+    p.relative_to(ROOT).as_posix()
+    for folder in (".", "docs", "docs/decisions", "benchmarks", "kernels")
+    for p in (ROOT / folder).glob("*.md")
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_files_that_documents_name_exist(name):
-    for path in re.findall(
-        r"`((?:configs|docs|tests|benchmarks|tools|notebooks|gpu_pile)/[\w./-]+)`", (ROOT / name).read_text()
-    ):
-        assert (ROOT / path.rstrip("/")).exists(), path
+    folders = "configs|docs|tests|benchmarks|tools|notebooks|kernels|gpu_pile"
+    for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", (ROOT / name).read_text()):
+        shown_in_contributing = name == "CONTRIBUTING.md" and f"`{path}`:\n\n```" in (ROOT / name).read_text()
+        assert shown_in_contributing or (ROOT / path.rstrip("/")).exists(), path
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        page = (ROOT / name).parent / path if path else ROOT / name
+        assert page.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}, target
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text()
+    for page in PAGES:
+        if page.startswith("docs/") and page != "docs/index.md":
+            assert f"({page.removeprefix('docs/')})" in index, page
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= 600
+
+
+def test_the_readme_shows_what_the_demo_prints(demo_run):
+    printed = report.summary(directory.open_dir(demo_run)).replace(str(demo_run), "demo")
+    assert f"```\n{printed}\n```" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_explains_a_decision_of_the_demo(demo_run):
+    row = decisions(demo_run)[13]
+    shown = [row["doc_id"], row["shard"], row["line"], str(row["keep"]).lower(), *row["reasons"]]
+    shown += [f"{row['values'][0]:.3f}", row["witness"]]
+    assert f"| {' | '.join(map(str, shown))} |" in (ROOT / "README.md").read_text()
+
+
+def test_the_configuration_page_is_up_to_date():
+    assert make_configuration_md.TARGET.read_text(encoding="utf-8") == make_configuration_md.render(), (
+        "docs/configuration.md is not what the models say: run python tools/make_configuration_md.py"
+    )
+
+
+def test_the_page_of_the_run_directory_names_every_file_and_column(demo_run):
+    page = (ROOT / "docs" / "run-directory.md").read_text()
+    for entry in demo_run.iterdir():
+        assert re.search(rf"`{re.escape(entry.name)}[`/]", page), entry.name
+    known = set(signals.names())
+    for file in demo_run.rglob("*.parquet"):
+        for column in set(pq.read_schema(file).names) - known:
+            assert f"`{column}`" in page, (file, column)
 
 
 def test_the_wheel_holds_what_the_package_reads(tmp_path):

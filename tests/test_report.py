@@ -199,7 +199,7 @@ def settings_of(folder):
 
 
 def test_shards_that_are_gone(demo_copy, monkeypatch):
-    """A run directory by itself can be reported: the texts of the largest clusters are missing, nothing else."""
+    """A run directory without its shards can be reported, without the texts of the largest clusters."""
     context = run(settings_of(demo_copy), "write")
     monkeypatch.setattr(Path, "is_file", lambda self: False)
     page = report.render(content := report.build(context), report.pictures(context, content))

@@ -28,7 +28,7 @@ def is_uts18_word(c):
 
 
 def is_ignorable(c):
-    """A final sigma stays final with c between it and its word, and c alone is no word."""
+    """A final sigma stays final with c between it and its word, and c alone is not a word."""
     return f"A{c}\u03a3".lower()[-1] == "\u03c2" and f"{c}\u03a3".lower()[-1] == "\u03c3"
 
 
@@ -99,7 +99,7 @@ def test_sets_of_datatrove(flags, name):
 
 
 def test_planted_mistakes_are_found(flags):
-    """Han characters that are no word characters, a digit that is white space, a letter without a case."""
+    """Han characters that are not word characters, a digit that is white space, a letter without a case."""
     planted = flags.copy()
     planted[0x4E00:0x4E80] &= ~np.uint16(unicode.WORD)
     planted[0x0660] |= unicode.SPACE

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a machine with a GPU is asked to show; called by `make check-gpu`. Every step runs, the exit code says whether all
-# passed. Logs and figures go to benchmarks/runs/<date>-<gpu>/, or to $OUT.
+# Everything that only a machine with a GPU can show; called by `make check-gpu`. Every step runs; the exit code says
+# whether all of them passed. Logs and figures go to benchmarks/runs/<date>-<gpu>/, or to $OUT.
 #
 #   PYTHON=python3 CORPUS=folder-of-shards bash tools/check_gpu.sh
 set -uo pipefail

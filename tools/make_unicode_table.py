@@ -118,7 +118,7 @@ def main() -> None:
         lower[c] = ord(small[0])  # U+0130 alone becomes two; the second, U+0307, is named in gpu_pile/text/unicode.py
     hangul = range(0xAC00, 0xD7A4)  # decomposed by arithmetic
     whole = {c: unicodedata.normalize("NFD", chr(c)) for c in range(0x110000) if c not in hangul}
-    parts = [0]  # of a decomposition: how many code points, then these; 0 is none
+    parts = [0]  # decompositions: number of code points, then the code points; place 0 means none
     decomposition = np.zeros(0x110000, np.int32)
     for c, d in whole.items():
         if d != chr(c):

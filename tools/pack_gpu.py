@@ -6,13 +6,13 @@ Nine tenths of RAPIDS's wheels are machine code for GPUs of other architectures.
 none of the headers, tests and debugging information. tools/unpack_gpu.py unpacks it:
 
     site/          packages that come before the machine's own
-    spare/         packages that come behind them: for what a machine may or may not have
+    spare/         packages that come after the machine's own: for what a machine may or may not have
     manifest.json  sm, python, the wheels and their SHA-256, the files and theirs, what is expected of the machine
 
 A fat binary (the CUDA runtime's container of code for several architectures; the layout is not documented by NVIDIA,
 `cuobjdump` reads it) is a header {u32 magic, u16 version, u16 size of this header, u64 size of all entries} and entries
 {u16 kind, u16 version, u32 size of this header, u64 size of the payload, 12 bytes, u32 architecture, 8 bytes, u64
-flags, ...}, each followed by its payload. A library's section .nv_fatbin has fat binaries one behind the other, and the
+flags, ...}, each followed by its payload. A library's section .nv_fatbin has fat binaries one after the other, and the
 code points at each: so the entries to keep are moved to the front of their fat binary, its size becomes theirs, and
 zeros fill what they leave. No address changes.
 """

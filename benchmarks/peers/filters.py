@@ -2,11 +2,11 @@
 
     python benchmarks/peers/filters.py FOLDER [--megabytes 20] [--repeat 3] [--out FILE]
 
-FOLDER holds shards (*.jsonl.zst); every k-th document is taken until there are so many megabytes. datatrove is
+FOLDER holds shards (*.jsonl.zst); every k-th document is taken, about `--megabytes` of text. datatrove is
 installed into an environment of its own (~/.cache/gpu_pile/peers) and splits words at white space (`str.split`), which
 is much faster than its own tokenizer; C4's sentences are counted by its own splitter, which it cannot do without.
 Texts are lists of strings in memory on both sides. Here all signals of the four families are computed and the four
-sets of thresholds evaluated. Also printed: the cost of each family of signals by itself, and of all of them.
+sets of thresholds evaluated. Also printed: the cost of each family of signals alone, and of all families.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_connected_keeps_one_a_component(graph):
 
 
 def test_a_chain_is_not_closed():
-    """1 - 2 - 3: the ends are no neighbours, both stay when the middle one is less preferred than one of them."""
+    """1 - 2 - 3: the ends are not neighbours, so both stay when the middle one is less preferred than one of them."""
     a, b, s = np.array([0, 1]), np.array([1, 2]), np.array([0.9, 0.9])
     order = np.array([0, 1, 2])
     kept, witness, _ = witnesses(order, np.ones(3, bool), order, a, b, s)

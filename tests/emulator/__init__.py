@@ -3,9 +3,9 @@
     with emulator.installed(order=7):      # gpu_pile.gpu.launch.launch on NumPy arrays comes here
         op.run("cuda-emulated", text)
 
-Each argument is copied to memory that ends at an inaccessible page, so that reading or writing behind it is an error;
-within 16 bytes of its end, writes are found afterwards and reads are left to the address sanitizer. Compiled modules
-are kept under ~/.cache/gpu_pile/emulator, named by their content.
+Each argument is copied to memory that ends at an inaccessible page, so that reading or writing past its end is an
+error; within 16 bytes of its end, writes are found afterwards and reads are left to the address sanitizer. Compiled
+modules are kept under ~/.cache/gpu_pile/emulator, named by their content.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Guarded:
     def copy_back(self, where: str) -> None:
         n = self.array.nbytes
         if ctypes.string_at(self.address + n, self._slack) != b"\xc9" * self._slack:
-            raise EmulationError(f"{where} writes behind the end of an argument of {n} bytes")
+            raise EmulationError(f"{where} writes past the end of an argument of {n} bytes")
         if self.array.flags.writeable:
             ctypes.memmove(self.array.ctypes.data, self.address, n)
 

@@ -382,7 +382,7 @@ inline int run(const Launch& launch, void (*kernel)(void*), void* arguments, cha
     }
     if (!EMULATOR_ASAN) sigaction(SIGSEGV, &segv_before, nullptr), sigaction(SIGBUS, &bus_before, nullptr);
 #if EMULATOR_ASAN
-    __asan_unpoison_memory_region(b.stacks, stacks);  // what is mapped there next is no stack
+    __asan_unpoison_memory_region(b.stacks, stacks);  // whatever is mapped there next is not a stack
 #endif
     munmap(b.stacks, stacks);
     for (Meeting* m : b.spare) delete m;

@@ -30,6 +30,7 @@ def block(lines):
     return np.frombuffer(b"\n".join(lines), np.uint8)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(objects, st.booleans(), st.sampled_from([None, 0, 1])), max_size=5))
 def test_random_objects_as_json_loads_reads_them(rows):

@@ -59,7 +59,7 @@ LOOK_ALIKES = "\u00c2\u1234\u200b\u2026\u2060\u3001\u30a2\x00\x08\x1b!"  # bytes
     st.lists(st.sampled_from([*SPACES, *LOOK_ALIKES, "x", "x" * 31, "x" * 64, "é😀"]), max_size=60), st.integers(0, 32)
 )
 def test_words_wherever_blocks_of_32_bytes_end(parts, shift):
-    """Also where nothing may be read behind the text, and where much may."""
+    """Equal counts whether nothing may be read past the text, or much."""
     text = "y" * shift + "".join(parts)
     expected = text.split()
     for behind in (0, 80):

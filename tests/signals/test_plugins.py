@@ -38,6 +38,7 @@ def python(code, environment):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_an_installed_package_adds_a_signal(installed):
     code = "import gpu_pile, json; print(json.dumps(gpu_pile.measure(['aé', '', 'abc'], ['ascii_share']).to_pydict()))"
     assert json.loads(python(code, installed)) == {"ascii_share": [1 / 3, 1.0, 1.0]}
