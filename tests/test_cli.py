@@ -1,12 +1,16 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from gpu_pile import cli
 from gpu_pile.errors import GpuPileError
+from gpu_pile.run.progress import rate
 from tests.conftest import DEMO, HERE, decisions, write_shard
 
 QUICK = str(HERE.parent / "configs" / "quickstart.yaml")
@@ -168,3 +172,90 @@ def test_two_processes_do_not_share_a_run(demo_copy):
         code, _, error = invoke("run", QUICK, "--set", f"output={demo_copy}", "--set", f"input.shards=['{DEMO}']")
     assert code == 1
     assert "another gpu-pile process" in error
+
+
+# starting, stopping
+
+
+def test_starting_loads_neither_numba_nor_pyarrow():
+    code = "import gpu_pile.cli, sys; print(sorted({'numba', 'pyarrow', 'numpy', 'pydantic'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_an_option_of_the_command_line_is_named_by_its_error(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(f"input: {{shards: [x]}}\noutput: {tmp_path}/run\n")
+    error = invoke("run", config, "--backend", "gpu")[2]
+    assert f"{config} with --backend gpu: 1 problem:\n  --backend gpu: backend: Input should be" in error
+    error = invoke("run", config, "--cluster", "locl")[2]
+    assert "  --cluster locl: cluster.where: expected local, cuda" in error
+    error = invoke("run", config, "--set", "write.level=99", "--set", "dedupe.fuzzy.treshold=0.7")[2]
+    assert "2 problems" in error
+    assert "  --set write.level=99: write.level: Input should be less than or equal to 22" in error
+    assert "  --set dedupe.fuzzy.treshold=0.7: dedupe.fuzzy.treshold: unknown key; did you mean 'threshold'?" in error
+    error = invoke("run", config, "--cluster", "cuda", "--backend", "cpu")[2]
+    assert "cluster.where: cuda needs backend auto or cuda" in error
+    assert "'input':" not in error, "no dump of the configuration"
+
+
+def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_path, monkeypatch):
+    from gpu_pile.text.jit import compilation
+
+    write_shard(tmp_path / "a.jsonl.zst", [("some words", "x")])
+    (tmp_path / "c.yaml").write_text(f"input: {{shards: ['{tmp_path}/a.jsonl.zst']}}\noutput: {tmp_path}/run\n")
+    monkeypatch.setattr(compilation, "functions", 0)
+    monkeypatch.setattr(compilation, "seconds", 0.0)
+    from gpu_pile.run.stages import measure
+
+    real = measure.measure_text
+
+    def compiling(*arguments):
+        for _ in range(2):
+            compilation.begin()
+            time.sleep(0.06)
+            compilation.end()
+        return real(*arguments)
+
+    monkeypatch.setattr(measure, "measure_text", compiling)
+    code, _, error = invoke("measure", tmp_path / "c.yaml")
+    assert code == 0
+    assert error.count("compiling kernels for this processor, once per machine") == 1
+    assert "after 0.1 s of compiling" in error
+    assert "kernels in 0.1 s" in error
+    entry = json.loads((tmp_path / "run" / "timings.json").read_text())["measure"]
+    assert entry["compile_seconds"] >= 0.12
+    assert rate({**entry, "text_bytes": 10**6}) > 10**6 / entry["seconds"]
+
+
+INTERRUPTED = """
+import sys, time
+from gpu_pile import cli
+from gpu_pile.run.stages import measure
+
+class Slow(measure._Whole):
+    def process(self, block):
+        print("measuring", flush=True)
+        time.sleep(5)
+
+measure._Whole = Slow  # in the processes of a cluster, too: they import this file
+if __name__ == "__main__":
+    sys.argv = ["gpu-pile", *sys.argv[1:]]
+    cli.main()
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--cluster", "local", "--set", "cluster.workers=1"]], ids=["threads", "cluster"])
+def test_ctrl_c_ends_with_a_sentence(tmp_path, more):
+    """As a terminal does it: the signal goes to all processes of the command."""
+    write_shard(tmp_path / "a.jsonl.zst", [("some words", "x")] * 40)
+    (tmp_path / "c.yaml").write_text(f"input: {{shards: ['{tmp_path}/a.jsonl.zst']}}\noutput: {tmp_path}/run\n")
+    (tmp_path / "slow.py").write_text(INTERRUPTED)
+    command = [sys.executable, tmp_path / "slow.py", "run", tmp_path / "c.yaml", *more]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    assert process.stdout.readline() == "measuring\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert "interrupted; run the same command again to go on" in error
+    assert process.returncode == 130
+    assert "Traceback" not in error

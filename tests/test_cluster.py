@@ -216,7 +216,7 @@ def test_progress_and_time_come_from_the_workers(tmp_path):
     told = Told()
     with pipeline.prepared(on_workers(tmp_path / "run"), told) as context:
         pipeline.run_until(context, "write")
-    assert any("scheduler tcp://127.0.0.1:" in line for line in told.said)
+    assert any("scheduler tls://127.0.0.1:" in line for line in told.said)
     for stage in ("measure", "dedupe", "write"):
         assert told.read[stage] == told.totals[stage] > 0
         assert context.reporter.stages[stage]["spans"]["read"] > 0
@@ -400,7 +400,7 @@ def test_dask_is_not_installed(tmp_path, monkeypatch):
 
 
 def test_cuda_without_a_gpu(tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed.backend, "cuda_missing", lambda: ["the CUDA driver reports no device"])
+    monkeypatch.setattr(distributed.detect, "cuda_missing", lambda: ["the CUDA driver reports no device"])
     with pytest.raises(BackendError, match="no device"):
         run(on_workers(tmp_path / "run", where="cuda"))
     with pytest.raises(ConfigError, match=r"cluster\.where"):
@@ -413,7 +413,7 @@ def test_what_a_cluster_of_gpus_is_asked_for(monkeypatch):
     fake = types.ModuleType("dask_cuda")
     fake.LocalCUDACluster = lambda **kwargs: asked.update(kwargs)
     monkeypatch.setitem(sys.modules, "dask_cuda", fake)
-    monkeypatch.setattr(distributed.backend, "cuda_devices", lambda: (None,) * 8)
+    monkeypatch.setattr(distributed.detect, "cuda_devices", lambda: (None,) * 8)
     wanted = settings(["x"], Path("out"), cluster={"where": "cuda"}, workers=64)
     assert distributed.processes(wanted, 2) == (8, 8)
     distributed._on_this_machine(wanted, 2)
@@ -427,3 +427,16 @@ def test_what_a_cluster_of_gpus_is_asked_for(monkeypatch):
 def test_few_shards_have_workers_with_several_threads(shards, workers, cores, expected):
     wanted = settings(["x"], Path("out"), cluster={"where": "local", "workers": workers}, workers=cores)
     assert distributed.processes(wanted, shards) == expected
+
+
+def test_a_cluster_of_this_machine_answers_nobody_else(tmp_path):
+    """Its scheduler listens where every user of the machine can connect: without the run's credentials they cannot."""
+    from distributed import Client
+
+    with pipeline.prepared(on_workers(tmp_path / "run", workers=1)) as context:
+        address = context.executor.client(context).scheduler_info(n_workers=0)["address"]
+        assert address.startswith("tls://127.0.0.1:")
+        for stranger in (address.replace("tls", "tcp"), address):
+            with pytest.raises((OSError, TimeoutError, TypeError)), Client(stranger, timeout=3, set_as_default=False):
+                pass
+        assert context.executor.client(context).submit(sum, [1, 2]).result(timeout=30) == 3

@@ -62,6 +62,11 @@ def check(config: Config) -> None:
     """
     if importlib.util.find_spec("distributed") is None:
         raise UsageError("cluster.where needs Dask: pip install 'gpu-pile[cluster]' (cu12 and cu13 have it)")
+    if config.cluster.where in ("local", "cuda") and importlib.util.find_spec("cryptography") is None:
+        raise UsageError(
+            f"cluster.where: {config.cluster.where} needs cryptography, for connections that no other user of this "
+            "machine can make: pip install 'gpu-pile[cluster]'"
+        )
     if config.cluster.where == "cuda":
         missing = detect.cuda_missing()
         if importlib.util.find_spec("dask_cuda") is None:
@@ -214,16 +219,20 @@ class Cluster:
 
 
 def _on_this_machine(config: Config, n_ranges: int) -> Any:
+    """A cluster of processes of this machine, with TLS credentials that exist in their memory alone."""
+    import dask
+    from distributed import Security
+
     n, _ = processes(config, n_ranges)
     common: dict[str, Any] = {
         "n_workers": n,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
+        "protocol": "tls",
+        "security": Security.temporary(),  # else any user of this machine could have the scheduler run code as this one
         "dashboard_address": "127.0.0.1:0",
         "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1, "dashboard": config.cluster.dashboard},
     }
-    import dask
-
     with dask.config.set(MEMORY):
         if config.cluster.where == "local":
             from distributed import LocalCluster
