@@ -35,8 +35,9 @@ def test_chosen_subsets_lose_lines_and_all_else_stays(tmp_path):
         json.dumps({"text": WEB, "meta": {"pile_set_name": "code"}}),
         json.dumps({"text": "One is { rejected } by C4.\nno end", "meta": {"pile_set_name": "W"}}),
         json.dumps({"text": KEPT, "meta": {"pile_set_name": "W"}}),
+        json.dumps({"text": "A line of Lorem Ipsum, rejected by C4.\nno end", "meta": {"pile_set_name": "W"}}),
     ]
-    raw = [lines[0], others[0], lines[1], lines[2], others[1], others[2]]
+    raw = [lines[0], others[0], lines[1], lines[2], *others[1:]]
     write_shard(tmp_path / "a.jsonl.zst", [x.encode() for x in raw])
     dedupe = {"exact": {"enabled": False}, "fuzzy": {"enabled": False}}
     more = {"measure": {"signals": ["c4"]}, "dedupe": dedupe, "edit": {"c4_lines": ["W"]}}
@@ -50,7 +51,7 @@ def test_chosen_subsets_lose_lines_and_all_else_stays(tmp_path):
             assert after == before.encode()
     (file,) = (tmp_path / "run" / "decisions").glob("*.parquet")
     gone = len(WEB) - len(KEPT)
-    assert pq.read_table(file).column("edited_bytes").to_pylist() == [gone, 0, gone, gone, 0, 0]
+    assert pq.read_table(file).column("edited_bytes").to_pylist() == [gone, 0, gone, gone, 0, 0, 0]
 
     run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", **{**more, "edit": {}}))  # off again: verbatim again
     assert kept_lines(tmp_path / "run") == [x.encode() for x in raw]
@@ -64,6 +65,12 @@ def test_it_needs_the_signals_of_c4(tmp_path):
 def test_a_text_that_was_measured_otherwise_is_an_error():
     with pytest.raises(DataError, match="were measured"):
         edited_lines([json.dumps({"text": WEB}).encode()], ["text"], [1])
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b'{"text": "cut', b'{"other": "x"}', b'{"text": "a" "text', b"[" * 50])
+def test_a_line_that_is_no_longer_there_is_an_error(line):
+    with pytest.raises(DataError, match="has changed since it was measured"):
+        edited_lines([line], ["text"], [1])
 
 
 json_values = st.recursive(

@@ -24,7 +24,9 @@ from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.explore.verify import verify
 from gpu_pile.run import pipeline, tables
-from gpu_pile.run.stages import measure, write
+from gpu_pile.run.stages.measure import columns, merge
+from gpu_pile.run.stages.measure import stage as measure
+from gpu_pile.run.stages.write import stage as write
 from tests.conftest import DEMO, HERE, results, run, settings
 from tests.test_shards import NASTY, frame, identity, skippable
 
@@ -223,7 +225,7 @@ def same_results(tmp_path: Path, inputs, range_bytes: int, several: bool = True,
 
 
 def test_seek_points_of_ranges(tmp_path, monkeypatch):
-    for module in (measure, reader_module):
+    for module in (merge, reader_module):
         monkeypatch.setattr(module, "SEEK_SPACING", 300)
     rng = random.Random(9)
     data = b"\n".join(documents(rng, 200))
@@ -252,7 +254,7 @@ def count_frames(raw: bytes) -> int:
 
 @pytest.mark.parametrize("row_group", [100, 65_536])
 def test_files_do_not_show_ranges(tmp_path, monkeypatch, row_group):
-    monkeypatch.setattr(measure, "ROW_GROUP", row_group)
+    monkeypatch.setattr(columns, "ROW_GROUP", row_group)
     rng = random.Random(row_group)
     for name in "ab":
         data = b"\xef\xbb\xbf" + b"\n".join(documents(rng, 300))  # a BOM; the last line has no line feed
@@ -402,16 +404,16 @@ def counted(monkeypatch, module, name: str) -> list:
 
 def test_finished_ranges_are_not_done_again(tmp_path, monkeypatch, shard_in_ranges):
     configuration = settings([shard_in_ranges], tmp_path / "run", input={"range_bytes": 1000})
-    interrupted(configuration, monkeypatch, measure, "_Merge")
+    interrupted(configuration, monkeypatch, measure, "RangeMerger")
     lost = sorted((tmp_path / "run" / "scratch" / "measure" / "x").glob("*.json"))
     assert len(lost) > 3
     lost[1].unlink()
     with monkeypatch.context() as patch:
-        made = counted(patch, measure, "_OfRange")
-        interrupted(configuration, monkeypatch, write, "_Join")
+        made = counted(patch, measure, "RangeMeasurer")
+        interrupted(configuration, monkeypatch, write, "RangeJoiner")
         assert [args[2].index for args in made] == [1]
     with monkeypatch.context() as patch:
-        made = counted(patch, write, "_Range")
+        made = counted(patch, write, "RangeWriter")
         run(configuration)
         assert made == []
     same_results(tmp_path, [shard_in_ranges], 1000)
@@ -422,7 +424,9 @@ def test_finished_ranges_are_not_done_again(tmp_path, monkeypatch, shard_in_rang
 
 KILLER = """
 import os, signal, sys
-from gpu_pile.run.stages import measure, write
+from gpu_pile.run.stages.measure import columns, merge
+from gpu_pile.run.stages.measure import stage as measure
+from gpu_pile.run.stages.write import stage as write
 from tests.conftest import run, settings
 
 module, job, shard, folder = sys.argv[1:]
@@ -434,7 +438,7 @@ run(settings([shard], __import__("pathlib").Path(folder), input={"range_bytes": 
 
 
 def test_kill_9_between_ranges_and_merge_then_the_same_command(tmp_path, shard_in_ranges):
-    for module, job in (("measure", "_Merge"), ("write", "_Join")):
+    for module, job in (("measure", "RangeMerger"), ("write", "RangeJoiner")):
         command = [sys.executable, "-c", KILLER, module, job, str(shard_in_ranges), str(tmp_path / "run")]
         done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
@@ -447,7 +451,7 @@ def test_kill_9_between_ranges_and_merge_then_the_same_command(tmp_path, shard_i
 
 def test_ranges_of_a_shard_that_changed_are_done_again(tmp_path, monkeypatch, shard_in_ranges):
     configuration = settings([shard_in_ranges], tmp_path / "run", input={"range_bytes": 1000})
-    interrupted(configuration, monkeypatch, measure, "_Merge")
+    interrupted(configuration, monkeypatch, measure, "RangeMerger")
     cut_shard(shard_in_ranges, documents(random.Random(2), 140))
     run(configuration, "write")
     same_results(tmp_path, [shard_in_ranges], 1000)
@@ -456,7 +460,7 @@ def test_ranges_of_a_shard_that_changed_are_done_again(tmp_path, monkeypatch, sh
 
 def test_a_shard_that_changes_before_it_is_written(tmp_path, monkeypatch, shard_in_ranges):
     configuration = settings([shard_in_ranges], tmp_path / "run", input={"range_bytes": 1000})
-    interrupted(configuration, monkeypatch, write, "_Range")
+    interrupted(configuration, monkeypatch, write, "RangeWriter")
     raw = bytearray(shard_in_ranges.read_bytes())
     raw[len(raw) // 2] ^= 1
     with pytest.MonkeyPatch.context() as patch:
