@@ -47,9 +47,6 @@ class EqualSets:
     def empty(cls) -> EqualSets:
         return cls.of(np.empty((0, 2), np.uint64))
 
-    def __len__(self) -> int:
-        return len(self.members)
-
     @property
     def copies(self) -> Array:
         """int64, ascending: the members that are not the representative of their set."""
@@ -65,8 +62,11 @@ class EqualSets:
 
         digests: uint8[n, 16], of each member.
         """
-        order = np.lexsort((self.members, self.apart, *digests.T, self.representatives))
-        same = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
+        if (digests == digests[np.searchsorted(self.members, self.representatives)]).all():
+            return self
+        numbers = np.ascontiguousarray(digests).view(np.uint64)
+        order = np.lexsort((self.members, self.apart, *numbers.T, self.representatives))
+        same = (numbers[order[1:]] == numbers[order[:-1]]).all(axis=1)
         same &= self.representatives[order[1:]] == self.representatives[order[:-1]]
         first = np.ones(len(order), bool)
         first[1:] = ~same
@@ -74,10 +74,11 @@ class EqualSets:
         representatives = np.empty_like(self.representatives)
         representatives[order] = self.members[order[first]][group]
         several = np.empty(len(order), bool)
-        several[order] = np.bincount(group)[group] > 1 if len(group) else True
+        several[order] = np.bincount(group)[group] > 1
         return EqualSets(self.members[several], representatives[several], self.apart[several])
 
     def equals(self, other: EqualSets) -> bool:
+        """Return whether these are the same sets, with the same representatives."""
         return np.array_equal(self.members, other.members) and np.array_equal(
             self.representatives, other.representatives
         )

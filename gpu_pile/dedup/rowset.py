@@ -13,6 +13,7 @@ WORDS = 8
 
 @jit
 def _add(bits, rows):
+    """Set the bits of rows."""
     for row in rows:
         bits[row >> 6] |= np.uint64(1) << np.uint64(row & 63)
 
@@ -28,17 +29,19 @@ def _ones(word):
 
 @jit
 def _before(bits, words):
+    """Return how many bits are set before each group of words, and in all."""
     out = np.zeros(len(bits) // words + 1, np.int64)
     for i in range(len(bits) // words):
-        n = 0
+        ones = 0
         for j in range(words):
-            n += _ones(bits[words * i + j])
-        out[i + 1] = out[i] + n
+            ones += _ones(bits[words * i + j])
+        out[i + 1] = out[i] + ones
     return out
 
 
 @jit
 def _rank(bits, before, words, rows):
+    """Return how many bits are set before that of each row."""
     out = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
         word = rows[i] >> 6
@@ -51,16 +54,17 @@ def _rank(bits, before, words, rows):
 
 @jit
 def _rows(bits, start, stop, n):
+    """Return the n rows from start to stop whose bits are set."""
     out = np.empty(n, np.int64)
-    at = 0
+    found = 0
     for word in range(start >> 6, (stop + 63) >> 6):
         left = bits[word]
         while left:
             lowest = left & (~left + np.uint64(1))
             row = word * 64 + _ones(lowest - np.uint64(1))
             if start <= row < stop:
-                out[at] = row
-                at += 1
+                out[found] = row
+                found += 1
             left ^= lowest
     return out
 

@@ -52,5 +52,5 @@ def test_every_byte_of_a_digest_counts():
     for byte in range(16):
         digests = np.zeros((2, 16), np.uint8)
         digests[1, byte] = 1
-        assert len(sets.split_by(digests)) == 0
-    assert len(sets.split_by(np.zeros((2, 16), np.uint8))) == 2
+        assert sets.split_by(digests).equals(EqualSets.empty())
+    assert sets.split_by(np.zeros((2, 16), np.uint8)).equals(sets)

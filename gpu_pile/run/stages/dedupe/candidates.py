@@ -339,7 +339,7 @@ class _PartitionJob(_FileJob, abc.ABC):
             room = int(min(self.layout.buffer, reader.sizes.sum()))
             buffer, spare = BUFFERS.take(room, self.layout.width), BUFFERS.take(room, self.layout.width)
             try:
-                self.work(
+                self.write(
                     (batch, spare if len(batch) <= len(spare) else np.empty_like(batch))
                     for batch in reader.batches(buffer)
                 )
@@ -347,7 +347,7 @@ class _PartitionJob(_FileJob, abc.ABC):
                 BUFFERS.give(buffer, spare)
 
     @abc.abstractmethod
-    def work(self, batches: Iterator[tuple[Array, Array]]) -> None:
+    def write(self, batches: Iterator[tuple[Array, Array]]) -> None:
         """Write the file from batches of records, each with a spare buffer of at least its size."""
 
     def consume(self, result: None) -> bool:
@@ -360,7 +360,7 @@ class EqualHashFinder(_PartitionJob):
     def __init__(self, context: Context, hashes: Spill, number: int, start: int, stop: int) -> None:
         super().__init__(context, numbered(context, "equal", number), hashes, start, stop)
 
-    def work(self, batches: Iterator[tuple[Array, Array]]) -> None:
+    def write(self, batches: Iterator[tuple[Array, Array]]) -> None:
         file = self.create()
         for records, spare in batches:
             file.write(equal_hashes(records, spare).tobytes())
@@ -373,7 +373,7 @@ class PairFinder(_PartitionJob):
         super().__init__(context, pairs.path(context, number), keys, start, stop)
         self.target = pairs.layout
 
-    def work(self, batches: Iterator[tuple[Array, Array]]) -> None:
+    def write(self, batches: Iterator[tuple[Array, Array]]) -> None:
         self.create(self.target)
         device, neighbours_max = self.context.device, self.context.config.dedupe.fuzzy.bucket_neighbours_max
         argsort: Callable[[Array], Array] | None = None if device.backend == "cpu" else device.argsort
@@ -391,7 +391,7 @@ class DistinctPairFinder(_PartitionJob):
     def __init__(self, context: Context, pairs: Spill, search: str, number: int, start: int, stop: int) -> None:
         super().__init__(context, numbered(context, candidates_folder(search), number), pairs, start, stop)
 
-    def work(self, batches: Iterator[tuple[Array, Array]]) -> None:
+    def write(self, batches: Iterator[tuple[Array, Array]]) -> None:
         file = self.create()
         for records, spare in batches:
             pairs = distinct_pairs(records, spare)

@@ -61,10 +61,12 @@ class Verification(NamedTuple):
     def folder(self, context: Context) -> Path:
         return context.directory.scratch / self.search
 
-    def ranged(self, context: Context, what: str, measured: MeasuredRange) -> Path:
-        return self.folder(context) / what / measured.shard.name / f"{measured.shard_range.index:06d}.npy"
+    def of_range(self, context: Context, kind: str, measured: MeasuredRange) -> Path:
+        """Return the path of what is "wanted" of a range, or was "found" there."""
+        return self.folder(context) / kind / measured.shard.name / f"{measured.shard_range.index:06d}.npy"
 
     def verified(self, context: Context, number: int, start: int) -> Path:
+        """Return the path of the verified pairs among those of a file of candidates from `start` on."""
         return self.folder(context) / "verified" / f"{number:05d}-{start:012d}.npz"
 
 
@@ -83,8 +85,8 @@ def read_texts(context: Context, rows: Rows, search: str, shingled: RowSet, memb
         )
         if not len(request):
             continue
-        save(verification.ranged(context, "wanted", measured), request)
-        answer, n_bytes = verification.ranged(context, "found", measured), measured.shard_range.n_bytes
+        save(verification.of_range(context, "wanted", measured), request)
+        answer, n_bytes = verification.of_range(context, "found", measured), measured.shard_range.n_bytes
         tasks.append(Task(ShardReReader, (measured, verification), n_bytes, measured.label, (answer,), n_bytes))
         wanted.append((measured, request, slice(lo, hi)))
     verification.folder(context).mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,7 @@ def read_texts(context: Context, rows: Rows, search: str, shingled: RowSet, memb
     out = np.zeros((len(members), DIGEST_BYTES), np.uint8)
     with (verification.folder(context) / "spans").open("wb") as f:
         for measured, request, own in wanted:
-            found = files.load_array(verification.ranged(context, "found", measured))
+            found = files.load_array(verification.of_range(context, "found", measured))
             out[own] = found["digest"][request["digest"]]
             placed = request["place"] >= 0
             places = request["place"][placed]
@@ -201,7 +203,7 @@ class ShardReReader:
 
     def open(self) -> Iterator[Block]:
         context = self.context
-        self.wanted = files.load_array(self.verification.ranged(context, "wanted", self.measured))
+        self.wanted = files.load_array(self.verification.of_range(context, "wanted", self.measured))
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (self.verification.folder(context) / self.verification.store).open("rb+", buffering=0)
         columns = ["start", "length", "shingles"]
@@ -266,7 +268,7 @@ class ShardReReader:
     def close(self) -> None:
         os.fsync(self.file.fileno())
         self.file.close()
-        save(self.verification.ranged(self.context, "found", self.measured), self.found)
+        save(self.verification.of_range(self.context, "found", self.measured), self.found)
 
     def abandon(self) -> None:
         if hasattr(self, "file"):
