@@ -1,7 +1,7 @@
 """Radix sort of records: rows of an array uint64[n, width], compared by their columns from left to right.
 
 Band keys are records (key, row), candidate pairs (b, a), hashes (high, low, row). Records are sorted by some of the
-upper bits of column 0, then each run of records with equal bits is sorted by itself.
+upper bits of column 0, then each run of records with equal bits is sorted separately.
 """
 
 from __future__ import annotations

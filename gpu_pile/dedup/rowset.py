@@ -99,7 +99,7 @@ class RowSet:
         return int(self.before[-1])
 
     def rank(self, rows: Array) -> Array:
-        """Return int64[n], how many rows of the set are smaller than each of these."""
+        """Return int64[n], the rank of each row: how many rows of the set are smaller."""
         return np.asarray(_rank(self.bits, self.before, WORDS, np.ascontiguousarray(rows, np.int64)))
 
     def rows(self, start: int, stop: int) -> Array:

@@ -28,7 +28,7 @@ class Clustered:
     """The documents that have a duplicate, ascending by doc_id: arrays of n.
 
     doc_id, cluster: uint64, as in clusters.parquet
-    witness:    uint64, the kept document that this one duplicates; its own id where there is none
+    witness:    uint64, the kept document that this one duplicates; its own id for a document that is not removed
     similarity: float64, to the witness; 0 where unknown
     exact, near: bool, whether it is removed as an exact or as a near duplicate
     """
@@ -123,7 +123,7 @@ def choose_survivors(graph: Graph, standing: Standing, how: str, device: Device)
 
 
 def _best_rank(representative: Array, rank: Array, chosen: Array) -> Array:
-    """Return int64[n], by representative the smallest rank of the chosen members of its set; n where there are none."""
+    """Return int64[n], for each representative the smallest rank of the chosen members of its set; n without one."""
     best = np.full(len(rank), len(rank), np.int64)
     np.minimum.at(best, representative[chosen], rank[chosen])
     return best
@@ -228,7 +228,7 @@ def lists(names: Sequence[str], marks: Array, values: Array) -> tuple[pa.Array, 
 def connected_survivors(order, eligible, component, a, b, similarity):
     """Return what the operation witnesses returns, but with one kept node per component.
 
-    The similarity is 0 where survivor and node are no verified pair.
+    The similarity is 0 if survivor and node are not a verified pair.
     """
     n = len(order)
     survivor = np.full(n, -1, np.int64)  # of the component, at its smallest node

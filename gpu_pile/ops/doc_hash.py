@@ -10,8 +10,8 @@ w[0], w[1], ...; mix is gpu_pile.text.hashing.mix64; with the constants below
 
 Each word is spread by its position before it is added, and mix is not linear, so exchanged or repeated words change
 the sum. A sum can be taken in any order and in parts: segments of a long document are hashed side by side and added.
-An empty document hashes its length, 0. The hash is not cryptographic: collisions can be made, so documents of equal hash
-are compared by a cryptographic digest before one of them is removed (gpu_pile.dedup.engine).
+An empty document hashes its length, 0. The hash is not cryptographic and collisions can be made: documents of equal
+hash are compared by a cryptographic digest before one of them is removed (gpu_pile.dedup.engine).
 """
 
 from __future__ import annotations

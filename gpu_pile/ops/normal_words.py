@@ -88,7 +88,7 @@ def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage,
             if gap and o > start:
                 out[o] = _SPACE
                 o += 1
-            gap = c == _CAPITAL_I_DOT  # its lower case is "i" and a mark that is no word character
+            gap = c == _CAPITAL_I_DOT  # its lower case is "i" and a mark that is not a word character
             c += unicode.table_value(lower_stage, lower_leaves, c)
             o = unicode.put_code_point(out, o, c)
         if o == start:

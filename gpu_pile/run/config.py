@@ -228,7 +228,7 @@ class Cluster(Section):
 
     where: str | None = Field(
         None,
-        description="null, local (processes here), cuda (one process a GPU here), a scheduler's address such as "
+        description="null, local (processes here), cuda (one process per GPU here), a scheduler's address such as "
         "tcp://host:8786, or scheduler-file=PATH",
     )
     workers: int | None = Field(
@@ -244,7 +244,9 @@ class Cluster(Section):
         description="threads of each worker; null: cores / workers; elsewhere 1",
     )
     memory_bytes: Bytes | None = Field(
-        None, description="of a worker of local: one that takes more is ended and begun anew; null: memory / workers"
+        None,
+        description="memory limit of each local worker; one that exceeds it is killed and restarted; "
+        "null: memory / workers",
     )
     dashboard: bool = Field(
         True, description="local and cuda: serve Dask's dashboard on this machine's loopback address"

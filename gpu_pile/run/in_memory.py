@@ -35,7 +35,7 @@ def text_column(texts: Any) -> TextColumn:
     A column of cuDF stays on the GPU, without a copy.
 
     Raises:
-        ValueError: a text is None. TypeError: a text is no string.
+        ValueError: a text is None. TypeError: a text is not a string.
     """
     if isinstance(texts, TextColumn):
         return texts

@@ -87,8 +87,8 @@ def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None 
         duplicates = find_duplicates(source)
         if duplicates.collisions:
             context.reporter.note(
-                f"{duplicates.collisions} documents share a 128-bit hash with a different text; they are no exact "
-                "duplicates of it"
+                f"{duplicates.collisions} documents share a 128-bit hash with a different text; they are not its "
+                "exact duplicates"
             )
         with context.reporter.span("dedupe", "clusters"):
             Clusters(context, source.rows, duplicates).write()
