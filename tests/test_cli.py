@@ -205,9 +205,9 @@ def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_pa
     (tmp_path / "c.yaml").write_text(f"input: {{shards: ['{tmp_path}/a.jsonl.zst']}}\noutput: {tmp_path}/run\n")
     monkeypatch.setattr(compilation, "functions", 0)
     monkeypatch.setattr(compilation, "seconds", 0.0)
-    from gpu_pile.run.stages import measure
+    from gpu_pile.run.stages.measure import read
 
-    real = measure.measure_text
+    real = read.measure_text
 
     def compiling(*arguments):
         for _ in range(2):
@@ -216,7 +216,7 @@ def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_pa
             compilation.end()
         return real(*arguments)
 
-    monkeypatch.setattr(measure, "measure_text", compiling)
+    monkeypatch.setattr(read, "measure_text", compiling)
     code, _, error = invoke("measure", tmp_path / "c.yaml")
     assert code == 0
     assert error.count("compiling kernels for this processor, once per machine") == 1
@@ -230,14 +230,14 @@ def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_pa
 INTERRUPTED = """
 import sys, time
 from gpu_pile import cli
-from gpu_pile.run.stages import measure
+from gpu_pile.run.stages.measure import read, stage
 
-class Slow(measure._Whole):
+class Slow(read.ShardMeasurer):
     def process(self, block):
         print("measuring", flush=True)
         time.sleep(5)
 
-measure._Whole = Slow  # in the processes of a cluster, too: they import this file
+stage.ShardMeasurer = Slow  # in the processes of a cluster, too: they import this file
 if __name__ == "__main__":
     sys.argv = ["gpu-pile", *sys.argv[1:]]
     cli.main()

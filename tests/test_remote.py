@@ -519,16 +519,26 @@ def test_a_lock_that_was_taken_over_is_noticed(s3, quick_beats):
         "s3://",
         "https://user:secret@host/x.jsonl",
         "S3://bucket/x",
+        "https:/user:secret@host/x",
+        "https:user:secret@host/x",
+        "s3:/key:secret@bucket/x",
+        "ftp://user:secret@host/x",
+        "https://secret@host/x",
     ],
 )
-def test_urls_that_are_refused(url):
+def test_urls_that_are_refused(tmp_path, monkeypatch, url):
+    """Without repeating a password, and before anything is written."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"input\.shards.*\n?") as caught:
         settings([url], "out")
-    with pytest.raises(ConfigError, match="output"):
+    with pytest.raises(ConfigError, match="output") as output:
         settings(["x"], url)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as opened:
         gp.open_run(url)
-    assert "secret" not in str(caught.value).partition("(got")[0]
+    with pytest.raises(ConfigError, match="output") as by_option:
+        config.load(QUICK, [f"output={url}"])
+    assert "secret" not in f"{caught.value} {by_option.value} {output.value} {opened.value}"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["https://host/run", "hf://datasets/a/b"])

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gpu_pile import signals
-from gpu_pile.corpus import files
+from gpu_pile.corpus import files, sinks
+from gpu_pile.corpus.sinks import LineSink
 from gpu_pile.ops import op
 from gpu_pile.policy.thresholds import Policy
 from gpu_pile.run import config, pipeline
@@ -67,12 +68,24 @@ FIRST_REDONE = {
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
     "edit.c4_lines": ("decide", ["all"]),
+    "write.format": ("write", "plain"),
     "write.level": ("write", 5),
     "write.threads": ("write", 2),
     "write.checksum": ("write", False),
     "write.removed": ("write", True),
 }
 """By field of the configuration: the first stage that a change of it redoes, None for none; and another value."""
+
+
+class Plain(LineSink):
+    """Lines as they are: another format, so that there are two."""
+
+    name = "plain"
+    suffix = ".jsonl"
+
+    def writer(self, file):
+        return file
+
 
 BESIDE = {
     "dedupe.fuzzy.bands": {"dedupe.fuzzy.rows": 4},
@@ -114,12 +127,21 @@ def configuration(folder: Path, **fields) -> config.Config:
 
 def stamps(folder: Path, stage: Stage) -> dict[str, int]:
     """When each output of a stage was made."""
-    outputs = [o for pattern in (*stage.outputs, *stage.optional) for o in folder.glob(pattern.replace("{shard}", "*"))]
+    outputs = [
+        o for pattern in (*stage.outputs, *stage.optional()) for o in folder.glob(pattern.replace("{shard}", "*"))
+    ]
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in outputs}
 
 
 def redone(before: dict[str, dict[str, int]], folder: Path) -> list[str]:
     return [stage.name for stage in STAGES if stamps(folder, stage) != before[stage.name]]
+
+
+@pytest.fixture
+def two_formats():
+    sinks.FORMATS.append(Plain)
+    yield
+    sinks.FORMATS.remove(Plain)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +169,7 @@ def test_every_field_of_the_configuration_is_in_the_table():
 
 
 @pytest.mark.parametrize("field", FIRST_REDONE)
-def test_a_changed_field_redoes_the_stages_that_depend_on_it(finished, tmp_path, field):
+def test_a_changed_field_redoes_the_stages_that_depend_on_it(finished, tmp_path, two_formats, field):
     first, value = FIRST_REDONE[field]
     value = [v.format(folder=tmp_path) for v in value] if field == "input.shards" else value
     value = value.format(folder=tmp_path) if isinstance(value, str) else value
@@ -265,7 +287,7 @@ def test_a_new_stage_has_a_verb_a_key_and_its_strays_removed(finished, tmp_path,
 
 def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
-    known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional)}
+    known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     by_shard = (here.measured, here.histogram, here.sample, here.decisions, here.kept, here.removed)
     paths = [path("{shard}") for path in (*by_shard, here.removed_reasons)] + [here.pairs, here.clusters, here.reasons]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known

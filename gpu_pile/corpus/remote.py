@@ -79,21 +79,32 @@ _VERSIONS = (
 """What stores call that which changes with an object's content, the surest first."""
 
 
+_USER = re.compile(rf"(\b(?:{'|'.join(PACKAGES)}):/*|://)[^/@\s]*@", re.IGNORECASE)
+"""What a URL holds before its host: a name, a password."""
+
+
 def is_url(text: str) -> bool:
-    return "://" in text
+    """Whether a text is meant as a URL, mistyped ones such as https:/host and s3:bucket included."""
+    return "://" in text or text.partition(":")[0].lower() in PACKAGES
+
+
+def without_secrets(text: str) -> str:
+    """Return a text whose URLs show no name and no password."""
+    return _USER.sub(r"\1...@", text)
 
 
 def check(url: str, *, written: bool = False) -> None:
     """Raise a UsageError that says why a URL cannot be read (or written)."""
     match = _URL.fullmatch(url)
     known = [p for p in PACKAGES if not (written and p in READ_ONLY)]
+    shown = without_secrets(url)
     if match is None or match[1] not in PACKAGES or "::" in url:
-        raise UsageError(f"{url}: expected a path, or a URL that begins with {', '.join(f'{p}://' for p in known)}")
+        raise UsageError(f"{shown}: expected a path, or a URL that begins with {', '.join(f'{p}://' for p in known)}")
     if match[1] not in known:
-        raise UsageError(f"{url}: {match[1]}:// can only be read; expected a path, or one of {', '.join(known)}")
-    if re.match(r"[^/@]*:[^/@]*@", match[2]):
+        raise UsageError(f"{shown}: {match[1]}:// can only be read; expected a path, or one of {', '.join(known)}")
+    if re.match(r"[^/@]*@" if match[1] in WEB else r"[^/@]*:[^/@]*@", match[2]):
         raise UsageError(
-            f"{match[1]}://...@{match[2].partition('@')[2]}: names and passwords do not belong in a URL, which "
+            f"{shown}: names and passwords do not belong in a URL, which "
             "run.json and reports show; the packages behind fsspec take them from the environment (docs/cluster.md)"
         )
     if not match[2].strip("/"):

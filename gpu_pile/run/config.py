@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.line_format import LineFormat
+from gpu_pile.corpus.remote import without_secrets
 from gpu_pile.corpus.sinks import FORMATS, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
@@ -387,7 +388,8 @@ def parse(
         problems = describe_problems(error, Config, options or {})
         n = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         heading = where if not options else f"{where} with {' '.join(dict.fromkeys(options.values()))}"
-        raise ConfigError("\n".join([f"{heading}: {n}:", *(f"  {problem}" for problem in problems)])) from None
+        lines = [f"{heading}: {n}:", *(f"  {problem}" for problem in problems)]
+        raise ConfigError(without_secrets("\n".join(lines))) from None
 
 
 def describe_problems(

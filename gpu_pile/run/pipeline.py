@@ -61,7 +61,7 @@ def _remove_strays(context: Context) -> None:
     """Remove what former inputs and killed processes left in the run directory."""
     run_directory, names = context.directory, {s.name for s in context.shards}
     run_directory.remove_partials()
-    strays = run_directory.remove_strays(names, [o for stage in STAGES for o in (*stage.outputs, *stage.optional)])
+    strays = run_directory.remove_strays(names, [o for stage in STAGES for o in (*stage.outputs, *stage.optional())])
     for name in strays:
         for stage in STAGES:
             run_directory.forget(stage.name, name)

@@ -7,11 +7,9 @@ from the list. Importing it is cheap: the stages' modules are loaded when they a
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from gpu_pile.corpus.sinks import FORMATS
 
 SHARD = "{shard}"
 """Stands for the name of a shard in a stage's outputs."""
@@ -26,7 +24,7 @@ class Stage:
     run:      run(context) makes the outputs; it returns facts to record beside the key, or None
     key:      key(context) is a string that changes whenever the outputs may; without it the stage is done every time
     outputs:  files of the run directory, those with {shard} once per shard, in a folder
-    optional: outputs that only some configurations have
+    optional: optional() gives the outputs that only some configurations have
     by_shard: run skips the shards that are done, each with a state of its own; otherwise all outputs are made together
     """
 
@@ -35,7 +33,7 @@ class Stage:
     run: Callable[[Any], dict[str, Any] | None]
     key: Callable[[Any], str] | None = None
     outputs: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
+    optional: Callable[[], Sequence[str]] = tuple
     by_shard: bool = False
 
     def files(self, shards: Iterable[str]) -> Iterator[str]:
@@ -83,10 +81,7 @@ STAGES = [
         help="Write the kept lines.",
         run=_lazy("write.stage:write"),
         key=_lazy("write.stage:settings_key"),
-        optional=(
-            *(f"{folder}/{SHARD}{sink.suffix}" for sink in FORMATS for folder in ("kept", "removed")),
-            "removed/{shard}.parquet",
-        ),
+        optional=_lazy("write.stage:possible_outputs"),
         by_shard=True,
     ),
     Stage(

@@ -46,6 +46,12 @@ def write_keys(context: Context) -> dict[str, str]:
     return keys
 
 
+def possible_outputs() -> list[str]:
+    """Return the outputs of every configuration, {shard} for the name of a shard."""
+    lines = [f"{folder}/{{shard}}{sink.suffix}" for sink in FORMATS for folder in ("kept", "removed")]
+    return [*lines, "removed/{shard}.parquet"]
+
+
 def outputs(context: Context, shard: Shard) -> list[AnyPath]:
     """Return the files that write makes of a shard."""
     reasons = [context.directory.removed_reasons(shard.name)] if context.config.write.removed else []
