@@ -5,7 +5,7 @@ SM ?= 90
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test quick docs lint types format check check-gpu pack-gpu clean
+.PHONY: help demo test quick docs vectors lint types format check check-gpu pack-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -33,6 +33,9 @@ quick: $(VENV)/.developing  ## the tests that take less than 5 s of CPU time eac
 docs: $(VENV)/.developing  ## write the generated pages: docs/signals.md, docs/configuration.md
 	$(BIN)/python tools/make_signals_md.py
 	$(BIN)/python tools/make_configuration_md.py
+
+vectors: $(VENV)/.developing  ## freeze the results of one operation in tests/vectors: OP=name
+	$(BIN)/python -m tests.freeze $(OP)
 
 lint: $(VENV)/.developing  ## ruff, and its format
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
-"""For tests, here and in packages that add operations: documents that break things, and equality to the last bit."""
+"""For tests, here and in packages that add operations: hostile characters, and equality to the last bit."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
 
 SEAMS = " \n\r\t\x0b\x1c\x00\x7f\x85\u00a0\u2028\u3000"
-"""Characters at which something ends in one definition and not in another."""
+"""Characters that end a word or a line by some definitions and not by others."""
 
 MARKS = ".,;:!?#-…•\"\\{}[]/_'`"
 
@@ -22,11 +23,15 @@ ALPHABET = SEAMS + MARKS + LETTERS
 
 
 def arrays(result: Any) -> list[np.ndarray[Any, Any]]:
-    """An operation's result as a list of NumPy arrays."""
+    """Return an operation's result, an array or any nesting of tuples and dataclasses, as a list of NumPy arrays."""
     if isinstance(result, np.ndarray):
         return [result]
+    if isinstance(result, int):
+        return [np.array(result)]
     if hasattr(result, "get"):  # CuPy
         return [result.get()]
+    if dataclasses.is_dataclass(result):
+        result = [getattr(result, field.name) for field in dataclasses.fields(result)]
     return [array for item in result for array in arrays(item)]
 
 
@@ -39,21 +44,22 @@ def _on_gpu(argument: Any) -> Any:
 
 
 def assert_same_bits(op: Op, backend: str, documents: Iterable[str | bytes], params: Mapping[str, Any]) -> None:
-    """One implementation equals the reference on these documents: number, dtype, shape and bytes of all arrays.
+    """Assert that an implementation equals the reference on documents: number, dtype, shape and bytes of all arrays.
 
     Raises:
         AssertionError: names operation, implementation, parameters and the first difference.
     """
     text = documents if isinstance(documents, TextColumn) else TextColumn.from_documents(documents)
     inputs = op.inputs(text, params)
-    want = arrays(op.run("reference", *inputs, **params))
-    got = arrays(op.run(backend, *(_on_gpu(x) for x in inputs) if backend == "cuda" else inputs, **params))
+    expected = arrays(op.run("reference", *inputs, **params))
+    results = arrays(op.run(backend, *(_on_gpu(x) for x in inputs) if backend == "cuda" else inputs, **params))
     where = f"{op.name}, {backend}, {dict(params)}"
-    assert len(got) == len(want), f"{where}: {len(got)} arrays, expected {len(want)}"
-    for i, (g, w) in enumerate(zip(got, want, strict=True)):
-        assert (g.dtype, g.shape) == (w.dtype, w.shape), (
-            f"{where}, array {i}: {g.dtype}{g.shape}, not {w.dtype}{w.shape}"
+    assert len(results) == len(expected), f"{where}: {len(results)} arrays, expected {len(expected)}"
+    for i, (result, right) in enumerate(zip(results, expected, strict=True)):
+        assert (result.dtype, result.shape) == (right.dtype, right.shape), (
+            f"{where}, array {i}: {result.dtype}{result.shape}, expected {right.dtype}{right.shape}"
         )
-        if g.tobytes() != w.tobytes():
-            at = tuple(int(x[0]) for x in np.nonzero(np.atleast_1d(g != w)))
-            raise AssertionError(f"{where}, array {i} at {at}: {np.atleast_1d(g)[at]}, not {np.atleast_1d(w)[at]}")
+        if result.tobytes() != right.tobytes():
+            at = tuple(int(x[0]) for x in np.nonzero(np.atleast_1d(result != right)))
+            values = np.atleast_1d(result)[at], np.atleast_1d(right)[at]
+            raise AssertionError(f"{where}, array {i} at {at}: {values[0]}, expected {values[1]}")

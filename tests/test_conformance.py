@@ -1,8 +1,5 @@
 """Every operation on every backend here equals its reference bit for bit. A new operation needs no edit here."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,7 +10,7 @@ from gpu_pile.gpu import detect
 from gpu_pile.ops import op
 from gpu_pile.testing import ALPHABET, arrays, assert_same_bits
 from gpu_pile.text.column import TextColumn
-from tests import emulator
+from tests import emulator, freeze
 
 OPS = op.load_all()
 BACKENDS = ["cpu", "cuda-emulated", *(["cuda"] if detect.cuda_devices() else [])]
@@ -25,7 +22,6 @@ CASES = [
     for i, params in enumerate(o.samples)
 ]
 SEGMENTS = {0: None, 1: 8, 7: 40}  # by order of threads; documents are cut here, so that kernels must join them
-VECTORS = Path(__file__).parent / "vectors"
 
 texts = st.lists(st.text(st.sampled_from(ALPHABET) | st.characters(exclude_categories=["Cs"]), max_size=40), max_size=6)
 
@@ -57,30 +53,39 @@ def test_random_documents(operation, name, params, documents, cut, wide, order):
         assert_same_bits(operation, name, column, params)
 
 
-def vectors(operation):
-    """Every array of every sample on the declared documents, in hexadecimal."""
-    text = TextColumn.from_documents(operation.documents)
-    rows = []
-    for params in operation.samples:
-        result = arrays(operation.run("cpu", *operation.inputs(text, params), **params))
-        rows.append([[str(a.dtype), list(a.shape), _digest(a)] for a in result])
-    return {"version": operation.version, "samples": rows}
-
-
-def _digest(array):
-    import hashlib
-
-    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
-
-
 @pytest.mark.parametrize("name", OPS)
 def test_frozen_vectors(name):
-    """Bits that were once written to disk must not change without a new version: python -m tests.test_conformance"""
-    frozen = json.loads((VECTORS / f"{name}.json").read_text())
-    now = vectors(OPS[name])
-    assert now == frozen, (
-        f"{name}: results differ from the frozen ones; if that is meant, raise its version and refreeze"
-    )
+    """Bits that were once written to disk must not change without a new version."""
+    was = freeze.frozen(name)
+    changed = freeze.differences(was, OPS[name])
+    assert not changed, f"{name}: if that is meant, raise its version and run `make vectors OP={name}`: {changed[:3]}"
+    assert was == freeze.vectors(OPS[name]), f"{name}: run `make vectors OP={name}`"
+
+
+def test_results_are_frozen_again_only_with_a_new_version(tmp_path, monkeypatch):
+    operation = OPS["doc_hash"]
+    with pytest.raises(FileNotFoundError, match="run `make vectors OP=doc_hash`"):
+        freeze.frozen("doc_hash", tmp_path)
+    freeze.freeze("doc_hash", tmp_path)
+    assert freeze.frozen("doc_hash", tmp_path) == freeze.frozen("doc_hash")
+
+    monkeypatch.setattr(operation, "documents", (*operation.documents, "one more"))
+    freeze.freeze("doc_hash", tmp_path)  # a new document changes no result
+    with_document = freeze.frozen("doc_hash", tmp_path)
+
+    right = operation.implementations["cpu"]
+    monkeypatch.setitem(operation.implementations, "cpu", lambda text: right(text) ^ np.uint64(1))
+    with pytest.raises(freeze.ResultChanged, match=r"doc_hash: .* results differ .* raise the version"):
+        freeze.freeze("doc_hash", tmp_path)
+    assert freeze.frozen("doc_hash", tmp_path) == with_document
+
+    monkeypatch.setattr(operation, "version", operation.version + 1)
+    freeze.freeze("doc_hash", tmp_path)
+    assert freeze.frozen("doc_hash", tmp_path) != with_document
+
+
+def test_every_operation_has_frozen_results_and_no_others_have():
+    assert {path.stem for path in freeze.FOLDER.glob("*.json")} == set(OPS)
 
 
 SEAMS = ("x" * 159 + "İ" + "y", "." * 100 + "a…\r\n" * 30, " the " * 50, "é" * 200, "- a\n" * 40, "b c " * 300)
@@ -132,9 +137,3 @@ def test_estimates_of_the_sketches_are_as_good_as_theory_says():
             true = common / (2 * n - common)
             error = np.sqrt(((estimate - true) ** 2).mean())
             assert error < 1.1 * np.sqrt(true * (1 - true) / k), (method, similarity, error)
-
-
-if __name__ == "__main__":
-    VECTORS.mkdir(exist_ok=True)
-    for key, value in OPS.items():
-        (VECTORS / f"{key}.json").write_text(json.dumps(vectors(value), indent=1) + "\n")

@@ -16,7 +16,7 @@ the line where it was noticed); n_lines counts all lines.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -71,23 +71,6 @@ class Parsed:
     bad_reason: Array
     bad_position: Array
     n_lines: int
-
-    def __iter__(self) -> Any:
-        """As a tuple of arrays, to be compared with the reference, to which all that is no JSON is alike."""
-        return iter(
-            (
-                self.line,
-                self.start,
-                self.length,
-                self.text.data,
-                self.text.offsets,
-                self.subset.data,
-                self.subset.offsets,
-                self.bad_line,
-                np.where(self.bad_reason < NOT_OBJECT, NOT_JSON, self.bad_reason),
-                np.array(self.n_lines),
-            )
-        )
 
 
 def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -211,52 +194,155 @@ parse_lines = Op(
 
 
 class _Bad(Exception):
-    def __init__(self, reason: int) -> None:
-        self.reason = reason
+    """Why a line is not a document, and the byte in the line where that was noticed."""
+
+    def __init__(self, reason: int, position: int = 0) -> None:
+        self.reason, self.position = reason, position
 
 
-class _Object(list[tuple[str, Any]]):
-    """A JSON object with every pair that was written."""
-
-    def get(self, key: str) -> Any:
-        """The last value of a key, or None."""
-        return next((v for k, v in reversed(self) if k == key), None)
+_ESCAPES = dict(zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True))
+_NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_NUMBER_BEGUN = re.compile(rb"-?((0|[1-9][0-9]*)(\.(?![0-9])|(\.[0-9]+)?[eE][+-]?)?)?")
 
 
-def _loads(line: str) -> Any:
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
+class _ReferenceLine:
+    """One line, read from left to right by RFC 8259. Raises _Bad at the first byte that cannot follow."""
 
-    return json.loads(line, object_pairs_hook=_Object, parse_constant=refuse)
+    def __init__(self, raw: bytes) -> None:
+        self.raw, self.at = raw, 0
 
+    def next(self) -> str:
+        """Return the next character that is not white space, without taking it."""
+        while self.raw[self.at : self.at + 1] in (b" ", b"\t", b"\r"):
+            self.at += 1
+        if self.at == len(self.raw):
+            raise _Bad(UNFINISHED, self.at)
+        return chr(self.raw[self.at])
 
-def _depth(line: str) -> int:
-    depth = most = 0
-    inside = escaped = False
-    for c in line:
-        if inside:
-            inside = escaped or c != '"'
-            escaped = c == "\\" and not escaped
-        elif c == '"':
-            inside = True
-        elif c in "[{":
-            depth += 1
-            most = max(most, depth)
-        elif c in "]}":
-            depth -= 1
-    return most
+    def only_value(self) -> Any:
+        """Return the one value of the line: a str, dict or list; None for a number, true, false or null."""
+        value = self.value(0)
+        rest = self.raw[self.at :]
+        if value is None and rest and rest[:1] not in (b" ", b"\t", b"\r"):
+            raise _Bad(NOT_JSON, self.at)
+        if rest.strip(b" \t\r"):
+            raise _Bad(EXTRA, len(self.raw) - len(rest.lstrip(b" \t\r")))
+        return value
+
+    def value(self, depth: int) -> Any:
+        begin = self.next()
+        if begin == '"':
+            return self.string()
+        if begin not in "{[":
+            return self.scalar()
+        if depth == MAX_DEPTH:
+            raise _Bad(TOO_DEEP, self.at)
+        pairs: list[tuple[str, Any]] = []
+        end = "}" if begin == "{" else "]"
+        separator = begin
+        while separator != end:
+            self.at += 1
+            if separator == begin and self.next() == end:
+                break
+            key = self.key() if begin == "{" else ""
+            pairs.append((key, self.value(depth + 1)))
+            separator = self.next()
+            if separator not in (",", end):
+                raise _Bad(NOT_JSON, self.at)
+        self.at += 1
+        return dict(pairs) if begin == "{" else [value for _, value in pairs]  # of equal keys the last counts
+
+    def key(self) -> str:
+        if self.next() != '"':
+            raise _Bad(NOT_JSON, self.at)
+        key = self.string()
+        if self.next() != ":":
+            raise _Bad(NOT_JSON, self.at)
+        self.at += 1
+        return key
+
+    def string(self) -> str:
+        characters = []
+        self.at += 1
+        while self.raw[self.at : self.at + 1] != b'"':
+            if self.at == len(self.raw):
+                raise _Bad(UNFINISHED, self.at)
+            if self.raw[self.at] < ord(" "):
+                raise _Bad(CONTROL, self.at)
+            characters.append(self.escape() if self.raw[self.at] == ord("\\") else self.character())
+        self.at += 1
+        return "".join(characters)
+
+    def character(self) -> str:
+        for n in range(1, 5):
+            try:
+                character = self.raw[self.at : self.at + n].decode()
+            except UnicodeDecodeError:
+                continue
+            self.at += n
+            return character
+        raise _Bad(NOT_UTF8, self.at)
+
+    def escape(self) -> str:
+        """Read an escape, or two that are a surrogate pair; a lone surrogate becomes U+FFFD."""
+        letter = chr(self.raw[self.at + 1]) if self.at + 1 < len(self.raw) else ""
+        if not letter:
+            raise _Bad(UNFINISHED, len(self.raw))
+        if letter in _ESCAPES:
+            self.at += 2
+            return _ESCAPES[letter]
+        unit = self.utf16_unit(self.at)
+        if unit is None:
+            is_cut = letter == "u" and self.at + 6 > len(self.raw)
+            raise _Bad(UNFINISHED if is_cut else BAD_ESCAPE, self.at)
+        self.at += 6
+        if not 0xD800 <= unit < 0xE000:
+            return chr(unit)
+        low = self.utf16_unit(self.at)
+        if unit >= 0xDC00 or low is None or not 0xDC00 <= low < 0xE000:
+            return "\ufffd"
+        self.at += 6
+        return chr(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00))
+
+    def utf16_unit(self, at: int) -> int | None:
+        """Return what \\uXXXX at this position stands for; None if there is no such escape."""
+        match = re.compile(rb"\\u([0-9a-fA-F]{4})").match(self.raw, at)
+        return int(match[1], 16) if match else None
+
+    def scalar(self) -> None:
+        """Read a number, true, false or null."""
+        begin = self.raw[self.at : self.at + 1]
+        for word in (b"true", b"false", b"null"):
+            if begin == word[:1]:
+                self.word(word)
+                return
+        if begin == b"-" or begin.isdigit():
+            self.number()
+            return
+        at = self.at
+        self.character()  # raises if it is not UTF-8
+        raise _Bad(NOT_JSON, at)
+
+    def word(self, word: bytes) -> None:
+        rest = self.raw[self.at : self.at + len(word)]
+        if not word.startswith(rest):
+            raise _Bad(NOT_JSON, self.at)
+        self.at += len(rest)
+        if rest != word:
+            raise _Bad(UNFINISHED, self.at)
+
+    def number(self) -> None:
+        number, begun = (pattern.match(self.raw, self.at) for pattern in (_NUMBER, _NUMBER_BEGUN))
+        end = max(match.end() for match in (number, begun) if match)
+        if number is None or number.end() < end:
+            raise _Bad(NOT_JSON if end < len(self.raw) else UNFINISHED, end)
+        self.at = end
 
 
 def _follow(value: Any, path: tuple[str, ...]) -> Any:
     for key in path:
-        if not isinstance(value, _Object):
-            return None
-        value = value.get(key)
+        value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _repair(text: str) -> bytes:
-    return "".join("\ufffd" if 0xD800 <= ord(c) < 0xE000 else c for c in text).encode()
 
 
 @parse_lines.reference
@@ -268,69 +354,50 @@ def _reference(
     bare_strings: bool = False,
     text_lists: bool = False,
 ) -> Parsed:
-    """Reasons are given by what json.loads says only as far as good, bad and why a valid value is no document."""
     good: list[tuple[int, int, int]] = []
-    texts, subsets, bad = [], [], []
-    raw = block.tobytes()
-    lines = raw.split(b"\n")
+    bad: list[tuple[int, int, int]] = []
+    texts, subsets = [], []
+    lines = block.tobytes().split(b"\n")
     if lines[-1] == b"":
         lines.pop()
-    start = 0
-    for number, whole in enumerate(lines):
-        line = whole
-        at = start
-        start += len(whole) + 1
+    next_start = 0
+    for number, line in enumerate(lines):
+        start = next_start
+        next_start += len(line) + 1
         if skip_bom and number == 0 and line.startswith(b"\xef\xbb\xbf"):
-            line, at = line[3:], at + 3
+            line, start = line[3:], start + 3
         if not line.strip(b" \t\r"):
             continue
         try:
-            text, subset = _reference_line(line, text_path, subset_path, bare_strings, text_lists)
+            text, subset = _reference_document(line, text_path, subset_path, bare_strings, text_lists)
         except _Bad as error:
-            bad.append((number, error.reason))
+            bad.append((number, error.reason, error.position))
             continue
-        good.append((number, at, len(line)))
-        texts.append(text)
-        subsets.append(subset)
-    g = np.array(good, np.int64).reshape(-1, 3)
-    b = np.array(bad, np.int64).reshape(-1, 2)
-    text_column, subset_column = TextColumn.from_documents(texts), TextColumn.from_documents(subsets)
-    position = np.zeros(len(b), np.int64)
-    return Parsed(g[:, 0], g[:, 1], g[:, 2], text_column, subset_column, b[:, 0], b[:, 1], position, len(lines))
+        good.append((number, start, len(line)))
+        texts.append(text.encode())
+        subsets.append(subset.encode())
+    line_numbers, starts, lengths = np.array(good, np.int64).reshape(-1, 3).T
+    columns = TextColumn.from_documents(texts), TextColumn.from_documents(subsets)
+    bad_lines, reasons, positions = np.array(bad, np.int64).reshape(-1, 3).T
+    return Parsed(line_numbers, starts, lengths, *columns, bad_lines, reasons, positions, len(lines))
 
 
-def _reference_line(
+def _reference_document(
     line: bytes, text_path: tuple[str, ...], subset_path: tuple[str, ...], bare_strings: bool, text_lists: bool
-) -> tuple[bytes, bytes]:
-    try:
-        decoded = line.decode()
-    except UnicodeDecodeError:
-        raise _Bad(NOT_JSON) from None
-    if _depth(decoded) > MAX_DEPTH:
-        raise _Bad(NOT_JSON)
-    try:
-        value = _loads(decoded)
-    except ValueError:
-        raise _Bad(NOT_JSON) from None
+) -> tuple[str, str]:
+    value = _ReferenceLine(line).only_value()
     if isinstance(value, str) and bare_strings:
-        return _repair(value), b""
-    if not isinstance(value, _Object):
+        return value, ""
+    if not isinstance(value, dict):
         raise _Bad(NOT_OBJECT)
     text = _follow(value, text_path)
-    if (
-        isinstance(text, list)
-        and not isinstance(text, _Object)
-        and text_lists
-        and all(isinstance(t, str) for t in text)
-    ):
+    if text_lists and isinstance(text, list) and all(isinstance(t, str) for t in text):
         text = TEXT_JOINER.join(text)
     if not isinstance(text, str):
-        # null and a missing field are told apart by whether the key was written
         parent = _follow(value, text_path[:-1])
-        written = isinstance(parent, _Object) and any(k == text_path[-1] for k, _ in parent)
-        raise _Bad(NOT_STRING if written else NO_TEXT)
+        raise _Bad(NOT_STRING if isinstance(parent, dict) and text_path[-1] in parent else NO_TEXT)
     subset = _follow(value, subset_path)
-    return _repair(text), _repair(subset) if isinstance(subset, str) else b""
+    return text, subset if isinstance(subset, str) else ""
 
 
 # The characters that JSON gives a meaning, as bytes.

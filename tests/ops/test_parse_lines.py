@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpu_pile.ops import parse_lines as module
 from gpu_pile.ops.parse_lines import explain, parse_lines
-from gpu_pile.testing import ALPHABET, assert_same_bits
+from gpu_pile.testing import ALPHABET, arrays, assert_same_bits
 from gpu_pile.text.column import TextColumn
 
 strings = st.text(st.sampled_from(ALPHABET + "\x01\x1f") | st.characters(exclude_categories=["Cs"]), max_size=70)
@@ -47,20 +47,61 @@ def test_random_objects_as_json_loads_reads_them(rows):
         assert block(lines)[start : start + length].tobytes() == lines[line]
 
 
+@st.composite
+def damaged(draw):
+    """A line of JSON with a few bytes replaced, or cut off."""
+    line = json.dumps({"text": "a text", **draw(objects)}, ensure_ascii=draw(st.booleans())).encode()
+    at, drop = draw(st.integers(0, len(line))), draw(st.integers(0, 3))
+    inserted = draw(
+        st.sampled_from(
+            [
+                b"",
+                b'"',
+                b"\\",
+                b"{",
+                b"}",
+                b",",
+                b":",
+                b"\xff",
+                b"\xe9",
+                b"0",
+                b"\x00",
+                b" ",
+                b"\\ud800",
+                b"\\u12",
+                b"e",
+            ]
+        )
+    )
+    rest = line[at + drop :] if draw(st.booleans()) else b""
+    return line[:at] + inserted + rest
+
+
 @settings(max_examples=400, deadline=None)
-@given(
-    objects,
-    st.booleans(),
-    st.integers(0, 200),
-    st.sampled_from(
-        [b"", b'"', b"\\", b"{", b"}", b",", b":", b"\xff", b"\xe9", b"0", b"\x00", b" ", b"\\ud800", b"e"]
-    ),
-    st.integers(0, 3),
-    st.sampled_from(parse_lines.samples),
-)
-def test_random_damage_is_judged_as_by_the_reference(value, ascii_only, at, insert, drop, params):
-    line = json.dumps({"text": "a text", **value}, ensure_ascii=ascii_only).encode()
-    assert_same_bits(parse_lines, "cpu", [line[:at] + insert + line[at + drop :]], params)
+@given(damaged(), st.sampled_from(parse_lines.samples))
+def test_random_damage_is_judged_as_by_the_reference(line, params):
+    """Good or bad, and if bad, why and at which byte."""
+    assert_same_bits(parse_lines, "cpu", [line], params)
+
+
+@settings(max_examples=400, deadline=None)
+@given(damaged())
+def test_the_reference_takes_what_json_loads_takes(line):
+    def refuse(constant):
+        raise ValueError(constant)
+
+    got = parse_lines.run("reference", block([line]))
+    is_json = got.bad_reason.size == 0 or got.bad_reason[0] >= module.NOT_OBJECT
+    try:
+        value = json.loads(line.decode(), parse_constant=refuse)
+    except ValueError:
+        assert not is_json or not line.strip()
+    else:
+        assert is_json
+        text = value.get("text") if isinstance(value, dict) else None
+        assert (got.line.size == 1) == isinstance(text, str)
+        if isinstance(text, str):
+            assert got.text.documents() == TextColumn.from_documents([text]).documents()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +140,9 @@ def test_given_buffers_change_nothing():
     data = np.concatenate([block(lines), np.full(64, 0x22, np.uint8)])
     n = len(block(lines))
     out = np.zeros(n + 64, np.uint8)
-    for a, b in zip(parse_lines(block(lines)), parse_lines(data[:n], padded=True, out=out), strict=True):
+    for a, b in zip(
+        arrays(parse_lines(block(lines))), arrays(parse_lines(data[:n], padded=True, out=out)), strict=True
+    ):
         assert a.tobytes() == b.tobytes()
 
 
