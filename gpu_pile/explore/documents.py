@@ -48,7 +48,7 @@ def locate(run: RunTables, ids: Sequence[int]) -> dict[int, DocumentLocation]:
             if index >= len(run.shards):
                 raise UsageError(f"doc_id {identifier}: there is no shard {index}, this run has {len(run.shards)}")
             raise UsageError(
-                f"doc_id {identifier}: line {line} of shard {run.shards[index].name} is no document "
+                f"doc_id {identifier}: line {line} of shard {run.shards[index].name} is not a document "
                 "(blank, bad or beyond the end)"
             )
         out[identifier] = location

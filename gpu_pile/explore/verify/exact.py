@@ -74,7 +74,7 @@ class ExactLeft(TextCheck):
     """Kept documents: no two of them are exact duplicates of each other."""
 
     def __init__(self, config: Config, everything: bool, store: Any) -> None:
-        self.check = Check("exact left", "kept documents that are no exact duplicates of each other")
+        self.check = Check("exact left", "kept documents without a kept exact duplicate")
         exact, self.scope = config.dedupe.exact, config.dedupe.scope
         self.enabled, self.skip_subsets, self.normalize = exact.enabled, exact.skip_subsets, exact.normalize
         self.digests = Digests(store)

@@ -57,7 +57,7 @@ class NearLeft(TextCheck):
     """Kept documents: no two of them are near duplicates that share a band."""
 
     def __init__(self, run: RunTables, everything: bool, rng: np.random.Generator, shingles: Shingles) -> None:
-        self.check = Check("near left", "kept documents that are no near duplicates of each other")
+        self.check = Check("near left", "kept documents without a kept near duplicate")
         self.run, self.everything, self.rng, self.shingles = run, everything, rng, shingles
         self.dedupe = run.config.dedupe
         self.fuzzy = run.config.dedupe.fuzzy
