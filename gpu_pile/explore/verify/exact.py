@@ -137,10 +137,10 @@ class Digests:
             self._flush()
         for partition in range(PARTITIONS) if self.runs else [0]:
             records = self._partition(partition) if self.runs else _sorted(self.buffer[: self.n])
-            again = (records["high"][1:] == records["high"][:-1]) & (records["low"][1:] == records["low"][:-1])
+            repeated = (records["high"][1:] == records["high"][:-1]) & (records["low"][1:] == records["low"][:-1])
             first = 0
-            for i in np.flatnonzero(again).tolist():
-                if i == 0 or not again[i - 1]:
+            for i in np.flatnonzero(repeated).tolist():
+                if i == 0 or not repeated[i - 1]:
                     first = i
                 yield int(records["doc_id"][first]), int(records["doc_id"][i + 1])
 
