@@ -277,7 +277,7 @@ def test_a_changed_shard_is_noticed(tmp_path):
     write_shard(tmp_path / "a.jsonl.zst", [("short", "x")])
     with pytest.raises(DataError, match="has changed since the run"):
         opened.document(5)
-    with pytest.raises(UsageError, match="line 10 of shard a is no document"):
+    with pytest.raises(UsageError, match="line 10 of shard a is not a document"):
         opened.document(9)
     with pytest.raises(UsageError, match="there is no shard 1"):
         opened.document(1 << 40)

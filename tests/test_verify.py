@@ -5,6 +5,7 @@ import re
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -269,6 +270,19 @@ def test_duplicates_that_may_stay(tmp_path):
         run(settings([tmp_path / "a.jsonl.zst"], tmp_path / str(i), dedupe=dedupe))
         assert sum(r["keep"] for r in decisions(tmp_path / str(i))) == 5
         assert failures(tmp_path / str(i), everything=True) == {}
+
+
+@pytest.mark.parametrize(("threshold", "rows"), [(0.3, 1), (0.5, 2), (0.6, 3), (0.7, 4), (0.8, 4), (0.95, 4)])
+def test_the_other_banding_finds_pairs_at_any_threshold(threshold, rows):
+    assert near_left.other_rows(threshold, 128) == rows
+    rng = np.random.default_rng(1)
+    one, other = rng.integers(0, 1 << 32, (2, 500, 128), dtype=np.uint32)
+    other = np.where(rng.random(other.shape) < threshold, one, other)
+    bands = np.arange(128 // rows)
+    shared = near_left.band_keys(one, bands, rows) == near_left.band_keys(other, bands, rows)
+    assert shared.any(axis=1).mean() > 0.99
+    equal = [(one == other)[:, j :: 128 // rows][:, :rows].all(axis=1) for j in bands.tolist()]
+    assert np.array_equal(shared, np.stack(equal, axis=1))
 
 
 def test_pairs_that_a_bucket_is_too_large_for(tmp_path):

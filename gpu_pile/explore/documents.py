@@ -48,7 +48,7 @@ def locate(run: RunTables, ids: Sequence[int]) -> dict[int, DocumentLocation]:
             if index >= len(run.shards):
                 raise UsageError(f"doc_id {identifier}: there is no shard {index}, this run has {len(run.shards)}")
             raise UsageError(
-                f"doc_id {identifier}: line {line} of shard {run.shards[index].name} is no document "
+                f"doc_id {identifier}: line {line} of shard {run.shards[index].name} is not a document "
                 "(blank, bad or beyond the end)"
             )
         out[identifier] = location
@@ -66,8 +66,9 @@ def texts_of(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
 
 def texts(run: RunTables, ids: Sequence[int]) -> Result:
     """The whole texts of some documents, in the order given."""
-    found = texts_of(run, ids)
-    table = pa.table({"doc_id": pa.array(ids, pa.uint64()), "text": pa.array([found[i] for i in ids], pa.string())})
+    text_by_id = texts_of(run, ids)
+    column = pa.array([text_by_id[i] for i in ids], pa.string())
+    table = pa.table({"doc_id": pa.array(ids, pa.uint64()), "text": column})
     return Result(table, f"{len(ids)} documents")
 
 
@@ -111,12 +112,12 @@ def story(run: RunTables, doc_id: int) -> dict[str, Any]:
     Returns:
         "difference" lists {"kind": equal, removed (only in this text) or added (only in the witness), "text"}.
     """
-    told = document(run, doc_id)
-    if any(r["rule"] == survivors.NEAR for r in told["reasons"]):
-        witness = texts_of(run, [told["witness"]])[told["witness"]]
-        segments = diff.difference(told["text"], witness)
-        told["difference"] = [{"kind": kind, "text": text} for kind, text in segments]
-    return told
+    content = document(run, doc_id)
+    if any(r["rule"] == survivors.NEAR for r in content["reasons"]):
+        witness = texts_of(run, [content["witness"]])[content["witness"]]
+        segments = diff.difference(content["text"], witness)
+        content["difference"] = [{"kind": kind, "text": text} for kind, text in segments]
+    return content
 
 
 class Difference:
@@ -138,8 +139,8 @@ class Difference:
 
 def difference(run: RunTables, a: int, b: int) -> Difference:
     """Two documents side by side, with their differences marked."""
-    found = texts_of(run, [a, b])
-    return Difference(a, b, found[a], found[b])
+    text_by_id = texts_of(run, [a, b])
+    return Difference(a, b, text_by_id[a], text_by_id[b])
 
 
 # texts around a bound
@@ -172,10 +173,10 @@ def around_exactly(run: RunTables, signal: str, value: float, n: int, subset: st
     table = _nearest_rows(run, signal, value, n, subset)
     ids = table.column("doc_id").to_pylist()
     where = locate(run, ids)
-    found = read_texts(run.context, list(where.values()))
+    text_by_id = read_texts(run.context, list(where.values()))
     read = sum(p.distance for p in where.values()) / 1e6
     note = f"For these texts, at most {read:,.1f} MB of decompressed shards were read."
-    excerpts = pa.array([beginning(found[i]) for i in ids], pa.string())
+    excerpts = pa.array([beginning(text_by_id[i]) for i in ids], pa.string())
     title = f"Around {signal} = {value:g}, the nearest of all documents"
     return _examples(table.append_column("excerpt", excerpts), signal, value, title, note)
 

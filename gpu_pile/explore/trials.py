@@ -211,9 +211,9 @@ class Comparison(Result):
         """uint64: doc_ids of the documents that only_first or only_second keeps."""
         if kind not in ("only_first", "only_second"):
             raise UsageError(f"kind is only_first or only_second, not {kind!r}")
-        one, other = (self.first, self.second) if kind == "only_first" else (self.second, self.first)
+        keeping, removing = (self.first, self.second) if kind == "only_first" else (self.second, self.first)
         context = self.run.context
-        return doc_ids(context, Rows.of(context), np.flatnonzero(one.keep & ~other.keep))
+        return doc_ids(context, Rows.of(context), np.flatnonzero(keeping.keep & ~removing.keep))
 
     def texts(self, kind: str = "only_first", n: int = 5, seed: int = 0) -> Result:
         """Some of the documents that only_first or only_second keeps, chosen at random, with their texts."""

@@ -1,8 +1,8 @@
 """Everything that uses cuDF: its columns of strings as TextColumns, and one memory pool for cuDF and CuPy.
 
 A cuDF column of strings holds UTF-8 bytes and, as its first child, offsets of 32 bits (64 bits beyond 2 GiB); a slice
-of a column uses some of these. The bytes are viewed, not copied. 64-bit offsets that begin at 0 are viewed too; other
-offsets are converted to 64 bits.
+of a column uses some of its offsets. The bytes are viewed, not copied. 64-bit offsets that begin at 0 are viewed too;
+other offsets are converted to 64 bits.
 """
 
 from __future__ import annotations

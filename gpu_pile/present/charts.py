@@ -181,7 +181,7 @@ def columns(values: Sequence[tuple[str, float]], *, title: str, width: int = 560
 
 
 def lines(series: Sequence[tuple[str, Sequence[Point]]], *, title: str, width: int = 560, height: int = 220) -> str:
-    """Draw shares from 0 to 1 over a value: one line per name, in a colour of its own, named at its end."""
+    """Draw shares between 0 and 1 as lines: one line per name, in a colour of its own, named at its end."""
     left, top, base, right = 34.0, 8.0, height - 20.0, 150.0
     xs = [x for _, points in series for x, _ in points] or [0.0]
     logarithmic = min(xs) > 0 and max(xs) / min(xs) > 20

@@ -13,7 +13,7 @@ class Check:
     """What one check looked at, and the first things that are wrong.
 
     checked: how many things were looked at. total: how many there are, where only a sample was looked at.
-    failed:  how many of them are wrong. examples: sentences about the first EXAMPLES_MAX of these.
+    failed:  how many are wrong. examples: sentences about the first EXAMPLES_MAX wrong ones.
     notes:   what a reader should know about the check itself.
     """
 

@@ -74,7 +74,7 @@ class ExactLeft(TextCheck):
     """Kept documents: no two of them are exact duplicates of each other."""
 
     def __init__(self, config: Config, everything: bool, store: Any) -> None:
-        self.check = Check("exact left", "kept documents that are no exact duplicates of each other")
+        self.check = Check("exact left", "kept documents without a kept exact duplicate")
         exact, self.scope = config.dedupe.exact, config.dedupe.scope
         self.enabled, self.skip_subsets, self.normalize = exact.enabled, exact.skip_subsets, exact.normalize
         self.digests = Digests(store)
@@ -137,10 +137,10 @@ class Digests:
             self._flush()
         for partition in range(PARTITIONS) if self.runs else [0]:
             records = self._partition(partition) if self.runs else _sorted(self.buffer[: self.n])
-            again = (records["high"][1:] == records["high"][:-1]) & (records["low"][1:] == records["low"][:-1])
+            repeated = (records["high"][1:] == records["high"][:-1]) & (records["low"][1:] == records["low"][:-1])
             first = 0
-            for i in np.flatnonzero(again).tolist():
-                if i == 0 or not again[i - 1]:
+            for i in np.flatnonzero(repeated).tolist():
+                if i == 0 or not repeated[i - 1]:
                     first = i
                 yield int(records["doc_id"][first]), int(records["doc_id"][i + 1])
 

@@ -1,10 +1,10 @@
 """near left: no two kept documents are near duplicates that the run should have compared.
 
 Kept documents that are alike are looked for by a banding of the stored sketches other than the run's: short bands of
-values that stand far apart, which finds practically every pair at or above the threshold. Their similarity is counted
-again on the texts. Of the pairs at or above the threshold, those that share one of the run's own bands had to be
-compared by the run, so that one of them had to go: they fail. The others are what the run's banding misses by chance
-(docs: recall); they are counted in a note.
+values that stand far apart, of which all together find practically every pair at or above the threshold. Their
+similarity is counted again on the texts. A pair at or above the threshold that shares one of the run's own bands fails:
+the run had to compare it and to remove one of its documents. Pairs that share none are what the run's banding misses by
+chance; a note counts them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
+from gpu_pile.dedup.banding import candidate_probability
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, among
@@ -26,11 +27,14 @@ from gpu_pile.run import directory
 from gpu_pile.run.tables import row_groups
 from gpu_pile.types import Array
 
-OTHER_ROWS = 4
-"""Values in a band of the other banding: two documents of similarity 0.8 share such a band with probability 0.41."""
+OTHER_ROWS_MAX = 4
+"""Most values in a band of the other banding."""
+
+OTHER_RECALL = 0.999
+"""What all bands of the other banding find, at least, of the pairs at the threshold."""
 
 OTHER_BANDS = 4
-"""Bands that are looked at unless all are: together these find 88 % of the pairs at 0.8, 99 % at 0.9."""
+"""Bands that are looked at unless all are: with rows of 4 values they find 88 % of the pairs at 0.8, 99 % at 0.9."""
 
 KEYS_AT_A_TIME = 1 << 25
 """Band keys that are held in memory, 16 bytes each."""
@@ -57,10 +61,11 @@ class NearLeft(TextCheck):
     """Kept documents: no two of them are near duplicates that share a band."""
 
     def __init__(self, run: RunTables, everything: bool, rng: np.random.Generator, shingles: Shingles) -> None:
-        self.check = Check("near left", "kept documents that are no near duplicates of each other")
+        self.check = Check("near left", "kept documents without a kept near duplicate")
         self.run, self.everything, self.rng, self.shingles = run, everything, rng, shingles
         self.dedupe = run.config.dedupe
         self.fuzzy = run.config.dedupe.fuzzy
+        self.rows = other_rows(self.fuzzy.threshold, self.fuzzy.size)
         self.kept = 0
         self.pairs = np.empty((0, 2), np.uint64)
         self.similarity = np.empty(0)
@@ -91,24 +96,24 @@ class NearLeft(TextCheck):
 
     def _alike(self) -> Array:
         """uint64[m, 2]: pairs of kept documents whose sketches say that they may be near duplicates."""
-        n_bands = self.fuzzy.size // OTHER_ROWS
+        n_bands = self.fuzzy.size // self.rows
         bands = np.arange(n_bands if self.everything else min(n_bands, OTHER_BANDS))
         passes = -(-self.kept * len(bands) // KEYS_AT_A_TIME) or 1
-        found = []
+        likely = []
         for remainder in range(passes if self.everything else 1):
             keys, ids, n_kept = self._keys(bands, passes, remainder)
             self.check.checked = n_kept if self.everything else len(np.unique(ids))
             pairs = np.unique(_neighbours(keys, ids), axis=0)
             for start in range(0, len(pairs), PAIRS_AT_A_TIME):
-                found.append(self._likely(pairs[start : start + PAIRS_AT_A_TIME]))
-        return np.unique(np.concatenate([np.empty((0, 2), np.uint64), *found]), axis=0)
+                likely.append(self._likely(pairs[start : start + PAIRS_AT_A_TIME]))
+        return np.unique(np.concatenate([np.empty((0, 2), np.uint64), *likely]), axis=0)
 
     def _keys(self, bands: Array, passes: int, remainder: int) -> tuple[Array, Array, int]:
         """(band keys, doc_ids) of kept documents: those keys that leave this remainder; and the number of documents."""
         all_keys, all_ids = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
         n_documents = 0
         for sketches in self._sketches(kept=True):
-            keys = band_keys(sketches.values, bands)
+            keys = band_keys(sketches.values, bands, self.rows)
             if self.dedupe.scope == "subset":
                 salts = {name: zlib.crc32(name.encode()) for name in set(sketches.subsets)}
                 keys ^= np.array([salts[name] for name in sketches.subsets], np.uint64)[:, None]
@@ -199,11 +204,17 @@ class NearLeft(TextCheck):
         return len(seen)
 
 
-def band_keys(values: Array, bands: Array) -> Array:
-    """uint64[n, bands]: a key of each band; band j has the values j, j + K/4, j + K/2 and j + 3K/4 of a sketch."""
-    stride = values.shape[1] // OTHER_ROWS
+def other_rows(threshold: float, size: int) -> int:
+    """The most rows, hence the fewest false candidates, with which all bands find OTHER_RECALL at the threshold."""
+    rows = range(OTHER_ROWS_MAX, 0, -1)
+    return next((r for r in rows if candidate_probability(threshold, size // r, r) >= OTHER_RECALL), 1)
+
+
+def band_keys(values: Array, bands: Array, rows: int) -> Array:
+    """uint64[n, bands]: a key of each band; band j has the values j, j + K/rows, j + 2K/rows ... of a sketch of K."""
+    stride = values.shape[1] // rows
     keys = np.broadcast_to((bands + 1).astype(np.uint64), (len(values), len(bands))).copy()
-    for i in range(OTHER_ROWS):
+    for i in range(rows):
         keys = (keys ^ values[:, i * stride + bands]) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(32)
     return keys
@@ -213,10 +224,10 @@ def _neighbours(keys: Array, ids: Array) -> Array:
     """uint64[m, 2]: pairs (smaller, larger doc_id) of documents that share a key and stand near in its bucket."""
     order = np.lexsort((ids, keys))
     keys, ids = keys[order], ids[order]
-    found = [np.empty((0, 2), np.uint64)]
+    pairs = [np.empty((0, 2), np.uint64)]
     for distance in range(1, NEIGHBOURS + 1):
         rows = np.flatnonzero(keys[distance:] == keys[:-distance])
         if not len(rows):
             break
-        found.append(np.stack([ids[rows], ids[rows + distance]], axis=1))
-    return np.concatenate(found)
+        pairs.append(np.stack([ids[rows], ids[rows + distance]], axis=1))
+    return np.concatenate(pairs)

@@ -95,10 +95,10 @@ def _decisions(run: RunTables, shard: Shard) -> ShardDecisions:
 def _read(lines: Lines, decided: ShardDecisions, readers: list[TextReader]) -> None:
     """Read one shard's lines and hand each text to the readers that asked for it."""
     wanted = np.array([reader.wants(decided) for reader in readers])
-    anybody = np.logical_or.reduce(wanted).tolist()
+    needed = np.logical_or.reduce(wanted).tolist()
 
     def look(document: Document) -> None:
         for i in np.flatnonzero(wanted[:, document.row]).tolist():
             readers[i].look(document)
 
-    lines.read(decided, lambda row: anybody[row], look)
+    lines.read(decided, lambda row: needed[row], look)
