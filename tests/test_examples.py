@@ -80,7 +80,7 @@ def test_an_operation_with_a_kernel(tmp_path):
     conformance, planted = (run(command, tree) for command in commands(OPERATION))
     assert re.search(r"^[89] passed", conformance, re.MULTILINE), conformance
     assert re.search(r"^1 passed", planted, re.MULTILINE), planted
-    with_a_bug = added["kernels/question_marks.cu"].replace("i == start || ", "")
+    with_a_bug = added["kernels/question_marks.cu"].replace("i == segment.start || ", "")
     (tree / "kernels" / "question_marks.cu").write_text(with_a_bug)
     with pytest.raises(AssertionError, match="cuda-emulated"):
         run(commands(OPERATION)[0], tree)

@@ -258,6 +258,7 @@ def test_reading_begins_at_the_nearest_frame(tmp_path, monkeypatch):
     assert opened.texts(ids).table.column("text").to_pylist() == [texts[i % (1 << 40)] for i in ids]
 
 
+@pytest.mark.slow
 def test_texts_of_shards_in_every_state(tmp_path):
     """Also after damage, where lines and bytes are counted as if the lost ones had not been there."""
     from tests.conftest import HERE

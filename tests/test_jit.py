@@ -67,6 +67,7 @@ def run(folder, cache, inner, outer=OUTER):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "old", "new"),
     [
@@ -89,6 +90,7 @@ def test_a_change_in_what_is_called_is_noticed_and_no_other(tmp_path, body, old,
     assert run(tmp_path / "elsewhere", cache, commented) == [6, 0], "comments, docstrings and paths do not count"
 
 
+@pytest.mark.slow
 def test_processes_that_need_the_same_function_compile_it_once(tmp_path):
     """The second process starts while the first one compiles; it waits, and loads what the first one stored."""
     cache, source = tmp_path / "cache", INNER.replace("BODY", BODIES[0])
@@ -98,6 +100,7 @@ def test_processes_that_need_the_same_function_compile_it_once(tmp_path):
     assert sum(compiled for _, compiled in results) == 1
 
 
+@pytest.mark.slow
 def test_a_function_that_another_process_compiles_is_waited_for(tmp_path):
     source = INNER.replace("BODY", BODIES[0])
     run(tmp_path / "a", tmp_path / "cache", source)

@@ -212,7 +212,7 @@ def test_expansion_is_limited_inside_a_line_that_is_too_long(tmp_path, monkeypat
 
 
 def test_a_file_system_that_gives_less_than_was_asked_for(tmp_path, monkeypatch):
-    """A short read is no end of the file."""
+    """A short read is not the end of the file."""
     rows = b"".join(b'{"text": "%d"}\n' % i for i in range(3000))
     shards = {
         "x.zst": frame(rows[:20_000]) + skippable(9) + frame(rows[20_000:]),
