@@ -241,34 +241,38 @@ struct OpenLine {
     }
 };
 
-// Counts the lines that end in a step. lines: of split("\n"), pieces: of str.splitlines().
-__device__ __forceinline__ void count_lines(
-    const Step& s, const Document& document, const Flags& flags, OpenLine& line, OpenLine& piece, Largest& largest,
-    Counts& counts, Summary& summary)
-{
-    const u8* const data = document.data;
-    const bool is_break = s.lead && (s.f & LINE_BREAK);
-    const u32 feeds = __ballot_sync(FULL, s.b == '\n'), breaks = __ballot_sync(FULL, is_break);
-    u32 columns = 0;
-    u64 marks = 0;
-    const i64 lo = s.i - lane_index() - s.place;
-    line.read(s, data, feeds, summary.lines, [&](const Line& ended, u32 chars) {
-        largest.take(chars);
-        if (ended.first < lo) return;
-        columns = line_columns(data, ended, chars, flags);
-        marks = document.marks.of(data, ended, 0);
-    });
-    piece.read(s, data, breaks, summary.pieces, [&](const Line& ended, u32) {
-        if (ended.first >= lo) marks |= document.marks.of(data, ended, SPLITLINES);
-    });
-    if (!breaks) return;
-    // the line feed of \r\n ends no piece of its own
-    counts.count(C::pieces, is_break && !(s.c == '\n' && s.i > document.start && data[s.i - 1] == '\r'));
-    if (feeds)
-        for (const int column : {C::nonblank_lines, C::terminal_lines, C::short_lines})
-            counts.count(column, columns >> column & 1);
-    counts.count_marks(marks);
-}
+// The lines of a segment: those of split("\n"), and pieces, those of str.splitlines().
+struct Lines {
+    OpenLine line, piece;
+    Largest largest;
+
+    __device__ __forceinline__ void read(
+        const Step& s, const Document& document, const Flags& flags, Counts& counts, Summary& summary)
+    {
+        const u8* const data = document.data;
+        const bool is_break = s.lead && (s.f & LINE_BREAK);
+        const u32 feeds = __ballot_sync(FULL, s.b == '\n'), breaks = __ballot_sync(FULL, is_break);
+        const i64 lo = s.i - lane_index() - s.place;
+        u32 columns = 0;
+        u64 marks = 0;
+        line.read(s, data, feeds, summary.lines, [&](const Line& ended, u32 chars) {
+            largest.take(chars);
+            if (ended.first < lo) return;
+            columns = line_columns(data, ended, chars, flags);
+            marks = document.marks.of(data, ended, 0);
+        });
+        piece.read(s, data, breaks, summary.pieces, [&](const Line& ended, u32) {
+            if (ended.first >= lo) marks |= document.marks.of(data, ended, SPLITLINES);
+        });
+        if (!breaks) return;
+        // the line feed of \r\n ends no piece of its own
+        counts.count(C::pieces, is_break && !(s.c == '\n' && s.i > document.start && data[s.i - 1] == '\r'));
+        if (feeds)
+            for (const int column : {C::nonblank_lines, C::terminal_lines, C::short_lines})
+                counts.count(column, columns >> column & 1);
+        counts.count_marks(marks);
+    }
+};
 
 // The first characters of a document, which need not lie in its first segment.
 __device__ __forceinline__ void find_xml_header(const Document& document, Counts& counts)
@@ -322,9 +326,8 @@ WARP_KERNEL text_counts_segments(
 
     Counts counts;
     Words words;
-    Largest largest;
     Dots dots;
-    OpenLine line, piece;
+    Lines lines;
     const bool at_start = lo == start;
     const bool space_before =
         at_start || lo >= end || (flags(decode(data + character_start(data, lo - 1))) & SPACE) != 0;
@@ -334,21 +337,21 @@ WARP_KERNEL text_counts_segments(
         count_characters(step, counts);
         word.read(step, document, words, counts, summary);
         dots.read(step);
-        count_lines(step, document, flags, line, piece, largest, counts, summary);
+        lines.read(step, document, flags, counts, summary);
     }
     if (at_start) find_xml_header(document, counts);
 
     const u32 lane = lane_index(), plain_chars = warp_sum(words.plain_chars), ellipses = warp_sum(dots.ellipses);
     const u32 head_dots = warp_sum(dots.head), distinct = warp_or(words.distinct), longest = warp_max(words.longest);
-    write_longest(largest, summary.longest);
+    write_longest(lines.largest, summary.longest);
     if (lane == C::plain_word_chars) counts.columns += plain_chars;
     if (lane == C::ellipses) counts.columns += ellipses;
     counts.add_to(document.row);
     if (lane) return;
     atomicMax(&document.row[C::longest_word], (u64)longest);
     word.finish(lo, summary);
-    line.finish(summary.lines);
-    piece.finish(summary.pieces);
+    lines.line.finish(summary.lines);
+    lines.piece.finish(summary.pieces);
     summary.distinct = distinct;
     summary.dots_only = dots.only;
     summary.head_dots = dots.only ? dots.run : head_dots;

@@ -8,14 +8,14 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.ops.text_counts.contract import C
-from gpu_pile.text.blocks import BLOCK, below, beyond_ascii, classify, last_bit
+from gpu_pile.text.blocks import BLOCK, below, beyond_ascii, last_bit
 from gpu_pile.text.simd import count_ones, count_trailing_zeros
 
 _0, _1 = np.uint64(0), np.uint64(1)
 
 
 class Block(NamedTuple):
-    """A block of a document, as words and lines are counted from it. Masks are of first bytes, if not said otherwise."""
+    """A block of a document, as words and lines are counted from it. Masks have first bytes, if not said otherwise."""
 
     begin: Any
     """where the document begins"""
@@ -102,7 +102,10 @@ def _count_beyond(far, row):
 
 @njit(inline="always")
 def count_ellipses(dots, run, row):
-    """Count "..." without overlaps; run: dots just before the block that none has taken, 0 to 2. Returns the next run."""
+    """Count "..." without overlaps. Returns the dots at the end of the block that none has taken, 0 to 2.
+
+    run: those just before the block.
+    """
     two = dots & (dots << _1 | np.uint64(run > 0))
     if two & (two << _1 | np.uint64(run > 1)):
         found, run = _take_threes(dots, run)

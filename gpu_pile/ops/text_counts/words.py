@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.ops.text_counts.contract import C, text_counts
-from gpu_pile.ops.text_counts.scan import Block, characters_before
+from gpu_pile.ops.text_counts.scan import characters_before
 from gpu_pile.text.blocks import below, last_bit, lowest, runs_of, runs_with
-from gpu_pile.text.simd import byte_at, count_ones, count_trailing_zeros, highest_bit, load_u64, swap_bytes
+from gpu_pile.text.simd import count_ones, count_trailing_zeros, highest_bit, load_u64, swap_bytes
 
 LENGTHS = 256
 """Words of fewer characters are counted by length, to find the median; the lengths of longer ones are listed."""
@@ -78,26 +78,41 @@ def count_words(data, block, word, marks, scratch, row):
     while rare:
         bit = lowest(rare)
         rare ^= bit
-        _count_rare_word(data, block, runs.starts & below(bit), bit, plain_ends, word, marks, scratch, row)
+        ended = _word_before(block, bit, runs.starts & below(bit), word)
+        if plain_ends & bit == _0:
+            row[C.plain_word_chars] -= ended.characters
+            _count_symbol(data, ended, marks, scratch.listed)
+        row[C.hash_words] += 2 * _hash_runs(data, ended.start, ended.end) > ended.characters
     _count_short_words(data, block, runs, word, marks, scratch.listed)
     start, character = _count_lengths(block, runs, word, scratch)
     return OpenWord(block.inks, runs.starts, has_plain, has_letter, has_symbol, start, character)
 
 
+class EndedWord(NamedTuple):
+    """The word data[start:end]."""
+
+    start: Any
+    end: Any
+    characters: Any
+
+
 @njit(inline="always")
-def _count_rare_word(data, block, starts, bit, plain_ends, word, marks, scratch, row):
-    """A word without letters and digits, or with a symbol, that ends before `bit`."""
+def _word_before(block, bit, starts, word):
+    """The word that ends before a bit. starts: where words begin before it; word: the last one of the block before."""
     start, first = word.start, word.character
     if starts:
         k = highest_bit(starts)
         start, first = block.base + k, characters_before(block, _1 << np.uint64(k))
-    end, length = block.base + count_trailing_zeros(bit), characters_before(block, bit) - first
-    if plain_ends & bit == _0:
-        row[C.plain_word_chars] -= length
-        if end - start <= SYMBOL_BYTES:
-            key = _key(data, start, end) | np.uint64(end - start) << np.uint64(56)
-            _count_listed(key, key, marks, scratch.listed)
-    row[C.hash_words] += 2 * _hash_runs(data, start, end) > length
+    return EndedWord(start, block.base + count_trailing_zeros(bit), characters_before(block, bit) - first)
+
+
+@njit(inline="always")
+def _count_symbol(data, ended, words, listed):
+    """Look up a word of punctuation alone."""
+    n = ended.end - ended.start
+    if n <= SYMBOL_BYTES:
+        key = _key(data, ended.start, ended.end) | np.uint64(n) << np.uint64(56)
+        _count_listed(key, key, words, listed)
 
 
 @njit
@@ -212,10 +227,25 @@ def _write_lengths(lengths, long, row):
             lengths[length] = 0
     if n_long:
         lengths[LENGTHS] = 0
-        ordered = np.sort(long[:n_long])
-        longest = ordered[n_long - 1]
+        _sort(long, n_long)
+        longest = long[n_long - 1]
         if low >= n_short:
-            twice += ordered[low - n_short]
+            twice += long[low - n_short]
         if high >= n_short:
-            twice += ordered[high - n_short]
+            twice += long[high - n_short]
     row[C.twice_median_word], row[C.longest_word] = twice, longest
+
+
+@njit
+def _sort(values, n):
+    """Sort values[:n] in place (Shell's method; numba's own sort allocates, and takes seconds to compile)."""
+    gap = n // 2
+    while gap:
+        for i in range(gap, n):
+            value = values[i]
+            j = i
+            while j >= gap and values[j - gap] > value:
+                values[j] = values[j - gap]
+                j -= gap
+            values[j] = value
+        gap //= 2
