@@ -26,12 +26,13 @@ from numba import njit
 from gpu_pile.gpu.launch import launch_threads, launch_warps
 from gpu_pile.gpu.segments import Segments, constant, constants, exclusive_sum, flag_tables, lines
 from gpu_pile.ops.op import Op
-from gpu_pile.ops.text_counts import RPS_BULLETS
 from gpu_pile.text import normal_form, unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import jit
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
+
+BULLETS = "•‣▶◀◦■□▪▫–"
 
 DOCUMENTS = (
     " ",
@@ -84,7 +85,7 @@ def _reference(text: TextColumn) -> tuple[Array, Array]:
                     start,
                     start + len(line),
                     stripped.endswith((".", "!", "?", "”")),
-                    stripped.startswith(tuple(RPS_BULLETS)),
+                    stripped.startswith(tuple(BULLETS)),
                     sum(bool(unicode_reference.flags(c) & unicode.UPPER) for c in line),
                     len(words),
                     words.count("javascript"),
@@ -99,7 +100,7 @@ def _reference(text: TextColumn) -> tuple[Array, Array]:
 
 _SPACE, _UPPER, _NUMERIC = unicode.SPACE, unicode.UPPER, unicode.NUMERIC
 _DROPPED = normal_form.DROPPED
-_BULLETS = np.array(sorted(map(ord, RPS_BULLETS)), np.int64)
+_BULLETS = np.array(sorted(map(ord, BULLETS)), np.int64)
 _JAVASCRIPT = np.frombuffer(b"javascript", np.uint8).copy()
 
 _HERE = np.uint64(1 << 60)

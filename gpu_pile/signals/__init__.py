@@ -6,10 +6,12 @@ operation that several families need runs once per batch.
 
 A family is declared as
 
-    FAMILY = Family(name, version, source, ops=(op, ...), signals=(Signal(...), ...), compute=function)
+    FAMILY = Family(name, version, source, ops=(op, ...), signals=(Signal(...), ...), compute=function, marks=(...))
 
 where compute(counts) returns a dict of arrays by signal, and counts(op) gives the columns of an operation's result. ops
-lists every operation that compute uses, so that nothing runs to list the signals or to name their versions.
+lists every operation that compute uses, so that nothing runs to list the signals or to name their versions. marks are
+rows of gpu_pile.text.marks: what the rule set looks for at the ends of lines and among words. Each row is one more
+column of counts(text_counts), under its name.
 
 Other packages add families: an installed package names a family in the entry point group `gpu_pile.signals`; most
 families are made by `from_function`. docs/plugins.md shows an example.
@@ -21,9 +23,9 @@ import difflib
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,9 @@ from gpu_pile.gpu.detect import BACKENDS
 from gpu_pile.gpu.device import Device
 from gpu_pile.gpu.segments import to_host
 from gpu_pile.ops.op import Op
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.text.column import TextColumn
+from gpu_pile.text.marks import Mark
 from gpu_pile.types import Array
 
 PLUGINS = "gpu_pile.signals"
@@ -44,18 +48,26 @@ PLUGINS = "gpu_pile.signals"
 class Counts:
     """The text of a batch, and the results of operations on this text, each computed once.
 
-    backend: an implementation by name, such as reference; None chooses the backend that holds the text.
+    Args:
+        text: n documents.
+        backend: an implementation by name, such as reference; None chooses the backend that holds the text.
+        marks: rows that text_counts counts, those of the families to compute; None for those of all families.
     """
 
-    def __init__(self, text: TextColumn, backend: str | None = None) -> None:
+    def __init__(self, text: TextColumn, backend: str | None = None, marks: Sequence[Mark] | None = None) -> None:
         self.text, self.backend = text, backend
+        self.marks = all_marks(families()) if marks is None else tuple(marks)
         self.results: dict[str, Array] = {}
 
     def __call__(self, op: Op) -> dict[str, Array]:
         """Return the columns of an operation's result by name, int64[n_docs] each."""
+        marks = self.marks if op is text_counts else ()
         if op.name not in self.results:
-            self.results[op.name] = to_host(op(self.text) if self.backend is None else op.run(self.backend, self.text))
-        return {name: self.results[op.name][:, i] for i, name in enumerate(op.columns)}
+            params = {"marks": marks} if marks else {}
+            run = op if self.backend is None else partial(op.run, self.backend)
+            self.results[op.name] = to_host(run(self.text, **params))
+        names = (*op.columns, *(row.name for row in marks))
+        return {name: self.results[op.name][:, i] for i, name in enumerate(names)}
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,25 @@ class Family:
     ops: tuple[Op, ...]
     signals: tuple[Signal, ...]
     compute: Callable[[Counts], Mapping[str, Any]]
+    marks: tuple[Mark, ...] = ()
+
+
+def all_marks(families: Iterable[Family]) -> tuple[Mark, ...]:
+    """The marks of some families, each once.
+
+    Raises:
+        ConfigError: two families give the same name to different marks.
+    """
+    rows: dict[str, tuple[Mark, Family]] = {}
+    for family in families:
+        for row in family.marks:
+            known, other = rows.setdefault(row.name, (row, family))
+            if known != row:
+                raise ConfigError(
+                    f"families {other.name} and {family.name} declare different marks under the name {row.name!r}; "
+                    "rename one of them"
+                )
+    return tuple(row for row, _ in rows.values())
 
 
 @cache
@@ -247,7 +278,7 @@ def compute(text: TextColumn, wanted: Sequence[str] | None = None, backend: str 
         ConfigError: an unknown name.
     """
     chosen, columns = _chosen(wanted)
-    counts = Counts(text, backend)
+    counts = Counts(text, backend, all_marks(chosen))
     values: dict[str, Any] = {}
     for family in chosen:
         values.update(family.compute(counts))

@@ -14,8 +14,16 @@ from gpu_pile.ops.dclm_line_removal import dclm_line_removal
 from gpu_pile.ops.dclm_repetition import dclm_repetition
 from gpu_pile.ops.dclm_words import LONG, TOP, dclm_words
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import STOP_WORDS, text_counts
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
+from gpu_pile.signals.gopher_quality import STOP_WORDS
+from gpu_pile.text.marks import LineEnds, LineStarts, WordSet
+
+MARKS = (
+    LineStarts("dclm_bullet_lines", "●•*-"),
+    LineEnds("dclm_ellipsis_lines", ("...", ". . .", "…")),
+    WordSet("dclm_stop_words", STOP_WORDS, any_case=True),
+)
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
@@ -29,7 +37,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "dclm_word_count": removal["words"],
         "dclm_unicode_word_count": grams["words"],
         "dclm_symbol_per_word": ratio(t["hashes"] + t["ellipses"] + pieces["spaced_ellipses"], t["words"]),
-        "dclm_stop_word_count": t["stop_words_lower"],
+        "dclm_stop_word_count": t["dclm_stop_words"],
         "dclm_bullet_line_fraction": ratio(t["dclm_bullet_lines"], nonblank),
         "dclm_ellipsis_line_fraction": ratio(t["dclm_ellipsis_lines"], nonblank),
         "repeated_line_fraction": ratio(repeats["repeated_lines"], repeats["filled_lines"]),
@@ -118,4 +126,5 @@ FAMILY = Family(
         ),
     ),
     compute=_compute,
+    marks=MARKS,
 )

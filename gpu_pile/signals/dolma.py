@@ -17,7 +17,15 @@ from gpu_pile.ops.line_repetition import line_repetition
 from gpu_pile.ops.text_counts import STOP_WORDS, text_counts
 from gpu_pile.ops.word_repetition import LONG, TOP, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
+from gpu_pile.signals.gopher_quality import STOP_WORDS
+from gpu_pile.text.marks import LineEnds, LineStarts, WordSet
 from gpu_pile.types import Array
+
+MARKS = (
+    LineStarts("dolma_bullet_lines", "*-", stripped=False),
+    LineEnds("dolma_ellipsis_lines", "…", stripped=False),
+    WordSet("all_stop_words", STOP_WORDS),
+)
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
@@ -28,7 +36,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     out: dict[str, Any] = {
         "dolma_median_word_length": t["twice_median_word"] / 2,
         "dolma_symbol_to_word_ratio": t["symbol_words"] / words,
-        "dolma_required_word_count": t["stop_words"],
+        "dolma_required_word_count": t["all_stop_words"],
     }
     for version, n_lines in (("v1", t["newlines"] + 1), ("v2", repeats["lines"])):
         out[f"dolma_bullet_line_fraction_{version}"] = t["dolma_bullet_lines"] / n_lines
@@ -98,4 +106,5 @@ FAMILY = Family(
         ),
     ),
     compute=_compute,
+    marks=MARKS,
 )

@@ -10,8 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpu_pile.ops.text_counts import STOP_WORDS, text_counts
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
+from gpu_pile.text.marks import LineEnds, LineStarts, WordSet
+
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+"""Rae et al. 2021, appendix A1."""
+MARKS = (
+    LineStarts("gopher_bullet_lines", "•-", splitlines=True),
+    LineEnds("gopher_ellipsis_lines", ("...", "…"), splitlines=True),
+    WordSet("gopher_distinct_stop_words", STOP_WORDS, distinct=True),
+)
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
@@ -27,10 +36,10 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "mean_plain_word_length": ratio(t["plain_word_chars"], t["plain_words"]),
         "hash_per_word": ratio(t["hashes"], t["words"]),
         "ellipsis_per_word": ratio(t["ellipses"], t["words"]),
-        "bullet_line_fraction": ratio(t["gopher_bullet_lines"], t["lines"]),
-        "ellipsis_line_fraction": ratio(t["gopher_ellipsis_lines"], t["lines"]),
+        "bullet_line_fraction": ratio(t["gopher_bullet_lines"], t["pieces"]),
+        "ellipsis_line_fraction": ratio(t["gopher_ellipsis_lines"], t["pieces"]),
         "alpha_word_fraction": ratio(t["alpha_words"], t["words"]),
-        "stop_word_distinct": t["different_stop_words"],
+        "stop_word_distinct": t["gopher_distinct_stop_words"],
     }
 
 
@@ -65,4 +74,5 @@ FAMILY = Family(
         Signal.count("stop_word_distinct", "words", f"how many of the words {', '.join(STOP_WORDS)} occur"),
     ),
     compute=_compute,
+    marks=MARKS,
 )

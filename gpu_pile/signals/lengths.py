@@ -14,9 +14,9 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     return {
         "char_count": t["chars"],
         "word_count": t["words"],
-        "line_count": t["lines"],
+        "line_count": t["pieces"],
         "mean_word_length": ratio(t["word_chars"], t["words"]),
-        "mean_line_length": ratio(t["chars"], t["lines"]),
+        "mean_line_length": ratio(t["chars"], t["pieces"]),
     }
 
 

@@ -16,6 +16,17 @@ from gpu_pile.ops.line_repetition import line_repetition
 from gpu_pile.ops.text_counts import NEMO_BULLETS, NEMO_SYMBOLS, STOP_WORDS, text_counts
 from gpu_pile.ops.word_repetition import LONG, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
+from gpu_pile.signals.gopher_quality import STOP_WORDS
+from gpu_pile.text.marks import LineEnds, LineStarts, WordSet
+
+ELLIPSES = ("...", "[...]", "…", "(...)", "[…]", "-»")
+MARKS = (
+    LineStarts("nemo_bullet_lines", "•‣⁃⁌⁍∙○●◘◦⦾⦿"),
+    LineEnds("nemo_end_mark_lines", ".?!\"'"),
+    LineEnds("nemo_ellipsis_lines", (*ELLIPSES, "read more..", "read more"), any_case=True),
+    WordSet("nemo_ellipsis_words", ELLIPSES),
+    WordSet("all_stop_words", STOP_WORDS),
+)
 
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
@@ -26,17 +37,17 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     block_chars = chars - 2 * (repeats["blocks"] - 1)
     line_chars = repeats["nonblank_line_chars"]
     return {
-        "nemo_non_alnum_fraction": ratio(chars - t["nemo_alnum_chars"], chars),
-        "nemo_symbol_word_fraction": ratio(t["nemo_symbol_words"], t["words"]),
+        "nemo_non_alnum_fraction": ratio(chars - t["ascii_prose_chars"], chars),
+        "nemo_symbol_word_fraction": ratio(t["nemo_ellipsis_words"] + t["hash_words"], t["words"]),
         "nemo_digit_fraction": ratio(t["decimal_chars"], chars),
         "nemo_url_char_fraction": ratio(t["url_chars"], chars),
         "nemo_bullet_line_fraction": ratio(t["nemo_bullet_lines"], nonblank),
-        "nemo_white_space_fraction": ratio(t["nemo_space_chars"], chars),
-        "nemo_parenthesis_fraction": ratio(t["paren_chars"], chars),
+        "nemo_white_space_fraction": ratio(t["ascii_blank_chars"], chars),
+        "nemo_parenthesis_fraction": ratio(t["bracket_chars"], chars),
         "longest_word_chars": t["longest_word"],
         "nemo_no_end_mark_line_fraction": ratio(nonblank - t["nemo_end_mark_lines"], nonblank),
         "nemo_ellipsis_line_fraction": ratio(t["nemo_ellipsis_lines"], nonblank),
-        "nemo_common_word_count": t["stop_words"],
+        "nemo_common_word_count": t["all_stop_words"],
         "nemo_porn_url_count": t["porn_urls"],
         "nemo_unique_line_fraction": ratio(nonblank - repeats["dup_nonblank_lines"], nonblank),
         "nemo_unique_line_char_fraction": ratio(line_chars - repeats["dup_nonblank_line_chars"], line_chars),
@@ -111,4 +122,5 @@ FAMILY = Family(
         Signal.count("code_xml_header", "0 or 1", '1 if the first 100 characters contain "<?xml version="', _CODE),
     ),
     compute=_compute,
+    marks=MARKS,
 )

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gpu_pile.ops.redpajama_lines import BULLETS
 from gpu_pile.ops.redpajama_words import LONG, TOP, redpajama_words
 from gpu_pile.ops.text_counts import RPS_BULLETS, text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
+from gpu_pile.text.marks import LineEnds, LineStarts
 from gpu_pile.text.normal_form import FRACTION
 from gpu_pile.types import Array
 
@@ -27,10 +29,17 @@ def _or_zero(numerator: Array, denominator: Array) -> Array:
     return np.asarray(numerator / np.maximum(denominator, 1) * (denominator > 0))
 
 
+MARKS = (
+    LineStarts("redpajama_bullet_lines", BULLETS),
+    LineEnds("redpajama_ellipsis_lines", ("...", "…")),
+    LineEnds("redpajama_end_mark_lines", ".!?”"),
+)
+
+
 def _compute(counts: Counts) -> Mapping[str, Any]:
     c = counts(redpajama_words)
     t = counts(text_counts)
-    raw, words, chars = c["raw_words"], c["words"], c["chars"]
+    raw, words, chars, lines = c["raw_words"], c["words"], c["chars"], t["newline_lines"]
     normal_chars = chars + np.maximum(words - 1, 0)
     line_chars = chars + words - c["lines"]  # of the normal forms of the lines, one space between words
     out: dict[str, Any] = {
@@ -39,7 +48,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "rps_doc_mean_word_length": ratio(chars, words),
         "rps_doc_num_sentences": c["sentences"],
         "rps_doc_symbol_to_word_ratio": ratio(t["hashes"] + t["ellipses"], raw),
-        "rps_doc_frac_lines_end_with_ellipsis": ratio(t["rps_ellipsis_lines"], t["redpajama_lines"]),
+        "rps_doc_frac_lines_end_with_ellipsis": ratio(t["redpajama_ellipsis_lines"], lines),
         "rps_doc_frac_no_alph_words": ratio(raw - c["ascii_alpha_words"], raw),
         "rps_doc_frac_unique_words": ratio(c["unique_words"], words),
         "rps_doc_unigram_entropy": pa.array(c["entropy"] / 2.0**FRACTION, mask=words == 0),
@@ -48,10 +57,10 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
         "rps_doc_curly_bracket": _or_zero(c["curly"], t["chars"]),
         "rps_doc_lorem_ipsum": _or_zero(c["lorem"], normal_chars),
         "rps_doc_ldnoobw_words": c["bad_phrases"],
-        "rps_lines_count": t["redpajama_lines"],
-        "rps_lines_ending_with_terminal_punctution_mark_fraction": ratio(t["rps_terminal_lines"], t["redpajama_lines"]),
-        "rps_lines_start_with_bulletpoint_fraction": ratio(t["rps_bullet_lines"], t["redpajama_lines"]),
-        "rps_lines_num_words_mean": ratio(words, t["redpajama_lines"]),
+        "rps_lines_count": lines,
+        "rps_lines_ending_with_terminal_punctution_mark_fraction": ratio(t["redpajama_end_mark_lines"], lines),
+        "rps_lines_start_with_bulletpoint_fraction": ratio(t["redpajama_bullet_lines"], lines),
+        "rps_lines_num_words_mean": ratio(words, lines),
         "rps_lines_javascript_counts_sum": c["javascript"],
         "rps_lines_uppercase_letter_fraction_all": ratio(t["upper_chars"], t["chars"]),
         "rps_lines_numerical_chars_fraction_all": _or_zero(c["numeric"], line_chars),
@@ -134,4 +143,5 @@ FAMILY = Family(
         ),
     ),
     compute=_compute,
+    marks=MARKS,
 )

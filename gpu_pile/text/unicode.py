@@ -89,6 +89,20 @@ def decode_at(data, i):
 
 
 @njit(inline="always")
+def sequence_length(lead):
+    """Bytes of the UTF-8 sequence that begins with this byte."""
+    return 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+
+
+@njit
+def character_start(data, i):
+    """Where the character begins that data[i] belongs to."""
+    while data[i] & 0xC0 == 0x80:
+        i -= 1
+    return i
+
+
+@njit(inline="always")
 def table_value(stage, leaves, c):
     """The value of code point c in a two-stage table."""
     return leaves[np.int64(stage[c >> 7]) * 128 + (c & 127)]
