@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import STOP_WORDS, text_counts
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.ops.word_repetition import LONG, TOP, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
 from gpu_pile.signals.gopher_quality import STOP_WORDS

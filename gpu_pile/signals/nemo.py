@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpu_pile.ops.line_repetition import line_repetition
-from gpu_pile.ops.text_counts import NEMO_BULLETS, NEMO_SYMBOLS, STOP_WORDS, text_counts
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.ops.word_repetition import LONG, word_repetition
 from gpu_pile.signals import Counts, Family, Signal, ratio
 from gpu_pile.signals.gopher_quality import STOP_WORDS
 from gpu_pile.text.marks import LineEnds, LineStarts, WordSet
 
+BULLETS = "•‣⁃⁌⁍∙○●◘◦⦾⦿"
 ELLIPSES = ("...", "[...]", "…", "(...)", "[…]", "-»")
 MARKS = (
-    LineStarts("nemo_bullet_lines", "•‣⁃⁌⁍∙○●◘◦⦾⦿"),
+    LineStarts("nemo_bullet_lines", BULLETS),
     LineEnds("nemo_end_mark_lines", ".?!\"'"),
     LineEnds("nemo_ellipsis_lines", (*ELLIPSES, "read more..", "read more"), any_case=True),
     WordSet("nemo_ellipsis_words", ELLIPSES),
@@ -62,8 +63,8 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     }
 
 
-_BULLETS = " ".join(NEMO_BULLETS)
-_ELLIPSES = " ".join(NEMO_SYMBOLS)
+_BULLETS = " ".join(BULLETS)
+_ELLIPSES = " ".join(ELLIPSES)
 _STOP_WORDS = ", ".join(STOP_WORDS)
 _CODE = "NeMo Curator, filters/code.py"
 

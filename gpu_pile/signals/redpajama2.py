@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from gpu_pile.ops.redpajama_lines import BULLETS
 from gpu_pile.ops.redpajama_words import LONG, TOP, redpajama_words
-from gpu_pile.ops.text_counts import RPS_BULLETS, text_counts
+from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.signals import Counts, Family, Signal, ratio
 from gpu_pile.text.marks import LineEnds, LineStarts
 from gpu_pile.text.normal_form import FRACTION
@@ -75,7 +75,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
 _RAW = "raw words (runs of word characters, or of characters that are neither word characters nor white space)"
 _NORMAL = "normal words (lower case, without ASCII punctuation)"
 _NORMAL_TEXT = "normal text (lower case, without ASCII punctuation)"
-_BULLETS = " ".join(RPS_BULLETS)
+_BULLETS = " ".join(BULLETS)
 
 FAMILY = Family(
     "redpajama2",
