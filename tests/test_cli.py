@@ -72,8 +72,8 @@ def test_dry_run_of_a_cluster_starts_none(tmp_path, where, said):
     code, output, _ = invoke("run", QUICK, "--dry-run", "--cluster", where, *more)
     assert code == 0
     assert list(tmp_path.iterdir()) == []
-    for part in (said, "a worker: ", "for the process that asks them", "for the largest range", "threshold: 0.8"):
-        assert part in output
+    for words in (said, "per worker: ", "for this process", "for the largest range", "threshold: 0.8"):
+        assert words in output
 
 
 def test_exit_1_for_damage_with_everything_else_done(tmp_path):

@@ -42,7 +42,7 @@ def test_all_problems_at_once_each_with_its_path_and_a_suggestion():
     [
         ({"thresholds": {"use": ["goffer"]}}, "did you mean 'gopher'"),
         ({"thresholds": {"default": {"word_cont": {"min": 1}}}}, "did you mean 'word_count'"),
-        ({"thresholds": {"default": {"word_count": {}}}}, "needs min, max or both"),
+        ({"thresholds": {"default": {"word_count": {}}}}, "needs min or max or both"),
         ({"thresholds": {"default": {"word_count": {"min": 5, "max": 4}}}}, "no document could pass"),
         (
             {"measure": {"signals": ["lengths"]}, "thresholds": {"use": ["gopher"]}},

@@ -39,13 +39,13 @@ Bytes = Annotated[int, BeforeValidator(_parse_bytes), Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values keep their types, nothing changes later."""
+    """A section of the configuration: unknown keys are errors, values keep their types, nothing changes later."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
 def _checked(check: Callable[[str], Any], *values: str) -> None:
-    """Errors of a check as pydantic wants them."""
+    """Raise the UsageError of a check as a ValueError, which pydantic collects."""
     for value in values:
         try:
             check(value)
@@ -59,7 +59,7 @@ class Input(Section):
     shards: list[str] = Field(
         min_length=1, description="files, folders or globs, relative to the working directory; or URLs of them"
     )
-    text_field: str = Field("text", min_length=1, description="path of the document's text, keys joined by dots")
+    text_field: str = Field("text", min_length=1, description="path of the text in a document, keys joined by dots")
     subset_field: str = Field("meta.pile_set_name", min_length=1, description="path of the subset's name")
     bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
     text_lists: bool = Field(
@@ -72,7 +72,7 @@ class Input(Section):
     )
     bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
     window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
-    line_bytes_max: Bytes = Field(2**30, description="a longer line is a bad line and is not kept in memory")
+    line_bytes_max: Bytes = Field(2**30, description="a longer line is a bad line and is never held in memory")
     expansion_max: int = Field(
         1000, gt=0, description="a shard may expand this many times, or to 1 GiB if that is more"
     )
@@ -189,7 +189,7 @@ class Dedupe(Section):
 
 
 class Edit(Section):
-    """Changes of kept texts. Off by default: then every kept line leaves byte for byte as it came."""
+    """Changes of kept texts. Off by default: every kept line is written byte for byte as it was read."""
 
     c4_lines: list[str] = Field(
         [],
@@ -201,13 +201,13 @@ class Edit(Section):
 
 
 EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
-"""What deciding needs to know about a document that is edited."""
+"""The signals that deciding needs of a document that is edited."""
 
 
 class Write(Section):
     format: str = Field(FORMATS[0].name, description="of the kept shards; zstd: JSON lines, one zstd frame per range")
     level: int = Field(3, ge=-7, le=22, description="zstd level")
-    threads: int = Field(0, ge=0, description="zstd threads for one shard; shards are written side by side anyway")
+    threads: int = Field(0, ge=0, description="zstd threads per shard; shards are written in parallel in any case")
     checksum: bool = Field(True, description="add zstd's content checksum")
     removed: bool = Field(
         False, description="write the removed documents too, with their reasons, beside the kept ones"
@@ -225,7 +225,7 @@ class Write(Section):
 
 
 class Cluster(Section):
-    """Processes, here or on other machines, that do the work on shards; null: threads of this process do."""
+    """Processes, here or on other machines, that do the tasks; null: threads of this process."""
 
     where: str | None = Field(
         None,
@@ -236,7 +236,7 @@ class Cluster(Section):
         None,
         ge=1,
         le=1024,
-        description="processes of local and cuda; null: one a core (no more than ranges), one a GPU",
+        description="processes of local and cuda; null: one per core (no more than ranges), or per GPU",
     )
     threads: int | None = Field(
         None,
@@ -281,10 +281,10 @@ class Config(Section):
         None, ge=1, le=1024, description="threads; null: one for each core this process may use"
     )
     batch_bytes: Bytes | None = Field(
-        None, description="decompressed bytes a worker holds at a time; null: 4 MiB, on a GPU up to 64 MiB"
+        None, description="decompressed bytes per block; null: 4 MiB, on a GPU up to 64 MiB"
     )
     memory_bytes: Bytes = Field(
-        2 * 2**30, description="what dedupe's sorting may hold: in this process, or in each worker"
+        2 * 2**30, description="memory for sorting in dedupe: of this process, or of each worker"
     )
     cluster: Cluster = Cluster()
     measure: Measure = Measure()

@@ -1,15 +1,16 @@
-"""Tasks done by Dask workers: processes on this machine, one a GPU, or on the machines of a cluster.
+"""An executor on Dask workers: processes of this machine, one per GPU, or workers on the machines of a cluster.
 
-The only file that knows Dask. Dask starts the processes, carries calls to them and answers back, restarts what died,
-bounds retries and memory; here is what a call does, and what an answer means.
+The only file that knows Dask. Dask starts the processes, carries calls and answers, restarts processes that died, and
+bounds retries and memory. This file says what a call does and what an answer means.
 
-A worker makes files in the run directory, which all machines share; a call carries the configuration and a Task, an
-answer carries seconds. A call is out for as many tasks as there are threads of workers, no more, the dearest first: so
-a worker that dies takes with it what it was doing, not what waits, and the shard that kills workers is known.
+A worker writes files into the run directory, which all machines share; a call carries the configuration and a Task, an
+answer carries seconds. No more calls are submitted than the workers have threads, the most expensive task first: a
+worker that dies takes only its current task with it, and a shard that kills workers is known by name.
 
-A call can be done twice, by a worker that was given up for dead and by its successor, or by a worker that outlives the
-process that asked it. Both make the same bytes under names of their own (files.atomic), and state/lease.json names
-whose tasks count: another's stops at its next block and is not published.
+A task can be done twice: by a worker that was given up for dead and by its successor, or by a worker that outlives the
+process that submitted the task. Both make the same bytes under temporary names of their own (corpus.files), and
+state/lease.json names the call of a stage that counts: a worker of another call stops at its next block and publishes
+nothing.
 """
 
 from __future__ import annotations
@@ -41,24 +42,24 @@ from gpu_pile.run.tasks import Task, Threads
 from gpu_pile.run.threads import Job, keep_freed_memory, run_jobs, worker_count
 
 ATTEMPTS = 3
-"""Workers that may die of one task, before the run stops; for schedulers that this process starts."""
+"""Workers that may die during one task before the run stops, if this process started the scheduler."""
 
 PATIENCE = 60.0
-"""Seconds to wait for a worker when there is none, and for a file that a worker made to be seen here: network file
-systems may remember for so long that there was none."""
+"""Seconds to wait for a worker if there is none, and for a worker's file to appear here: network file systems may cache
+for that long that a file does not exist."""
 
 REPORT_SECONDS = 0.5
 
 MEMORY = {f"distributed.worker.memory.{what}": False for what in ("target", "spill", "pause")}
-"""Dask holds no data of ours that it could spill, and a worker that keeps freed memory for the next block would be
-paused for it for ever. Ending a worker that takes too much (terminate) stays."""
+"""Dask holds no data of a run that it could spill, and it would pause a worker for ever that keeps freed memory for the
+next block. It still kills a worker that exceeds its limit (terminate)."""
 
 
 def check(config: Config) -> None:
-    """Say what is missing before anything is begun.
+    """Check that everything a cluster needs is installed.
 
     Raises:
-        UsageError: Dask is not installed. BackendError: a GPU was asked for and is not to be had.
+        UsageError: Dask or cryptography is not installed. BackendError: there is no GPU for cluster.where: cuda.
     """
     if importlib.util.find_spec("distributed") is None:
         raise UsageError("cluster.where needs Dask: pip install 'gpu-pile[cluster]' (cu12 and cu13 have it)")
@@ -76,14 +77,14 @@ def check(config: Config) -> None:
 
 
 def backend_of(config: Config) -> str | None:
-    """The backend of the workers, as far as it is known here; None where there are none."""
+    """The backend of the workers, as far as this process knows it; None without a cluster."""
     if config.cluster.where is None:
         return None
     return "cuda" if config.cluster.where == "cuda" else "cpu" if config.cluster.where == "local" else config.backend
 
 
 def processes(config: Config, n_ranges: int) -> tuple[int, int]:
-    """(worker processes, threads in each) of a cluster on this machine, for so many ranges of shards."""
+    """(worker processes, threads of each) of a cluster on this machine, for this many ranges of shards."""
     cores = worker_count(config.workers)
     most = len(detect.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_ranges))
     n = config.cluster.workers or max(1, most)
@@ -91,7 +92,7 @@ def processes(config: Config, n_ranges: int) -> tuple[int, int]:
 
 
 def size(config: Config, n_ranges: int) -> tuple[int, int]:
-    """(worker processes, threads with which each does its part); 0 processes where a scheduler knows how many."""
+    """(worker processes, threads of each); 0 processes if only a scheduler knows how many."""
     if config.cluster.where in ("local", "cuda"):
         return processes(config, n_ranges)
     return 0, config.cluster.threads or 1
@@ -118,7 +119,7 @@ class Cluster:
         self._settings.close()
 
     def client(self, context: Context) -> Any:
-        """The client of the scheduler; what is missing is started."""
+        """The client of the scheduler, started if it was not yet, with its cluster."""
         if self._client is not None:
             return self._client
         from distributed import Client
@@ -127,8 +128,8 @@ class Cluster:
         if where in ("local", "cuda"):
             import dask
 
-            # By itself, a cluster of this process ends a worker that has not come back after 15 s, in the middle of its
-            # start or of a task, and starts no other: a busy machine lost all of them like that.
+            # By default, LocalCluster kills a worker that has not reconnected after 15 s, in the middle of its start or
+            # of a task, and starts no other: a busy machine lost all workers that way.
             self._settings.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": f"{PATIENCE} s"}))
             self._own = _on_this_machine(self.config, count_ranges(context))
             self._client = Client(self._own, set_as_default=False)
@@ -160,52 +161,46 @@ class Cluster:
         _, threads = size(self.config, count_ranges(context))
         orders = [
             _Order(__version__, context.config, context.directory.resolve(), lease, stage, threads, t)
-            for t in sorted(tasks, key=lambda t: t.cost)  # the dearest is popped first
+            for t in sorted(tasks, key=lambda t: t.cost)  # the most expensive is popped first
         ]
         bar = _Bar(context.reporter, stage)
-        client.subscribe_topic(lease, bar.told)
+        client.subscribe_topic(lease, bar.update)
         try:
             with client.as_current():
                 self._answers(context, client, orders, bar)
         finally:
             for path in context.directory.leases:
-                path.unlink(missing_ok=True)  # whoever still works on something stops
+                path.unlink(missing_ok=True)  # workers that still do a task of this call stop
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unsubscribe_topic(lease)
 
     def _answers(self, context: Context, client: Any, orders: list[_Order], bar: _Bar) -> None:
+        """Submit the orders, the last one first, and wait until all are done."""
         from distributed import CancelledError, wait
 
-        out: dict[Any, _Order] = {}
-        none_since: float | None = None
+        calls: dict[Any, _Order] = {}
+        idle_since: float | None = None
         failure: BaseException | None = None
         try:
-            while failure is None and (orders or out):
-                room = sum(client.nthreads().values())
-                none_since = None if room else none_since or time.monotonic()
-                if none_since and time.monotonic() - none_since > PATIENCE:
+            while failure is None and (orders or calls):
+                n_threads = sum(client.nthreads().values())
+                idle_since = None if n_threads else idle_since or time.monotonic()
+                if idle_since and time.monotonic() - idle_since > PATIENCE:
                     raise DataError(
                         f"the scheduler has had no worker for {PATIENCE:.0f} s; start some (docs/cluster.md) and run "
                         "the same command again, it goes on where it stopped"
                     )
-                while orders and len(out) < room:
+                while orders and len(calls) < n_threads:
                     order = orders.pop()
-                    key = f"{order.stage} {order.task.label} {order.lease}-{len(orders)}"
-                    out[client.submit(_do, order, key=key, pure=False, retries=0)] = order
-                if not out:
+                    key = f"{order.stage}-{len(orders)}-{order.lease}"  # the dashboard groups calls by the first word
+                    calls[client.submit(_do, order, key=key, pure=False, retries=0)] = order
+                if not calls:
                     time.sleep(0.2)
                     continue
                 with contextlib.suppress(TimeoutError):
-                    wait(list(out), timeout=5, return_when="FIRST_COMPLETED")
-                for future in [f for f in out if f.done()]:
-                    order = out.pop(future)
-                    if future.status == "error":
-                        failure = failure or _meaning(order, future.exception())
-                        continue
-                    answer = future.result()
-                    context.reporter.add_task(order.stage, answer["spans"], answer["seconds"])
-                    _wait_for_files(order, answer["host"])
-                    bar.done(order.task)
+                    wait(list(calls), timeout=5, return_when="FIRST_COMPLETED")
+                for call in [c for c in calls if c.done()]:
+                    failure = _finish(context, call, calls.pop(call), bar) or failure
         except (CancelledError, OSError, TimeoutError) as error:
             raise DataError(
                 f"the scheduler ({self.config.cluster.where}) was lost; what was finished is kept: "
@@ -213,9 +208,20 @@ class Cluster:
             ) from error
         finally:
             with contextlib.suppress(Exception):
-                client.cancel(list(out), force=True)
+                client.cancel(list(calls), force=True)
         if failure is not None:
             raise failure
+
+
+def _finish(context: Context, call: Any, order: _Order, bar: _Bar) -> BaseException | None:
+    """Take the answer of a call that is done, or return the error of one that failed."""
+    if call.status == "error":
+        return _meaning(order, call.exception())
+    answer = call.result()
+    context.reporter.add_task(order.stage, answer["spans"], answer["seconds"])
+    _wait_for_files(order, answer["host"])
+    bar.done(order.task)
+    return None
 
 
 def _on_this_machine(config: Config, n_ranges: int) -> Any:
@@ -240,13 +246,13 @@ def _on_this_machine(config: Config, n_ranges: int) -> Any:
             return LocalCluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
         from dask_cuda import LocalCUDACluster
 
-        # Each worker sees one GPU, and makes its pool of device memory by itself (frames.share_memory): RMM for cuDF
-        # and CuPy, with spilling. Nothing travels between workers but calls, so UCX would gain nothing.
+        # Each worker sees one GPU and makes its own pool of device memory (gpu.cudf.share_memory): RMM for cuDF and
+        # CuPy, with spilling. Only calls travel between processes, so UCX would gain nothing.
         return LocalCUDACluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
 
 
 def _meaning(order: _Order, error: Any) -> BaseException:
-    """What to raise here for what a worker raised."""
+    """The error to raise here for one that a worker raised."""
     from distributed import KilledWorker
 
     about = f"{order.stage} of {order.task.label}"
@@ -269,7 +275,7 @@ def _meaning(order: _Order, error: Any) -> BaseException:
 
 
 def _wait_for_files(order: _Order, host: str) -> None:
-    """Files that a worker made are there, or will be seen soon."""
+    """Wait until the files of a task are visible on this machine."""
     for path in order.task.outputs:
         if not _appears(path, lambda p: p.is_file()):
             raise UsageError(
@@ -285,19 +291,19 @@ def _appears(path: AnyPath, seen: Any) -> bool:
             return False
         time.sleep(0.1)
         with contextlib.suppress(OSError):
-            next(path.parent.iterdir(), None)  # asks the server anew
+            next(path.parent.iterdir(), None)  # asks the file server again
     return True
 
 
 class _Bar:
-    """What workers tell of their progress, as one stage's; called by the client's thread and by this one."""
+    """The progress of all workers, added up as that of one stage; called by the client's thread and by this one."""
 
     def __init__(self, reporter: Reporter, stage: str) -> None:
         self.reporter, self.stage = reporter, stage
         self._bytes: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def told(self, event: tuple[Any, Any]) -> None:
+    def update(self, event: tuple[Any, Any]) -> None:
         what, done = event[1]
         self._set(what, done)
 
@@ -307,10 +313,10 @@ class _Bar:
     def _set(self, what: str, done: int, last: bool = False) -> None:
         with self._lock:
             before = self._bytes.get(what, 0)
-            if before == -1:  # was done: a late message
+            if before == -1:  # a late message: the task is done
                 return
             self._bytes[what] = -1 if last else done
-        self.reporter.advance(self.stage, done - before)  # less than nothing where a task begins again
+        self.reporter.advance(self.stage, done - before)  # negative if a task starts again
 
 
 # in a worker
@@ -318,7 +324,7 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Order:
-    """A call."""
+    """A call: everything that a worker needs to do a task."""
 
     version: str
     config: Config
@@ -330,22 +336,22 @@ class _Order:
 
 
 class _Superseded(GpuPileError):
-    """Nobody waits for this task any more."""
+    """The task was given up, or another call of the stage does it."""
 
 
 class _Watch(Reporter):
-    """Tells the client how far a task is, and stops it when it no longer counts."""
+    """Reports the progress of a task to the client, and stops the task once its call no longer counts."""
 
     def __init__(self, order: _Order, worker: Any) -> None:
         super().__init__()
         self.order, self.worker = order, worker
         self.run = order.run
-        self._done, self._told = 0, time.monotonic()
+        self._done, self._reported = 0, time.monotonic()
 
     def advance(self, stage: str, n_bytes: int) -> None:
         self._done += n_bytes
-        if time.monotonic() - self._told >= REPORT_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
+            self._reported = time.monotonic()
             self.check()
             self.worker.log_event(self.order.lease, [self.order.task.label, self._done])
 
@@ -358,7 +364,7 @@ class _Watch(Reporter):
 
 
 class _Fenced:
-    """A job (see parallel.Job) that publishes nothing once it no longer counts."""
+    """A job (see threads.Job) that publishes nothing once its call no longer counts."""
 
     def __init__(self, job: Job[Any, Any], watch: _Watch) -> None:
         self.job, self.watch, self.cost = job, watch, job.cost
@@ -381,7 +387,7 @@ def _device(wanted: str) -> device.Device:
 
 
 def _do(order: _Order) -> dict[str, Any]:
-    """Do a task; the answer is small."""
+    """Do a task in a worker. Return its host, CPU seconds by span, and wall seconds."""
     from distributed import get_worker
 
     begin = time.perf_counter()

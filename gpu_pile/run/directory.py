@@ -1,20 +1,20 @@
 """The run directory: where everything is, what is done, and what made it.
 
 run.json                     resolved configuration, versions, every shard with its documents, bad lines, damage
-measured/<shard>.parquet     a row a document: position, subset, exact hash, sketch, signals
+measured/<shard>.parquet     one row per document: position, subset, exact hash, sketch, signals
 histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a fixed grid
 samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
 pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
 clusters.parquet             documents with a duplicate: cluster, representative
-decisions/<shard>.parquet    a row a document: keep, reasons with values, witness, similarity, cluster
+decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
-kept/<shard>.jsonl.zst       the kept lines, byte for byte; a zstd frame per range of the shard
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
-state/lease.json             while a cluster works on the run: whose work counts
+state/lease.json             while a cluster does tasks: the call that counts
 scratch/                     spilled intermediates and finished ranges of shards, removed at the end of a stage;
                              elsewhere, if the configuration says so, or the run directory is at a URL
 """
@@ -107,7 +107,7 @@ class RunDir:
         return self.path / "state" / (f"{stage}.json" if shard is None else f"{stage}/{shard}.json")
 
     def state(self, stage: str, shard: str | None = None) -> dict[str, Any]:
-        """What is recorded of a finished step; {} where nothing is."""
+        """What is recorded of a finished step; {} if it is not finished."""
         value = files.read_json(self.state_path(stage, shard))
         return value if isinstance(value, dict) else {}
 
@@ -124,11 +124,14 @@ class RunDir:
 
     @property
     def leases(self) -> list[AnyPath]:
-        """The lease, and where scratch is elsewhere, the same there: who sees both sees this run's."""
+        """The lease files: one in the run directory and, if scratch is elsewhere, one there too.
+
+        A worker that reads the same lease in both uses the folders of this run.
+        """
         return [self.lease] if self.scratch_in is None else [self.lease, self.scratch / "lease.json"]
 
     def clear_scratch(self, stage: str | None = None) -> None:
-        """Remove all of it, or what a stage's ranges of shards left there."""
+        """Remove the scratch folder, or a stage's files in it."""
         shutil.rmtree(self.scratch if stage is None else self.scratch / stage, ignore_errors=True)
         with contextlib.suppress(OSError):  # it holds something else, or is not there
             self.scratch.rmdir()
@@ -173,7 +176,7 @@ class RunDir:
         files.write_json(self.path / CLAIM, {"shards": [{"name": name} for name in shard_names]})
 
     def remove_partials(self) -> None:
-        """Remove what killed processes left half-done."""
+        """Remove the half-written files of killed processes."""
         found: list[AnyPath] = [*self.path.rglob(f"*{files.PARTIAL}")]
         if self.scratch_in is not None:
             found += self.scratch.rglob(f"*{files.PARTIAL}")

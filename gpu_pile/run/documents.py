@@ -126,7 +126,7 @@ def read_texts(context: Context, wanted: Sequence[DocumentLocation]) -> dict[int
         if waiting:
             raise DataError(
                 f"{shard.path} has changed since the run: no document at byte {waiting[0].start}; "
-                "run the same gpu-pile command again to measure it anew"
+                "run the same gpu-pile command again to measure it again"
             )
     return texts
 

@@ -1,10 +1,11 @@
-"""--dry-run: the resolved configuration, and what the run would read, hold and write."""
+"""--dry-run: the resolved configuration, and what the run would read, hold, and write."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -26,36 +27,40 @@ from gpu_pile.run.tasks import Threads
 
 SAMPLED_SHARDS = 3
 RESIDENT = 320 << 20
-"""What Python, NumPy, Arrow and the compiled kernels take by themselves, measured."""
+"""Bytes of Python, NumPy, Arrow, and the compiled kernels before any data, measured."""
 
 BLOCK_COPIES = 8
-"""A block under way exists as decompressed bytes, as text, as word and shingle hashes, and as measured columns."""
+"""A block in progress exists as decompressed bytes, as text, as word and shingle hashes, and as measured columns."""
 
 LONG_DOCUMENT = 12
-"""Scratch of a document, in times its size: matters for documents larger than a batch."""
+"""Working memory per byte of a document; it matters for documents larger than a batch."""
 
 CLIENT = 4 << 26
-"""Buffers of the process that asks workers, for pairs by cluster."""
+"""Bytes of the buffers in which the process that starts the tasks groups pairs by cluster."""
 
 MB_PER_CPU_SECOND = 60
-"""Text from file to decisions, measured; see benchmarks/README.md."""
+"""MB of text per second and core from file to decisions, measured; see benchmarks/README.md."""
+
+SHINGLES_PER_BYTE = {"word": 0.17}
+"""Shingles per byte of text by kind; of others, one."""
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """From the first block of the first shards."""
+class Sample:
+    """Ratios of the first block of the first shards.
+
+    expansion:      decompressed bytes per byte of a file
+    text_share:     text bytes per decompressed byte
+    document_bytes: mean text bytes of a document
+    """
 
     expansion: float
-    """decompressed bytes / file bytes"""
     text_share: float
-    """text bytes / decompressed bytes"""
     document_bytes: float
-    """mean text bytes a document"""
-    shingles: float
-    """shingles / text byte"""
 
 
-def estimate(context: Context) -> Estimate:
+def sample(context: Context) -> Sample:
+    """Read the first block of the first shards."""
     file_bytes = stream_bytes = text_bytes = documents = 0
     for shard in context.shards[:SAMPLED_SHARDS]:
         reader = open_shard(context, shard)
@@ -65,97 +70,113 @@ def estimate(context: Context) -> Estimate:
             text_bytes += parsed.text.n_bytes
             documents += len(parsed.text)
             file_bytes += min(reader.compressed_bytes_read, shard.n_bytes)
-    return Estimate(
-        stream_bytes / max(1, file_bytes),
-        text_bytes / max(1, stream_bytes),
-        text_bytes / max(1, documents),
-        {"word": 0.17}.get(context.config.dedupe.fuzzy.shingle, 1.0),
-    )
+    return Sample(stream_bytes / max(1, file_bytes), text_bytes / max(1, stream_bytes), text_bytes / max(1, documents))
+
+
+class Sizes:
+    """What a run reads, holds, and writes, in bytes unless another unit is named; estimated from a sample."""
+
+    def __init__(self, context: Context) -> None:
+        config, fuzzy, ratios = context.config, context.config.dedupe.fuzzy, sample(context)
+        self.file = sum(s.n_bytes for s in context.shards)
+        self.stream = self.file * ratios.expansion
+        self.text = self.stream * ratios.text_share
+        self.documents = self.text / max(1.0, ratios.document_bytes)
+        row = 4 * fuzzy.size + 8 * len(signals.names(config.measure.signals)) + 60
+        self.measured = self.documents * row
+        self.rows = int(min(ROW_GROUP, self.documents) * row * 2)  # of a row group, and its copy while it is written
+        bands = fuzzy.banding().bands
+        self.band_keys = self.documents * bands * 16 if fuzzy.enabled else 0
+        shingles = self.text * SHINGLES_PER_BYTE.get(fuzzy.shingle, 1.0)
+        self.shingles = shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
+        self.sorting = self._sorting(config, bands)
+        self.row_sets = int(self.documents * 9 / 32)  # two of them
+        self.by_shard = shard_ranges(context, context.shards)
+        self.ranges = [r.n_bytes for ranges in self.by_shard for r in ranges]
+        self.largest_range = max(self.ranges, default=0)
+        split = sum(s.n_bytes for s, ranges in zip(context.shards, self.by_shard, strict=True) if len(ranges) > 1)
+        self.measured_ranges = self.measured * split / max(1, self.file)
+        self.seconds_per_byte = self.text / self.file / 1e6 / MB_PER_CPU_SECOND if self.file else 0.0  # of a file
+
+    def _sorting(self, config: Config, bands: int) -> int:
+        """Four buffers of a task of dedupe, and the sketches and keys of a row group that fill them."""
+        keys = Layout.of(2, int(self.documents) * bands, memory_per_task(config))
+        buffers = int(min(4 * 16 * keys.buffer, self.documents * bands * 64))
+        return buffers + int(min(ROW_GROUP, self.documents) * (4 * config.dedupe.fuzzy.size + 24 * bands))
 
 
 def describe(config: Config) -> str:
     """The text of --dry-run."""
     shards = find_shards(config.input.shards, Path.cwd())
-    where = config.cluster.where
-    here = device_for("cpu" if where else detect.choose(config.backend))
-    context = Context(config, directory.of(config), shards, Threads(here))
-    e = estimate(context)
-    file_bytes = sum(s.n_bytes for s in shards)
-    stream_bytes = file_bytes * e.expansion
-    text_bytes = stream_bytes * e.text_share
-    documents = text_bytes / max(1.0, e.document_bytes)
-    fuzzy = config.dedupe.fuzzy
-    n_signals = len(signals.names(config.measure.signals))
-    row_bytes = 4 * fuzzy.size + 8 * n_signals + 60
-    measured = documents * row_bytes
-    bands = fuzzy.banding().bands
-    spill = documents * bands * 16 if fuzzy.enabled else 0
-    again = text_bytes * e.shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
-    # besides the blocks, a worker collects rows for a row group, and copies them once to write it
-    rows = int(min(ROW_GROUP, documents) * row_bytes * 2)
-    # a task of dedupe holds four buffers of band keys, and while it fills them sketches and keys of a row group
-    keys = Layout.of(2, int(documents) * bands, memory_per_task(config))
-    buffers = int(min(4 * 16 * keys.buffer, documents * bands * 64))
-    buffers += int(min(ROW_GROUP, documents) * (4 * fuzzy.size + 24 * bands))
-    tables = int(documents * 9 / 32)  # two sets of rows
-    rate = text_bytes / file_bytes / 1e6 / MB_PER_CPU_SECOND if file_bytes else 0.0  # CPU seconds a byte of a file
-    by_shard = shard_ranges(context, shards)
-    ranges = [p for of_shard in by_shard for p in of_shard]
-    largest = max((p.n_bytes for p in ranges), default=0)
-    if where:
-        processes, threads = dask.size(config, len(ranges))
-        workers = processes or 1
-        blocks = rows + threads * context.batch_bytes * BLOCK_COPIES
-        # a range has one worker: the largest one is the least that a stage takes
-        seconds = rate * max(file_bytes / (workers * threads), largest / threads)
-        memory = (
-            f"memory     about {human_bytes(RESIDENT + blocks + buffers)} a worker: "
-            f"{human_bytes(RESIDENT)} for the program, {human_bytes(blocks)} for batches while measuring, "
-            f"{human_bytes(buffers)} for sorting band keys; about {human_bytes(RESIDENT + tables + CLIENT)} for the "
-            "process that asks them; besides, there, "
-        )
-        number = processes or "the scheduler's"
-        workers_said = f"{number} worker process(es) of {threads} thread(s), {where}"
-    else:
-        blocks = config.n_workers * (context.batch_bytes * BLOCK_COPIES + rows)
-        seconds = rate * file_bytes / config.n_workers
-        dedupe = config.n_workers * buffers + tables
-        memory = (
-            f"memory     about {human_bytes(RESIDENT + blocks + dedupe)} at most: "
-            f"{human_bytes(RESIDENT)} for the program, "
-            f"{human_bytes(blocks)} for batches while measuring, {human_bytes(dedupe)} for dedupe; besides "
-        )
-        workers_said = f"{config.n_workers} worker(s)"
-    in_ranges = sum(s.n_bytes for s, p in zip(shards, by_shard, strict=True) if len(p) > 1)
-    twice = measured * in_ranges / max(1, file_bytes)
+    device = device_for("cpu" if config.cluster.where else detect.choose(config.backend))
+    context = Context(config, directory.of(config), shards, Threads(device))
+    sizes = Sizes(context)
+    executor = _on_cluster(context, sizes) if config.cluster.where else _on_threads(context, sizes)
     lines = [
         "# configuration",
         yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         "",
-        "# plan (sizes beyond the files' own are estimated from the first block of the first shards)",
-        f"backend    {dask.backend_of(config) or context.device.backend}, {workers_said}",
-        f"input      {len(shards)} shard(s), {human_bytes(file_bytes)}: {_names(shards)}",
-        f"ranges     {len(ranges)} that are worked on side by side, the largest {human_bytes(largest)}; a shard has "
-        "several where it has several zstd frames, in a file here (input.range_bytes)",
-        f"text       about {human_bytes(text_bytes)} in {documents:,.0f} documents "
-        f"({human_bytes(stream_bytes)} decompressed, about {stream_bytes / context.batch_bytes:,.0f} batches)",
-        f"{memory}90 bytes a document that has a duplicate, 64 bytes a pair of the largest cluster, "
-        f"and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
-        f"disk       measured about {human_bytes(measured)}; kept at most about {human_bytes(file_bytes)}; "
-        f"scratch while measuring: ranges of shards about {human_bytes(twice)}; "
-        f"while deduplicating: band keys {human_bytes(spill)}, shingles at most {human_bytes(again)} "
-        "(of documents in candidate pairs only)",
-        f"time       about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text a second and core"
-        + (f"; no less than {_duration(rate * largest / threads)} for the largest range" if where else "")
-        + (", with one worker" if where and not processes else ""),
+        "# plan (sizes other than those of the input files are estimated from the first block of the first shards)",
+        f"backend    {dask.backend_of(config) or device.backend}, {executor.workers}",
+        f"input      {len(shards)} shard(s), {human_bytes(sizes.file)}: {_names(shards)}",
+        f"ranges     {len(sizes.ranges)} that are processed in parallel, the largest "
+        f"{human_bytes(sizes.largest_range)}; a local file of several zstd frames has several (input.range_bytes)",
+        f"text       about {human_bytes(sizes.text)} in {sizes.documents:,.0f} documents "
+        f"({human_bytes(sizes.stream)} decompressed, about {sizes.stream / context.batch_bytes:,.0f} batches)",
+        f"memory     {executor.memory}; in addition 90 bytes per document that has a duplicate, 64 bytes per pair of "
+        f"the largest cluster, and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
+        f"disk       measured about {human_bytes(sizes.measured)}; kept at most about {human_bytes(sizes.file)}; "
+        f"scratch while measuring: ranges of shards about {human_bytes(sizes.measured_ranges)}; "
+        f"scratch while deduplicating: band keys {human_bytes(sizes.band_keys)}, shingles at most "
+        f"{human_bytes(sizes.shingles)} (only of documents in candidate pairs)",
+        f"time       {executor.time}",
     ]
-    if fuzzy.enabled:
+    if config.dedupe.fuzzy.enabled:
         lines.append(f"banding    {_banding(config)}")
     return "\n".join(lines)
 
 
+class Executing(NamedTuple):
+    """Sentences about what does the work: how many workers, their memory, and the time."""
+
+    workers: str
+    memory: str
+    time: str
+
+
+def _on_threads(context: Context, sizes: Sizes) -> Executing:
+    n = context.config.n_workers
+    batches = n * (context.batch_bytes * BLOCK_COPIES + sizes.rows)
+    dedupe = n * sizes.sorting + sizes.row_sets
+    return Executing(
+        f"{n} worker(s)",
+        f"about {human_bytes(RESIDENT + batches + dedupe)} at most: {human_bytes(RESIDENT)} for the program, "
+        f"{human_bytes(batches)} for batches while measuring, {human_bytes(dedupe)} for dedupe",
+        _time(sizes.seconds_per_byte * sizes.file / n),
+    )
+
+
+def _on_cluster(context: Context, sizes: Sizes) -> Executing:
+    n, threads = dask.size(context.config, len(sizes.ranges))
+    number = str(n) if n else "the scheduler's"
+    batches = sizes.rows + threads * context.batch_bytes * BLOCK_COPIES
+    least = sizes.seconds_per_byte * sizes.largest_range / threads  # one worker reads a range
+    seconds = max(sizes.seconds_per_byte * sizes.file / ((n or 1) * threads), least)
+    return Executing(
+        f"{number} worker process(es) of {threads} thread(s), {context.config.cluster.where}",
+        f"about {human_bytes(RESIDENT + batches + sizes.sorting)} per worker: {human_bytes(RESIDENT)} for the program, "
+        f"{human_bytes(batches)} for batches while measuring, {human_bytes(sizes.sorting)} for sorting band keys; "
+        f"about {human_bytes(RESIDENT + sizes.row_sets + CLIENT)} for this process",
+        f"{_time(seconds)}; no less than {_duration(least)} for the largest range" + ("" if n else ", with one worker"),
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"about {_duration(seconds)} at {MB_PER_CPU_SECOND} MB of text per second and core"
+
+
 def headline(context: Context) -> list[str]:
-    """What a person should see before a run begins."""
+    """The lines shown before a run begins."""
     config = context.config
     workers = f"cluster {config.cluster.where}" if config.cluster.where else f"{config.n_workers} worker(s)"
     lines = [

@@ -1,8 +1,8 @@
 """Threads over ranges of shards and over their blocks.
 
 A worker takes a range of a shard of its own while there are any, largest first; then it helps where blocks are left.
-Reading a range goes on under its lock, one block at a time; blocks are processed side by side; results are consumed in
-order. So N workers are N threads, one huge shard keeps all of them busy, and the result does not depend on N.
+A range is read under its lock, one block at a time; blocks are processed in parallel; results are consumed in order.
+So N workers are N threads, one huge shard keeps all of them busy, and the result does not depend on N.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def worker_count(workers: int | None) -> int:
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed, for this process: buffers of some MiB are needed again for the next block.
 
-    By default such a block goes back to the system when it is freed, and touching its pages anew costs more than the
+    By default such a block goes back to the system when it is freed, and touching its pages again costs more than the
     work done in them (measured: a seventh of the CPU time of measure). Elsewhere than on glibc nothing changes.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h

@@ -72,13 +72,7 @@ def build(context: Context) -> dict[str, Any]:
     run = files.read_json(context.directory.path / "run.json")
     dedupe = {k: v for k, v in context.directory.state("dedupe").items() if k != "key"}
     if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:
-        dedupe["s_curve"] = [
-            {
-                "similarity": s / 20,
-                "candidate": round(candidate_probability(s / 20, dedupe["bands"], dedupe["rows"]), 6),
-            }
-            for s in range(21)
-        ]
+        dedupe["s_curve"] = _probabilities(dedupe["bands"], dedupe["rows"])
     bad = [
         {"shard": s["name"], "line": b["line"], "reason": b["reason"]}
         for s in run["shards"]
@@ -104,6 +98,12 @@ def build(context: Context) -> dict[str, Any]:
         "backend": run["backend"],
         "config": run["config"],
     }
+
+
+def _probabilities(bands: int, rows: int) -> list[dict[str, float]]:
+    """The probability that a pair becomes a candidate, by its similarity."""
+    similarities = [i / 20 for i in range(21)]
+    return [{"similarity": s, "candidate": round(candidate_probability(s, bands, rows), 6)} for s in similarities]
 
 
 def _subset(name: str, counts: dict[str, int]) -> dict[str, Any]:

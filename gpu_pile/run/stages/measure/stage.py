@@ -6,6 +6,8 @@ histograms/<shard>.parquet (gpu_pile.summaries.histograms) and samples/<shard>.p
 
 from __future__ import annotations
 
+import codecs
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,14 +16,17 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import file_identity
 from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.errors import DataError, UsageError
+from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import shard_ranges
+from gpu_pile.run.reading import open_shard, shard_ranges
 from gpu_pile.run.stages.by_shard import ShardsJob, group_label, group_small
 from gpu_pile.run.stages.measure.columns import definition_key
 from gpu_pile.run.stages.measure.merge import RangeMerger, remove_ranges
 from gpu_pile.run.stages.measure.read import RangeFiles, RangeMeasurer, ShardMeasurer
 from gpu_pile.run.tasks import Task
+
+FIELDS_SHOWN = 12
+"""Fields of a line that an error names at most."""
 
 
 def measure(context: Context) -> None:
@@ -138,10 +143,12 @@ def check_documents(context: Context, states: dict[str, dict[str, Any]]) -> None
     """A corpus without any document is a mistake in the configuration or the data: say so before anything else is done.
 
     Raises:
+        ConfigError: no shard has a document, and a line has other fields than input.text_field; names them.
         DataError: no shard has a document; names the first bad lines and damages.
     """
     if any(s["documents"] for s in states.values()):
         return
+    _check_text_field(context, states)
     reasons = [
         f"{name}, line {s['bad_lines'][0]['line']}: {s['bad_lines'][0]['reason']}"
         for name, s in states.items()
@@ -149,7 +156,25 @@ def check_documents(context: Context, states: dict[str, dict[str, Any]]) -> None
     ]
     reasons += [f"{name}: {d['reason']}" for name, s in states.items() for d in s["damage"][:1]]
     if reasons:
-        raise DataError(
-            f"no document in {len(states)} shard(s): {'; '.join(reasons[:3])}. "
-            f"If the texts are elsewhere, set input.text_field (now {context.config.input.text_field!r})"
-        )
+        raise DataError(f"no document in {len(states)} shard(s): {'; '.join(reasons[:3])}")
+
+
+def _check_text_field(context: Context, states: dict[str, dict[str, Any]]) -> None:
+    """Raise a ConfigError that names the fields of the first bad line, if it is an object without the text field."""
+    text_field = context.config.input.text_field
+    for shard in context.shards:
+        numbers = [bad["line"] for bad in states[shard.name]["bad_lines"]]
+        block = next(iter(open_shard(context, shard)), None) if numbers else None
+        if block is None:
+            continue
+        lines = block.data[: block.n_bytes].tobytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        try:
+            value = json.loads(lines[numbers[0] - 1 - block.first_line])
+        except (ValueError, IndexError, RecursionError):  # not JSON, or in a later block
+            return
+        if isinstance(value, dict) and text_field.split(".")[0] not in value:
+            raise ConfigError(
+                f"no document in {len(states)} shard(s): input.text_field is {text_field!r}, and line {numbers[0]} of "
+                f"{shard.name} has the fields {', '.join(map(repr, list(value)[:FIELDS_SHOWN]))}; set input.text_field"
+            )
+        return
