@@ -139,6 +139,27 @@ class AtomicFile:
             self.partial.replace(self.path)
 
 
+class AtomicFiles:
+    """Files that are committed together at the end of a `with` block, and discarded on any error. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._made: list[AtomicFile] = []
+
+    def add(self, path: AnyPath) -> AtomicFile:
+        file = AtomicFile(path)
+        self._made.append(file)
+        return file
+
+    def __enter__(self) -> AtomicFiles:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            commit_together(self._made)
+        else:
+            discard_together(self._made)
+
+
 SYNC_ALL_FROM = 3
 """From this many files on, one call for the whole file system costs less than one per file."""
 
@@ -154,10 +175,15 @@ def commit_together(made: Sequence[AtomicFile]) -> None:
             with file.errors():
                 file.publish()
     except BaseException:
-        for file in made:
-            with contextlib.suppress(OSError):
-                file.discard()
+        discard_together(made)
         raise
+
+
+def discard_together(made: Sequence[AtomicFile]) -> None:
+    """Discard all files, even if some cannot be removed."""
+    for file in made:
+        with contextlib.suppress(OSError):
+            file.discard()
 
 
 def _sync(made: Sequence[AtomicFile]) -> None:

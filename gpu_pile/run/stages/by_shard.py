@@ -152,9 +152,7 @@ class ShardsJob(Generic[B, R]):
     def abandon(self) -> None:
         for job in self._jobs:
             job.abandon()
-        for shard in self._finished:
-            for file in shard.files:
-                file.discard()
+        files.discard_together([file for shard in self._finished for file in shard.files])
 
     def _finish_first(self) -> None:
         self._finished.append(self._jobs[0].finish())

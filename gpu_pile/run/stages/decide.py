@@ -67,16 +67,17 @@ def decide_key(context: Context) -> str:
 def decide(context: Context) -> dict[str, Any]:
     """Write decisions/<shard>.parquet and reasons.parquet. Return per shard what later stages depend on."""
     run = context.directory
-    with context.stage("decide") as entry:
+    with context.stage("decide") as entry, files.AtomicFiles() as made:
         clustered = survivors(context)
 
         def decide_shard(shard: Shard) -> tuple[dict[str, Any], pa.Table]:
-            tally = reason_counts.Tally()
-            return _decide_shard(context, shard, clustered, tally), tally.table()
+            tally, target = reason_counts.Tally(), made.add(run.decisions(shard.name))
+            return _decide_shard(context, shard, clustered, tally, target), tally.table()
 
         decided = map_threads(decide_shard, context.shards, context.config.n_workers)
-        with files.atomic(run.reasons) as partial:
-            pq.write_table(reason_counts.merged(table for _, table in decided), partial)
+        reasons = made.add(run.reasons)
+        with reasons.errors():
+            pq.write_table(reason_counts.merged(table for _, table in decided), reasons.partial)
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
     return {"shards": {s.name: facts for s, (facts, _) in zip(context.shards, decided, strict=True)}}
 
@@ -201,12 +202,15 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> 
 
 
 def _decide_shard(
-    context: Context, shard: Shard, clustered: decisions.Clustered, counted: reason_counts.Tally
+    context: Context,
+    shard: Shard,
+    clustered: decisions.Clustered,
+    counted: reason_counts.Tally,
+    target: files.AtomicFile,
 ) -> dict[str, Any]:
     kept_lines = hashlib.blake2b(digest_size=16)
-    target = context.directory.decisions(shard.name)
     kept = 0
-    with files.atomic(target) as partial, pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer:
+    with target.errors(), pq.ParquetWriter(target.partial, SCHEMA, **STORAGE) as writer:
         for found in verdicts(context, shard, clustered):
             decided = decided_table(found, context.config)
             kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
