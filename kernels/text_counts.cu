@@ -44,7 +44,7 @@ __device__ __forceinline__ void count_characters(const Step& s, Counts& counts)
     counts.count(C::upper_chars, f & UPPER);
     counts.count(C::space_chars, s.lead && !s.ink);
     counts.count(C::punctuation_chars, f & PUNCTUATION);
-    counts.count(C::decimal_chars, f & DECIMAL);
+    counts.count(C::ascii_digit_chars, b >= '0' && b <= '9');
     counts.count(
         C::ascii_prose_chars,
         is_letter(b) || (b >= '0' && b <= '9') || b == '\n' || b == '?' || b == '!' || b == ',' || b == '.');
@@ -309,15 +309,13 @@ WARP_KERNEL text_counts_segments(
     const u16* flag_stage, const u16* flag_leaves, const u64* marks, u32* lengths, i64* long_words, u64* n_long,
     i64 width, u64* out, i32* summaries)
 {
-    const i64 segment_number = warp_index();
-    if (segment_number >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(segment_number, first, owners, size);
-    const i64 d = segment.owner, start = offsets[d], end = offsets[d + 1];
-    const i64 lo = start + segment.lo, hi = smaller(end, start + segment.hi);
+    const i64 d = segment.owner, lo = segment.lo, hi = segment.hi;
     const Document document{
-        data, d, start, end, Marks{marks}, lengths + d * LENGTHS, long_words, n_long, out + d * width};
-    Summary& summary = *(Summary*)(summaries + segment_number * SUMMARY);
+        data, d, segment.start, segment.end, Marks{marks}, lengths + d * LENGTHS, long_words, n_long, out + d * width};
+    Summary& summary = *(Summary*)(summaries + segment.index * SUMMARY);
     if (lane_index() == 0) {
         summary.head = NO_HEAD;
         summary.lines.head_end = summary.pieces.head_end = -1;
@@ -328,9 +326,9 @@ WARP_KERNEL text_counts_segments(
     Words words;
     Dots dots;
     Lines lines;
-    const bool at_start = lo == start;
+    const bool at_start = lo == segment.start;
     const bool space_before =
-        at_start || lo >= end || (flags(decode(data + character_start(data, lo - 1))) & SPACE) != 0;
+        at_start || lo >= segment.end || (flags(decode(data + previous_character(data, lo))) & SPACE) != 0;
     OpenWord word{space_before, !space_before, !space_before, Word{lo, 0, 0, 0}};
     for (i64 base = lo; base < hi; base += 32) {
         const Step step(data, lo, base, hi, flags);
@@ -470,7 +468,7 @@ extern "C" __global__ void text_counts_join(
     end_piece();
     row[C::ellipses] += (u64)(dots / 3);
     row[C::plain_word_chars] += word.words.plain_chars;
-    if (end > start) row[C::pieces] += !(flags(decode(data + character_start(data, end - 1))) & LINE_BREAK);
+    if (end > start) row[C::pieces] += !(flags(decode(data + previous_character(data, end))) & LINE_BREAK);
     if (word.words.longest > row[C::longest_word]) row[C::longest_word] = word.words.longest;
     row[C::xml_header] = row[C::xml_header] > 0;
     row[C::third_line_chars] = row[C::newlines] > 1 ? largest.third : 0;

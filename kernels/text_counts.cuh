@@ -171,7 +171,7 @@ struct Largest {
 // The columns that a line which is not blank counts for, as bits; its marks are another matter.
 __device__ __forceinline__ u32 line_columns(const u8* data, const Line& line, u32 chars, const Flags& flags)
 {
-    const u32 last = flags(decode(data + character_start(data, line.end - 1)));
+    const u32 last = flags(decode(data + previous_character(data, line.end)));
     return 1u << C::nonblank_lines | (u32)((last & TERMINAL) != 0) << C::terminal_lines |
         (u32)(chars <= SHORT_CHARS) << C::short_lines;
 }

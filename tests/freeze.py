@@ -7,6 +7,7 @@ Refuses if a result changed and the operation's version was not raised.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -63,11 +64,16 @@ def _sample(operation: Op, params: Mapping[str, Any]) -> dict[str, Any]:
     short = [d for d in raw if len(d) <= EXAMPLE_BYTES]
     inputs, outputs = results(sorted(short, key=len)[-EXAMPLES:])
     return {
-        "params": json.loads(json.dumps(dict(params))),
+        "params": json.loads(json.dumps(dict(params), default=_row)),
         "example": {"inputs": [_written(x) for x in inputs], "results": [_written(x) for x in outputs]},
         "together": [[str(a.dtype), list(a.shape), _digest(a)] for a in results(raw)[1]],
         "documents": {hashlib.blake2b(d, digest_size=8).hexdigest(): _digest(*results([d])[1]) for d in raw},
     }
+
+
+def _row(row: Any) -> dict[str, Any]:
+    """A row of gpu_pile.text.marks in JSON."""
+    return {"kind": type(row).__name__, **dataclasses.asdict(row)}
 
 
 def _digest(*outputs: np.ndarray) -> str:

@@ -5,6 +5,9 @@ text.split("\\n\\n"). Three rules are left out: the most frequent n-grams (NeMo 
 frequent ones; the thresholds use Gopher's), the text of HTML (it needs a parser) and fertility (it needs a tokenizer).
 Boilerplate and comments are families of their own: nemo_boilerplate, nemo_comments.
 A fraction with the denominator 0 is undefined; NeMo Curator divides by zero or gives 1.
+Digits are those of ASCII, as in NeMo Curator 2023.12 to 2026.11. URLs are those of version 0.7.1, whose pattern runs on
+over < > ( ) ; and the like; version 1.4.0 stops there. The shares of letters are not signals of this family: the
+thresholds take Gopher's, whose letters are str.isalpha(), where NeMo Curator asks for Unicode's Alphabetic.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ def _compute(counts: Counts) -> Mapping[str, Any]:
     return {
         "nemo_non_alnum_fraction": ratio(chars - t["ascii_prose_chars"], chars),
         "nemo_symbol_word_fraction": ratio(t["nemo_ellipsis_words"] + t["hash_words"], t["words"]),
-        "nemo_digit_fraction": ratio(t["decimal_chars"], chars),
+        "nemo_digit_fraction": ratio(t["ascii_digit_chars"], chars),
         "nemo_url_char_fraction": ratio(t["url_chars"], chars),
         "nemo_bullet_line_fraction": ratio(t["nemo_bullet_lines"], nonblank),
         "nemo_white_space_fraction": ratio(t["ascii_blank_chars"], chars),
@@ -70,7 +73,7 @@ _CODE = "NeMo Curator, filters/code.py"
 
 FAMILY = Family(
     "nemo",
-    1,
+    2,
     "NeMo Curator, filters/heuristic_filter.py and filters/code.py",
     ops=(text_counts, line_repetition, word_repetition),
     signals=(
@@ -80,8 +83,11 @@ FAMILY = Family(
             f"words that are an ellipsis ({_ELLIPSES}), or whose runs of # number more than half of their characters "
             "/ words",
         ),
-        Signal.fraction("nemo_digit_fraction", "decimal digits / characters"),
-        Signal.fraction("nemo_url_char_fraction", "characters in http and https URLs / characters"),
+        Signal.fraction("nemo_digit_fraction", "ASCII digits / characters"),
+        Signal.fraction(
+            "nemo_url_char_fraction",
+            "characters in http and https URLs, as NeMo Curator 0.7.1 finds them, / characters",
+        ),
         Signal.fraction(
             "nemo_bullet_line_fraction",
             f"lines whose first character after white space is one of {_BULLETS} / nonblank lines",

@@ -22,7 +22,7 @@ BLOCK = 64
 
 _0, _1, _63, _ALL = np.uint64(0), np.uint64(1), np.uint64(63), np.uint64(2**64 - 1)
 _ALPHA, _NUMERIC, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.NUMERIC, unicode.SPACE, unicode.LINE_BREAK
-_UPPER, _PUNCTUATION, _DECIMAL = unicode.UPPER, unicode.PUNCTUATION, unicode.DECIMAL
+_UPPER, _PUNCTUATION = unicode.UPPER, unicode.PUNCTUATION
 
 # Classes of bytes. What a class is in Unicode terms holds within ASCII: tests/text/test_blocks.py asks the table.
 LETTERS, CAPITALS, DIGITS = string.ascii_letters, string.ascii_uppercase, string.digits
@@ -189,11 +189,10 @@ class Beyond(NamedTuple):
     n_upper: Any
     n_spaces: Any
     n_punctuation: Any
-    n_decimal: Any
     n_brackets: Any
 
 
-_COUNTED = (_NUMERIC, _UPPER, _SPACE, _PUNCTUATION, _DECIMAL)
+_COUNTED = (_NUMERIC, _UPPER, _SPACE, _PUNCTUATION)
 _SETS = 1 << int(unicode.FLAG_LEAVES.max()).bit_length()
 _COUNTS = np.zeros(_SETS, np.uint64)
 """For each set of class bits, one byte per class of _COUNTED: 1 if the class is in the set."""
@@ -238,5 +237,5 @@ def beyond_ascii(data, base, leads, stage, leaves):
         brackets += c in (LEFT_ANGLE, RIGHT_ANGLE)
     return Beyond(
         letters, plain, ellipses, line_breaks, spaces, spaces_after,
-        _byte(sums, 0), _byte(sums, 1), _byte(sums, 2), _byte(sums, 3), _byte(sums, 4), brackets,
+        _byte(sums, 0), _byte(sums, 1), _byte(sums, 2), _byte(sums, 3), brackets,
     )  # fmt: skip

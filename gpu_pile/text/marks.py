@@ -80,7 +80,7 @@ class WordSet:
     Args:
         name: of the column.
         words: each of 2 to 4 small ASCII letters, or of 1 to 7 bytes of punctuation. Those are the words that the pass
-            over a text can see without reading every word (docs/decisions/0013-marks.md).
+            over a text can see without reading every word (docs/decisions/0016-marks-as-data.md).
         any_case: ASCII letters may be capitals.
         distinct: count how many of the words occur, rather than all occurrences.
     """

@@ -47,7 +47,7 @@ def nemo(t):
         "nemo_symbol_word_fraction": over(
             sum(w in ellipses or len(re.findall("#+", w)) / len(w) > 0.5 for w in words), len(words)
         ),
-        "nemo_digit_fraction": over(len(re.findall(r"\d", t)), len(t)),
+        "nemo_digit_fraction": over(len(re.findall("[0-9]", t)), len(t)),
         "nemo_url_char_fraction": over(sum(map(len, urls)), len(t)),
         "nemo_bullet_line_fraction": over(sum(x.strip().startswith(("•", "●")) for x in lines), len(lines)),
         "nemo_white_space_fraction": over(sum(c in "\t\n\r\b " for c in t), len(t)),
@@ -106,3 +106,9 @@ def test_dclm(text):
     assert got["dclm_stop_word_count"] == sum(w.lower() in {"the", "of"} for w in text.split())
     assert got["dclm_bullet_line_fraction"] == over(sum(x.startswith(tuple("●•*-")) for x in lines), len(lines))
     assert got["dclm_ellipsis_line_fraction"] == over(sum(x.endswith(("...", ". . .", "…")) for x in lines), len(lines))
+
+
+def test_digits_of_nemo_curator_are_those_of_ascii():
+    """[[:digit:]] of the regex module, in NeMo Curator from 2023.12 to 2026.11."""
+    table = gpu_pile.measure(["売上は１２３４５円 abc", "a1٣ 2½"], ["nemo_digit_fraction"])
+    assert table["nemo_digit_fraction"].to_pylist() == [0.0, 2 / 6]

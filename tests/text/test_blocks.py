@@ -90,7 +90,7 @@ def test_characters_beyond_ascii_are_looked_up():
     assert int(found.line_breaks) == bits("\u2028")
     assert int(found.spaces) == bits("\u2028\u3000", 3)
     assert (found.n_numeric, found.n_upper, found.n_spaces, found.n_punctuation) == (2, 1, 2, 2)
-    assert (found.n_decimal, found.n_brackets, int(found.spaces_after)) == (2, 1, 0)
+    assert (found.n_brackets, int(found.spaces_after)) == (1, 0)
 
 
 def test_white_space_may_lie_in_two_blocks():

@@ -9,7 +9,8 @@ some words. Published rule sets declare theirs in gpu_pile/signals.
 Character classes are those of gpu_pile.text.unicode; lengths are in code points. Columns, for a document t:
 
     chars               len(t)
-    alpha_chars, numeric_chars, upper_chars, space_chars, punctuation_chars, decimal_chars   characters of these classes
+    alpha_chars, numeric_chars, upper_chars, space_chars, punctuation_chars   characters of these classes
+    ascii_digit_chars   characters in [0-9]
     ascii_prose_chars   characters in [a-zA-Z0-9\n?!,.]
     ascii_blank_chars   tabs, line feeds, carriage returns, backspaces, spaces
     bracket_chars       characters in { } ⟨ ⟩ [ ] ( )
@@ -58,8 +59,16 @@ text_counts = Op(
     "text_counts",
     version=2,
     columns=(
-        *("chars", "alpha_chars", "numeric_chars", "upper_chars", "space_chars", "punctuation_chars", "decimal_chars"),
-        *("ascii_prose_chars", "ascii_blank_chars", "bracket_chars", "hashes", "ellipses", "newlines"),
+        *("chars", "alpha_chars", "numeric_chars", "upper_chars", "space_chars", "punctuation_chars"),
+        *(
+            "ascii_digit_chars",
+            "ascii_prose_chars",
+            "ascii_blank_chars",
+            "bracket_chars",
+            "hashes",
+            "ellipses",
+            "newlines",
+        ),
         *("url_chars", "porn_urls", "xml_header"),
         *("words", "word_chars", "plain_words", "plain_word_chars", "alpha_words", "symbol_words", "hash_words"),
         *("twice_median_word", "longest_word"),

@@ -30,11 +30,12 @@ def has(c: str, flag: int) -> bool:
 
 
 def count_characters(t: str) -> dict[str, int]:
-    classes = ("alpha", "numeric", "upper", "space", "punctuation", "decimal")
+    classes = ("alpha", "numeric", "upper", "space", "punctuation")
     urls = re.findall(URL, t)
     return {
         "chars": len(t),
         **{f"{name}_chars": sum(has(c, getattr(unicode, name.upper())) for c in t) for name in classes},
+        "ascii_digit_chars": len(re.findall("[0-9]", t)),
         "ascii_prose_chars": len(re.findall("[a-zA-Z0-9\n?!,.]", t)),
         "ascii_blank_chars": sum(c in "\t\n\r\b " for c in t),
         "bracket_chars": len(re.findall(r"{|}|⟨|⟩|\[|\]|\(|\)", t)),

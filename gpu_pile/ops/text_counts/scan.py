@@ -78,7 +78,7 @@ def _count_ascii(masks, row):
     blanks = masks.blanks | masks.line_feeds | masks.tabs
     digits = count_ones(masks.digits)
     row[C.numeric_chars] += digits
-    row[C.decimal_chars] += digits
+    row[C.ascii_digit_chars] += digits
     row[C.upper_chars] += count_ones(masks.capitals)
     row[C.space_chars] += count_ones(masks.spaces)
     row[C.punctuation_chars] += count_ones(masks.valid & ~(masks.beyond | plain | blanks))
@@ -96,7 +96,6 @@ def _count_beyond(far, row):
     row[C.upper_chars] += far.n_upper
     row[C.space_chars] += far.n_spaces
     row[C.punctuation_chars] += far.n_punctuation
-    row[C.decimal_chars] += far.n_decimal
     row[C.bracket_chars] += far.n_brackets
 
 

@@ -37,7 +37,7 @@ def count_urls(data, colons, base, counted, end, row):
 
 @njit
 def _find_url(data, colon, begin, end):
-    """(start, end) of the URL in data[begin:end] with this colon after http or https; (colon, colon) if there is none."""
+    """(start, end) of the URL in data[begin:end] with this colon after http or https; (colon, colon) for none."""
     start = colon - 4
     if start >= begin and data[colon - 1] == ord("s"):
         start -= 1
