@@ -17,8 +17,9 @@ import os
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import llvmlite
@@ -37,8 +38,21 @@ WAIT_SECONDS = 120.0
 
 def jit(function: Callable[..., Any]) -> Any:
     """Decorator: numba.njit without the interpreter lock, cached as the module describes."""
-    dispatcher: Any = numba.njit(nogil=True)(function)
-    dispatcher._cache = _Cache(function)
+    return _cached(function, nogil=True)
+
+
+def leaf(function: Callable[..., Any]) -> Any:
+    """Decorator: jit for a function that allocates no array and returns none.
+
+    It borrows its caller's arrays without counting references to them, which for a call with many arrays takes longer
+    than the work on a short line or document. numba refuses to compile a leaf that allocates an array.
+    """
+    return _cached(function, nogil=True, _nrt=False)
+
+
+def _cached(function: Callable[..., Any], **options: bool) -> Any:
+    dispatcher: Any = numba.njit(**options)(function)  # type: ignore[call-overload]
+    dispatcher._cache = _Cache(function, options)
     return dispatcher
 
 
@@ -87,8 +101,9 @@ def cache_folder() -> Path:
 class _Cache(caching.FunctionCache):
     """numba's cache of one function, in files named by content. The digest is computed at the first call."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, bool]) -> None:
         self._py_func = function
+        self._options = options
         self._name = repr(function)
         self._lock: int | None = None
         self.enable()
@@ -103,7 +118,8 @@ class _Cache(caching.FunctionCache):
 
     @functools.cached_property
     def _cache_file(self) -> Any:  # type: ignore[override]
-        return caching.IndexDataCacheFile(self._cache_path, f"{self._py_func.__name__}-{digest(self._py_func)}", "")
+        name = f"{self._py_func.__name__}-{digest(self._py_func, self._options)}"
+        return caching.IndexDataCacheFile(self._cache_path, name, "")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         stored = self._load(sig, target_context)
@@ -188,9 +204,9 @@ _BY_VERSION = ("numba", "llvmlite", "numpy", "math")
 """Modules of which the version says enough."""
 
 
-def digest(function: Callable[..., Any]) -> str:
+def digest(function: Callable[..., Any], options: Mapping[str, bool] = MappingProxyType({})) -> str:
     """A digest of everything that goes into the machine code of a function but the types of its arguments."""
-    content = hashlib.blake2b(repr(_VERSIONS).encode(), digest_size=16)
+    content = hashlib.blake2b(repr((_VERSIONS, sorted(options.items()))).encode(), digest_size=16)
     for piece in _function(function, set()):
         content.update(piece)
     return content.hexdigest()
