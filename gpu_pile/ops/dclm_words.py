@@ -249,9 +249,9 @@ def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
         _, table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
         m = pair_places(words, ids, places, grams, once, twice)
         for n in range(2, 11):
-            m, _, most, longest, table = repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
+            m, top, table = repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
             if n <= 4:
-                row[C.top_2_chars + n - 2] = longest * most if most > 1 else 0
+                row[C.top_2_chars + n - 2] = top.longest * top.count if top.count > 1 else 0
             else:
                 row[C.covered_5_chars + n - 5] = covered_chars(n, places, m, chars)
 

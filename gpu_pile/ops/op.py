@@ -118,6 +118,14 @@ class Op:
         return implementation(*args, **params)
 
 
+def columns_by_width(index: Any, pattern: str, widths: Sequence[int]) -> np.ndarray[Any, Any]:
+    """Return int64[max(widths) + 1]: at each width the number of the column pattern.format(width); elsewhere -1."""
+    numbers = np.full(max(widths) + 1, -1, np.int64)
+    for width in widths:
+        numbers[width] = getattr(index, pattern.format(width))
+    return numbers
+
+
 def load_all() -> dict[str, Op]:
     """Import every file of gpu_pile/ops and return the registry, sorted by name."""
     import gpu_pile.ops

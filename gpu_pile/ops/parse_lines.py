@@ -28,7 +28,7 @@ from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import gather, line_feeds
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.simd import SLACK, copy_32, count_newlines, count_trailing_zeros, string_mask
 from gpu_pile.text.split import next_newline
 from gpu_pile.text.unicode import put_code_point
@@ -425,7 +425,7 @@ for _digit in "0123456789abcdefABCDEF":
     _HEX_DIGITS[ord(_digit)] = int(_digit, 16)
 
 
-@jit
+@leaf
 def _hex4(data, i, end):
     """Return the number of four hexadecimal digits at data[i], or -1."""
     if i + 4 > end:
@@ -439,7 +439,7 @@ def _hex4(data, i, end):
     return value
 
 
-@jit
+@leaf
 def _utf8_length(data, i, end):
     """Return the bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7)."""
     lead = data[i]
@@ -465,7 +465,7 @@ def _utf8_length(data, i, end):
     return n
 
 
-@jit
+@leaf
 def _long_escape(data, i, end, out, o):
     """Decode the escape \\uXXXX whose backslash is data[i], or a pair of them, to out[o:].
 
@@ -489,7 +489,7 @@ def _long_escape(data, i, end, out, o):
     return i, put_code_point(out, o, c), 0
 
 
-@jit
+@leaf
 def _copy_beyond_ascii(data, i, end, out, o):
     """Copy the characters beyond ASCII that begin at data[i], which come in runs, to out[o:].
 
@@ -506,7 +506,7 @@ def _copy_beyond_ascii(data, i, end, out, o):
     return i, o, 0
 
 
-@jit
+@leaf
 def _string(data, i, end, out, o):
     """Decode the string whose opening quote is data[i - 1] to out[o:].
 
@@ -546,7 +546,7 @@ def _string(data, i, end, out, o):
             return i, o, reason
 
 
-@jit
+@leaf
 def _digits(data, i, end):
     """Return the position after the digits at data[i]."""
     while i < end and _ZERO <= data[i] <= _NINE:
@@ -554,7 +554,7 @@ def _digits(data, i, end):
     return i
 
 
-@jit
+@leaf
 def _number(data, i, end):
     """Return (the position after the number at data[i], 0 or a reason)."""
     if data[i] == _MINUS:
@@ -586,7 +586,7 @@ def _number(data, i, end):
 _TRUE, _FALSE, _NULL = (np.frombuffer(word, np.uint8) for word in (b"true", b"false", b"null"))
 
 
-@jit
+@leaf
 def _literal(data, i, end, word):
     """Return (the position after the word at data[i], 0 or a reason)."""
     for k in range(len(word)):
@@ -597,7 +597,7 @@ def _literal(data, i, end, word):
     return i + len(word), 0
 
 
-@jit
+@leaf
 def _scalar(data, i, end):
     """Return (the position after the number, true, false or null at data[i], 0 or a reason)."""
     b = data[i]
@@ -617,7 +617,7 @@ def _is_space(b):
     return b in (_SPACE, _TAB, _RETURN)
 
 
-@jit
+@leaf
 def _skip_space(data, i, end):
     """Return the position of the first byte of data[i:end] that is not white space, or end."""
     while i < end and _is_space(data[i]):
@@ -696,7 +696,7 @@ def _begin_line(line, text_start, subset_start):
     line.is_text = line.is_subset = line.expect_key = line.after_value = line.list_begun = False
 
 
-@jit
+@leaf
 def _after_value(data, stack, i, end, line):
     """Read the comma or the end of a container at data[i]. Returns (the position after it, 0 or a reason)."""
     if line.depth == 0:
@@ -735,7 +735,7 @@ def _is_next_key(path, depth, line_depth, key):
     return equal
 
 
-@jit
+@leaf
 def _key(data, texts, paths, i, end, line):
     """Read the key at data[i] and its colon. Returns (the position after the colon, 0 or a reason)."""
     if data[i] != _QUOTE:
@@ -784,7 +784,7 @@ def _end_value(line):
     line.after_value = True
 
 
-@jit
+@leaf
 def _string_value(data, texts, subsets, i, end, line):
     """Read the string at data[i], a value. Returns (the position after it, 0 or a reason)."""
     is_text = _is_whole_text(line) or line.depth == 0
@@ -809,7 +809,7 @@ def _string_value(data, texts, subsets, i, end, line):
     return i, 0
 
 
-@jit
+@leaf
 def _scalar_value(data, i, end, line):
     """Read the number, true, false or null at data[i]. Returns (the position after it, 0 or a reason)."""
     _replaces_text(line)
@@ -820,7 +820,7 @@ def _scalar_value(data, i, end, line):
     return i, reason
 
 
-@jit
+@leaf
 def _open_container(data, stack, text_lists, i, end, line):
     """Read the beginning of the object or list at data[i]. Returns (the position after it, 0 or a reason)."""
     _replaces_text(line)
@@ -846,7 +846,7 @@ def _open_container(data, stack, text_lists, i, end, line):
     return i, 0
 
 
-@jit
+@leaf
 def _line(block, options, i, end, line):
     """Parse the line data[i:end], which begins without white space. Returns (0 or a reason, its position or -1)."""
     data, paths, texts, subsets, stack = block

@@ -535,9 +535,9 @@ def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarith
         row[14] = _phrases(words, packed, bounds, keys, ids, places, phrases)
         m = pair_places(words, ids, places, grams, once, twice)
         for n in range(2, 11):
-            m, best, most, _, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
+            m, top, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
             if n <= 4:
-                row[13 + n] = (chars[best + n] - chars[best]) * most if most > 1 else 0
+                row[13 + n] = (chars[top.first + n] - chars[top.first]) * top.count if top.count > 1 else 0
             else:
                 row[13 + n] = covered_chars(n, places, m, chars)
 

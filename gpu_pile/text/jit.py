@@ -17,8 +17,9 @@ import os
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import llvmlite
@@ -37,21 +38,22 @@ WAIT_SECONDS = 120.0
 
 def jit(function: Callable[..., Any]) -> Any:
     """Decorator: numba.njit without the interpreter lock, cached as the module describes."""
-    return _compiled(function)
+    return _cached(function, nogil=True)
 
 
-def jit_without_allocation(function: Callable[..., Any]) -> Any:
-    """Decorator: jit for a function that allocates no arrays, nor does anything that it calls.
+def leaf(function: Callable[..., Any]) -> Any:
+    """Decorator: jit for a function that allocates no array and returns none.
 
-    Its machine code counts no references to arrays. That is why arrays in named tuples cost nothing there: with
-    reference counts, each access to one is an atomic increment and decrement.
+    It borrows its caller's arrays without counting references to them. With reference counts, a call with many arrays,
+    and each access to an array in a named tuple, would cost atomic increments and decrements, which take longer than
+    the work on a short line or document. numba refuses to compile a leaf that allocates an array.
     """
-    return _compiled(function, _nrt=False)
+    return _cached(function, nogil=True, _nrt=False)
 
 
-def _compiled(function: Callable[..., Any], **options: Any) -> Any:
-    dispatcher: Any = numba.njit(nogil=True, **options)(function)
-    dispatcher._cache = _Cache(function)
+def _cached(function: Callable[..., Any], **options: bool) -> Any:
+    dispatcher: Any = numba.njit(**options)(function)  # type: ignore[call-overload]
+    dispatcher._cache = _Cache(function, options)
     return dispatcher
 
 
@@ -100,8 +102,9 @@ def cache_folder() -> Path:
 class _Cache(caching.FunctionCache):
     """numba's cache of one function, in files named by content. The digest is computed at the first call."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, bool]) -> None:
         self._py_func = function
+        self._options = options
         self._name = repr(function)
         self._lock: int | None = None
         self.enable()
@@ -116,7 +119,8 @@ class _Cache(caching.FunctionCache):
 
     @functools.cached_property
     def _cache_file(self) -> Any:  # type: ignore[override]
-        return caching.IndexDataCacheFile(self._cache_path, f"{self._py_func.__name__}-{digest(self._py_func)}", "")
+        name = f"{self._py_func.__name__}-{digest(self._py_func, self._options)}"
+        return caching.IndexDataCacheFile(self._cache_path, name, "")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         stored = self._load(sig, target_context)
@@ -201,9 +205,9 @@ _BY_VERSION = ("numba", "llvmlite", "numpy", "math")
 """Modules of which the version says enough."""
 
 
-def digest(function: Callable[..., Any]) -> str:
+def digest(function: Callable[..., Any], options: Mapping[str, bool] = MappingProxyType({})) -> str:
     """A digest of everything that goes into the machine code of a function but the types of its arguments."""
-    content = hashlib.blake2b(repr(_VERSIONS).encode(), digest_size=16)
+    content = hashlib.blake2b(repr((_VERSIONS, sorted(options.items()))).encode(), digest_size=16)
     for piece in _function(function, set()):
         content.update(piece)
     return content.hexdigest()

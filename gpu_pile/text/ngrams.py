@@ -1,22 +1,20 @@
-"""Exact counting of equal pieces of a document: lines, words, n-grams. What the repetition operations are built from.
+"""Exact counting of the words and n-grams of a document that repeat. For numba.
 
-Pieces are found again in an open table by a 64-bit key. The key of a word of up to seven bytes is the word, that of an
-n-gram is (number of the (n - 1)-gram before, number of the last word): these are equal only for equal pieces. Other
-keys are hashes, and pieces of equal hash are compared, so a collision, by accident or by intent, changes nothing.
-Tables grow with the number of distinct pieces: a document of one word repeated needs a small one, and every step is
-linear in the text. Scratch memory of a document is at most 57 bytes a word and 32 to 96 bytes a distinct piece.
-
-A table is uint64[2 * slots]: a key, and clock | item. What another clock wrote counts as empty, so nothing is cleared
-between documents; `clock` is a uint64[1] whose upper half counts the uses of the table.
+Equal pieces are found again in a hash table (gpu_pile.text.hash_table). The key of a word of up to seven bytes is the
+word, that of an n-gram is (number of the (n - 1)-gram at its beginning, number of its last word): these are equal only
+for equal pieces. Other keys are hashes, and pieces of equal hash are compared. Every step is linear in the text. Scratch
+memory of a document is at most 57 bytes per word and 32 to 96 bytes per distinct piece.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
-from gpu_pile.text.hash_table import _P, _Q, clear, grown, hash_bytes, home, is_filled, item_at, put, same_item
-from gpu_pile.text.jit import jit
+from gpu_pile.text.hash_table import P, Q, clear, grown, hash_bytes, home, is_filled, item_at, put, same_item
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.simd import (
     item,
     load_u64,
@@ -55,30 +53,36 @@ DOCUMENTS = (
     "a\x00b a\x00b",
 )
 """Documents that break naive versions of counting what is repeated, for the operations that do."""
+
 HASHED = np.uint64(1 << 63)
+"""Set in the key of a word that is a hash of it."""
 
 _AHEAD = 8
-"""So many words ahead, what will be looked up is fetched."""
+"""Prefetch distance, in words."""
 
 _FAR = 10_000
-"""Words from which on their tables do not fit a core's own caches."""
+"""Documents of more words than this have tables that exceed a core's own caches."""
+
 
 _B = np.uint64(0x9FB21C651E98DF25)
 _BYTE = np.uint64(0xFF)
 _B2, _B3, _B4, _B5, _B6, _B7 = (np.uint64(pow(int(_B), n, 1 << 64)) for n in range(2, 8))
 
 
-@jit
+@leaf
 def word_keys(words, packed, bounds, keys):
-    """keys[i]: word i itself if it has less than eight bytes, else a hash of it; packed as in number_words."""
+    """Write the key of each word to keys: the word itself if it has less than eight bytes, else a hash of it.
+
+    packed, bounds: of gpu_pile.text.split.Words; packed is readable 8 bytes beyond its last word.
+    """
     for i in range(words):
         start = item(bounds, i)
         n = item(bounds, i + 1) - start
         if n <= 16:
             shift = np.uint64(max(64 - 8 * n, 0))
             first = (load_u64(packed, start) << shift) >> shift
-            hashed = (first * _P) ^ load_u64(packed, start + max(n - 8, 0))
-            hashed = (hashed ^ (hashed >> np.uint64(32))) * _Q + np.uint64(n)
+            hashed = (first * P) ^ load_u64(packed, start + max(n - 8, 0))
+            hashed = (hashed ^ (hashed >> np.uint64(32))) * Q + np.uint64(n)
             key = first | (np.uint64(n) << np.uint64(56)) if n < 8 else hashed | HASHED
         else:
             key = hash_bytes(packed, start, start + n) | HASHED
@@ -86,22 +90,22 @@ def word_keys(words, packed, bounds, keys):
 
 
 @jit
-def number_words(words, packed, bounds, keys, ids, counts, table, clock):
-    """ids[i]: the position of the first word that equals word i; counts[that]: how often it occurs.
+def number_words(words, packed, bounds, keys, ids, counts, slots, clock):
+    """Write the first position of the word that equals word i to ids[i], and how often it occurs to counts[that].
 
-    packed is readable 8 bytes beyond its last word. keys: room for word_keys. Returns (distinct words, table).
+    packed, bounds, keys: as in word_keys. slots, clock: a table. Returns (distinct words, the table's slots).
     """
     word_keys(words, packed, bounds, keys)
-    mask = clear(table, clock, words)
+    mask = clear(slots, clock, words)
     distinct = 0
     for i in range(words):
         if i + _AHEAD < words:
-            prefetch(table, 2 * home(item(keys, i + _AHEAD), mask))
+            prefetch(slots, 2 * home(item(keys, i + _AHEAD), mask))
         key = item(keys, i)
         s = home(key, mask)
-        while is_filled(table, clock, s):
-            if item(table, 2 * s) == key:
-                first = item_at(table, s)
+        while is_filled(slots, clock, s):
+            if item(slots, 2 * s) == key:
+                first = item_at(slots, s)
                 if key < HASHED or same_item(packed, bounds, 1, 1, first, i):
                     set_item(ids, i, np.int32(first))
                     set_item(counts, first, np.int32(item(counts, first) + 1))
@@ -110,16 +114,16 @@ def number_words(words, packed, bounds, keys, ids, counts, table, clock):
         else:
             set_item(ids, i, np.int32(i))
             set_item(counts, i, np.int32(1))
-            put(table, clock, s, key, i)
+            put(slots, clock, s, key, i)
             distinct += 1
             if 2 * distinct >= mask:
-                table, mask = grown(table, clock, mask)
-    return distinct, table
+                slots, mask = grown(slots, clock, mask)
+    return distinct, slots
 
 
 @njit
 def new_bits(items):
-    """(once, twice): bits for this many items, 16 or more for each."""
+    """Return (once, twice): room for 16 or more bits for each of this many items."""
     n = 1
     while 64 * n < 16 * items:
         n *= 2
@@ -128,7 +132,7 @@ def new_bits(items):
 
 @njit(inline="always")
 def _clear_bits(once, twice, items):
-    """Room for this many items; the number of bits, 16 an item if there are so many."""
+    """Clear bits for this many items. Return how many bits: 16 per item if there are so many."""
     bits = 64
     while bits < 16 * items and bits < 64 * len(once):
         bits *= 2
@@ -139,7 +143,7 @@ def _clear_bits(once, twice, items):
 
 @njit(inline="always")
 def _set_bit(once, twice, s):
-    """Note that slot s is met, and whether it had been met before."""
+    """Note that bit s is met, and whether it had been met before."""
     bit = np.uint64(1) << np.uint64(s & 63)
     before = item(once, s >> 6)
     set_item(twice, s >> 6, item(twice, s >> 6) | (before & bit))
@@ -157,11 +161,11 @@ def _was_set_twice(twice, s):
     return (item(twice, s >> 6) >> np.uint64(s & 63)) & np.uint64(1) != 0
 
 
-@jit
+@leaf
 def pair_places(words, ids, places, grams, once, twice):
-    """Write where two words begin that may occur more than once to places, and ids to grams; returns how many places.
+    """Write where pairs of words begin that may occur more than once to places, and ids to grams. Return how many places.
 
-    Pairs are looked up as single bits by their hashes: some that occur once may be among them.
+    Pairs are looked up as single bits by their hashes: some of the places may have a pair that occurs once.
     once, twice: scratch, of new_bits.
     """
     bits = _clear_bits(once, twice, words)
@@ -169,13 +173,13 @@ def pair_places(words, ids, places, grams, once, twice):
         if words > _FAR and i + _AHEAD < words - 1:
             _fetch_bit(once, twice, _pair_slot(ids, i + _AHEAD, bits))
         _set_bit(once, twice, _pair_slot(ids, i, bits))
-    found = 0
+    n = 0
     for i in range(words):
         set_item(grams, i, item(ids, i))
     for i in range(words - 1):
-        set_item(places, found, np.int32(i))
-        found += _was_set_twice(twice, _pair_slot(ids, i, bits))
-    return found
+        set_item(places, n, np.int32(i))
+        n += _was_set_twice(twice, _pair_slot(ids, i, bits))
+    return n
 
 
 @njit(inline="always")
@@ -189,25 +193,39 @@ def _pair_slot(ids, i, bits):
     return home(_gram_key(item(ids, i), item(ids, i + 1)), bits - 1)
 
 
+class TopGram(NamedTuple):
+    """The most frequent n-gram of a document, of equally frequent ones the first seen.
+
+    first:   its first position; 0 if all n-grams are different
+    count:   how often it occurs; 1 if all n-grams are different
+    longest: characters of the longest of the equally frequent n-grams; 0 if all are different
+    """
+
+    first: Any
+    count: Any
+    longest: Any
+
+
 @jit
-def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock):
+def repeated_grams(n, ids, grams, places, m, chars, marks, counts, slots, clock):
     """Find the n-grams that occur more than once, and the most frequent one.
 
     An n-gram that occurs twice is made of (n - 1)-grams that do, so only these are looked at.
 
     Args:
-        ids: of the words.
-        grams: the first position of the (n - 1)-gram that begins here, right at `places`; then the same for n.
-        places, m: the first m are where an (n - 1)-gram begins that occurs more than once, ascending, and for n = 2
-            those of pair_places; then the same for n is written there.
-        marks, counts: scratch, a uint8 and an int32 a word.
+        ids: the position of the first word that equals each.
+        grams: the position of the first (n - 1)-gram that equals the one that begins at each word, right at `places`;
+            then the same for n.
+        places, m: the first m are where an (n - 1)-gram begins that occurs more than once, ascending; for n = 2 those of
+            pair_places. Then the same for n is written there.
+        chars: the characters before each word.
+        marks, counts: scratch, a uint8 and an int32 per word.
+        slots, clock: a table.
 
     Returns:
-        (how many places; the first position of the most frequent n-gram, the first seen of those that are equally
-        frequent; how often it occurs, 1 where all are different, and then the position is 0; characters of the longest
-        one of those that are equally frequent, where they occur more than once; table)
+        (how many places there are for n; the TopGram; the table's slots)
     """
-    mask = clear(table, clock, m)
+    mask = clear(slots, clock, m)
     best, most, longest, distinct = 0, 1, 0, 0
     for j in range(m):
         if m > _FAR and j + _AHEAD < m:
@@ -216,31 +234,31 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
             prefetch(ids, first + n - 1)
             prefetch(counts, first)
             prefetch(marks, first)
-            prefetch(table, 2 * home(_gram_key(first, item(ids, i + n - 1)), mask))
+            prefetch(slots, 2 * home(_gram_key(first, item(ids, i + n - 1)), mask))
         i = item(places, j)
         set_item(marks, i, np.uint8(0))
         if n > 2 and (j + 1 == m or item(places, j + 1) != i + 1):
             continue
         first = np.int64(item(grams, i))
-        if first == i:  # what begins here is new already when one word shorter
+        if first == i:  # the (n - 1)-gram that begins here is new, so the n-gram is too
             set_item(counts, i, np.int32(1))
             continue
         word = item(ids, i + n - 1)
-        if item(ids, first + n - 1) != word:  # another continuation than where its beginning was first seen
+        if item(ids, first + n - 1) != word:  # another word follows than where the (n - 1)-gram was first seen
             key = _gram_key(first, word)
             s = home(key, mask)
-            while is_filled(table, clock, s):
-                if item(table, 2 * s) == key:
-                    first = item_at(table, s)
+            while is_filled(slots, clock, s):
+                if item(slots, 2 * s) == key:
+                    first = item_at(slots, s)
                     break
                 s = (s + 1) & mask
             else:
                 set_item(grams, i, np.int32(i))
                 set_item(counts, i, np.int32(1))
-                put(table, clock, s, key, i)
+                put(slots, clock, s, key, i)
                 distinct += 1
                 if 2 * distinct >= mask:
-                    table, mask = grown(table, clock, mask)
+                    slots, mask = grown(slots, clock, mask)
                 continue
             set_item(grams, i, np.int32(first))
         set_item(marks, first, np.uint8(1))
@@ -252,20 +270,26 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
             best, most, longest = first, np.int64(count), length
         elif count == most:
             best, longest = min(best, first), max(longest, length)
-    found = 0
+    return _keep_marked(m, places, marks), TopGram(best, most, longest), slots
+
+
+@leaf
+def _keep_marked(m, places, marks):
+    """Keep the marked ones of the first m places. Return how many."""
+    n = 0
     for j in range(m):
         i = item(places, j)
-        set_item(places, found, i)
-        found += item(marks, i)
-    return found, best, most, longest, table
+        set_item(places, n, i)
+        n += item(marks, i)
+    return n
 
 
-@jit
+@leaf
 def hash_prefixes(words, packed, bounds, powers, hashes):
-    """hashes[i]: of all that precedes word i, as a polynomial of its bytes, so that joined words can be told apart
-    without reading them again (Karp and Rabin 1987).
+    """Write the hash of all bytes before word i to hashes[i].
 
-    packed is readable 8 bytes beyond its last word. powers: of hash_powers.
+    It is a polynomial of the bytes, so that the hash of joined words follows without reading them again (Karp and Rabin
+    1987). packed is readable 8 bytes beyond its last word. powers: of hash_powers.
     """
     h = np.uint64(0)
     hashes[0] = h
@@ -273,7 +297,7 @@ def hash_prefixes(words, packed, bounds, powers, hashes):
         start, end = item(bounds, i), item(bounds, i + 1)
         first = ((end - start - 1) & 7) + 1
         h = h * item(powers, first) + _eight(load_u64(packed, start) << np.uint64(64 - 8 * first))
-        if end - start > 8:  # few words: the rule above is without a branch
+        if end - start > 8:  # few words are that long, and for the others nothing branches
             for k in range(start + first, end, 8):
                 h = h * item(powers, 8) + _eight(load_u64(packed, k))
         set_item(hashes, i + 1, h)
@@ -281,7 +305,7 @@ def hash_prefixes(words, packed, bounds, powers, hashes):
 
 @njit(inline="always")
 def _eight(x):
-    """The polynomial of eight bytes, the lowest first; those that are 0 at the beginning add nothing."""
+    """Return the polynomial of eight bytes, the lowest first; zeros at the beginning add nothing."""
     return (
         (x & _BYTE) * _B7
         + ((x >> np.uint64(8)) & _BYTE) * _B6
@@ -295,15 +319,15 @@ def _eight(x):
 
 
 def hash_powers() -> Array:
-    """uint64[4 * 256]: the polynomial's base to the power of each byte of a number, for numbers of 32 bits."""
+    """Return uint64[4 * 256]: the polynomial's base to the power of each byte of a number of 32 bits."""
     b = int(_B)
     return np.array([pow(b, n << (8 * k), 1 << 64) for k in range(4) for n in range(256)], np.uint64)
 
 
 @njit(inline="always")
 def joined_hash(i, n, bounds, hashes, powers):
-    """The hash of words i to i + n without anything between them."""
-    i, after = np.uint64(i), np.uint64(i) + np.uint64(n)  # unsigned: no index from the end is looked for
+    """Return the hash of words i to i + n without anything between them."""
+    i, after = np.uint64(i), np.uint64(i) + np.uint64(n)  # unsigned, so that numba checks for no negative index
     length = np.uint64(bounds[after] - bounds[i])
     power = powers[length & _BYTE]
     length >>= np.uint64(8)
@@ -315,17 +339,18 @@ def joined_hash(i, n, bounds, hashes, powers):
     return hashes[after] - hashes[i] * power
 
 
-@jit
+@leaf
 def joined_places(words, packed, bounds, places, keys, once, twice):
-    """Where an n-gram of five words or more may begin that equals another when its words are joined.
+    """Find where an n-gram of five words or more may begin that equals another when its words are joined.
 
-    These begin with 16 bytes that another word begins with too, or the next five words are shorter than 16 bytes. Words
-    that no other equals may be among them, never the other way round: the 16 bytes are looked up as single bits by
-    their hashes.
+    Such an n-gram begins with 16 bytes that another word begins with too, or its first five words are shorter than 16
+    bytes. The 16 bytes are looked up as single bits by their hashes, so there may be places whose n-gram equals no
+    other, but none is missing.
 
     Args:
         packed: readable 16 bytes beyond its last word.
-        keys: scratch, a uint64 a word. once, twice: scratch, of new_bits.
+        places: the result.
+        keys: scratch, a uint64 per word. once, twice: scratch, of new_bits.
 
     Returns:
         how many places.
@@ -333,71 +358,86 @@ def joined_places(words, packed, bounds, places, keys, once, twice):
     bits = _clear_bits(once, twice, words)
     for i in range(words):
         start = item(bounds, i)
-        key = load_u64(packed, start) * _P
-        key = (key ^ (key >> np.uint64(29)) ^ load_u64(packed, start + 8)) * _Q
+        key = load_u64(packed, start) * P
+        key = (key ^ (key >> np.uint64(29)) ^ load_u64(packed, start + 8)) * Q
         s = home(key, bits - 1)
         set_item(keys, i, np.uint64(s))
         _set_bit(once, twice, s)
-    found = 0
+    n = 0
     for i in range(words):
-        set_item(places, found, np.int32(i))
+        set_item(places, n, np.int32(i))
         short = item(bounds, min(i + 5, words)) - item(bounds, i) < 16
-        found += short | _was_set_twice(twice, np.int64(item(keys, i)))
-    return found
+        n += short | _was_set_twice(twice, np.int64(item(keys, i)))
+    return n
 
 
 @jit
 def joined_duplicate_chars(
-    words, n, packed, bounds, chars, hashes, powers, places, m, chosen, keys, once, twice, table, clock
+    words, n, packed, bounds, chars, hashes, powers, places, m, chosen, keys, once, twice, slots, clock
 ):
-    """Characters of n-grams seen before, on a walk that steps over them. Returns (characters, table).
+    """Count the characters of n-grams seen before, on a walk through the words that steps over them.
 
-    An n-gram is its words' characters without anything between them, so "a bc" equals "ab c". Only what may equal
-    another is looked up, as in joined_places.
-    places, m: of joined_places. hashes, powers: of hash_prefixes. chosen: scratch, an int32 a word.
+    An n-gram is its words' characters without anything between them, so "a bc" equals "ab c". Only the first m
+    places are looked at, which joined_places found.
+
+    Args:
+        chars: the characters before each word.
+        hashes, powers: of hash_prefixes and hash_powers.
+        chosen: scratch, an int32 per word. The other arrays: as in joined_places.
+        slots, clock: a table.
+
+    Returns:
+        (characters, the table's slots)
     """
-    bits = _clear_bits(once, twice, m)
     while m and places[m - 1] + n > words:
         m -= 1
     for j in range(m):
         set_item(keys, j, joined_hash(item(places, j), n, bounds, hashes, powers))
-    for j in range(m):
-        if m > _FAR and j + _AHEAD < m:
-            _fetch_bit(once, twice, home(item(keys, j + _AHEAD), bits - 1))
-        _set_bit(once, twice, home(item(keys, j), bits - 1))
-    some = 0
-    for j in range(m):
-        key = item(keys, j)
-        set_item(chosen, some, item(places, j))
-        set_item(keys, some, key)
-        some += _was_set_twice(twice, home(key, bits - 1))
-    mask = clear(table, clock, some)
-    distinct = found = after = 0
+    some = _choose_repeated(m, places, chosen, keys, once, twice)
+    mask = clear(slots, clock, some)
+    distinct = duplicate_chars = after = 0
     for j in range(some):
         i = item(chosen, j)
         if some > _FAR and j + _AHEAD < some:
-            prefetch(table, 2 * home(item(keys, j + _AHEAD), mask))
-        if i < after:  # inside one that was stepped over
+            prefetch(slots, 2 * home(item(keys, j + _AHEAD), mask))
+        if i < after:  # inside an n-gram that was stepped over
             continue
         key = item(keys, j)
         s = home(key, mask)
-        while is_filled(table, clock, s):
-            if item(table, 2 * s) == key and same_item(packed, bounds, 1, n, item_at(table, s), i):
-                found += chars[i + n] - chars[i]
+        while is_filled(slots, clock, s):
+            if item(slots, 2 * s) == key and same_item(packed, bounds, 1, n, item_at(slots, s), i):
+                duplicate_chars += chars[i + n] - chars[i]
                 after = i + n
                 break
             s = (s + 1) & mask
         else:
-            put(table, clock, s, key, i)
+            put(slots, clock, s, key, i)
             distinct += 1
             if 2 * distinct >= mask:
-                table, mask = grown(table, clock, mask)
-    return found, table
+                slots, mask = grown(slots, clock, mask)
+    return duplicate_chars, slots
 
 
-@jit
+@leaf
+def _choose_repeated(m, places, chosen, keys, once, twice):
+    """Write the places whose key may occur again to `chosen`, and their keys to the beginning of keys; how many."""
+    bits = _clear_bits(once, twice, m)
+    for j in range(m):
+        if m > _FAR and j + _AHEAD < m:
+            _fetch_bit(once, twice, home(item(keys, j + _AHEAD), bits - 1))
+        _set_bit(once, twice, home(item(keys, j), bits - 1))
+    n = 0
+    for j in range(m):
+        key = item(keys, j)
+        set_item(chosen, n, item(places, j))
+        set_item(keys, n, key)
+        n += _was_set_twice(twice, home(key, bits - 1))
+    return n
+
+
+@leaf
 def covered_chars(n, places, m, chars):
-    """Characters of words that lie in an n-gram at one of these places, each word once."""
+    """Count the characters of words that lie in an n-gram at one of the first m places, each word once."""
     total = until = 0
     for j in range(m):
         i = places[j]
@@ -406,19 +446,21 @@ def covered_chars(n, places, m, chars):
     return total
 
 
-@jit
+@leaf
 def gram_chars(n, places, m, chars):
-    """Characters of the n-grams at these places, overlaps counted as often as they occur."""
+    """Count the characters of the n-grams at the first m places, overlaps as often as they occur."""
     total = 0
     for j in range(m):
         total += chars[places[j] + n] - chars[places[j]]
     return total
 
 
-@jit
+@leaf
 def uncounted_chars(n, places, m, grams, chars):
-    """Characters of words that lie in an n-gram that has occurred before, each word once, and of spaces: for each such
-    n-gram as many as it has words that were not counted yet, n - 1 at most."""
+    """Count the characters of words that lie in an n-gram that has occurred before, each word once, and spaces.
+
+    The spaces are, for each such n-gram, as many as it has words that were not counted yet, n - 1 at most.
+    """
     total = until = 0
     for j in range(m):
         i = places[j]
@@ -429,9 +471,9 @@ def uncounted_chars(n, places, m, grams, chars):
     return total
 
 
-@njit
+@leaf
 def all_gram_chars(words, n, chars):
-    """Characters of all n-grams: the sum over i of chars[i + n] - chars[i], of which the middle cancels out."""
+    """Count the characters of all n-grams: the sum over i of chars[i + n] - chars[i], where the middle cancels out."""
     total = 0
     if n <= words:
         for i in range(n):

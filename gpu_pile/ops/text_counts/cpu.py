@@ -21,7 +21,7 @@ from gpu_pile.ops.text_counts.words import LENGTHS, WordScratch, count_words, fi
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import BLOCK, classify, padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit_without_allocation
+from gpu_pile.text.jit import leaf
 from gpu_pile.text.marks import Mark, MarkTables, mark_tables
 from gpu_pile.types import Array
 
@@ -65,7 +65,7 @@ def _count_document(data, begin, end, tables, scratch, row):
     finish_lines(data, end, line, longest, tables, scratch.classes, row)
 
 
-@jit_without_allocation
+@leaf
 def _count(data, offsets, tables, scratch, out):
     for d in range(len(offsets) - 1):
         _count_document(data, offsets[d], offsets[d + 1], tables, scratch, out[d])
