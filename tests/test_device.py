@@ -67,7 +67,7 @@ def test_after_a_device_error_the_same_command_goes_on(shards, expected, tmp_pat
     with emulator.everywhere():
         with monkeypatch.context() as patch:
             patch.setattr(emulator.Emulated, "upload", upload)
-            with pytest.raises(BackendError, match=r"cudaErrorIllegalAddress.*the same command goes on"):
+            with pytest.raises(BackendError, match=r"cudaErrorIllegalAddress.*run the same command again"):
                 run(configuration)
         assert len(list((tmp_path / "run" / "measured").glob("*.parquet"))) == 1
         run(configuration)
