@@ -4,9 +4,9 @@
 
 --copies repeats the shards of FOLDER. The letters of a copy are shifted in the alphabet, those of each copy by another
 number, so its words are new and its near duplicates remain near duplicates. --keys partitions, sorts and pairs the band
-keys of millions of generated documents. --range joins the shards into one of many frames, processes it in ranges of that
-many MB, and reports separately what tasks cost beside their work (calls, answers, waiting). Each run is a process of its
-own. Prints Markdown, writes scale.json.
+keys of millions of generated documents. --range joins the shards into one of many frames, processes it in ranges of
+that many MB, and reports separately what tasks cost beside their work (calls, answers, waiting). Each run is a process
+of its own. Prints Markdown, writes scale.json.
 """
 
 from __future__ import annotations
