@@ -58,13 +58,13 @@ def test_the_code_is_formatted(tmp_path):
 def test_a_signal(tmp_path):
     tree = copy_of_the_tree(tmp_path)
     added = files(SIGNAL)
-    assert list(added) == ["gpu_pile/signals/density.py"]
+    assert list(added) == ["gpu_pile/signals/questions.py"]
     for path, text in added.items():
         (tree / path).write_text(text)
     listed, measured, _ = (run(command, tree) for command in commands(SIGNAL))
-    assert "words of str.split() / lines" in listed
-    assert measured.strip() == "[{'words_per_line': 2.0}, {'words_per_line': None}]"
-    assert "words_per_line" in (tree / "docs" / "signals.md").read_text()
+    assert "lines that end with ?" in listed
+    assert measured.strip() == "[{'question_line_fraction': 0.5}, {'question_line_fraction': None}]"
+    assert "question_line_fraction" in (tree / "docs" / "signals.md").read_text()
 
 
 @pytest.mark.slow
