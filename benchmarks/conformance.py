@@ -1,4 +1,4 @@
-"""Values and verdicts of the published heuristics, one row per document, under the names of their reference implementations.
+"""Values and verdicts of the published heuristics, one row per document, named as in the reference implementations.
 
     python benchmarks/conformance.py DOCS.jsonl OUT.jsonl [--backend cpu|cuda]
 
