@@ -37,7 +37,7 @@ def frozen(name: str, folder: Path = FOLDER) -> Any:
     """Return the file of an operation.
 
     Raises:
-        FileNotFoundError: there is none; says how to make it.
+        FileNotFoundError: the file is missing; says how to make it.
     """
     path = folder / f"{name}.json"
     if not path.exists():

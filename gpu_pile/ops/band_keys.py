@@ -1,4 +1,4 @@
-"""band_keys: one 64-bit key for each band of a sketch; documents with an equal key are candidates.
+"""band_keys: one 64-bit key per band of a sketch; two documents with an equal key are a candidate pair.
 
     band_keys(sketches uint32[n_docs, k], bands=b, rows=r) = uint64[n_docs, b],  b * r <= k
 
@@ -64,7 +64,8 @@ def _keys(sketches, bands, rows, out):
 def _check(sketches: Array, bands: int, rows: int) -> None:
     if bands * rows > sketches.shape[1]:
         raise ValueError(
-            f"{bands} bands x {rows} rows need sketches of that size, these have {sketches.shape[1]} values"
+            f"{bands} bands of {rows} rows need {bands * rows} values per sketch, and these sketches have "
+            f"{sketches.shape[1]}; choose fewer bands or rows, or a larger sketch"
         )
 
 

@@ -2,8 +2,8 @@
 
     components(a int64[m], b int64[m], n=n) = int64[n]
 
-Nodes are 0 .. n - 1, edge i joins a[i] and b[i]; an edge may come twice or join a node with itself. Entry x of the
-result is the smallest node that x is connected with, x itself if it has no edge.
+Nodes are 0 .. n - 1, and edge i joins a[i] and b[i]; an edge may occur twice or join a node to itself. Entry x of the
+result is the smallest node that x is connected to, x itself if it has no edge.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NODES = 40
 
 
 def graph(text: TextColumn) -> tuple[Array, Array]:
-    """For tests: two neighbouring bytes of a text are an edge between two of NODES nodes."""
+    """Return (a, b) for tests: every two bytes of a text are an edge between two of NODES nodes."""
     nodes = text.data.astype(np.int64) % NODES
     return nodes[: len(nodes) // 2 * 2 : 2].copy(), nodes[1::2].copy()
 
@@ -71,7 +71,7 @@ def _find(up, x):
 
 @jit
 def link(up, a, b):
-    """Join nodes a[i] and b[i] in a forest in which up[x] <= x; up[x] == x for a root. For edges that come in parts."""
+    """Join nodes a[i] and b[i] in a forest with up[x] <= x, and up[x] == x for a root."""
     for i in range(len(a)):
         x, y = _find(up, a[i]), _find(up, b[i])
         if x != y:  # the smaller becomes the root
@@ -80,9 +80,9 @@ def link(up, a, b):
 
 @jit
 def name(up):
-    """Let up[x] be the root of x, the smallest node of its component."""
+    """Set up[x] to the root of x, the smallest node of its component."""
     for x in range(len(up)):
-        up[x] = up[up[x]]  # smaller nodes have theirs already
+        up[x] = up[up[x]]  # smaller nodes are done
 
 
 @components.cpu

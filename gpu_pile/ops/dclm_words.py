@@ -17,14 +17,14 @@ most 4 GiB, and one call on a GPU at most 2^30 words.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from gpu_pile.gpu.launch import launch_threads, launch_warps
+from gpu_pile.gpu.launch import launch_threads
 from gpu_pile.gpu.ngrams import device_numbers, device_table, hash_spans, number_spans
-from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, gather
+from gpu_pile.gpu.segments import Segments, constant, count_then_write, exclusive_sum, gather
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
@@ -37,11 +37,10 @@ from gpu_pile.types import Array
 TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
 
-BYTES_MAX = 2**32
-
 dclm_words = Op(
     "dclm_words",
     version=1,
+    document_bytes_max=2**32,
     columns=("words", "chars", *(f"top_{n}_chars" for n in TOP), *(f"covered_{n}_chars" for n in LONG)),
     documents=(
         *DOCUMENTS,
@@ -85,11 +84,20 @@ def _reference_counts(t: str) -> list[int]:
     return out
 
 
+_BEYOND_ASCII = 0x80
 _KINDS, _PICTOGRAPHIC, _COUNTS = unicode.BREAK_KINDS, unicode.PICTOGRAPHIC, unicode.LETTER_OR_DIGIT
 _NEWLINE, _IGNORED, _ZWJ, _KATAKANA = unicode.NEWLINE, unicode.IGNORED, unicode.ZWJ, unicode.KATAKANA
 _SINGLE, _DOUBLE = unicode.SINGLE_QUOTE, unicode.DOUBLE_QUOTE
 _MID_NUM_LET, _MID_LETTER, _MID_NUM = unicode.MID_NUM_LET, unicode.MID_LETTER, unicode.MID_NUM
 _LETTER, _HEBREW, _NUMBER, _EXTEND = unicode.LETTER, unicode.HEBREW, unicode.NUMBER, unicode.EXTEND_NUM_LET
+
+
+class _Breaks(NamedTuple):
+    """The table of word boundaries: for ASCII, and in two stages for all characters."""
+
+    ascii: Array
+    stage: Array
+    leaves: Array
 
 
 _ASCII = np.zeros(256, np.uint8)
@@ -98,19 +106,19 @@ _ASCII[:128] = unicode.ASCII_BREAKS
 
 
 @njit(inline="always")
-def _value_at(data, i, ascii, stage, leaves):
-    """(value in the table of word boundaries, bytes) of the character at data[i]."""
-    if data[i] < 0x80:
-        return np.int64(ascii[data[i]]), 1
+def _value_at(data, i, breaks):
+    """Return (value in the table of word boundaries, bytes) of the character at data[i]."""
+    if data[i] < _BEYOND_ASCII:
+        return np.int64(breaks.ascii[data[i]]), 1
     c, n = unicode.decode_at(data, i)
-    return np.int64(unicode.table_value(stage, leaves, c)), n
+    return np.int64(unicode.table_value(breaks.stage, breaks.leaves, c)), n
 
 
 @njit
-def _kind_after(data, i, end, ascii, stage, leaves):
-    """The class of the next character in data[i:end] that is not looked past; 0 if there is none."""
+def _kind_after(data, i, end, breaks):
+    """Return the class of the next character in data[i:end] that is not ignored; 0 if there is none."""
     while i < end:
-        value, n = _value_at(data, i, ascii, stage, leaves)
+        value, n = _value_at(data, i, breaks)
         kind = value & _KINDS
         if kind != _IGNORED and kind != _ZWJ:
             return kind
@@ -119,7 +127,7 @@ def _kind_after(data, i, end, ascii, stage, leaves):
 
 
 @njit
-def _belongs(two_before, before, kind, data, after, end, ascii, stage, leaves):
+def _belongs(two_before, before, kind, data, after, end, breaks):
     """Whether no boundary is before a character, as in gpu_pile.text.unicode_reference._belongs.
 
     kind is the class of the character, `after` where the next one begins. Not for two classes from _LETTER on.
@@ -138,22 +146,23 @@ def _belongs(two_before, before, kind, data, after, end, ascii, stage, leaves):
         if kind == _SINGLE and before == _HEBREW:
             return True
         if kind in (_MID_LETTER, _MID_NUM_LET, _SINGLE):
-            following = _kind_after(data, after, end, ascii, stage, leaves)
+            following = _kind_after(data, after, end, breaks)
             return following in (_LETTER, _HEBREW)
         if kind == _DOUBLE and before == _HEBREW:
-            return _kind_after(data, after, end, ascii, stage, leaves) == _HEBREW
+            return _kind_after(data, after, end, breaks) == _HEBREW
     elif before == _NUMBER and kind in (_MID_NUM, _MID_NUM_LET, _SINGLE):
-        return _kind_after(data, after, end, ascii, stage, leaves) == _NUMBER
+        return _kind_after(data, after, end, breaks) == _NUMBER
     return False
 
 
 @njit
-def _segment_end(data, i, end, ascii, stage, leaves):
-    """(where the piece that begins at data[i] ends, characters of it, value of its first character).
+def _segment_end(data, i, end, breaks):
+    """Return (where the piece that begins at data[i] ends, its characters, the value of its first character).
 
-    What is before the piece does not matter for where it ends.
+    The end does not depend on what precedes the piece.
     """
-    first, n = _value_at(data, i, ascii, stage, leaves)
+    ascii = breaks.ascii
+    first, n = _value_at(data, i, breaks)
     last = first & _KINDS
     i += n
     chars = 1
@@ -161,7 +170,7 @@ def _segment_end(data, i, end, ascii, stage, leaves):
         return i, chars, first
     two_before, before = 0, 0 if last in (_IGNORED, _ZWJ) else last
     while i < end:
-        if before >= _LETTER:  # what follows in ASCII belongs to it
+        if before >= _LETTER:  # letters and digits of ASCII that follow belong to the piece
             run = i
             while i < end and ascii[byte_at(data, i)] >= _LETTER:
                 i += 1
@@ -170,7 +179,7 @@ def _segment_end(data, i, end, ascii, stage, leaves):
                 before = last = np.int64(ascii[data[i - 1]]) & _KINDS
                 if i == end:
                     break
-        value, n = _value_at(data, i, ascii, stage, leaves)
+        value, n = _value_at(data, i, breaks)
         kind = value & _KINDS
         if before < _LETTER or kind < _LETTER:
             if kind == _NEWLINE:
@@ -181,7 +190,7 @@ def _segment_end(data, i, end, ascii, stage, leaves):
                 last = kind
                 continue
             if (last != _ZWJ or value & _PICTOGRAPHIC == 0) and not _belongs(
-                two_before, before, kind, data, i + n, end, ascii, stage, leaves
+                two_before, before, kind, data, i + n, end, breaks
             ):
                 break
         two_before, before, last = before, kind, kind
@@ -190,9 +199,16 @@ def _segment_end(data, i, end, ascii, stage, leaves):
     return i, chars, first
 
 
+@njit(inline="always")
+def _ends_word(ascii, one, two):
+    """Whether a word of ASCII letters and digits ends before these two bytes, the first of them ASCII, surely."""
+    return ascii[one] < _SINGLE or (two < _BEYOND_ASCII and ascii[two] < _LETTER)
+
+
 @jit
-def _split(data, i, end, ascii, stage, leaves, packed, bounds, chars):
-    """As repeats.split_words; words that bounds and chars have no room for are only counted."""
+def _split(data, i, end, breaks, packed, bounds, chars):
+    """Split as gpu_pile.text.split.split_words does; words that bounds and chars have no room for are only counted."""
+    ascii = breaks.ascii
     words = o = total = 0
     bounds[0] = chars[0] = 0
     while i < end:
@@ -200,18 +216,18 @@ def _split(data, i, end, ascii, stage, leaves, packed, bounds, chars):
         while i < end and ascii[byte_at(data, i)] >= _LETTER:
             store_byte(packed, o + i - start, byte_at(data, i))
             i += 1
-        # the two bytes behind it, 0 for those that the text has not
+        # the next two bytes, 0 after the end of the document
         one = byte_at(data, i) if i < end else np.uint8(0)
         two = byte_at(data, i + 1) if i + 1 < end else np.uint8(0)
-        if i == start and one < 0x80 and two < 0x80:
-            i += 1  # a piece that is no word
+        if i == start and one < _BEYOND_ASCII and two < _BEYOND_ASCII:
+            i += 1  # a piece that is not a word
             continue
-        if i > start and one < 0x80 and (ascii[one] < _SINGLE or (two < 0x80 and ascii[two] < _LETTER)):
+        if i > start and one < _BEYOND_ASCII and _ends_word(ascii, one, two):
             n = i - start
             if ascii[byte_at(data, start)] & _COUNTS == 0:
                 continue
         else:
-            i, n, first = _segment_end(data, start, end, ascii, stage, leaves)
+            i, n, first = _segment_end(data, start, end, breaks)
             if first & _COUNTS == 0:
                 continue
             for k in range(start, i):
@@ -226,7 +242,7 @@ def _split(data, i, end, ascii, stage, leaves, packed, bounds, chars):
 
 
 @jit
-def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
+def _count(data, offsets, breaks, packed, table, clock, out):
     room = 0
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
     ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
@@ -236,7 +252,7 @@ def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
         if end - start > room:
-            n = _split(data, start, end, ascii, stage, leaves, packed, bounds[:1], chars[:1])
+            n = _split(data, start, end, breaks, packed, bounds[:1], chars[:1])
             if n > room:
                 room = n
                 bounds, chars = np.empty(room + 1, np.int64), np.empty(room + 1, np.int64)
@@ -244,7 +260,7 @@ def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
                 counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
                 once, twice = new_bits(room)
                 places, marks = np.empty(room, np.int32), np.empty(room, np.uint8)
-        words = _split(data, start, end, ascii, stage, leaves, packed, bounds, chars)
+        words = _split(data, start, end, breaks, packed, bounds, chars)
         row[C.words], row[C.chars] = words, chars[words]
         _, table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
         m = pair_places(words, ids, places, grams, once, twice)
@@ -256,46 +272,37 @@ def _count(data, offsets, ascii, stage, leaves, packed, table, clock, out):
                 row[C.covered_5_chars + n - 5] = covered_chars(n, places, m, chars)
 
 
-def _check_size(longest: int) -> None:
-    if longest > BYTES_MAX:
-        raise ValueError(
-            f"dclm_words counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
-            "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
-        )
-
-
 @dclm_words.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
-    _check_size(longest)
     packed = np.empty(longest + 16, np.uint8)
-    tables = _ASCII, unicode.BREAK_STAGE, unicode.BREAK_LEAVES
-    _count(text.data, text.offsets, *tables, packed, *new_table(), out)
+    breaks = _Breaks(_ASCII, unicode.BREAK_STAGE, unicode.BREAK_LEAVES)
+    _count(text.data, text.offsets, breaks, packed, *new_table(), out)
     return out
+
+
+def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
+    """Return (data, bounds, owners): word i, of document owners[i], is data[bounds[i]:bounds[i + 1]]."""
+    segments = Segments.of(xp, xp.diff(text.offsets))
+    tables = constant(xp, unicode.BREAK_STAGE), constant(xp, unicode.BREAK_LEAVES)
+    inputs = (text.data, text.offsets, *segments.args, *tables)
+    kernels = "count_pieces", "find_pieces"
+    _, starts, owners, is_word = count_then_write(
+        xp, "dclm_words", kernels, segments, inputs, np.int64, np.int64, np.uint8
+    )
+    stops = xp.concatenate((starts[1:], text.offsets[-1:]))
+    words = xp.flatnonzero(is_word)
+    data, bounds = gather(xp, text.data, starts[words], stops[words] - starts[words])
+    return data, bounds, owners[words]
 
 
 @dclm_words.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     docs = len(text)
-    if docs:
-        _check_size(int(xp.diff(text.offsets).max()))
-    segments = Segments.of(xp, xp.diff(text.offsets))
-    tables = constant(xp, unicode.BREAK_STAGE), constant(xp, unicode.BREAK_LEAVES)
-    documents = (text.data, text.offsets, *segments.args, *tables)
-    pieces = xp.empty(segments.count, np.int64)
-    launch_warps("dclm_words", "count_pieces", segments.count, *documents, pieces)
-    before = exclusive_sum(xp, pieces)
-    n = int(before[-1])
-    starts, owners, is_word = xp.empty(n + 1, np.int64), xp.empty(n, np.int64), xp.empty(n, np.uint8)
-    launch_warps("dclm_words", "find_pieces", segments.count, *documents, before, starts, owners, is_word)
-    starts[n:] = text.offsets[-1:]
-    places = xp.flatnonzero(is_word)
-    data, bounds = gather(xp, text.data, starts[places], starts[places + 1] - starts[places])
-    owners = owners[places]
-    n = len(places)
+    data, bounds, owners = _device_words(xp, text)
+    n = len(owners)
     first = xp.searchsorted(owners, xp.arange(docs + 1, dtype=np.int64))
-
     hashes, word_chars = hash_spans(xp, data, bounds, 1, xp.diff(bounds))
     chars = exclusive_sum(xp, word_chars)
     out = xp.empty((docs, len(C)), np.int64)

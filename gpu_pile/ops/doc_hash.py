@@ -3,14 +3,14 @@
     doc_hash(text) = uint64[n_docs, 2]
 
 All arithmetic is modulo 2^64. A document of n bytes is padded with zero bytes to whole 8-byte little-endian words
-w[0], w[1], ...; mix is gpu_pile.text.hashing.mix64; with the constants below
+w[0], w[1], ... With mix = gpu_pile.text.hashing.mix64 and the constants below,
 
     lane j = sum over i of mix((w[i] + (i + 1) * STEP[j]) ^ KEY[j])          j = 0, 1
     result[j] = mix(lane j + n * LENGTH[j])
 
-Each word is spread by its position before it is added, and mix is not linear, so exchanged or repeated words change
-the sum. A sum can be taken in any order and in parts: segments of a long document are hashed side by side and added.
-An empty document hashes its length, 0. The hash is not cryptographic and collisions can be made: documents of equal
+Each word is combined with its position and mixed before it is added, and mix is not linear, so swapped or repeated
+words change the sum. A sum can be taken in any order: segments of a long document are hashed in parallel and added.
+An empty document hashes its length, 0. The hash is not cryptographic: collisions can be made, so documents of equal
 hash are compared by a cryptographic digest before one of them is removed (gpu_pile.dedup.engine).
 """
 

@@ -1,10 +1,10 @@
-"""jaccard: sizes of intersection and union of pairs of sets.
+"""jaccard: the sizes of the intersection and of the union of pairs of sets.
 
     jaccard(values uint64[total], offsets int64[n_sets + 1], pairs int64[n_pairs, 2]) = int64[n_pairs, 2]
 
-Sets as shingle_set gives them: values[offsets[i]:offsets[i + 1]], ascending, distinct. A row of the result is
-(size of the intersection, size of the union) of the sets pairs[p, 0] and pairs[p, 1]; their ratio is the Jaccard
-similarity, to be divided once, in float64, by the caller. Two empty sets give (0, 0).
+Set i is values[offsets[i]:offsets[i + 1]], ascending and distinct, as shingle_set gives it. Row p of the result is
+(size of the intersection, size of the union) of the sets pairs[p, 0] and pairs[p, 1]. Their ratio is the Jaccard
+similarity; the caller divides once, in float64. Two empty sets give (0, 0).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gpu_pile.types import Array
 
 
 def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Every pair of neighbours, and every document with the first one and with itself."""
+    """Pair every document with the next one, with the first one and with itself."""
     i = np.arange(len(text))
     pairs = np.concatenate([np.stack([i, j], axis=1) for j in (i, np.zeros_like(i), np.minimum(i + 1, len(text) - 1))])
     return (*shingle_set.run("cpu", text, width=2), pairs)
@@ -48,7 +48,7 @@ def _count(values, offsets, pairs, out):
         y, y_end = offsets[pairs[p, 1]], offsets[pairs[p, 1] + 1]
         total = (x_end - x) + (y_end - y)
         common = 0
-        while x < x_end and y < y_end:  # no branch to mispredict
+        while x < x_end and y < y_end:  # without branches that could be mispredicted
             u, v = values[x], values[y]
             common += u == v
             x += u <= v

@@ -100,24 +100,47 @@ def _automaton() -> tuple[Array, Array, int, int, int]:
     text of POLICY has just ended.
     """
     letters = sorted({c for p in (LOREM, *POLICY) for c in p})
-    of_letter = {c: i + 1 for i, c in enumerate(letters)}
     feed, kelvin = len(letters) + 1, len(letters) + 2
     assert kelvin < _WIDTH
     classes = np.zeros(256, np.uint8)
-    for letter, number in of_letter.items():
-        classes[ord(letter)] = classes[ord(letter.upper())] = number
+    for i, letter in enumerate(letters):
+        classes[ord(letter)] = classes[ord(letter.upper())] = i + 1
     classes[_LINE_FEED], classes[_KELVIN[0]] = feed, kelvin
 
+    table, queue, ends = _transitions(classes)
+    plain = [s for s in queue if s not in ends]
+    lorem = [s for s in queue if ends.get(s) == LOREM]
+    policy = [s for s in queue if ends.get(s, LOREM) != LOREM]
+    n = len(table)
+    order = [*plain, *lorem, n, n + 1, *policy]  # n: after a line feed; n + 1: after the first byte of U+212A
+    table = np.concatenate((table, table[[0, 0]]))
+    table[:, feed], table[:, kelvin] = n, n + 1
+    numbers = np.empty(n + 2, np.int64)
+    numbers[order] = np.arange(n + 2)
+    table = numbers[table[order]] * _WIDTH
+    assert table.max() < 1 << 16
+    after_feed = int(numbers[n]) * _WIDTH
+    return classes, table.reshape(-1).astype(np.uint16), len(plain) * _WIDTH, after_feed + 2 * _WIDTH, after_feed
+
+
+def _trie(classes: Array) -> tuple[list[dict[int, int]], dict[int, str]]:
+    """Return (the next states of each state by class of letter, the texts that end in states)."""
     edges: list[dict[int, int]] = [{}]
     ends: dict[int, str] = {}
     for pattern in (LOREM, *POLICY):
         state = 0
-        for letter in pattern:
-            if of_letter[letter] not in edges[state]:
-                edges[state][of_letter[letter]] = len(edges)
+        for letter in classes[list(pattern.encode())].tolist():
+            if letter not in edges[state]:
+                edges[state][letter] = len(edges)
                 edges.append({})
-            state = edges[state][of_letter[letter]]
+            state = edges[state][letter]
         ends[state] = pattern
+    return edges, ends
+
+
+def _transitions(classes: Array) -> tuple[Array, list[int], dict[int, str]]:
+    """Return (the next state for state and class, the states by length of their text, the texts that end in states)."""
+    edges, ends = _trie(classes)
     table = np.zeros((len(edges), _WIDTH), np.int64)
     shorter = [0] * len(edges)  # the state of the longest suffix of this state's text that has a state
     queue = [0]
@@ -129,21 +152,7 @@ def _automaton() -> tuple[Array, Array, int, int, int]:
             shorter[following] = int(table[shorter[state], letter_class]) if state else 0
             table[state, letter_class] = following
             queue.append(following)
-
-    plain = [s for s in queue if s not in ends]
-    lorem = [s for s in queue if ends.get(s) == LOREM]
-    policy = [s for s in queue if ends.get(s, LOREM) != LOREM]
-    n = len(edges)
-    order = [*plain, *lorem, n, n + 1, *policy]  # n and n + 1: line feed, beginning of U+212A
-    table = np.concatenate((table, table[[0, 0]]))
-    table[:, feed], table[:, kelvin] = n, n + 1
-    place = np.empty(n + 2, np.int64)
-    place[order] = np.arange(n + 2)
-    table = place[table[order]] * _WIDTH
-    assert table.max() < 1 << 16
-    special = len(plain) * _WIDTH
-    after_feed = int(place[n]) * _WIDTH
-    return classes, table.reshape(-1).astype(np.uint16), special, after_feed + 2 * _WIDTH, after_feed
+    return table, queue, ends
 
 
 _CLASSES, _NEXT, _SPECIAL, _IS_POLICY, _AFTER_FEED = _automaton()

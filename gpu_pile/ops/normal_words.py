@@ -1,10 +1,10 @@
-"""normal_words: the lower-cased words of each document, joined by one space; a document without words as it is.
+"""normal_words: the lower-cased words of each document, joined by one space; a document without words is not changed.
 
     normal_words(text) = (data uint8[n_bytes], offsets int64[n_docs + 1]), the buffers of a TextColumn
 
 Words are gpu_pile.text.unicode_reference.words(document): runs of \\w of the text, lower-cased code point by code
 point. Two documents have equal normal forms exactly when they have equal words, or no words and equal bytes.
-Lower-casing can lengthen a text (U+023A has two bytes, U+2C65 three), by no more than half.
+Lower-casing can lengthen a text, by at most half (U+023A has two bytes, its lower case U+2C65 three).
 """
 
 from __future__ import annotations
@@ -51,15 +51,18 @@ def _reference(text: TextColumn) -> tuple[Array, Array]:
     return out.data, out.offsets
 
 
+_WORD = unicode.WORD
+
 _ASCII_LOWER = np.array(
     [ord(chr(c).lower()) if unicode.ASCII_FLAGS[c] & unicode.WORD else 0 for c in range(128)], np.uint8
 )
 
-_SPACE, _CAPITAL_I_DOT = ord(" "), ord("İ")
+_BEYOND_ASCII, _SPACE, _CAPITAL_I_DOT = 0x80, ord(" "), ord("İ")
 
 
 @jit
-def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves, word_bit, out, bounds):
+def _normalize(data, offsets, tables, out, bounds):
+    ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves = tables
     o = 0
     for d in range(len(offsets) - 1):
         start = o
@@ -67,7 +70,7 @@ def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage,
         i, end = offsets[d], offsets[d + 1]
         while i < end:
             b = data[i]
-            if b < 0x80:
+            if b < _BEYOND_ASCII:
                 i += 1
                 folded = ascii_lower[b]
                 if folded == 0:
@@ -82,7 +85,7 @@ def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage,
                 continue
             c, n = unicode.decode_at(data, i)
             i += n
-            if unicode.table_value(flag_stage, flag_leaves, c) & word_bit == 0:
+            if unicode.table_value(flag_stage, flag_leaves, c) & _WORD == 0:
                 gap = True
                 continue
             if gap and o > start:
@@ -103,25 +106,14 @@ def _normalize(data, offsets, ascii_lower, flag_stage, flag_leaves, lower_stage,
 def _cpu(text: TextColumn) -> tuple[Array, Array]:
     out = np.empty(text.n_bytes + text.n_bytes // 2 + 8, np.uint8)
     offsets = np.zeros(len(text) + 1, np.int64)
-    u = unicode
-    n = _normalize(
-        text.data,
-        text.offsets,
-        _ASCII_LOWER,
-        u.FLAG_STAGE,
-        u.FLAG_LEAVES,
-        u.LOWER_STAGE,
-        u.LOWER_LEAVES,
-        u.WORD,
-        out,
-        offsets,
-    )
+    tables = _ASCII_LOWER, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, unicode.LOWER_STAGE, unicode.LOWER_LEAVES
+    n = _normalize(text.data, text.offsets, tables, out, offsets)
     return out[:n].copy(), offsets
 
 
 @normal_words.cuda
 def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
-    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    segments = Segments.of(xp, xp.diff(text.offsets))
     documents = (text.data, text.offsets, *segments.args, *word_tables(xp))
     n_bytes, n_words = xp.empty(segments.count, np.int64), xp.empty(segments.count, np.int64)
     launch_warps("normal_words", "normal_words_count", segments.count, *documents, n_bytes, n_words)

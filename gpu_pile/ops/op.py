@@ -1,4 +1,4 @@
-"""Op: one named operation, one contract, several implementations that agree bit for bit.
+"""Op: one named operation with one contract and several implementations that agree bit for bit.
 
 A file in gpu_pile/ops/ declares one operation:
 
@@ -9,12 +9,13 @@ A file in gpu_pile/ops/ declares one operation:
     @word_lengths.cpu          numba over the buffers: row[C.words] = n
     @word_lengths.cuda         CuPy allocates, kernels/<op>.cu is launched; the first argument is the array module
 
-Every implementation takes the same arguments and returns one array or a tuple of arrays. The first argument decides
-the backend: NumPy buffers run on the cpu, CuPy buffers on the GPU. No operation falls back to another backend.
+Every implementation takes the same arguments and returns one array, or a tuple or dataclass of arrays. The first
+argument decides the backend: NumPy buffers run on the cpu, CuPy buffers on the GPU. No operation falls back to another
+backend.
 
-The tests find every operation here, feed it `documents` and random text with each of `samples` as parameters, and
-compare each implementation with the reference. An operation whose input is not a TextColumn says with `inputs` how
-to make its arguments from one.
+The tests find every operation here, call it on `documents` and on random text, with each of `samples` as parameters,
+and compare each implementation with the reference. If the input of an operation is not a TextColumn, `inputs` makes
+its arguments from one.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ class Op:
     """One operation of the registry.
 
     Args:
-        name: also the name of its file and of its kernel file.
-        columns: of a result int64[n, len(columns)], in order; none for a result of another shape. `index` is the named
-            tuple of their numbers: `row[C.words]` with `C = op.index`, in plain Python, NumPy and numba. In
-            kernels/<op>.cu, #include "<op>.columns" stands for the same numbers: `row[C::words]`, `C::N_COLUMNS`.
-        version: raised whenever a result bit may change; measured files made with another version are stale.
-        samples: parameter sets that the tests run.
+        name: the name of the operation, of its file and of its kernel file.
+        version: raised whenever a bit of a result may change; files measured with another version are stale.
+        columns: the names of the columns, in order, of a result int64[n, len(columns)]; empty for other results.
+            `index` is the named tuple of their numbers: `row[C.words]` with `C = op.index`, in plain Python, NumPy and
+            numba. In kernels/<op>.cu, #include "<op>.columns" declares them: `row[C::words]`, `C::N_COLUMNS`.
+        document_bytes_max: the size of the largest document that cpu and cuda can count; None if there is no limit.
+        samples: the parameter sets that the tests run.
         documents: hand-picked inputs that break naive implementations; "" is always added.
-        inputs: (TextColumn, params) -> the operation's positional arguments; by default the column itself.
+        inputs: (TextColumn, params) -> the positional arguments of the operation; by default the column itself.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Op:
         *,
         version: int,
         columns: Sequence[str] = (),
+        document_bytes_max: int | None = None,
         samples: Sequence[Mapping[str, Any]] = ({},),
         documents: Sequence[str | bytes] = (),
         inputs: Callable[[TextColumn, Mapping[str, Any]], tuple[Any, ...]] | None = None,
@@ -66,6 +69,7 @@ class Op:
         self.name = name
         self.version = version
         self.columns = tuple(columns)
+        self.document_bytes_max = document_bytes_max
         self.index: Any = namedtuple("Columns", self.columns)(*range(len(self.columns)))
         launch.declare_columns(name, self.columns)
         self.samples = tuple(samples)
@@ -108,14 +112,29 @@ class Op:
         return self.run(backend, *args, **params)
 
     def run(self, backend: str, *args: Any, **params: Any) -> Result:
-        """Run one implementation by name: reference, cpu, cuda (cuda-emulated in tests)."""
+        """Run one implementation by name: reference, cpu, cuda (cuda-emulated in tests).
+
+        Raises:
+            BackendError: the operation has no such implementation. ValueError: a document is too large.
+        """
         implementation = self.implementations.get(backend)
         if implementation is None:
             raise BackendError(
                 f"operation {self.name!r} has no {backend} implementation; it has: "
                 f"{', '.join(sorted(self.implementations))}"
             )
+        if self.document_bytes_max is not None:
+            self._check_documents(args[0], self.document_bytes_max)
         return implementation(*args, **params)
+
+    def _check_documents(self, text: TextColumn, limit: int) -> None:
+        if len(text) and text.n_bytes > limit:  # the lengths are on the device, and most batches are smaller
+            largest = int((text.offsets[1:] - text.offsets[:-1]).max())
+            if largest > limit:
+                raise ValueError(
+                    f"operation {self.name!r} takes documents of up to {limit} bytes, and one has {largest}; set "
+                    f"input.line_bytes_max to at most {limit}, so that this line is reported as a bad line instead"
+                )
 
 
 def columns_by_width(index: Any, pattern: str, widths: Sequence[int]) -> np.ndarray[Any, Any]:
@@ -127,7 +146,7 @@ def columns_by_width(index: Any, pattern: str, widths: Sequence[int]) -> np.ndar
 
 
 def load_all() -> dict[str, Op]:
-    """Import every file of gpu_pile/ops and return the registry, sorted by name."""
+    """Import every file of gpu_pile/ops. Return the registry, sorted by name."""
     import gpu_pile.ops
 
     for module in pkgutil.iter_modules(gpu_pile.ops.__path__):

@@ -1,9 +1,9 @@
-"""shingle_set: each document's distinct shingle hashes, sorted.
+"""shingle_set: the distinct shingle hashes of each document, sorted.
 
     shingle_set(text, kind="word", width=5) = (values uint64[total], offsets int64[n_docs + 1])
 
-Document i has the hashes values[offsets[i]:offsets[i + 1]], ascending, no two equal; see gpu_pile.text.shingles. Exact
-Jaccard similarity is counted on these sets: two different shingles share a 64-bit hash with probability 2^-64.
+Document i has the hashes values[offsets[i]:offsets[i + 1]], ascending and distinct (gpu_pile.text.shingles). Jaccard
+similarity is computed exactly on these sets; two different shingles have the same 64-bit hash with probability 2^-64.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _reference(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Ar
 
 @jit
 def sort_u64(values, n, spare):
-    """Sort values[:n]; spare is as long. Radix sort by bytes where that pays, skipping bytes that are all equal."""
+    """Sort values[:n]; spare has the same length. Many values are sorted by bytes, skipping equal bytes."""
     if n < 64:
         for i in range(1, n):
             v = values[i]
@@ -89,9 +89,9 @@ def sort_u64(values, n, spare):
 
 @jit
 def _sets(kind, width, data, offsets, tables, out, bounds):
-    most = longest(offsets) + 1
-    units = np.empty(most, np.uint64)
-    shingles = np.empty(most, np.uint64)
+    room = longest(offsets) + 1
+    units = np.empty(room, np.uint64)
+    shingles = np.empty(room, np.uint64)
     o = 0
     for d in range(len(offsets) - 1):
         n = shingle_document(kind, width, data, offsets[d], offsets[d + 1], tables, units, shingles)
@@ -107,7 +107,7 @@ def _sets(kind, width, data, offsets, tables, out, bounds):
 @shingle_set.cpu
 def _cpu(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
     code = kind_code(kind, width)
-    # a word takes at least a byte and the gap behind it another
+    # a word takes at least one byte, and the gap after it another
     room = text.n_bytes // 2 + len(text) + 1 if kind == "word" else text.n_bytes
     out = np.empty(room, np.uint64)
     offsets = np.zeros(len(text) + 1, np.int64)

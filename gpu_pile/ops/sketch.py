@@ -1,10 +1,11 @@
-"""sketch: K numbers a document, from which the Jaccard similarity of two documents' shingle sets is estimated.
+"""sketch: k numbers per document, from which the Jaccard similarity of the shingle sets of two documents is estimated.
 
     sketch(text, kind="word", width=5, method="fss", k=128, seed=0) = (uint32[n_docs, k], int64[n_docs])
 
-The second array counts the shingles, repetitions included (0: the document can have no near duplicate). The share of
-equal positions of two sketches estimates the Jaccard similarity. h runs over the shingle hashes (gpu_pile.text.shingles);
-S[r] = gpu_pile.text.hashing.seed_int(seed, r). No shingle: every value is EMPTY = 2^32 - 1, which no shingle gives.
+The second array counts the shingles, repetitions included; a document with 0 can have no near duplicate. The fraction
+of equal positions of two sketches estimates the Jaccard similarity. h runs over the shingle hashes
+(gpu_pile.text.shingles), and S[r] = gpu_pile.text.hashing.seed_int(seed, r). In the sketch of a document without
+shingles every value is EMPTY = 2^32 - 1, which no shingle gives.
 
 fss: Fast Similarity Sketching (Dahlgaard, Knudsen, Thorup: Fast Similarity Sketching, FOCS 2017, section 2). Round r,
 for r = 0, 1, ... 2k - 1, throws every shingle into one of k bins:
@@ -14,15 +15,15 @@ for r = 0, 1, ... 2k - 1, throws every shingle into one of k bins:
     value = min(g mod 2^32, 2^32 - 2)
 
 A bin keeps the smallest value of the first round that reaches it; rounds end when no bin is empty. A document of n
-shingles needs more than one round only if n is below about k ln k, so the work is O(n + k log k).
-Segments of a long document: round 0 merges by minimum; only if bins stay empty do the later rounds see all shingles.
+shingles needs more than one round only if n is below about k ln k, so the work is O(n + k log k). The segments of a
+long document are merged by minimum after round 0; later rounds see all shingles, and run only if bins are still empty.
 
 affine32: classic minwise hashing with k affine permutations (Broder 1997):
 
     value[j] = min over h of min((a[j] * (h >> 32) + b[j]) mod 2^32, 2^32 - 2)
     a[j] = S[2j] >> 32 | 1,  b[j] = S[2j + 1] >> 32
 
-Segments merge by minimum.
+Segments are merged by minimum.
 """
 
 from __future__ import annotations
@@ -99,19 +100,20 @@ def _reference_affine(shingles: list[int], k: int, seed: int) -> list[int]:
 
 @cache
 def seeds(k: int, seed: int) -> Array:
-    """S[0] .. S[2k - 1] as uint64."""
+    """Return S[0] .. S[2k - 1] as uint64."""
     return np.array([seed_int(seed, r) for r in range(2 * k)], np.uint64)
 
 
 @cache
 def affine_parameters(k: int, seed: int) -> tuple[Array, Array]:
-    """(a, b), uint32[k] each."""
+    """Return (a, b), uint32[k] each."""
     s = (seeds(k, seed) >> np.uint64(32)).astype(np.uint32)
     return s[0::2] | np.uint32(1), s[1::2].copy()
 
 
 _NONE = np.uint32(EMPTY)
 _MOST = np.uint32(EMPTY - 1)
+_LOW, _HALF = np.uint64(M32), np.uint64(32)
 
 
 @jit
@@ -121,8 +123,8 @@ def _fss(shingles, n, bins, s, empty):
     bins[:] = _NONE
     for i in range(n):
         h = shingles[i]
-        j = ((h >> np.uint64(32)) * k64) >> np.uint64(32)
-        v = min(np.uint32(h & np.uint64(0xFFFFFFFF)), _MOST)
+        j = ((h >> _HALF) * k64) >> _HALF
+        v = min(np.uint32(h & _LOW), _MOST)
         if v < bins[j]:
             bins[j] = v
     if n == 0:
@@ -135,9 +137,9 @@ def _fss(shingles, n, bins, s, empty):
     while left and r < 2 * k:
         for i in range(n):
             g = mix64(shingles[i] ^ s[r])
-            j = ((g >> np.uint64(32)) * k64) >> np.uint64(32) if r < k else np.uint64(r - k)
+            j = ((g >> _HALF) * k64) >> _HALF if r < k else np.uint64(r - k)
             if empty[j]:
-                v = min(np.uint32(g & np.uint64(0xFFFFFFFF)), _MOST)
+                v = min(np.uint32(g & _LOW), _MOST)
                 if v < bins[j]:
                     bins[j] = v
         left = 0
@@ -161,22 +163,24 @@ def _affine(shingles, n, out, a, b, high):
     for start in range(0, n, len(high)):
         size = min(len(high), n - start)
         for i in range(size):
-            high[i] = np.uint32(shingles[start + i] >> np.uint64(32))
+            high[i] = np.uint32(shingles[start + i] >> _HALF)
         for j in range(len(out)):
             out[j] = min(out[j], _least(a[j], b[j], high[:size]))
 
 
 @jit
-def _sketch(kind, width, method, data, offsets, tables, s, a, b, out, counts):
-    most = longest(offsets) + 1
-    units = np.empty(most, np.uint64)
-    shingles = np.empty(most, np.uint64)
+def _sketch(data, offsets, shingling, hashing, out, counts):
+    kind, width, tables = shingling
+    use_fss, s, a, b = hashing
+    room = longest(offsets) + 1
+    units = np.empty(room, np.uint64)
+    shingles = np.empty(room, np.uint64)
     empty = np.empty(out.shape[1], np.bool_)
     high = np.empty(2048, np.uint32)
     for d in range(len(offsets) - 1):
         n = shingle_document(kind, width, data, offsets[d], offsets[d + 1], tables, units, shingles)
         counts[d] = n
-        if method == 0:
+        if use_fss:
             _fss(shingles, n, out[d], s, empty)
         else:
             _affine(shingles, n, out[d], a, b, high)
@@ -188,8 +192,9 @@ def _cpu(
 ) -> tuple[Array, Array]:
     out = np.empty((len(text), k), np.uint32)
     counts = np.empty(len(text), np.int64)
-    code, how = kind_code(kind, width), METHODS.index(method)
-    _sketch(code, width, how, text.data, text.offsets, TABLES, seeds(k, seed), *affine_parameters(k, seed), out, counts)
+    shingling = kind_code(kind, width), width, TABLES
+    hashing = METHODS.index(method) == 0, seeds(k, seed), *affine_parameters(k, seed)
+    _sketch(text.data, text.offsets, shingling, hashing, out, counts)
     return out, counts
 
 
@@ -211,18 +216,18 @@ def _cuda(
     s = seeds(k, seed)
     shared = 4 * (k + -(-k // 32))
     launch_warps("sketch", "fss", segments.count, *documents, constant(xp, s), k, out, shared=shared, UNIT=unit)
-    # Documents of several segments have only had round 0: few are not full after it.
+    # Documents of several segments have only had round 0; few still have empty bins.
     left = xp.flatnonzero((xp.diff(segments.first) > 1) & (out == _NONE).any(axis=1))
     for r in range(1, 2 * k):
         if not len(left):
             break
         segments = Segments.of(xp, counts[left], 8192)
-        found = xp.full((len(left), k), _NONE, np.uint32)
+        values = xp.full((len(left), k), _NONE, np.uint32)
         launch_warps(
             "sketch", "fss_round", segments.count, units, starts, *segments.args, width, left, r, int(s[r]), k, out,
-            found, shared=shared, UNIT=unit,
+            values, shared=shared, UNIT=unit,
         )  # fmt: skip
-        rows = xp.where(out[left] == _NONE, found, out[left])
+        rows = xp.where(out[left] == _NONE, values, out[left])
         out[left] = rows
         left = left[(rows == _NONE).any(axis=1)]
     return out, counts

@@ -1,9 +1,9 @@
-"""sketch_matches: how many positions of two sketches are equal.
+"""sketch_matches: in how many positions two sketches are equal.
 
     sketch_matches(sketches uint32[n_docs, k], pairs int64[n_pairs, 2]) = int64[n_pairs]
 
-Divided by k, once, in float64, by the caller, it estimates the Jaccard similarity; the standard error at similarity s
-is about sqrt(s (1 - s) / k), 0.035 at 0.8 and k = 128.
+The caller divides by k, once, in float64, to estimate the Jaccard similarity. The standard error at similarity s is
+about sqrt(s (1 - s) / k), 0.035 for s = 0.8 and k = 128.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""witnesses: which nodes of a graph of near duplicates are kept, and the witness of each that is not.
+"""witnesses: which nodes of a graph of near duplicates are kept, and a witness for each of the others.
 
     witnesses(order int64[n], eligible bool[n], rank int64[n], a int64[m], b int64[m], similarity float64[m])
-        = (kept bool[n], witness int64[n], at float64[n])
+        = (kept bool[n], witness int64[n], witness_similarity float64[n])
 
-Edge i says that nodes a[i] and b[i] are similar, at similarity[i] >= 0; no pair of nodes comes twice. Nodes are visited
-from order[0], the most preferred, on: an eligible node is kept unless a neighbour was kept before it. This greedy
-maximal independent set is unique for a given order. Each node that is not kept gets as its witness the kept neighbour
-of highest similarity, of equal ones that of smallest rank (ranks of eligible nodes differ), and `at` that similarity;
--1 and 0 where no neighbour is kept, and for kept nodes.
+Edge i says that nodes a[i] and b[i] have similarity[i] >= 0; no pair of nodes occurs twice. Nodes are visited in order,
+the most preferred node order[0] first, and an eligible node is kept unless a neighbour has been kept. This greedy
+maximal independent set is unique for a given order. The witness of a node that is not kept is its kept neighbour of
+highest similarity, on ties the one of smallest rank (ranks of eligible nodes differ). Kept nodes, and nodes without a
+kept neighbour, have the witness -1 and the similarity 0.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ def _reference(
     for x in order.tolist():
         if eligible[x] and not near[x].keys() & kept:
             kept.add(x)
-    witness, at = [-1] * n, [0.0] * n
+    witness, highest = [-1] * n, [0.0] * n
     for x in set(range(n)) - kept:
         choices = [(-s, int(rank[y]), y) for y, s in near[x].items() if y in kept]
         if choices:
             s, _, witness[x] = min(choices)
-            at[x] = -s + 0.0  # no negative zero
-    return np.array([x in kept for x in range(n)]), np.array(witness, np.int64), np.array(at)
+            highest[x] = -s + 0.0  # never -0.0
+    return np.array([x in kept for x in range(n)]), np.array(witness, np.int64), np.array(highest)
 
 
 @jit
 def _adjacency(n, a, b):
-    """Neighbours of node x: neighbour[start[x]:start[x + 1]], over edge numbers edge[...]."""
+    """Return (start, neighbour, edge): node x has neighbours neighbour[start[x]:start[x + 1]], by those edges."""
     start = np.zeros(n + 1, np.int64)
     for i in range(len(a)):
         start[a[i] + 1] += 1
@@ -93,22 +93,22 @@ def _witnesses(order, eligible, rank, a, b, similarity):
                     break
             kept[x] = free
     witness = np.full(n, -1, np.int64)
-    at = np.zeros(n, np.float64)
+    highest = np.zeros(n, np.float64)
     for x in range(n):
         if not kept[x]:
             for i in range(start[x], start[x + 1]):
                 y, s = neighbour[i], similarity[edge[i]]
-                if kept[y] and (s > at[x] or (s == at[x] and (witness[x] < 0 or rank[y] < rank[witness[x]]))):
-                    witness[x], at[x] = y, s
-    return kept, witness, at
+                if kept[y] and (s > highest[x] or (s == highest[x] and (witness[x] < 0 or rank[y] < rank[witness[x]]))):
+                    witness[x], highest[x] = y, s
+    return kept, witness, highest
 
 
 @witnesses.cpu
 def _cpu(
     order: Array, eligible: Array, rank: Array, a: Array, b: Array, similarity: Array
 ) -> tuple[Array, Array, Array]:
-    kept, witness, at = _witnesses(order, eligible, rank, a, b, similarity)
-    return kept, witness, at
+    result: tuple[Array, Array, Array] = _witnesses(order, eligible, rank, a, b, similarity)
+    return result
 
 
 _OPEN, _KEPT, _REMOVED = 0, 1, 2
@@ -118,8 +118,10 @@ _OPEN, _KEPT, _REMOVED = 0, 1, 2
 def _cuda(
     xp: Any, order: Array, eligible: Array, rank: Array, a: Array, b: Array, similarity: Array
 ) -> tuple[Array, Array, Array]:
-    """Rounds: an open node with no open neighbour before it is kept, its neighbours are removed; the first open node of
-    each component is settled in each, random orders take about log n of them."""
+    """Work in rounds: keep each open node that is preferred to all its open neighbours, then remove its neighbours.
+
+    A round settles at least the most preferred open node of each component; a random order takes about log n rounds.
+    """
     n, m = len(order), len(a)
     place = xp.empty(n, np.int64)
     place[order] = xp.arange(n)
@@ -129,12 +131,12 @@ def _cuda(
         launch_threads("witnesses", "witnesses_block", m, a, b, m, place, state, blocked)
         state = xp.where((state == _OPEN) & (blocked == 0), _KEPT, state).astype(np.uint32)
         launch_threads("witnesses", "witnesses_remove", m, a, b, m, state)
-    bits = similarity.view(np.uint64)  # of numbers that are not negative these are in their order
+    bits = similarity.view(np.uint64)  # ordered like the numbers, since no number is negative
     best = xp.zeros(n, np.uint64)
     first = xp.full(n, np.uint64(2**64 - 1), np.uint64)
     witness = xp.full(n, -1, np.int64)
     launch_threads("witnesses", "witnesses_best", m, a, b, m, state, bits, best)
     launch_threads("witnesses", "witnesses_first", m, a, b, m, state, bits, rank, best, first)
     launch_threads("witnesses", "witnesses_choose", m, a, b, m, state, bits, rank, best, first, witness)
-    at = xp.where(best == 0, best, best - np.uint64(1)).view(np.float64)
-    return state == _KEPT, witness, at
+    highest = xp.where(best == 0, best, best - np.uint64(1)).view(np.float64)
+    return state == _KEPT, witness, highest

@@ -1,10 +1,14 @@
-"""The columns of a result, declared once with the operation: their numbers in Python, numba and CUDA."""
+"""What an operation declares: the columns of its result, numbered in Python, numba and CUDA, and its limits."""
+
+import shutil
 
 import numpy as np
 import pytest
 
 from gpu_pile.gpu import launch
 from gpu_pile.ops import op
+from gpu_pile.ops.dclm_words import dclm_words
+from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import jit
 from tests import emulator
 
@@ -25,7 +29,8 @@ def example(monkeypatch, tmp_path):
     monkeypatch.setattr(op, "OPS", dict(op.OPS))
     monkeypatch.setattr(launch, "_COLUMNS", dict(launch._COLUMNS))
     (tmp_path / "example.cu").write_text(KERNEL)
-    (tmp_path / "common.cuh").write_text((launch.kernels_folder() / "common.cuh").read_text())
+    for header in launch.kernels_folder().glob("*.cuh"):
+        shutil.copy(header, tmp_path)
     monkeypatch.setattr(launch, "kernels_folder", lambda: tmp_path)
     for cached in (launch.source, launch.signatures):
         monkeypatch.setattr(launch, cached.__name__, cached.__wrapped__)
@@ -62,3 +67,13 @@ def test_a_kernel_cannot_include_the_columns_of_an_unknown_operation(example):
     del launch._COLUMNS["example"]
     with pytest.raises(ValueError, match="no operation example with columns has been imported"):
         launch.source("example")
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda-emulated"])
+def test_a_document_that_is_too_large_is_refused(backend, monkeypatch):
+    small, large = TextColumn.from_documents(["12345678"] * 3), TextColumn.from_documents(["a", "123456789"])
+    monkeypatch.setattr(dclm_words, "document_bytes_max", 8)
+    with emulator.installed():
+        assert dclm_words.run(backend, small).shape == (3, len(dclm_words.columns))
+        with pytest.raises(ValueError, match="'dclm_words' takes documents of up to 8 bytes, and one has 9; set input"):
+            dclm_words.run(backend, large)
