@@ -51,7 +51,7 @@ def jit_without_allocation(function: Callable[..., Any]) -> Any:
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     dispatcher: Any = numba.njit(nogil=True, **options)(function)
-    dispatcher._cache = _Cache(function)
+    dispatcher._cache = _Cache(function, options)
     return dispatcher
 
 
@@ -100,8 +100,9 @@ def cache_folder() -> Path:
 class _Cache(caching.FunctionCache):
     """numba's cache of one function, in files named by content. The digest is computed at the first call."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self._py_func = function
+        self._options = options
         self._name = repr(function)
         self._lock: int | None = None
         self.enable()
@@ -116,7 +117,8 @@ class _Cache(caching.FunctionCache):
 
     @functools.cached_property
     def _cache_file(self) -> Any:  # type: ignore[override]
-        return caching.IndexDataCacheFile(self._cache_path, f"{self._py_func.__name__}-{digest(self._py_func)}", "")
+        name = f"{self._py_func.__name__}-{digest(self._py_func, self._options)}"
+        return caching.IndexDataCacheFile(self._cache_path, name, "")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         stored = self._load(sig, target_context)
@@ -201,9 +203,12 @@ _BY_VERSION = ("numba", "llvmlite", "numpy", "math")
 """Modules of which the version says enough."""
 
 
-def digest(function: Callable[..., Any]) -> str:
-    """A digest of everything that goes into the machine code of a function but the types of its arguments."""
-    content = hashlib.blake2b(repr(_VERSIONS).encode(), digest_size=16)
+def digest(function: Callable[..., Any], options: dict[str, Any]) -> str:
+    """A digest of everything that goes into the machine code of a function but the types of its arguments.
+
+    options: those of the compiler that this function is compiled with.
+    """
+    content = hashlib.blake2b(repr((_VERSIONS, sorted(options.items()))).encode(), digest_size=16)
     for piece in _function(function, set()):
         content.update(piece)
     return content.hexdigest()
