@@ -52,6 +52,14 @@ def inner(x):
     return BODY
 """
 
+OPTIONS = """
+from gpu_pile.text.jit import {decorator} as decorator
+
+@decorator
+def twice(x):
+    return 2 * x
+"""
+
 BODIES = ["2 * x", "FACTOR * x", "TABLE[0] * x", "two(x) * x"]
 
 
@@ -119,3 +127,9 @@ def test_a_function_that_another_process_compiles_is_waited_for(tmp_path):
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert run(tmp_path / "a", tmp_path / "cache", INNER.replace("BODY", "2 * x")) == [6, 1]
+
+
+def test_options_of_the_compiler_are_part_of_what_is_compiled(tmp_path):
+    for decorator, functions in (("jit", 1), ("leaf", 1), ("jit", 0)):
+        outer = OPTIONS.format(decorator=decorator)
+        assert run(tmp_path / "a", tmp_path / "cache", INNER, outer) == [6, functions], decorator
