@@ -3,28 +3,28 @@
     dclm_line_removal(text) = int64[n_docs, n_columns]
 
 Words are pieces between NUL, tab, line feed, \\v, \\f, carriage return and space (fastText's) that begin with a letter
-or digit, str.isalnum(). Columns: `words` of the text, and `kept_words` of what becomes of it in these steps. Lines are
-those of split("\\n"); behind each step but the fourth the text is stripped as str.strip() does.
+or digit, str.isalnum(). Columns: `words` of the text, and `kept_words` of what is left after these steps. Lines are
+those of split("\\n"); after each step but the fourth the text is stripped as str.strip() does.
 
     1  lines of which more than half of the characters are str.isupper() are dropped
-    2  lines of which more than 999,999 in a million characters are str.isdigit()
-    3  lines of a number and one of COUNTED, such as "3.2K views", with signs around them or not
-    4  lines of one word of str.split(), or of none
+    2  lines of which more than 999,999 in a million characters are str.isdigit() are dropped
+    3  lines of a number and one of COUNTED, such as "3.2K views", with or without signs around them, are dropped
+    4  lines of one word of str.split(), or of none, are dropped
     5  "items in cart" is removed, with one character of white space before it, wherever it occurs
-    6  "read more" and three characters at the end of a line, with one of white space before them
-    7  "sign-in" at the beginning of a line, with one of white space behind it
+    6  "read more" and three characters at the end of a line are removed, with one of white space before them
+    7  "sign-in" at the beginning of a line is removed, with one of white space after it
 
-Steps 5 to 7 change lines of at most ten words of str.split(), in any case of letters, and drop those of which white
-space alone is left. In 3 a number is a decimal digit, then more of these, full stops and commas, then k, m, b or
+Steps 5 to 7 change lines of at most ten words of str.split(), in any case of letters, and drop those of which only
+white space is left. In step 3 a number is a decimal digit, then more of these, full stops and commas, then k, m, b or
 nothing. Case is that of Python's re.IGNORECASE: U+0130 and U+0131 are an i, U+017F is an s; in step 3, of str.lower():
-U+212A is a k. Stripping shows in steps 2, 6 and 7, for the lines that are the first and the last ones then.
+U+212A is a k. Stripping makes a difference to steps 2, 6 and 7, for the lines that are then the first and the last.
 """
 
 from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -34,10 +34,11 @@ from gpu_pile.gpu.segments import Segments, constants, exclusive_sum, flag_table
 from gpu_pile.gpu.segments import lines as device_lines
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
-from gpu_pile.text.blocks import BLOCK, block, padded
+from gpu_pile.text.blocks import BLOCK, FASTTEXT_SPACES, below, classify, last_bit, lowest, padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
-from gpu_pile.text.simd import byte_at, bytes_between_64, count_ones, count_trailing_zeros
+from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.simd import byte_at, count_ones, count_trailing_zeros
+from gpu_pile.text.split import is_blank, is_first_byte, lstripped, previous_character, rstripped
 from gpu_pile.types import Array
 
 COUNTED = (
@@ -90,7 +91,7 @@ dclm_line_removal = Op(
         "UP\n12\n1 likes\none\nitems in cart\nread more...\nsign-in\n sign-in read more... \nsign-in\n1 likes\nUP",
     ),
 )
-COLUMNS = dclm_line_removal.columns
+C = dclm_line_removal.index
 
 
 @cache
@@ -114,7 +115,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 @dclm_line_removal.reference
 def _reference(text: TextColumn) -> Array:
     rows = [(d.decode(), _reference_kept(d.decode())) for d in text.documents()]
-    return np.array([[_reference_words(t), _reference_words(k)] for t, k in rows], np.int64).reshape(-1, len(COLUMNS))
+    return np.array([[_reference_words(t), _reference_words(k)] for t, k in rows], np.int64).reshape(-1, len(C))
 
 
 def _reference_words(t: str) -> int:
@@ -152,12 +153,19 @@ def _reference_kept(t: str) -> str:
 
 _SPACE, _UPPER, _DIGIT, _DECIMAL, _WORD = unicode.SPACE, unicode.UPPER, unicode.DIGIT, unicode.DECIMAL, unicode.WORD
 _ALNUM = unicode.ALPHA | unicode.NUMERIC
-_KELVIN, _DOTTED, _DOTLESS, _LONG_S = 0x212A, 0x130, 0x131, 0x17F
+_DOTTED_I, _DOTLESS_I, _LONG_S, _KELVIN_SIGN = map(ord, "\u0130\u0131\u017f\u212a")
+_SMALL_B, _SMALL_I, _SMALL_K, _SMALL_M, _SMALL_S = map(ord, "bikms")
+_CAPITAL_A, _CAPITAL_Z, _COMMA, _POINT = map(ord, "AZ,.")
+_CASE = ord("a") ^ ord("A")
+"""The bit that makes a letter of ASCII small."""
+_FIRST_BEYOND_ASCII = 0x80
+_LONG_S_LEAD, _I_LEADS = chr(_LONG_S).encode()[0], chr(_DOTTED_I).encode()[0] | _CASE
+"""First bytes of U+017F, and of U+0130 and U+0131 with the bit _CASE."""
 
 _SEPARATOR = 1 << 15
-"""Beside the flags of ASCII: the byte is between two words of fastText."""
+"""Beside the flags of ASCII: the byte separates words of fastText."""
 _ASCII = unicode.ASCII_FLAGS.copy()
-for _byte in b"\0\t\n\v\f\r ":
+for _byte in map(ord, FASTTEXT_SPACES):
     _ASCII[_byte] |= _SEPARATOR
 
 
@@ -167,406 +175,406 @@ def _bytes(text: str) -> Array:
 
 _0, _1 = np.uint64(0), np.uint64(1)
 
-_COUNTED = _bytes("".join(COUNTED))
-_COUNTED_BOUNDS = np.cumsum([0, *map(len, COUNTED)], dtype=np.int64)
-_CART, _MORE, _SIGN_IN = map(_bytes, (CART, MORE, SIGN_IN))
+
+class _Texts(NamedTuple):
+    """What the steps look for, as bytes. Noun k of step 3 is counted[bounds[k]:bounds[k + 1]]."""
+
+    counted: Array
+    bounds: Array
+    cart: Array
+    more: Array
+    sign_in: Array
+
+
+_TEXTS = _Texts(
+    _bytes("".join(COUNTED)), np.cumsum([0, *map(len, COUNTED)], dtype=np.int64), *map(_bytes, (CART, MORE, SIGN_IN))
+)
+
+_LINE = np.dtype(
+    [
+        ("start", np.int64),  # bytes of the document, or of the copy if the line is edited
+        ("stop", np.int64),
+        ("chars", np.int64),
+        ("digits", np.int64),  # DIGIT characters
+        ("split", np.int64),  # words of str.split(), at first
+        ("words", np.int64),  # words of fastText
+        ("alive", np.bool_),  # whether no step has dropped the line
+        ("edited", np.bool_),  # whether step 5 has changed it
+    ],
+    align=True,
+)
 
 
 @njit(inline="always")
 def _flags_at(data, i, tables):
-    """(flags, code point, bytes) of the character at data[i]."""
+    """Return (flags, code point, bytes) of the character at data[i]."""
     ascii, stage, leaves = tables
-    if data[i] < 0x80:
+    if data[i] < _FIRST_BEYOND_ASCII:
         return np.int64(ascii[data[i]]), np.int64(data[i]), 1
     c, n = unicode.decode_at(data, i)
     return np.int64(unicode.table_value(stage, leaves, c)), c, n
 
 
-@njit(inline="always")
-def _before(data, i):
-    """Where the character before data[i] begins."""
-    i -= 1
-    while data[i] & 0xC0 == 0x80:
-        i -= 1
-    return i
-
-
-@jit
+@leaf
 def _words(data, i, end, tables):
-    """Words of data[i:end], which is one line or a part of one."""
+    """Return the words of data[i:end], which is one line or a part of one."""
     words = 0
-    fresh = True
+    after_separator = True
     while i < end:
         f, c, n = _flags_at(data, i, tables)
-        words += fresh and (f & _ALNUM) != 0
-        fresh = c < 0x80 and (f & _SEPARATOR) != 0
+        words += after_separator and (f & _ALNUM) != 0
+        after_separator = c < _FIRST_BEYOND_ASCII and (f & _SEPARATOR) != 0
         i += n
     return words
 
 
-@jit
-def _is_counter(data, i, end, tables, counted, counted_bounds):
+# Step 3
+
+
+@leaf
+def _skip(data, i, end, tables, flag, want):
+    """Return the position of the first character of data[i:end] that has the flag, or has it not, as wanted; or end."""
+    while i < end:
+        f, _, n = _flags_at(data, i, tables)
+        if ((f & flag) != 0) == want:
+            break
+        i += n
+    return i
+
+
+@leaf
+def _match_noun(data, i, end, noun):
+    """Return where the noun that data[i:end] begins with ends, in any case as str.lower() has it; -1 if it does not."""
+    for letter in noun:
+        if i >= end:
+            return -1
+        c, n = unicode.decode_at(data, i)
+        if (c | _CASE if c < _FIRST_BEYOND_ASCII else _SMALL_K if c == _KELVIN_SIGN else 0) != letter:
+            return -1
+        i += n
+    return i
+
+
+@leaf
+def _is_counter(data, i, end, tables, texts):
+    """Return whether step 3 drops data[i:end]."""
+    i = _skip(data, i, end, tables, _WORD, True)
+    if i == end or _flags_at(data, i, tables)[0] & _DECIMAL == 0:
+        return False
     while i < end:
         f, c, n = _flags_at(data, i, tables)
-        if f & _WORD:
+        if f & _DECIMAL == 0 and c != _COMMA and c != _POINT:
+            if c | _CASE in (_SMALL_K, _SMALL_M, _SMALL_B) or c == _KELVIN_SIGN:
+                i += n
             break
         i += n
-    if i == end or f & _DECIMAL == 0:
-        return False
-    while i < end and (f & _DECIMAL or c == 0x2C or c == 0x2E):
-        i += n
-        if i < end:
-            f, c, n = _flags_at(data, i, tables)
-    if i < end and (c | 0x20 == 0x6B or c | 0x20 == 0x6D or c | 0x20 == 0x62 or c == _KELVIN):
-        i += n
-    word = i
-    while word < end:
-        f, c, n = _flags_at(data, word, tables)
-        if f & _SPACE == 0:
-            break
-        word += n
+    word = _skip(data, i, end, tables, _SPACE, False)
     if word == i:
         return False
-    for k in range(len(counted_bounds) - 1):
-        i = word
-        j = counted_bounds[k]
-        while i < end and j < counted_bounds[k + 1]:
-            f, c, n = _flags_at(data, i, tables)
-            if (c | 0x20 if c < 0x80 else 0x6B if c == _KELVIN else 0) != counted[j]:
-                break
-            i += n
-            j += 1
-        if j == counted_bounds[k + 1]:
-            while i < end:
-                f, c, n = _flags_at(data, i, tables)
-                if f & _WORD:
-                    return False
-                i += n
-            return True
+    for k in range(len(texts.bounds) - 1):
+        after = _match_noun(data, word, end, texts.counted[texts.bounds[k] : texts.bounds[k + 1]])
+        if after >= 0:
+            return _skip(data, after, end, tables, _WORD, True) == end
     return False
 
 
-@njit
+# Steps 5 to 7
+
+
+@leaf
 def _match(data, i, end, pattern):
-    """Where the pattern ends that data[i:end], of whole characters, begins with, in any case; -1 if it does not."""
+    """Return where the pattern that data[i:end] begins with ends, in any case as re.IGNORECASE; -1 if it does not."""
     for letter in pattern:
         if i >= end:
             return -1
         b = data[i]
-        if b < 0x80:
-            if (b | 0x20 if 0x41 <= b <= 0x5A else b) != letter:
+        if b < _FIRST_BEYOND_ASCII:
+            if (b | _CASE if _CAPITAL_A <= b <= _CAPITAL_Z else b) != letter:
                 return -1
             i += 1
         else:
             c, n = unicode.decode_at(data, i)
-            if not (letter == 0x69 and (c in (_DOTTED, _DOTLESS))) and not (letter == 0x73 and c == _LONG_S):
+            if not (letter == _SMALL_I and c in (_DOTTED_I, _DOTLESS_I)) and not (letter == _SMALL_S and c == _LONG_S):
                 return -1
             i += n
     return i
 
 
-@jit
+@leaf
 def _has_cart(data, i, end, pattern):
-    """Whether step 5 has something to do on data[i:end]."""
+    """Return whether step 5 has something to do on data[i:end]."""
     while i < end:
-        b = byte_at(data, i) | 0x20
-        if (b == 0x69 or b == 0xE4) and _match(data, i, end, pattern) >= 0:  # i, or what U+0130 and U+0131 begin with
+        b = byte_at(data, i) | _CASE
+        if (b == _SMALL_I or b == _I_LEADS) and _match(data, i, end, pattern) >= 0:  # noqa: SIM109, faster
             return True
         i += 1
     return False
 
 
-@jit
-def _remove_cart(line, i, end, tables, pattern):
-    """Step 5 on line[i:end], in place; returns where it ends."""
-    o = floor = i  # nothing before floor is removed any more
-    while i < end:
-        behind = _match(line, i, end, pattern) if line[i] & 0xC0 != 0x80 else -1
-        if behind < 0:
-            line[o] = line[i]
-            o += 1
-            i += 1
-            continue
-        if o > floor:
-            last = _before(line, o)
-            f, _, _ = _flags_at(line, last, tables)
-            if f & _SPACE:
-                o = last
-        floor = o
-        i = behind
-    return o
-
-
-@jit
-def _more_begins(line, start, end, tables, pattern):
-    """Step 6 on line[start:end]: where it ends then."""
-    i = end
-    for n in range(len(pattern) + MORE_CHARS):
-        if i == start or (n == MORE_CHARS and line[i - 1] | 0x20 != pattern[-1]):
-            return end
-        i = _before(line, i)
-    behind = _match(line, i, end, pattern)
-    if behind < 0:
-        return end
+@leaf
+def _without_space_before(data, start, i, tables):
+    """Return i, or where the character of white space begins that ends there."""
     if i > start:
-        last = _before(line, i)
-        f, _, _ = _flags_at(line, last, tables)
+        last = previous_character(data, i)
+        f, _, _ = _flags_at(data, last, tables)
         if f & _SPACE:
             return last
     return i
 
 
-@jit
-def _sign_in_ends(line, i, end, tables, pattern):
-    """Step 7 on line[i:end]: where it begins then."""
-    behind = _match(line, i, end, pattern)
-    if behind < 0:
-        return i
-    if behind < end:
-        f, _, n = _flags_at(line, behind, tables)
-        if f & _SPACE:
-            return behind + n
-    return behind
-
-
-@jit
-def _trim(line, step, k, starts, stops, words, alive, tables, more, sign_in):
-    """Step 6 or 7 on line k."""
-    start, stop = starts[k], stops[k]
-    if step == 7 and line[start] | 0x20 != 0x73 and line[start] != 0xC5:  # s, or what U+017F begins with
-        return
-    if step == 6:
-        stops[k] = _more_begins(line, start, stop, tables, more)
-    else:
-        starts[k] = _sign_in_ends(line, start, stop, tables, sign_in)
-    if starts[k] > start or stops[k] < stop:
-        alive[k] = _lstripped(line, starts[k], stops[k], tables)[0] < stops[k]
-        words[k] = _words(line, starts[k], stops[k], tables)
-
-
-@jit
-def _lstripped(data, i, end, tables):
-    """(where data[i:end] begins without white space before it, characters left out)"""
-    n_chars = 0
+@leaf
+def _remove_cart(copy, i, end, tables, pattern):
+    """Do step 5 on copy[i:end], in place. Return where it ends."""
+    o = floor = i  # nothing before floor is removed any more
     while i < end:
-        f, _, n = _flags_at(data, i, tables)
-        if f & _SPACE == 0:
-            break
-        i += n
-        n_chars += 1
-    return i, n_chars
+        after = _match(copy, i, end, pattern) if is_first_byte(copy, i) else -1
+        if after < 0:
+            copy[o] = copy[i]
+            o += 1
+            i += 1
+            continue
+        o = floor = _without_space_before(copy, floor, o, tables)
+        i = after
+    return o
 
 
-@jit
-def _rstripped(data, i, end, tables):
-    """(where data[i:end] ends without white space behind it, characters left out)"""
-    n_chars = 0
-    while end > i:
-        last = _before(data, end)
-        f, _, _ = _flags_at(data, last, tables)
-        if f & _SPACE == 0:
-            break
-        end = last
-        n_chars += 1
-    return end, n_chars
+@leaf
+def _more_begins(data, start, end, tables, pattern):
+    """Return where data[start:end] ends after step 6."""
+    i = end
+    for n in range(len(pattern) + MORE_CHARS):
+        if i == start or (n == MORE_CHARS and data[i - 1] | _CASE != pattern[-1]):
+            return end
+        i = previous_character(data, i)
+    if _match(data, i, end, pattern) < 0:
+        return end
+    return _without_space_before(data, start, i, tables)
 
 
-@jit
-def _strip(data, line, n, starts, stops, chars, words, alive, edited, tables):
-    """The white space before the first line that is left and behind the last one goes."""
-    first, last = 0, n - 1
-    while first < n and not alive[first]:
+@leaf
+def _sign_in_ends(data, i, end, tables, pattern):
+    """Return where data[i:end] begins after step 7."""
+    if data[i] | _CASE != _SMALL_S and data[i] != _LONG_S_LEAD:
+        return i
+    after = _match(data, i, end, pattern)
+    if after < 0:
+        return i
+    if after < end:
+        f, _, n = _flags_at(data, after, tables)
+        if f & _SPACE:
+            return after + n
+    return after
+
+
+@leaf
+def _trim(data, step, line, tables, texts):
+    """Do step 6 or 7 on a line, which lies in data."""
+    start, stop = line.start, line.stop
+    if step == 6:
+        line.stop = _more_begins(data, start, stop, tables, texts.more)
+    else:
+        line.start = _sign_in_ends(data, start, stop, tables, texts.sign_in)
+    if line.start > start or line.stop < stop:
+        _, stage, leaves = tables
+        line.alive = not is_blank(data, line.start, line.stop, stage, leaves)
+        line.words = _words(data, line.start, line.stop, tables)
+
+
+# All steps
+
+
+@leaf
+def _strip(data, copy, lines, tables):
+    """Remove the white space at the beginning of the first line that is left and at the end of the last one."""
+    _, stage, leaves = tables
+    first, last = 0, len(lines) - 1
+    while first <= last and not lines[first].alive:
         first += 1
-    if first == n:
+    if first > last:
         return
-    while not alive[last]:
+    while not lines[last].alive:
         last -= 1
-    if edited[first]:
-        starts[first], gone = _lstripped(line, starts[first], stops[first], tables)
-        if gone:
-            words[first] = _words(line, starts[first], stops[first], tables)
-    else:
-        starts[first], gone = _lstripped(data, starts[first], stops[first], tables)
-        if gone:
-            words[first] = _words(data, starts[first], stops[first], tables)
-    chars[first] -= gone
-    if edited[last]:
-        stops[last], gone = _rstripped(line, starts[last], stops[last], tables)
-    else:
-        stops[last], gone = _rstripped(data, starts[last], stops[last], tables)
-    chars[last] -= gone
+    line = lines[first]
+    text = copy if line.edited else data
+    line.start, removed = lstripped(text, line.start, line.stop, stage, leaves)
+    if removed:
+        line.words = _words(text, line.start, line.stop, tables)
+    line.chars -= removed
+    line = lines[last]
+    line.stop, removed = rstripped(copy if line.edited else data, line.start, line.stop, stage, leaves)
+    line.chars -= removed
 
 
-@jit
-def _kept(data, line, n, starts, stops, chars, digits, split, words, alive, edited, tables, texts):
-    """Steps 2 to 7 on the n lines that are left, all of them with something else than white space; returns words.
+@leaf
+def _edit(data, copy, line, tables, texts):
+    """Do step 5 on a line, in the copy."""
+    line.edited = True
+    for i in range(line.start, line.stop):
+        copy[i] = data[i]
+    line.stop = _remove_cart(copy, line.start, line.stop, tables, texts.cart)
+    _, stage, leaves = tables
+    line.alive = not is_blank(copy, line.start, line.stop, stage, leaves)
+    line.words = _words(copy, line.start, line.stop, tables)
 
-    line: scratch, as long as data; lines that step 5 changes are copied there, to the same places.
+
+@leaf
+def _kept(data, copy, lines, tables, texts):
+    """Do steps 2 to 7 on the lines that step 1 leaves, none of them blank. Return the words that are left.
+
+    copy: scratch, as long as data; lines that step 5 changes are copied there, to the same positions.
     """
-    counted, counted_bounds, cart, more, sign_in = texts
-    _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
-    for k in range(n):
-        alive[k] = digits[k] * 1_000_000 <= 999_999 * chars[k]
-    _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
-    for k in range(n):
-        if alive[k] and digits[k]:
-            alive[k] = not _is_counter(data, starts[k], stops[k], tables, counted, counted_bounds)
-    _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
-    for k in range(n):
-        alive[k] &= split[k] > 1
-    for k in range(n):
-        if alive[k] and split[k] <= SHORT and _has_cart(data, starts[k], stops[k], cart):
-            edited[k] = True
-            for i in range(starts[k], stops[k]):
-                line[i] = data[i]
-            stops[k] = _remove_cart(line, starts[k], stops[k], tables, cart)
-            alive[k] = _lstripped(line, starts[k], stops[k], tables)[0] < stops[k]
-            words[k] = _words(line, starts[k], stops[k], tables)
-    _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
+    _strip(data, copy, lines, tables)
+    for line in lines:
+        line.alive = line.digits * 1_000_000 <= 999_999 * line.chars
+    _strip(data, copy, lines, tables)
+    for line in lines:
+        if line.alive and line.digits:
+            line.alive = not _is_counter(data, line.start, line.stop, tables, texts)
+    _strip(data, copy, lines, tables)
+    for line in lines:
+        line.alive &= line.split > 1
+        if line.alive and line.split <= SHORT and _has_cart(data, line.start, line.stop, texts.cart):
+            _edit(data, copy, line, tables, texts)
+    _strip(data, copy, lines, tables)
     for step in range(6, 8):
-        for k in range(n):
-            if alive[k] and split[k] <= SHORT:
-                if edited[k]:
-                    _trim(line, step, k, starts, stops, words, alive, tables, more, sign_in)
-                else:
-                    _trim(data, step, k, starts, stops, words, alive, tables, more, sign_in)
-        _strip(data, line, n, starts, stops, chars, words, alive, edited, tables)
+        for line in lines:
+            if line.alive and line.split <= SHORT:
+                _trim(copy if line.edited else data, step, line, tables, texts)
+        _strip(data, copy, lines, tables)
     kept = 0
-    for k in range(n):
-        if alive[k]:
-            kept += words[k]
+    for line in lines:
+        if line.alive:
+            kept += line.words
     return kept
 
 
-@jit
-def _lines(data, i, end):
-    """The number of lines of data[i:end]."""
+# Reading, in blocks of 64 bytes
+
+
+@leaf
+def _count_lines(data, i, end):
+    """Return the number of lines of data[i:end]."""
     n = 1
     while i < end:
-        at, shift, valid = block(data, i, end)
-        n += count_ones(bytes_between_64(data, at, 10, 10) >> shift & valid)
+        n += count_ones(classify(data, i, end).line_feeds)
         i += BLOCK
     return n
 
 
+@leaf
+def _beyond_ascii(data, base, leads, tables):
+    """Return masks of the characters whose first bytes are the bits `leads` of the block at data[base].
+
+    They are: all bytes of white space, its bytes in the next block, and the first bytes of UPPER, DIGIT, ALPHA or
+    NUMERIC characters.
+    """
+    spaces = spaces_after = upper = digits = alnum = _0
+    while leads:
+        k = count_trailing_zeros(leads)
+        bit = lowest(leads)
+        leads ^= bit
+        f, _, n = _flags_at(data, base + k, tables)
+        if f & _SPACE:
+            own = (_1 << np.uint64(n)) - _1
+            spaces |= own << np.uint64(k)
+            if k + n > BLOCK:
+                spaces_after = own >> np.uint64(BLOCK - k)
+        if f & _UPPER:
+            upper |= bit
+        if f & _DIGIT:
+            digits |= bit
+        if f & _ALNUM:
+            alnum |= bit
+    return spaces, spaces_after, upper, digits, alnum
+
+
+@leaf
+def _read_lines(data, begin, end, tables, lines):
+    """Read the lines of data[begin:end] and do step 1. Return (lines that are left, words of all lines).
+
+    The lines that are left and not blank are written to `lines`, their positions counted from begin.
+    """
+    n = all_words = start = 0
+    chars = n_upper = digits = split = words = 0  # of the line so far
+    after_space, after_separator, spaces_after = _1, _1, _0
+    for i in range(begin, end, BLOCK):
+        m = classify(data, i, end)
+        wide, own_spaces_after, upper, digit, alnum = _beyond_ascii(data, i, m.beyond & ~m.tails, tables)
+        space = (m.spaces | spaces_after) & m.valid | wide
+        upper, digit, alnum = upper | m.capitals, digit | m.digits, alnum | m.letters | m.digits
+        heads = m.valid & ~(m.tails | m.line_feeds)
+        pieces = m.valid & ~space & (space << _1 | after_space)
+        begun = alnum & (m.fasttext_spaces << _1 | after_separator)
+        after_space, after_separator, spaces_after = last_bit(space), last_bit(m.fasttext_spaces), own_spaces_after
+        all_words += count_ones(begun)
+        rest, feeds = m.valid, m.line_feeds
+        while rest:
+            feed = lowest(feeds)
+            feeds ^= feed
+            in_line = rest & below(feed)
+            rest &= ~(in_line | feed)
+            chars += count_ones(heads & in_line)
+            n_upper += count_ones(upper & in_line)
+            digits += count_ones(digit & in_line)
+            split += count_ones(pieces & in_line)
+            words += count_ones(begun & in_line)
+            if feed or (i + BLOCK >= end and rest == 0):
+                stop = i + count_trailing_zeros(feed) - begin if feed else end - begin
+                if split and 2 * n_upper <= chars:
+                    line = lines[n]
+                    line.start, line.stop, line.chars, line.digits = start, stop, chars, digits
+                    line.split, line.words, line.alive, line.edited = split, words, True, False
+                    n += 1
+                start = stop + 1
+                chars = n_upper = digits = split = words = 0
+    return n, all_words
+
+
 @jit
-def _count(data, offsets, tables, texts, line, out):
-    _, stage, leaves = tables
-    room = 0
-    starts, stops, chars = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    digits, split, words = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    alive, edited = np.empty(room, np.bool_), np.empty(room, np.bool_)
+def _count(data, offsets, tables, texts, copy, lines, out):
     for d in range(len(offsets) - 1):
         begin, end = offsets[d], offsets[d + 1]
-        lines = _lines(data, begin, end)
-        if lines > room:
-            room = lines
-            starts, stops, chars = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-            digits, split, words = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-            alive, edited = np.empty(room, np.bool_), np.empty(room, np.bool_)
-        n = all_words = start = 0  # lines are positions in the document, so that the scratch is as long as one
-        n_chars = n_upper = n_digits = n_split = n_words = 0  # of the line so far
-        after_space, after_separator, spaces_behind = _1, _1, _0
-        i = begin
-        while i < end:
-            at, shift, valid = block(data, i, end)
-            feeds = bytes_between_64(data, at, 10, 10) >> shift & valid
-            upper = bytes_between_64(data, at, 65, 90) >> shift & valid
-            digit = bytes_between_64(data, at, 48, 57) >> shift & valid
-            alnum = upper | digit | bytes_between_64(data, at, 97, 122) >> shift & valid
-            blank = bytes_between_64(data, at, 9, 13) | bytes_between_64(data, at, 32, 32)
-            separator = (blank | bytes_between_64(data, at, 0, 0)) >> shift & valid
-            space = ((blank | bytes_between_64(data, at, 28, 31)) >> shift | spaces_behind) & valid
-            leads = bytes_between_64(data, at, 0xC2, 0xF4) >> shift & valid
-            heads = valid & ~(bytes_between_64(data, at, 0x80, 0xBF) >> shift | feeds)
-            spaces_behind = _0
-            while leads:
-                k = count_trailing_zeros(leads)
-                bit = leads & (_0 - leads)
-                leads ^= bit
-                c, size = unicode.decode_at(data, i + k)
-                f = np.int64(unicode.table_value(stage, leaves, c))
-                if f & _SPACE:
-                    own = (_1 << np.uint64(size)) - _1
-                    space |= own << np.uint64(k)
-                    if k + size > BLOCK:
-                        spaces_behind = own >> np.uint64(BLOCK - k)
-                if f & _UPPER:
-                    upper |= bit
-                if f & _DIGIT:
-                    digit |= bit
-                if f & _ALNUM:
-                    alnum |= bit
-            pieces = valid & ~space & (space << _1 | after_space)
-            begun = alnum & (separator << _1 | after_separator)
-            after_space, after_separator = space >> np.uint64(63), separator >> np.uint64(63)
-            all_words += count_ones(begun)
-            rest = valid
-            while rest:
-                part = rest
-                feed = feeds & (_0 - feeds)
-                if feed:
-                    part &= feed - _1
-                n_chars += count_ones(heads & part)
-                n_upper += count_ones(upper & part)
-                n_digits += count_ones(digit & part)
-                n_split += count_ones(pieces & part)
-                n_words += count_ones(begun & part)
-                rest &= ~(part | feed)
-                feeds ^= feed
-                last = i + BLOCK >= end and rest == 0
-                if feed or last:
-                    stop = i + count_trailing_zeros(feed) - begin if feed else end - begin
-                    if n_split and 2 * n_upper <= n_chars:
-                        starts[n], stops[n], chars[n], digits[n] = start, stop, n_chars, n_digits
-                        split[n], words[n] = n_split, n_words
-                        n += 1
-                    start = stop + 1
-                    n_chars = n_upper = n_digits = n_split = n_words = 0
-            i += BLOCK
-        alive[:n] = True
-        edited[:n] = False
-        text = data[begin:end]
-        out[d, 0] = all_words
-        out[d, 1] = _kept(text, line, n, starts, stops, chars, digits, split, words, alive, edited, tables, texts)
+        n_lines = _count_lines(data, begin, end)
+        if n_lines > len(lines):
+            lines = np.empty(n_lines, lines.dtype)
+        n, out[d, C.words] = _read_lines(data, begin, end, tables, lines)
+        out[d, C.kept_words] = _kept(data[begin:end], copy, lines[:n], tables, texts)
 
 
 _READ = ("chars", "upper", "digits", "split", "words")
 """Columns of kernels/dclm_line_removal.cu."""
 
 _TABLES = _ASCII, unicode.FLAG_STAGE, unicode.FLAG_LEAVES
-_TEXTS = _COUNTED, _COUNTED_BOUNDS, _CART, _MORE, _SIGN_IN
 
 
 @dclm_line_removal.cpu
 def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
-    line = np.empty(int(np.diff(text.offsets).max(initial=0)), np.uint8)
-    _count(padded(text.data), text.offsets, _TABLES, _TEXTS, line, out)
+    out = np.empty((len(text), len(C)), np.int64)
+    copy = np.empty(int(np.diff(text.offsets).max(initial=0)), np.uint8)
+    _count(padded(text.data), text.offsets, _TABLES, _TEXTS, copy, np.empty(1, _LINE), out)
     return out
 
 
 @dclm_line_removal.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     lines, first, owners = device_lines(xp, text)
-    n = len(lines)
     segments = Segments.of(xp, lines[:, 1] - lines[:, 0], 16_384)
-    read = xp.zeros((n, len(_READ)), np.uint64)
+    read = xp.zeros((len(lines), len(_READ)), np.uint64)
     flags = flag_tables(xp)
     launch_warps("dclm_line_removal", "read_lines", segments.count, text.data, lines, *segments.args, *flags, read)
     chars, upper, _, split, words = read.astype(np.int64).T
-    out = xp.empty((len(text), len(COLUMNS)), np.int64)
-    out[:, 0] = xp.diff(exclusive_sum(xp, words)[first])
+    out = xp.empty((len(text), len(C)), np.int64)
+    out[:, C.words] = xp.diff(exclusive_sum(xp, words)[first])
 
     left = xp.flatnonzero((split > 0) & (2 * upper <= chars))
     lines, read, owners = lines[left], read[left].astype(np.int64), owners[left]
     first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
     alive, edited = xp.ones(len(left), np.uint8), xp.zeros(len(left), np.uint8)
-    texts = *constants(xp, (_COUNTED, _COUNTED_BOUNDS)), len(COUNTED)
-    kept = xp.empty(len(text), np.int64)
+    copy, kept = xp.empty(text.n_bytes, np.uint8), xp.empty(len(text), np.int64)
+    documents = (text.data, copy, first, len(text), lines, read)
+    nouns = (*constants(xp, (_TEXTS.counted, _TEXTS.bounds)), len(COUNTED))
     launch_warps(
-        "dclm_line_removal", "settle_documents", len(text), text.data, xp.empty(text.n_bytes, np.uint8), first, len(text),
-        lines, read, *flags, *texts, alive, edited, kept,
+        "dclm_line_removal", "settle_documents", len(text), *documents, *flags, *nouns, alive, edited, kept
     )  # fmt: skip
-    out[:, 1] = kept
+    out[:, C.kept_words] = kept
     return out

@@ -2,7 +2,7 @@
 
     redpajama_lines(text) = (int64[n_lines, n_columns], offsets int64[n_docs + 1])
 
-Lines of document d are rows offsets[d] to offsets[d + 1]. A line ends behind each line feed and at the end of the text,
+Lines of document d are rows offsets[d] to offsets[d + 1]. A line ends after each line feed and at the end of the text,
 if something is left there: re.finditer(r"([^\\n]*\\n|[^\\n]+$)", text). Columns:
 
     start, end      of the line in the text, its line feed included, in code points
@@ -18,7 +18,7 @@ if something is left there: re.finditer(r"([^\\n]*\\n|[^\\n]+$)", text). Columns
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -28,7 +28,7 @@ from gpu_pile.gpu.segments import Segments, constant, constants, exclusive_sum, 
 from gpu_pile.ops.op import Op
 from gpu_pile.text import normal_form, unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import leaf
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
 
@@ -66,7 +66,7 @@ redpajama_lines = Op(
     columns=("start", "end", "terminal", "bullet", "upper", "words", "javascript", "normal_chars", "numeric"),
     documents=DOCUMENTS,
 )
-COLUMNS = redpajama_lines.columns
+C = redpajama_lines.index
 
 
 @redpajama_lines.reference
@@ -95,152 +95,212 @@ def _reference(text: TextColumn) -> tuple[Array, Array]:
             )
             start += len(line)
         offsets.append(len(rows))
-    return np.array(rows, np.int64).reshape(-1, len(COLUMNS)), np.array(offsets, np.int64)
+    return np.array(rows, np.int64).reshape(-1, len(C)), np.array(offsets, np.int64)
 
 
 _SPACE, _UPPER, _NUMERIC = unicode.SPACE, unicode.UPPER, unicode.NUMERIC
 _DROPPED = normal_form.DROPPED
 _BULLETS = np.array(sorted(map(ord, BULLETS)), np.int64)
 _JAVASCRIPT = np.frombuffer(b"javascript", np.uint8).copy()
+_LINE_FEED = ord("\n")
+_BLANK = ord(" ")
+_FIRST_BEYOND_ASCII = 0x80
+_END_MARKS = tuple(map(ord, ".!?"))
+_RIGHT_QUOTE = tuple("”".encode())
+_FIRST_BULLET_BYTE = 0xE2
+"""All bullets are beyond ASCII; this is the least first byte of their UTF-8."""
 
-_HERE = np.uint64(1 << 60)
+_SPECIAL = np.uint64(1 << 60)
 _FIELD = 15
-"""Bits of each count in a sum of _ASCII values; so many characters less than 1 << _FIELD may be summed up."""
+"""Bits of each count in a sum of _ASCII values: up to (1 << _FIELD) - 1 characters can be summed up."""
 _ASCII = np.array(
     [
-        int(_HERE) if f & _SPACE else bool(f & _UPPER) | bool(f & _NUMERIC) << _FIELD | (n != _DROPPED) << 2 * _FIELD
+        int(_SPECIAL) if f & _SPACE else bool(f & _UPPER) | bool(f & _NUMERIC) << _FIELD | (n != _DROPPED) << 2 * _FIELD
         for f, n in zip(unicode.ASCII_FLAGS.tolist(), normal_form.ASCII_NORMAL.tolist(), strict=True)
     ]
-    + [int(_HERE)] * 128,
+    + [int(_SPECIAL)] * 128,
     np.uint64,
 )
-"""For each byte a count of UPPER, of NUMERIC and of what is kept in the normal form; _HERE where it is to be looked at
-by itself: white space and what is beyond ASCII."""
+"""For each byte a count of UPPER, of NUMERIC and of what is kept in the normal form; _SPECIAL for bytes that need a
+closer look: white space and what is beyond ASCII."""
 
 
-@njit
-def _is_javascript(data, start, end, ascii_normal, javascript):
-    """Whether "javascript" is the normal form of the word data[start:end], if that is ASCII."""
+class _Tables(NamedTuple):
+    """What compiled code looks up: _ASCII, ASCII_NORMAL and UNICODE_TABLES of normal_form, _BULLETS, _JAVASCRIPT."""
+
+    ascii: Array
+    ascii_normal: Array
+    unicode: tuple[Array, ...]
+    bullets: Array
+    javascript: Array
+
+
+_TABLES = _Tables(_ASCII, normal_form.ASCII_NORMAL, normal_form.UNICODE_TABLES, _BULLETS, _JAVASCRIPT)
+
+
+class _Scratch(NamedTuple):
+    """marks, classes: as normal_word takes them. word: room for the normal form of the longest word."""
+
+    marks: Array
+    classes: Array
+    word: Array
+
+
+@leaf
+def _is_javascript(data, start, end, tables):
+    """Return whether the word data[start:end] is ASCII and "javascript" is its normal form."""
     k = 0
     for i in range(start, end):
-        if data[i] >= 0x80:
+        if data[i] >= _FIRST_BEYOND_ASCII:
             return False
-        b = ascii_normal[data[i]]
+        b = tables.ascii_normal[data[i]]
         if b != _DROPPED:
-            if k == len(javascript) or b != javascript[k]:
+            if k == len(tables.javascript) or b != tables.javascript[k]:
                 return False
             k += 1
-    return k == len(javascript)
+    return k == len(tables.javascript)
 
 
-@njit
+@leaf
 def _ends_line(data, end):
-    """Whether the character that ends at data[end] is one of . ! ? and U+201D."""
-    b = data[end - 1]
-    if b == 0x9D:
-        return end >= 3 and data[end - 2] == 0x80 and data[end - 3] == 0xE2
-    return b == 0x2E or b == 0x21 or b == 0x3F
+    """Return whether the character that ends at data[end] is one of . ! ? and ”."""
+    last = data[end - 1]
+    if last == _RIGHT_QUOTE[2]:
+        return end >= 3 and data[end - 2] == _RIGHT_QUOTE[1] and data[end - 3] == _RIGHT_QUOTE[0]
+    return last in _END_MARKS
 
 
-@jit
-def _count(data, offsets, ascii, ascii_normal, tables, bullets, javascript, word, out, bounds):
-    flag_stage, flag_leaves = tables[0], tables[1]
-    marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
+@leaf
+def _is_bullet(data, i, bullets):
+    """Return whether the character at data[i] is a bullet."""
+    if data[i] >= _FIRST_BULLET_BYTE:
+        c, _ = unicode.decode_at(data, i)
+        for bullet in bullets:
+            if c == bullet:
+                return True
+    return False
+
+
+class _Word(NamedTuple):
+    """A run of characters that are not white space, which may be empty."""
+
+    end: Any
+    space: Any
+    """bytes of the character of white space after it"""
+    plain: Any
+    """whether it is ASCII"""
+    upper: Any
+    kept: Any
+    """characters in the normal form, of ASCII ones"""
+    digits: Any
+    """NUMERIC ones among these"""
+    tails: Any
+    """bytes that are not the first of a character, here and in the white space"""
+
+
+@njit(inline="always")
+def _read_word(data, i, end, tables):
+    """Read the word at data[i]."""
+    flag_stage, flag_leaves = tables.unicode[0], tables.unicode[1]
     field = np.uint64(_FIELD)
     ones = (np.uint64(1) << field) - np.uint64(1)
+    upper = kept = digits = tails = 0
+    plain = True
+    space = 1
+    while True:
+        stop = min(end, i + (1 << _FIELD) - 1)
+        sums = np.uint64(0)
+        while i < stop:
+            counts = tables.ascii[byte_at(data, i)]
+            if counts & _SPECIAL:
+                break
+            sums += counts
+            i += 1
+        upper += np.int64(sums & ones)
+        digits += np.int64((sums >> field) & ones)
+        kept += np.int64(sums >> (field + field))
+        if i == end or (i < stop and data[i] < _FIRST_BEYOND_ASCII):
+            break
+        if i < stop:
+            c, space = unicode.decode_at(data, i)
+            flags = unicode.table_value(flag_stage, flag_leaves, c)
+            tails += space - 1
+            if flags & _SPACE:
+                break
+            upper += (flags & _UPPER) != 0
+            plain = False
+            i += space
+            space = 1
+    return _Word(i, space, plain, upper, kept, digits, tails)
+
+
+@njit(inline="always")
+def _read_line(data, line_start, end, tables, scratch, row):
+    """Read the line that begins at data[line_start], and write its columns but C.start. Return where it ends."""
+    i = line_start
+    first, last = -1, i  # of what is not white space
+    tails = upper = words = javascript = normal_chars = numeric = 0
+    ended = False
+    while i < end and not ended:
+        if byte_at(data, i) == _BLANK:
+            i += 1
+            continue
+        start, word = i, _read_word(data, i, end, tables)
+        i, kept, digits = word.end, word.kept, word.digits
+        upper += word.upper
+        tails += word.tails
+        if i > start:
+            first = start if first < 0 else first
+            last = i
+            if word.plain:
+                javascript += kept == len(tables.javascript) and _is_javascript(data, start, i, tables)
+            else:
+                n_bytes, kept, digits = normal_form.normal_word(
+                    data, start, i, tables.ascii_normal, tables.unicode, scratch.marks, scratch.classes, scratch.word, 0
+                )
+                javascript += _is_javascript(scratch.word, 0, n_bytes, tables)
+            words += kept > 0
+            normal_chars += kept
+            numeric += digits
+        if i < end:  # one character of white space
+            ended = data[i] == _LINE_FEED
+            i += word.space
+    row[C.end] = row[C.start] + i - line_start - tails
+    row[C.terminal] = first >= 0 and _ends_line(data, last)
+    row[C.bullet] = first >= 0 and _is_bullet(data, first, tables.bullets)
+    row[C.upper], row[C.words], row[C.javascript] = upper, words, javascript
+    row[C.normal_chars], row[C.numeric] = normal_chars + max(words - 1, 0), numeric
+    return i
+
+
+@leaf
+def _count(data, offsets, tables, scratch, out, bounds):
+    """Write the rows of all lines, and where those of each document end to bounds."""
     line = 0
     for d in range(len(offsets) - 1):
         i, end = offsets[d], offsets[d + 1]
         chars = 0
         while i < end:
-            row = out[line]
-            row[:] = 0
-            row[0] = chars
-            upper = words = normal_chars = numeric = 0
-            line_start, first, last = i, -1, i  # of what is not white space
-            continuations = 0  # bytes beyond one a character
-            ended = False
-            while i < end and not ended:
-                if byte_at(data, i) == 0x20:
-                    i += 1
-                    continue
-                start = i  # of a word, if one begins here
-                kept = digits = 0
-                plain = True
-                width = 1  # of the white space behind it
-                while True:
-                    part = min(end, i + (1 << _FIELD) - 1)
-                    sums = np.uint64(0)
-                    while i < part:
-                        f = ascii[byte_at(data, i)]
-                        if f & _HERE:
-                            break
-                        sums += f
-                        i += 1
-                    upper += np.int64(sums & ones)
-                    digits += np.int64((sums >> field) & ones)
-                    kept += np.int64(sums >> (field + field))
-                    if i == end:
-                        break
-                    if i < part:
-                        if data[i] < 0x80:
-                            break
-                        c, width = unicode.decode_at(data, i)
-                        g = unicode.table_value(flag_stage, flag_leaves, c)
-                        continuations += width - 1
-                        if g & _SPACE:
-                            break
-                        upper += (g & _UPPER) != 0
-                        plain = False
-                        i += width
-                        width = 1
-                if i > start:
-                    if first < 0:
-                        first = start
-                    last = i
-                    if not plain:
-                        o, kept, digits = normal_form.normal_word(
-                            data, start, i, ascii_normal, tables, marks, classes, word, 0
-                        )
-                        row[6] += o == len(javascript) and _is_javascript(word, 0, o, ascii_normal, javascript)
-                    elif kept == len(javascript):
-                        row[6] += _is_javascript(data, start, i, ascii_normal, javascript)
-                    words += kept > 0
-                    normal_chars += kept
-                    numeric += digits
-                if i < end:  # one character of white space
-                    ended = data[i] == 10
-                    i += width
-            chars += i - line_start - continuations
-            row[1] = chars
-            if first >= 0:
-                row[2] = _ends_line(data, last)
-                if data[first] >= 0xE2:
-                    c, _ = unicode.decode_at(data, first)
-                    for bullet in bullets:
-                        row[3] |= c == bullet
-            row[4] = upper
-            row[5] = words
-            row[7] = normal_chars + max(words - 1, 0)
-            row[8] = numeric
+            out[line, C.start] = chars
+            i = _read_line(data, i, end, tables, scratch, out[line])
+            chars = out[line, C.end]
             line += 1
         bounds[d + 1] = line
 
 
 def _line_total(text: TextColumn) -> int:
     ends = text.offsets[1:][np.diff(text.offsets) > 0]
-    return int(np.count_nonzero(text.data == 10) + np.count_nonzero(text.data[ends - 1] != 10))
+    return int(np.count_nonzero(text.data == _LINE_FEED) + np.count_nonzero(text.data[ends - 1] != _LINE_FEED))
 
 
 @redpajama_lines.cpu
 def _cpu(text: TextColumn) -> tuple[Array, Array]:
-    out = np.empty((_line_total(text), len(COLUMNS)), np.int64)
+    out = np.empty((_line_total(text), len(C)), np.int64)
     bounds = np.zeros(len(text) + 1, np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
-    _count(
-        *(text.data, text.offsets, _ASCII, normal_form.ASCII_NORMAL, normal_form.UNICODE_TABLES, _BULLETS, _JAVASCRIPT),
-        *(np.empty(normal_form.EXPANSION * longest + 16, np.uint8), out, bounds),
-    )
+    word = np.empty(normal_form.EXPANSION * longest + 16, np.uint8)
+    scratch = _Scratch(np.empty(64, np.int32), np.empty(64, np.uint8), word)
+    _count(text.data, text.offsets, _TABLES, scratch, out, bounds)
     return out, bounds
 
 
@@ -298,10 +358,8 @@ def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
     chars, uppers, terminal, bullet = (xp.zeros(n, np.int64) for _ in range(4))
     inks = xp.empty((n, 2), np.int64)
     inks[:, 0], inks[:, 1] = text.n_bytes, -1
-    launch_warps(
-        "redpajama_lines", "read_lines", segments.count, text.data, bounds, *segments.args, *flag_tables(xp), chars, uppers,
-        inks,
-    )  # fmt: skip
+    spans = (text.data, bounds, *segments.args, *flag_tables(xp))
+    launch_warps("redpajama_lines", "read_lines", segments.count, *spans, chars, uppers, inks)
     bullets = constant(xp, _BULLET_CODES)
     launch_threads("redpajama_lines", "judge_lines", n, text.data, inks, n, bullets, len(bullets), terminal, bullet)
 
@@ -311,14 +369,13 @@ def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
         "redpajama_lines", "find_javascript", len(javascript), words.data, words.bounds, len(javascript), javascript
     )
     a, b = xp.searchsorted(words.places, bounds[:, 0]), xp.searchsorted(words.places, bounds[:, 1])
-    found = exclusive_sum(xp, javascript)
+    javascripts = exclusive_sum(xp, javascript)
     ends = exclusive_sum(xp, chars + (bounds[:, 1] < text.offsets[1:][owners]))
     begin = ends[first[owners]]  # of the document
-    columns = (
-        *(ends[:-1] - begin, ends[1:] - begin, terminal, bullet, uppers, b - a, found[b] - found[a]),
-        *(words.chars[b] - words.chars[a] + xp.maximum(b - a - 1, 0), words.numerics[b] - words.numerics[a]),
-    )
-    out = xp.empty((n, len(COLUMNS)), np.int64)
-    for i, column in enumerate(columns):
-        out[:, i] = column
+    out = xp.empty((n, len(C)), np.int64)
+    out[:, C.start], out[:, C.end] = ends[:-1] - begin, ends[1:] - begin
+    out[:, C.terminal], out[:, C.bullet], out[:, C.upper] = terminal, bullet, uppers
+    out[:, C.words], out[:, C.javascript] = b - a, javascripts[b] - javascripts[a]
+    out[:, C.normal_chars] = words.chars[b] - words.chars[a] + xp.maximum(b - a - 1, 0)
+    out[:, C.numeric] = words.numerics[b] - words.numerics[a]
     return out, first

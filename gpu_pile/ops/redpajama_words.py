@@ -4,8 +4,9 @@
 
 Raw words are regex.findall(r"\\w+|[^\\w\\s]+", t), with \\w as UTS18_WORD and without U+001C to U+001F in \\s: that is
 NLTK's WordPunctTokenizer since it uses the regex module (3.10), where combining marks belong to words. Words are those
-of the normal form (gpu_pile.text.normal_form): lower case, without ASCII punctuation. Lengths are in code points. Columns, for a
-document t:
+of the normal form (gpu_pile.text.normal_form): lower case, without ASCII punctuation. Lengths are in code points. The
+published data set was made with an older NLTK, whose \\w is that of re: raw words differ in one document of a hundred,
+above all in scripts with combining marks. Columns, for a document t:
 
     raw_words        raw words
     ascii_alpha_words  raw words with one of a-z, A-Z
@@ -16,8 +17,8 @@ document t:
     words, chars     words, and their characters
     numeric          NUMERIC ones among these
     lines            lines, ending at line feeds, that have a word
-    unique_words     different words
-    entropy          floor(2^32 * sum of f ln(1 / f)), f the frequencies of the words, by rps.logarithm
+    unique_words     distinct words
+    entropy          floor(2^32 * sum of f ln(1 / f)), f the frequencies of the words, by normal_form.logarithm
     javascript       words that are "javascript"
     lorem            "lorem ipsum" in the words joined by spaces
     bad_phrases      entries of LDNOOBW among the words joined by spaces, at word boundaries
@@ -31,7 +32,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -39,14 +40,15 @@ from numba import njit
 from gpu_pile.gpu.launch import launch_threads, launch_warps
 from gpu_pile.gpu.ngrams import NONE, device_numbers, device_table, hash_spans, number_spans
 from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, flag_tables, line_feeds
-from gpu_pile.ops.op import Op
+from gpu_pile.ops.op import Op, columns_by_width
 from gpu_pile.ops.redpajama_lines import DOCUMENTS, NormalWords
 from gpu_pile.text import normal_form, unicode, unicode_reference
+from gpu_pile.text.blocks import BLOCK, block, classify, last_bit, lowest, padded, runs_of, runs_with
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import hash_bytes, home, new_table
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import covered_chars, new_bits, number_words, pair_places, repeated_grams, word_keys
-from gpu_pile.text.simd import byte_at, bytes_between, count_ones, count_trailing_zeros, load_u64, store_byte
+from gpu_pile.text.simd import byte_at, bytes_of_64, count_ones, count_trailing_zeros, load_u64, store_byte
 from gpu_pile.types import Array
 
 TOP = (2, 3, 4)
@@ -86,12 +88,12 @@ redpajama_words = Op(
         "cup",
     ),
 )
-COLUMNS = redpajama_words.columns
+C = redpajama_words.index
 
 
 @redpajama_words.reference
 def _reference(text: TextColumn) -> Array:
-    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(COLUMNS))
+    return np.array([_reference_counts(d.decode()) for d in text.documents()], np.int64).reshape(-1, len(C))
 
 
 def _raw_words(t: str) -> list[str]:
@@ -168,6 +170,13 @@ def _reference_counts(t: str) -> list[int]:
 
 _SPACE, _WORD, _UTS18_WORD = unicode.SPACE, unicode.WORD, unicode.UTS18_WORD
 _UPPER, _CASED = unicode.UPPER, unicode.CASED
+_GAPS = "\t\n\v\f\r "
+"""White space of ASCII between raw words."""
+_SENTENCE_ENDS = ".!?"
+_0, _1 = np.uint64(0), np.uint64(1)
+
+_TOP_CHARS = columns_by_width(C, "top_{}_chars", TOP)
+_COVERED_CHARS = columns_by_width(C, "covered_{}_chars", LONG)
 
 
 _LIKELY_BITS = 14
@@ -225,11 +234,13 @@ def _stop_table(words: tuple[str, ...]) -> Array:
     return table
 
 
+_STOP_BYTES = 16
+"""Of the longest stop word."""
 _M = 0x9E3779B97F4A7C15
 _M64 = np.uint64(_M)
 
 
-@njit
+@leaf
 def _is_stop(first, second, stops):
     s = (first * _M64 + second) >> np.uint64(52)
     while stops[s, 0]:
@@ -239,7 +250,7 @@ def _is_stop(first, second, stops):
     return False
 
 
-@njit
+@leaf
 def _stop_key(data, start, end):
     """The bytes data[start:end], 1 to 16, as the two numbers of _stop_table."""
     first, second = np.uint64(0), np.uint64(0)
@@ -261,104 +272,114 @@ def _stop_key(data, start, end):
     return first, second
 
 
-_ONE, _ALL = np.uint64(1), np.uint64(0xFFFFFFFF)
+class _Beyond(NamedTuple):
+    """Masks of the characters beyond ASCII that begin in a block.
+
+    gaps, raw: all bytes of white space and of characters of raw words; *_after: those in the next block.
+    word, upper, small: the first bytes of WORD, of UPPER and of other CASED characters.
+    """
+
+    gaps: Any
+    gaps_after: Any
+    raw: Any
+    raw_after: Any
+    word: Any
+    upper: Any
+    small: Any
 
 
-@njit(inline="always")
-def _among(data, i, first, last):
-    """bytes_between, with room above."""
-    return np.uint64(bytes_between(data, i, first, last))
+@leaf
+def _beyond_ascii(data, base, leads, stage, leaves):
+    """Look up the characters whose first bytes are the bits `leads` of the block at data[base]."""
+    gaps = gaps_after = raw = raw_after = word = upper = small = _0
+    while leads:
+        k = count_trailing_zeros(leads)
+        bit = lowest(leads)
+        leads ^= bit
+        c, n = unicode.decode_at(data, base + k)
+        f = np.int64(unicode.table_value(stage, leaves, c))
+        own = (_1 << np.uint64(n)) - _1
+        own_after = own >> np.uint64(BLOCK - k) if k + n > BLOCK else _0
+        if f & _SPACE:
+            gaps |= own << np.uint64(k)
+            gaps_after |= own_after
+        elif f & _UTS18_WORD:
+            raw |= own << np.uint64(k)
+            raw_after |= own_after
+        if f & _WORD:
+            word |= bit
+        if f & _UPPER:
+            upper |= bit
+        elif f & _CASED:
+            small |= bit
+    return _Beyond(gaps, gaps_after, raw, raw_after, word, upper, small)
 
 
-@njit(inline="always")
-def _runs_with(run, some, carry):
-    """Runs of set bits in `run` with a bit of `some`, a subset, are those whose sum with it overflows: (a bit behind
-    each of them; 1 if it goes on behind bit 31, which is the next block's carry)."""
-    overflow = run + some + carry
-    return overflow & ~run & _ALL, overflow >> np.uint64(32)
+@leaf
+def _is_stop_word(data, start, end, stops):
+    """Return whether the raw word data[start:end], which begins with a small letter, is in the list."""
+    if end - start > _STOP_BYTES:
+        return False
+    first, second = _stop_key(data, start, end)
+    return _is_stop(first, second, stops)
 
 
-@jit
-def _raw(data, i, end, last_block, stage, leaves, stops, row):
-    """The columns that come from raw words, 32 bytes at a time. last_block: scratch, uint8[32]."""
+@leaf
+def _count_raw(data, begin, end, tables, stops, row):
+    """Write the columns that come from raw words, 64 bytes at a time."""
+    stage, leaves = tables[0], tables[1]
     raws = alpha = cased = small = stop = sentences = curly = 0
-    before_raw, before_other = np.uint64(0), np.uint64(0)  # 1 where the byte before the block is of such a run
-    more_raw, more_gap = np.uint64(0), np.uint64(0)  # bytes of a code point that began in the block before
-    alpha_open, cased_open, small_open, sentence_open = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
-    first = i  # of the raw word we are in
-    first_small = np.uint64(0)  # whether it begins with a small letter
-    while i < end:
-        source, at = data, i
-        if i + 32 > len(data):
-            for k in range(32):
-                last_block[k] = data[i + k] if i + k < end else 0
-            source, at = last_block, np.int64(0)
-        inside = (_ONE << np.uint64(min(32, end - i))) - _ONE
-        upper, lower = _among(source, at, 65, 90), _among(source, at, 97, 122)
-        letter = upper | lower
-        word = letter | _among(source, at, 48, 57) | _among(source, at, 95, 95)
-        raw = word | more_raw
-        gap = _among(source, at, 9, 13) | _among(source, at, 32, 32) | more_gap
-        stops_here = _among(source, at, 33, 33) | _among(source, at, 46, 46) | _among(source, at, 63, 63)
-        far = _among(source, at, 0xC2, 0xF4) & inside
-        while far:
-            k = count_trailing_zeros(np.uint32(far))
-            far &= far - _ONE
-            bit = _ONE << np.uint64(k)
-            c, n = unicode.decode_at(data, i + k)
-            f = unicode.table_value(stage, leaves, c)
-            bits = ((_ONE << np.uint64(n)) - _ONE) << np.uint64(k)
-            if f & _SPACE:
-                gap |= bits
-            elif f & _UTS18_WORD:
-                raw |= bits
-            if f & _WORD:
-                word |= bit
-            if f & _UPPER:
-                upper |= bit
-            elif f & _CASED:
-                lower |= bit
-        more_raw, more_gap = raw >> np.uint64(32), gap >> np.uint64(32)
-        raw &= inside
-        other = ~(raw | gap) & inside
-        shifted = (raw << _ONE) | before_raw
-        starts, ends = raw & ~shifted, shifted & ~raw & _ALL
-        raws += count_ones(np.uint32(starts)) + count_ones(np.uint32(other & ~((other << _ONE) | before_other)))
-        before_raw, before_other = raw >> np.uint64(31), other >> np.uint64(31)
+    raw_before, other_before, raw_after, gaps_after = (
+        _0,
+        _0,
+        _0,
+        _0,
+    )  # of the block before: last bits, bytes in this one
+    alpha_open, cased_open, small_open, sentence_open = _0, _0, _0, _0  # whether the run that goes on has a seed
+    first, first_small = begin, _0  # of the raw word that goes on: where it begins, whether with a small letter
+    for i in range(begin, end, BLOCK):
+        m = classify(data, i, end)
+        at, shift, valid = block(data, i, end)
+        beyond = _beyond_ascii(data, i, m.beyond & ~m.tails, stage, leaves)
+        upper, lower = m.capitals | beyond.upper, m.letters & ~m.capitals | beyond.small
+        word = m.letters | m.digits | bytes_of_64(data, at, "_") >> shift & valid
+        raw = (word | raw_after | beyond.raw) & valid
+        gaps = bytes_of_64(data, at, _GAPS) >> shift | gaps_after | beyond.gaps
+        other = ~(raw | gaps) & valid
+        runs = runs_of(raw, raw_before)
+        raws += count_ones(runs.starts) + count_ones(runs_of(other, other_before).starts)
 
-        done, alpha_open = _runs_with(raw, letter & raw, alpha_open)
-        alpha += count_ones(np.uint32(done))
-        done, cased_open = _runs_with(raw, (upper | lower) & raw, cased_open)
-        cased += count_ones(np.uint32(done))
-        done, small_open = _runs_with(raw, lower & raw, small_open)
-        small += count_ones(np.uint32(done))
-        stops_here |= ~inside & _ALL
-        done, sentence_open = _runs_with(~stops_here & _ALL, word & inside, sentence_open)
-        sentences += count_ones(np.uint32(done))
-        curly += count_ones(np.uint32((_among(source, at, 123, 123) | _among(source, at, 125, 125)) & inside))
+        ended, alpha_open = runs_with(raw, m.letters, alpha_open)
+        alpha += count_ones(ended)
+        ended, cased_open = runs_with(raw, (upper | lower) & raw, cased_open)
+        cased += count_ones(ended)
+        ended, small_open = runs_with(raw, lower & raw, small_open)
+        small += count_ones(ended)
+        in_sentence = valid & ~(bytes_of_64(data, at, _SENTENCE_ENDS) >> shift)
+        ended, sentence_open = runs_with(in_sentence, (word | beyond.word) & in_sentence, sentence_open)
+        sentences += count_ones(ended)
+        curly += count_ones(bytes_of_64(data, at, "{}") >> shift & valid)
 
-        if not shifted & _ONE:  # no raw word goes on
-            k = count_trailing_zeros(np.uint32(starts))
-            first, first_small = i + k, (lower >> np.uint64(k)) & _ONE
-            starts &= starts - _ONE
+        starts, ends = runs.starts, runs.ends
+        if not raw_before:
+            first, first_small, starts = _next_start(i, starts, lower)
         while ends:
-            k = count_trailing_zeros(np.uint32(ends))
-            ends &= ends - _ONE
-            if first_small and i + k - first <= 16:
-                low, high = _stop_key(data, first, i + k)
-                stop += _is_stop(low, high, stops)
-            k = count_trailing_zeros(np.uint32(starts))
-            first, first_small = i + k, (lower >> np.uint64(k)) & _ONE
-            starts &= starts - _ONE
-        i += 32
-    if before_raw and first_small and end - first <= 16:
-        low, high = _stop_key(data, first, end)
-        stop += _is_stop(low, high, stops)
-    alpha += np.int64(alpha_open)
-    cased += np.int64(cased_open)
-    small += np.int64(small_open)
-    sentences += np.int64(sentence_open)
-    row[0], row[1], row[2], row[3], row[4], row[5] = raws, alpha, cased - small, stop, sentences, curly
+            stop += first_small and _is_stop_word(data, first, i + count_trailing_zeros(ends), stops)
+            ends &= ends - _1
+            first, first_small, starts = _next_start(i, starts, lower)
+        raw_before, other_before = last_bit(raw), last_bit(other)
+        raw_after, gaps_after = beyond.raw_after, beyond.gaps_after
+    stop += raw_before and first_small and _is_stop_word(data, first, end, stops)
+    row[C.raw_words], row[C.ascii_alpha_words] = raws, alpha + np.int64(alpha_open)
+    row[C.caps_words] = cased + np.int64(cased_open) - small - np.int64(small_open)
+    row[C.stop_words], row[C.sentences], row[C.curly] = stop, sentences + np.int64(sentence_open), curly
+
+
+@njit(inline="always")
+def _next_start(base, starts, lower):
+    """Return (position of the first start or after the block, 1 if it is a small letter, the other starts)."""
+    k = count_trailing_zeros(starts)
+    return base + k, (lower >> np.uint64(min(k, 63))) & _1, starts & (starts - _1)
 
 
 _N_HERE, _N_KEPT, _N_DIGIT = 1 << 8, 9, 10
@@ -416,14 +437,14 @@ def _split_normal(data, i, end, normal, ascii_normal, tables, packed, bounds, ch
         if i < end:
             fresh |= data[i] == 10
             i += n
-    row[8], row[9] = numeric, lines
+    row[C.numeric], row[C.lines] = numeric, lines
     return words
 
 
 _normal_word = normal_form.normal_word
 
 
-@njit
+@leaf
 def _entropy_of(words, ids, counts, logarithms):
     """floor(sum over different words of c * (ln(words) - ln(c)) / words), in units of 2^-32, in 64-bit numbers."""
     whole, rest = np.int64(0), np.int64(0)
@@ -438,7 +459,7 @@ def _entropy_of(words, ids, counts, logarithms):
     return whole + rest // words if words else 0
 
 
-@njit
+@leaf
 def _same(data, a, other, b, n):
     k = 0
     while k < n and data[a + k] == other[b + k]:
@@ -446,7 +467,7 @@ def _same(data, a, other, b, n):
     return k == n
 
 
-@jit
+@leaf
 def _phrases(words, packed, bounds, keys, ids, codes, phrases):
     """How many entries begin at a word, summed over all words. keys: of word_keys. codes: scratch, an int32 a word."""
     data, word_bounds, sequence, starts, order, firsts, slots, likely = phrases
@@ -486,7 +507,7 @@ def _phrases(words, packed, bounds, keys, ids, codes, phrases):
 _LOREM, _IPSUM, _JAVASCRIPT = (np.frombuffer(w, np.uint8).copy() for w in (b"lorem", b"ipsum", b"javascript"))
 
 
-@jit
+@leaf
 def _word_texts(words, packed, bounds, row):
     """The columns javascript and lorem."""
     javascript = lorem = 0
@@ -497,7 +518,7 @@ def _word_texts(words, packed, bounds, row):
             javascript += _same(packed, start, _JAVASCRIPT, 0, 10)
         if n >= 5 and packed[end - 1] == 0x6D and i + 1 < words and bounds[i + 2] - end >= 5 and packed[end] == 0x69:
             lorem += _same(packed, end - 5, _LOREM, 0, 5) and _same(packed, end, _IPSUM, 0, 5)
-    row[12], row[13] = javascript, lorem
+    row[C.javascript], row[C.lorem] = javascript, lorem
 
 
 @jit
@@ -508,11 +529,10 @@ def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarith
     keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
     places, marks_of = np.empty(1, np.int32), np.empty(1, np.uint8)
     marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
-    last_block = np.empty(32, np.uint8)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
-        _raw(data, start, end, last_block, tables[0], tables[1], stops, row)
+        _count_raw(data, start, end, tables, stops, row)
         if (end - start) // 2 + 1 > room:
             n = 0  # a word has a character that is no white space and one of white space behind it, or the end
             for i in range(start, end):
@@ -528,18 +548,18 @@ def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarith
         words = _split_normal(
             data, start, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row
         )
-        row[6], row[7] = words, chars[words]
-        row[10], table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
-        row[11] = _entropy_of(words, ids, counts, logarithms)
+        row[C.words], row[C.chars] = words, chars[words]
+        row[C.unique_words], table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
+        row[C.entropy] = _entropy_of(words, ids, counts, logarithms)
         _word_texts(words, packed, bounds, row)
-        row[14] = _phrases(words, packed, bounds, keys, ids, places, phrases)
+        row[C.bad_phrases] = _phrases(words, packed, bounds, keys, ids, places, phrases)
         m = pair_places(words, ids, places, grams, once, twice)
-        for n in range(2, 11):
+        for n in range(TOP[0], LONG[-1] + 1):
             m, top, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
-            if n <= 4:
-                row[13 + n] = (chars[top.first + n] - chars[top.first]) * top.count if top.count > 1 else 0
+            if n <= TOP[-1]:
+                row[_TOP_CHARS[n]] = (chars[top.first + n] - chars[top.first]) * top.count if top.count > 1 else 0
             else:
-                row[13 + n] = covered_chars(n, places, m, chars)
+                row[_COVERED_CHARS[n]] = covered_chars(n, places, m, chars)
 
 
 @cache
@@ -557,13 +577,13 @@ def _check_size(longest: int) -> None:
 
 @redpajama_words.cpu
 def _cpu(text: TextColumn) -> Array:
-    out = np.empty((len(text), len(COLUMNS)), np.int64)
+    out = np.empty((len(text), len(C)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     _check_size(longest)
     packed = np.empty(normal_form.EXPANSION * longest + 16, np.uint8)
     _count(
         *(
-            text.data,
+            padded(text.data),
             text.offsets,
             _NORMAL,
             normal_form.ASCII_NORMAL,
@@ -574,6 +594,12 @@ def _cpu(text: TextColumn) -> Array:
         *(packed, *new_table(), out),
     )
     return out
+
+
+_RAW_COLUMNS = C.raw_words, C.ascii_alpha_words, C.caps_words, C.stop_words, C.sentences, C.curly
+
+# Bits of kernels/redpajama_words.cu.
+_LETTER, _CAPITAL, _SMALL, _STOP = 1, 2, 4, 8
 
 
 def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
@@ -607,7 +633,8 @@ def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
     def sums(values: Array, bounds: Array) -> Array:
         return xp.diff(exclusive_sum(xp, values.astype(np.int64))[bounds])
 
-    letter, caps, stop = (classes & 1) > 0, (classes & 6) == 2, (classes & 8) > 0
+    letter, stop = (classes & _LETTER) > 0, (classes & _STOP) > 0
+    caps = (classes & (_CAPITAL | _SMALL)) == _CAPITAL
     return (
         xp.diff(first),
         *(sums(x, first) for x in (letter, caps, stop)),
@@ -619,9 +646,9 @@ def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
 def _cuda(xp: Any, text: TextColumn) -> Array:
     if len(text):
         _check_size(int(xp.diff(text.offsets).max()))
-    out = xp.empty((len(text), len(COLUMNS)), np.int64)
-    for i, column in enumerate(_device_raw(xp, text)):
-        out[:, i] = column
+    out = xp.empty((len(text), len(C)), np.int64)
+    for column, values in zip(_RAW_COLUMNS, _device_raw(xp, text), strict=True):
+        out[:, column] = values
     w = NormalWords.of(xp, text)
     first, owners, chars = w.first, w.owners, w.chars
     n = len(owners)
@@ -636,31 +663,31 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
         return values
 
     words = xp.diff(first)
-    out[:, 6], out[:, 7], out[:, 8] = words, xp.diff(chars[first]), xp.diff(w.numerics[first])
+    out[:, C.words], out[:, C.chars], out[:, C.numeric] = words, xp.diff(chars[first]), xp.diff(w.numerics[first])
     lines = xp.searchsorted(line_feeds(xp, text.data), w.places)  # of each word
     fresh = xp.ones(n, bool)
     fresh[1:] = (lines[1:] != lines[:-1]) | (owners[1:] != owners[:-1])
-    out[:, 9] = sums(fresh)
+    out[:, C.lines] = sums(fresh)
 
     hashes, _ = hash_spans(xp, w.data, w.bounds, 1, xp.diff(w.bounds))
     numbers, counts = number_spans(xp, w.data, w.bounds, 1, 1, owners, hashes)
-    out[:, 10] = sums(numbers == xp.arange(n, dtype=np.uint32))
+    out[:, C.unique_words] = sums(numbers == xp.arange(n, dtype=np.uint32))
     high = xp.empty(n, np.int64)
     low = each("weigh_words", numbers, counts, owners, first, n, constant(xp, normal_form.LOGARITHMS), high)
     total, some = sums(high), xp.maximum(words, 1)
-    out[:, 11] = (total // some << 32) + ((total % some << 32) + sums(low)) // some
+    out[:, C.entropy] = (total // some << 32) + ((total % some << 32) + sums(low)) // some
 
     javascript = xp.empty(n, np.int64)
     launch_threads("redpajama_lines", "find_javascript", n, w.data, w.bounds, n, javascript)
-    out[:, 12] = sums(javascript)
-    out[:, 13] = sums(each("find_lorem", w.data, w.bounds, owners, n))
+    out[:, C.javascript] = sums(javascript)
+    out[:, C.lorem] = sums(each("find_lorem", w.data, w.bounds, owners, n))
     data, bounds, sequence, starts, order, firsts = (constant(xp, x) for x in _lists()[1][:6])
     codes = xp.empty(n, np.int32)
     launch_threads("redpajama_words", "look_up_words", n, w.data, w.bounds, n, data, bounds, len(bounds) - 1, codes)
-    out[:, 14] = sums(each("count_entries", codes, owners, n, sequence, starts, order, firsts))
+    out[:, C.bad_phrases] = sums(each("count_entries", codes, owners, n, sequence, starts, order, firsts))
 
     grams = numbers
-    for width in range(2, 11):
+    for width in range(TOP[0], LONG[-1] + 1):
         mask, table = device_table(xp, n)
         slots = xp.empty(n, np.uint32)
         launch_threads("word_repetition", "match_grams", n, numbers, grams, counts, n, width, mask, table, slots)
@@ -670,7 +697,7 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
             launch_threads("word_repetition", "top_grams", n, owners, grams, counts, n, best)
             most = (best >> np.uint64(32)).astype(np.int64)
             place = xp.where(most > 0, NONE - (best & np.uint64(NONE)).astype(np.int64), 0)
-            out[:, 13 + width] = (chars[xp.minimum(place + width, n)] - chars[place]) * most
+            out[:, _TOP_CHARS[width]] = (chars[xp.minimum(place + width, n)] - chars[place]) * most
         else:
-            out[:, 13 + width] = sums(each("cover_words", grams, counts, chars, n, width))
+            out[:, _COVERED_CHARS[width]] = sums(each("cover_words", grams, counts, chars, n, width))
     return out

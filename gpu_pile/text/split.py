@@ -40,6 +40,12 @@ def code_points(data, start, end):
 
 
 @njit(inline="always")
+def is_first_byte(data, i):
+    """Return whether a character begins at data[i]."""
+    return data[i] & _TAIL_BITS != _TAIL
+
+
+@njit(inline="always")
 def previous_character(data, i):
     """Return where the character before data[i] begins."""
     i -= 1

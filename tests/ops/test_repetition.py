@@ -67,7 +67,7 @@ def test_words_wherever_blocks_of_32_bytes_end(parts, shift):
         data = np.frombuffer(raw + b"z" * behind, np.uint8)
         packed = np.empty(len(raw) + 32, np.uint8)
         bounds, chars = np.empty(len(raw) + 1, np.int64), np.empty(len(raw) + 1, np.int64)
-        n = split.split_words(data, 0, len(raw), *TABLES, packed, bounds, chars)
+        n = split.split_words(data, 0, len(raw), TABLES, split.Words(packed, bounds, chars))
         assert [bytes(packed[bounds[i] : bounds[i + 1]]).decode() for i in range(n)] == expected
         assert np.diff(chars[: n + 1]).tolist() == [len(word) for word in expected]
 
