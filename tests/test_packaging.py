@@ -96,6 +96,13 @@ def test_every_page_is_in_the_index():
             assert f"({page.removeprefix('docs/')})" in index, page
 
 
+def test_the_architecture_names_every_package():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    assert len(page.splitlines()) <= 120
+    for folder in {p.parent.relative_to(ROOT).as_posix() for p in (ROOT / "gpu_pile").glob("*/*.py")}:
+        assert f"`{folder}/`" in page, folder
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 600
 

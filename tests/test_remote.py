@@ -203,6 +203,7 @@ def test_damaged_shards_are_read_alike(tmp_path, s3):
         assert states[0] == states[1], file.stem
 
 
+@pytest.mark.slow
 def test_workers_write_at_the_url_themselves_also_those_that_are_killed(demo_run, tmp_path, s3, with_fault):  # noqa: F811
     with_fault(lambda stage, task: KillOnce(tmp_path / "killed", "close") if stage == "write" else None)
     cluster = [
@@ -354,6 +355,7 @@ for n in range(4, 10_000, step):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_then_the_same_command(tmp_path, s3):
     for i in range(2):
         documents = [(f"document {i} {j // 2} has some words in it, which are these {j // 2}", "x") for j in range(20)]

@@ -407,10 +407,10 @@ def test_a_hash_collision_removes_nothing(tmp_path, monkeypatch):
     """Equal hashes of different texts are noticed, equal texts among them are found (here: every hash is the same)."""
     import numpy as np
 
-    from gpu_pile.run.stages.measure import columns
+    from gpu_pile.ops.doc_hash import doc_hash
 
     write_shard(tmp_path / "a.jsonl.zst", [(words(30, i // 2), "x") for i in range(6)])
-    monkeypatch.setattr(columns, "doc_hash", lambda text: np.zeros((len(text), 2), np.uint64))
+    monkeypatch.setitem(doc_hash.implementations, "cpu", lambda text: np.zeros((len(text), 2), np.uint64))
     context = run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
     assert [r["keep"] for r in decisions(tmp_path / "run")] == [True, False, True, False, True, False]
     assert any("share a 128-bit hash" in note for note in context.reporter.notes)

@@ -51,11 +51,11 @@ SITE = [
 ]  # fmt: skip
 
 SPARE = [
-    "annotated-doc==0.0.7", "click==8.5.1", "cloudpickle==3.1.2", "fsspec==2026.9.0", "hypothesis==6.170.15",
-    "iniconfig==2.3.1", "jinja2==3.1.6", "markdown-it-py==4.3.0", "markupsafe==3.0.4", "mdurl==0.1.2",
-    "msgpack==1.2.4", "nvidia-ml-py==13.615.71", "packaging==26.3", "pluggy==1.7.0", "psutil==7.2.2",
-    "pygments==2.21.0", "pytest==9.2.0", "pyyaml==6.0.3", "rich==15.0.0", "shellingham==1.5.4",
-    "sortedcontainers==2.4.0", "toolz==1.2.0", "typer==0.29.2",
+    "annotated-doc==0.0.7", "cffi==2.1.1", "click==8.5.1", "cloudpickle==3.1.2", "cryptography==50.0.2",
+    "fsspec==2026.9.0", "hypothesis==6.170.15", "iniconfig==2.3.1", "jinja2==3.1.6", "markdown-it-py==4.3.0",
+    "markupsafe==3.0.4", "mdurl==0.1.2", "msgpack==1.2.4", "nvidia-ml-py==13.615.71", "packaging==26.3",
+    "pluggy==1.7.0", "psutil==7.2.2", "pycparser==3.12", "pygments==2.21.0", "pytest==9.2.0", "pyyaml==6.0.3",
+    "rich==15.0.0", "shellingham==1.5.4", "sortedcontainers==2.4.0", "toolz==1.2.0", "typer==0.29.2",
 ]  # fmt: skip
 
 # What an image with CUDA 13, CuPy, numba, pandas and pyarrow has, and what only parts of RAPIDS need that gpu_pile does
