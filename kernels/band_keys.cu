@@ -1,6 +1,6 @@
 // band_keys: one 64-bit key for each band of a sketch. Contract and reference: gpu_pile/ops/band_keys.py
 //
-// Work: one mix a value. Floor on an H200: memory, 4 bytes a value read.
+// Work: one mix per value. Floor on an H200: memory, 4 bytes read per value.
 #include "common.cuh"
 
 // A thread a band.

@@ -1,7 +1,7 @@
 // dclm_words: pieces between the word boundaries of UAX #29. Contract and reference: gpu_pile/ops/dclm_words.py
 //
 // Whether there is a boundary before a character follows from its class, from those of two characters before it and one
-// behind it, marks and format characters left out: a lane looks for these by itself. Pieces are found in two passes
+// after it, marks and format characters left out: each lane looks for the marks on its own. Pieces are found in two passes
 // (count, then write); what they repeat is counted by the kernels of word_repetition and redpajama_words.
 //
 // Work: about 90 instructions a step of 32 bytes and warp.
@@ -37,7 +37,7 @@ struct Breaks {
         return 0;
     }
 
-    // The same behind the character at data[i].
+    // The same after the character at data[i].
     __device__ __forceinline__ u32 after(i64 i) const
     {
         for (;;) {

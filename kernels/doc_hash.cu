@@ -1,6 +1,6 @@
 // doc_hash: a 128-bit hash of each document's bytes. Contract and reference: gpu_pile/ops/doc_hash.py
 //
-// Work: two 64-bit mixes (4 multiplications) per 8 bytes, about 8 instructions a byte and thread. Floor on an H200:
+// Work: two 64-bit mixes (4 multiplications) per 8 bytes, about 8 instructions per byte and thread. Floor on an H200:
 // memory, one read of the text at 4.8 TB/s.
 #include "common.cuh"
 
@@ -9,7 +9,7 @@ constexpr u64 KEY0 = 0x243F6A8885A308D3ull, KEY1 = 0x13198A2E03707344ull;
 constexpr u64 LENGTH0 = 0xA0761D6478BD642Full, LENGTH1 = 0xE7037ED1A0B428DBull;
 
 // Bytes at .. at + 8 as a little-endian number, those from `end` on taken as 0. Reads whole aligned words, two for one
-// that is not aligned, and single bytes only where such a word would reach behind the buffer of n_bytes.
+// that is not aligned, and single bytes only where such a word would reach past the buffer of n_bytes.
 __device__ __forceinline__ u64 load_word(const u8* data, i64 at, i64 end, i64 n_bytes)
 {
     u64 word = 0;
@@ -49,7 +49,7 @@ WARP_KERNEL doc_hash_segments(
     }
 }
 
-// The last step: a thread a document.
+// The last step: one thread per document.
 extern "C" __global__ void doc_hash_finish(const i64* offsets, i64 n_docs, u64* out)
 {
     const i64 d = thread_index();

@@ -1,11 +1,11 @@
 // nemo_code_comments: comments of source code in six readings. Contract and reference: gpu_pile/ops/nemo_code_comments.py
 //
 // Each reading is a finite automaton over classes of bytes. What state it is in where a segment begins is not known, so
-// a warp runs a segment from every state of every automaton, two such runs a lane, and a thread a document and automaton
+// a warp runs a segment from every state of every automaton, two such runs per lane, and one thread per document and automaton
 // puts the runs of its segments together. A quote's class depends on whether another one follows in its line: a warp
 // looks ahead for the last one of a window of 32 bytes.
 //
-// Work: about 20 instructions a byte and warp. Floor on an H200: about 40 GB/s of text.
+// Work: about 20 instructions per byte and warp. Floor on an H200: about 40 GB/s of text.
 #include "common.cuh"
 #include "nemo_code_comments.columns"
 

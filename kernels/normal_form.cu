@@ -12,7 +12,7 @@
 constexpr u32 CAPITAL_SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, DOT_ABOVE = 0x307, FIRST_MARK = 0x300, FIRST_COMPOSED = 0xC0;
 
 // Syllables of Hangul are numbered by their parts: a leading consonant, one of 21 vowels, one of 28 trailing consonants of
-// which the first is none.
+// which the first stands for no consonant.
 constexpr u32 HANGUL = 0xAC00, HANGUL_END = 0xD7A4, LEADING = 0x1100, VOWEL = 0x1161, TRAILING = 0x11A7;
 constexpr u32 N_TRAILING = 28, N_VOWELS_TRAILING = 21 * N_TRAILING;
 

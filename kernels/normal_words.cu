@@ -1,6 +1,6 @@
 // normal_words: the lower-cased words of each document, joined by one space. Contract: gpu_pile/ops/normal_words.py
 //
-// Two passes: bytes and words of each segment, then the text, where their sums say. Work: about 60 instructions a step
+// Two passes: bytes and words of each segment, then the text, where their sums say. Work: about 60 instructions per step
 // of 32 bytes and warp in each pass. Floor on an H200: instructions, about 280 GB/s of text.
 #include "common.cuh"
 
@@ -34,7 +34,7 @@ WARP_KERNEL normal_words_count(
 }
 
 // bytes_before, words_before: sums over the segments before s, of all documents. A separator goes before each word but
-// a document's first, so a document begins at out_offsets[d] and a character lies behind it by the document's bytes
+// a document's first, so a document begins at out_offsets[d] and a character lies after it by the document's bytes
 // before it and its words up to it, less one.
 WARP_KERNEL normal_words_write(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,

@@ -1,6 +1,6 @@
 // shingle_set: every shingle's hash, to be sorted and made distinct. Contract: gpu_pile/ops/shingle_set.py
 //
-// Work: about 30 instructions a shingle and thread, 8 bytes written. The sort that follows is the cost.
+// Work: about 30 instructions per shingle and thread, 8 bytes written. The sort that follows is the cost.
 #include "shingles.cuh"
 
 // values[bounds[d]] ...: the shingles of document d in order; owner_of[...]: d.

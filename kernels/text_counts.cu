@@ -1,7 +1,7 @@
 // text_counts: all counts of a document's characters, words and lines in one pass over its bytes.
 // Contract and reference: gpu_pile/ops/text_counts
 //
-// A warp reads its segment 32 bytes a step, one byte per lane; what is a character, space, word or line is a question to
+// A warp reads its segment in steps of 32 bytes, one byte per lane; what is a character, space, word or line is a question to
 // ballots. Lane l keeps the count of column l. A word or a line is judged by the lane just after its end. What depends on
 // the text before the segment (the word, the run of dots and the line that go on into it) is left open in a summary; one
 // thread per document joins the summaries.

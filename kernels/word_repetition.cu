@@ -118,7 +118,7 @@ WARP_KERNEL measure_grams(
 // that equal another one of their document, places[first[d]] and on in document d; leaders: the first that equals each;
 // seen: 0 before.
 //
-// Each step of the walk depends on those before it, so a warp takes a document, 32 places at a time: if none of these
+// Each step of the walk depends on those before it, so a warp takes a document, 32 positions at a time: if none of the positions
 // n-grams was seen before, it goes on at once, else from one that was seen to the next.
 WARP_KERNEL walk_grams(
     const i64* places, const u32* leaders, const i64* first, i64 n_docs, const i64* chars, i64 width, u8* seen,

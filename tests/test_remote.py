@@ -633,7 +633,7 @@ def test_what_is_not_there(s3, tmp_path):
 
 def test_a_run_of_others_is_left_alone(s3):
     RemotePath("s3://runs/full/thesis.txt").overwrite(b"x")
-    with pytest.raises(UsageError, match=r"holds files that are no run of gpu-pile \(thesis\.txt\)"):
+    with pytest.raises(UsageError, match=r"holds files that do not belong to a run of gpu-pile \(thesis\.txt\)"):
         run(settings([DEMO], "s3://runs/full"))
     assert s3.names("runs/full") == ["runs/full/thesis.txt"]
 

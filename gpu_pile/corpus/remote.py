@@ -8,7 +8,7 @@ The only file that knows fsspec, which local runs never import. What differs fro
 - An object's version is its ETag, or what else the store tells.
 - Reading fetches blocks ahead of the reader, each once, into a temporary file without a name (`RemoteFile`).
 
-Errors of the libraries behind fsspec become OSErrors, as a file system raises them.
+Errors of the libraries that fsspec uses become OSErrors, as a file system raises them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ WEB = {"http", "https"}
 READ_ONLY = {"hf", *WEB}
 
 OPTIONS = {"s3": {"max_concurrency": 2}}
-"""For the file systems of protocols. s3fs holds so many parts of 50 MB in memory for each upload; by itself ten."""
+"""Options of file systems. s3fs holds this many blocks of 50 MB in memory per upload; its default is ten."""
 
 BLOCK = 8 * 2**20
 """Bytes of a shard that are fetched at a time."""
@@ -105,7 +105,7 @@ def check(url: str, *, written: bool = False) -> None:
     if re.match(r"[^/@]*@" if match[1] in WEB else r"[^/@]*:[^/@]*@", match[2]):
         raise UsageError(
             f"{shown}: names and passwords do not belong in a URL, which "
-            "run.json and reports show; the packages behind fsspec take them from the environment (docs/cluster.md)"
+            "run.json and reports show; the packages that fsspec uses take them from the environment (docs/cluster.md)"
         )
     if not match[2].strip("/"):
         raise UsageError(f"{url} names no bucket or host")
@@ -317,7 +317,7 @@ class RemotePath:
     def put(self, local: Path) -> None:
         """Make a finished local file appear under this name, whole, or not at all.
 
-        Object stores show an object when its upload is complete. What is no object store gets a name beside it first.
+        Object stores show an object once its upload is complete. In other stores the file has a temporary name first.
         """
         fs = self.fs
         if fs.async_impl:

@@ -92,7 +92,7 @@ def _skippable(head: bytes, start: int, size: int) -> Frame:
 
 
 def _parse_header(head: bytes) -> _Header | str:
-    """Return the header that these bytes begin with, or why it is none."""
+    """Return the header that these bytes begin with, or what is wrong with it."""
     if len(head) < 6:
         return CUT_OFF
     descriptor = head[4]

@@ -185,7 +185,7 @@ def launch(
 
 
 def launch_warps(file: str, kernel: str, n_warps: int, *given: Any, shared: int = 0, **defines: Any) -> None:
-    """Start a kernel with a warp for each of n_warps items; shared is bytes a warp."""
+    """Start a kernel with one warp per item, n_warps in all. shared: bytes of shared memory per warp."""
     warps = THREADS // 32
     launch(file, kernel, -(-n_warps // warps), *given, shared=shared * warps, **defines)
 

@@ -11,7 +11,7 @@ from gpu_pile.gpu.segments import Segments, flag_tables
 from gpu_pile.types import Array
 
 NONE = 2**32 - 1
-"""On the device, the number of what is no item; NONE of kernels/hash_table.cuh."""
+"""On the device, the number that stands for "not an item": NONE of kernels/hash_table.cuh."""
 
 ITEMS_MAX = 2**30
 """Items of one device table: slots and items are numbered in 32 bits."""

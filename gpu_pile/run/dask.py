@@ -252,7 +252,7 @@ def _on_this_machine(config: Config, n_ranges: int) -> Any:
 
 
 def _meaning(order: _Order, error: Any) -> BaseException:
-    """The error to raise here for one that a worker raised."""
+    """Return the error to raise in this process when a worker has raised an error."""
     from distributed import KilledWorker
 
     about = f"{order.stage} of {order.task.label}"

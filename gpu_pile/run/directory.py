@@ -156,7 +156,7 @@ class RunDir:
             strangers = sorted(names - {".lock", CLAIM} - partial)
             if strangers:
                 raise UsageError(
-                    f"output {self.path} holds files that are no run of gpu-pile ({', '.join(strangers[:5])}); "
+                    f"output {self.path} holds files that do not belong to a run of gpu-pile ({', '.join(strangers[:5])}); "
                     "choose an empty or a new folder"
                 )
         else:

@@ -46,7 +46,7 @@ class DocumentLocation:
 
 
 def locate(context: Context, wanted: Sequence[int]) -> dict[int, DocumentLocation | None]:
-    """Where documents are, by doc_id; None for an id that is no document's. Reads the row groups they are in."""
+    """Return where documents are, by doc_id; None for an id that no document has. Reads the row groups of the documents."""
     found: dict[int, DocumentLocation | None] = dict.fromkeys(wanted)
     by_shard: dict[int, list[int]] = {}
     for identifier in wanted:
@@ -82,7 +82,7 @@ class _Groups:
         return self._held[group]
 
     def find(self, line: int) -> tuple[int, int]:
-        """(row group, row in it) of a line, (-1, -1) where it is no document."""
+        """Return (row group, row in the group) of a line; (-1, -1) if the line is not a document."""
         low, high = 0, self._file.num_row_groups - 1
         while low <= high:
             middle = (low + high) // 2

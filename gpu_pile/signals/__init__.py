@@ -74,8 +74,8 @@ class Counts:
 class Signal:
     """One number per document.
 
-    unit: what is counted, or "fraction"; dtype: int64 or float64, null where undefined; definition: to be understood by
-    itself; source: where the definition comes from, if that is more exact than the source of the family.
+    unit: what is counted, or "fraction"; dtype: int64 or float64, null where undefined; definition: understood
+    without reading any other; source: where the definition comes from, if that is more exact than the source of the family.
     """
 
     name: str

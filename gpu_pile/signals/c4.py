@@ -55,12 +55,12 @@ FAMILY = Family(
         Signal.count(
             "c4_lorem_ipsum",
             "0 or 1",
-            '1 if a line that no earlier rule drops contains "lorem ipsum", which rejects the document',
+            '1 if a line that all earlier rules keep contains "lorem ipsum", which rejects the document',
         ),
         Signal.count(
             "c4_curly_bracket",
             "0 or 1",
-            "1 if a line that no earlier rule drops contains {, which rejects the document",
+            "1 if a line that all earlier rules keep contains {, which rejects the document",
         ),
         Signal.count("c4_sentence_count", "sentences", "sentences in the lines that no rule drops"),
         Signal.count("c4_kept_bytes", "bytes", "UTF-8 bytes of the lines that no rule drops, joined by line feeds"),

@@ -4,7 +4,7 @@ A rule set declares rows, and text_counts counts one column for each, all in its
 
     LineStarts("my_bullet_lines", "•-")                            lines that begin with one of these marks
     LineEnds("my_ellipsis_lines", ("...", "…"))                    lines that end with one of these marks
-    WordSet("my_stop_words", ("the", "of"), any_case=True)         words that are one of these
+    WordSet("my_stop_words", ("the", "of"), any_case=True)         words that are one of a set
 
 `mark_tables` compiles rows to the tables that the CPU and the CUDA kernels read. Marks of lines are found by the one
 character of theirs that a line can be asked for at once: the first of a start, the last of an end. Listed words are

@@ -17,14 +17,14 @@ The table is Unicode 14.0.0, that of Python 3.11. Class bits of a code point c:
                 joiners and circled letters
     DIGIT       c.isdigit()
 
-Lower case is that of each code point by itself: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
+Lower case is that of each code point on its own: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
 in one thing: a capital sigma at a word's end becomes the ordinary small sigma. U+0130 alone becomes two code points,
 "i" and U+0307, which is not a word character.
 
 Canonical decompositions (of NFD) and combining classes are in the table too; `decomposed` puts them together.
 
 A table of its own has the classes of word boundaries (UAX #29), as uniseg 0.10.1 has them from Unicode 16.0.0; a code
-point that Unicode 14.0.0 lacks is no letter or digit there either. BREAK_KINDS is the mask of the class, beside it
+point that Unicode 14.0.0 lacks is neither a letter nor a digit there. BREAK_KINDS is the mask of the class, beside it
 PICTOGRAPHIC (Extended_Pictographic) and LETTER_OR_DIGIT (c.isalnum()). `word_segments` applies the rules.
 
 Code points are looked up in two stages, so that the tables stay in the first-level cache:
@@ -110,7 +110,7 @@ def table_value(stage, leaves, c):
 
 @njit
 def put_code_point(out, o, c):
-    """UTF-8 of c at out[o]; the place behind it."""
+    """Write the UTF-8 of c at out[o]. Return the position after it."""
     if c < 0x80:
         out[o] = c
         return o + 1

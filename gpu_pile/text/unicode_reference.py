@@ -46,7 +46,7 @@ def flags(c: str) -> int:
 
 
 def lower(text: str) -> str:
-    """Each code point's lower case by itself: for references and tests."""
+    """Return the lower case of each code point on its own: for references and tests."""
     out = []
     for c in text:
         n = ord(c)
@@ -97,7 +97,7 @@ def decomposed(text: str) -> str:
         else:
             out.append(c)
     start = 0
-    while start < len(out):  # marks behind a letter go in the order of their classes
+    while start < len(out):  # marks after a letter go in the order of their classes
         end = start + 1
         while end < len(out) and combining(out[end]):
             end += 1
