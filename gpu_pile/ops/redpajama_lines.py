@@ -139,10 +139,9 @@ _TABLES = _Tables(_ASCII, normal_form.ASCII_NORMAL, normal_form.UNICODE_TABLES, 
 
 
 class _Scratch(NamedTuple):
-    """marks, classes: as normal_word takes them. word: room for the normal form of the longest word."""
+    """marks: as normal_word takes them. word: room for the normal form of the longest word."""
 
-    marks: Array
-    classes: Array
+    marks: tuple[Array, Array]
     word: Array
 
 
@@ -256,7 +255,7 @@ def _read_line(data, line_start, end, tables, scratch, row):
                 javascript += kept == len(tables.javascript) and _is_javascript(data, start, i, tables)
             else:
                 n_bytes, kept, digits = normal_form.normal_word(
-                    data, start, i, tables.ascii_normal, tables.unicode, scratch.marks, scratch.classes, scratch.word, 0
+                    data, start, i, tables.unicode, scratch.marks, scratch.word, 0
                 )
                 javascript += _is_javascript(scratch.word, 0, n_bytes, tables)
             words += kept > 0
@@ -299,7 +298,7 @@ def _cpu(text: TextColumn) -> tuple[Array, Array]:
     bounds = np.zeros(len(text) + 1, np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     word = np.empty(normal_form.EXPANSION * longest + 16, np.uint8)
-    scratch = _Scratch(np.empty(64, np.int32), np.empty(64, np.uint8), word)
+    scratch = _Scratch(normal_form.new_marks(longest), word)
     _count(text.data, text.offsets, _TABLES, scratch, out, bounds)
     return out, bounds
 

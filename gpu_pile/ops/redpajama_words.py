@@ -49,6 +49,7 @@ from gpu_pile.text.hash_table import hash_bytes, home, new_table
 from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import covered_chars, new_bits, number_words, pair_places, repeated_grams, word_keys
 from gpu_pile.text.simd import byte_at, bytes_of_64, count_ones, count_trailing_zeros, load_u64, store_byte
+from gpu_pile.text.split import Words
 from gpu_pile.types import Array
 
 TOP = (2, 3, 4)
@@ -173,6 +174,7 @@ _UPPER, _CASED = unicode.UPPER, unicode.CASED
 _GAPS = "\t\n\v\f\r "
 """White space of ASCII between raw words."""
 _SENTENCE_ENDS = ".!?"
+_LINE_FEED, _FIRST_BEYOND_ASCII = ord("\n"), 0x80
 _0, _1 = np.uint64(0), np.uint64(1)
 
 _TOP_CHARS = columns_by_width(C, "top_{}_chars", TOP)
@@ -382,25 +384,29 @@ def _next_start(base, starts, lower):
     return base + k, (lower >> np.uint64(min(k, 63))) & _1, starts & (starts - _1)
 
 
-_N_HERE, _N_KEPT, _N_DIGIT = 1 << 8, 9, 10
+_N_SPECIAL, _N_KEPT, _N_DIGIT = 1 << 8, 9, 10
 _NORMAL = np.array(
     [
-        n | _N_HERE * chr(c).isspace() | (n != normal_form.DROPPED) << _N_KEPT | chr(c).isdigit() << _N_DIGIT
+        n | _N_SPECIAL * chr(c).isspace() | (n != normal_form.DROPPED) << _N_KEPT | chr(c).isdigit() << _N_DIGIT
         for c, n in enumerate(normal_form.ASCII_NORMAL.tolist())
     ]
-    + [_N_HERE] * 128,
+    + [_N_SPECIAL] * 128,
     np.uint16,
 )
-"""For each byte what it becomes in the normal form, whether it is to be looked at by itself (white space and what is
-beyond ASCII), whether it is kept, whether it is a digit."""
+"""For each byte what it becomes in the normal form, whether it needs a closer look (white space and what is beyond
+ASCII), whether it is kept, whether it is a digit."""
 
 
-@jit
-def _split_normal(data, i, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row):
-    """As repeats.split_words, of the normal form. Returns how many; fills the columns numeric, lines."""
+@leaf
+def _split_normal(data, i, end, tables, text, marks, row):
+    """Write the words of the normal form of data[i:end] to `text` (gpu_pile.text.split.Words). Return how many.
+
+    Writes the columns numeric and lines too. marks: scratch, as normal_word takes it.
+    """
     flag_stage, flag_leaves = tables[0], tables[1]
+    packed, bounds, chars = text
     words = o = total = numeric = lines = 0
-    fresh = True  # no word in this line so far
+    first_of_line = True  # whether no word has come in this line so far
     bounds[0] = chars[0] = 0
     while i < end:
         start, first = i, o
@@ -408,13 +414,13 @@ def _split_normal(data, i, end, normal, ascii_normal, tables, packed, bounds, ch
         digits = 0
         n = 1
         while i < end:
-            f = np.int64(normal[byte_at(data, i)])
-            if f & _N_HERE == 0:
+            f = np.int64(_NORMAL[byte_at(data, i)])
+            if f & _N_SPECIAL == 0:
                 store_byte(packed, o, f)
                 o += (f >> _N_KEPT) & 1
                 digits += f >> _N_DIGIT
                 i += 1
-            elif data[i] < 0x80:
+            elif data[i] < _FIRST_BEYOND_ASCII:
                 break
             else:
                 c, n = unicode.decode_at(data, i)
@@ -425,17 +431,17 @@ def _split_normal(data, i, end, normal, ascii_normal, tables, packed, bounds, ch
                 n = 1
         letters = o - first
         if not plain:
-            o, letters, digits = _normal_word(data, start, i, ascii_normal, tables, marks, classes, packed, first)
+            o, letters, digits = _normal_word(data, start, i, tables, marks, packed, first)
         if letters:
             words += 1
             total += letters
             bounds[words] = o
             chars[words] = total
             numeric += digits
-            lines += fresh
-            fresh = False
+            lines += first_of_line
+            first_of_line = False
         if i < end:
-            fresh |= data[i] == 10
+            first_of_line |= data[i] == _LINE_FEED
             i += n
     row[C.numeric], row[C.lines] = numeric, lines
     return words
@@ -522,21 +528,23 @@ def _word_texts(words, packed, bounds, row):
 
 
 @jit
-def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarithms, packed, table, clock, out):
+def _count(data, offsets, tables, lists, scratch, hash_table, out):
+    stops, phrases, logarithms = lists
+    packed, marks = scratch
+    table, clock = hash_table
     room = 0
     bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
     ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
     keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
     places, marks_of = np.empty(1, np.int32), np.empty(1, np.uint8)
-    marks, classes = np.empty(64, np.int32), np.empty(64, np.uint8)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
         _count_raw(data, start, end, tables, stops, row)
         if (end - start) // 2 + 1 > room:
-            n = 0  # a word has a character that is no white space and one of white space behind it, or the end
+            n = 0  # after each word comes a character of white space or the end
             for i in range(start, end):
-                n += data[i] >= 0x80 or normal[data[i]] & _N_HERE != 0
+                n += data[i] >= _FIRST_BEYOND_ASCII or _NORMAL[data[i]] & _N_SPECIAL != 0
             n = min(n + 1, (end - start) // 2 + 1)
             if n > room:
                 room = n
@@ -545,9 +553,7 @@ def _count(data, offsets, normal, ascii_normal, tables, stops, phrases, logarith
                 counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
                 places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
                 once, twice = new_bits(room)
-        words = _split_normal(
-            data, start, end, normal, ascii_normal, tables, packed, bounds, chars, marks, classes, row
-        )
+        words = _split_normal(data, start, end, tables, Words(packed, bounds, chars), marks, row)
         row[C.words], row[C.chars] = words, chars[words]
         row[C.unique_words], table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
         row[C.entropy] = _entropy_of(words, ids, counts, logarithms)
@@ -580,19 +586,9 @@ def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     _check_size(longest)
-    packed = np.empty(normal_form.EXPANSION * longest + 16, np.uint8)
-    _count(
-        *(
-            padded(text.data),
-            text.offsets,
-            _NORMAL,
-            normal_form.ASCII_NORMAL,
-            normal_form.UNICODE_TABLES,
-            *_lists(),
-            normal_form.LOGARITHMS,
-        ),
-        *(packed, *new_table(), out),
-    )
+    scratch = np.empty(normal_form.EXPANSION * longest + 16, np.uint8), normal_form.new_marks(longest)
+    lists = (*_lists(), normal_form.LOGARITHMS)
+    _count(padded(text.data), text.offsets, normal_form.UNICODE_TABLES, lists, scratch, new_table(), out)
     return out
 
 

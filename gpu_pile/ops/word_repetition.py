@@ -18,8 +18,8 @@ Words are str.split(); lengths are in code points, of the words alone. For a doc
     repeated_N_chars, gram_N_chars (N = 5 to 10) all n-grams that occur more than once, and all n-grams, overlaps
                                    counted as often as they occur
 
-Everything is counted exactly: equal hashes are compared (gpu_pile.text.ngrams). A document may have 4 GiB at most, and on
-a GPU one call 2^30 words.
+Everything is counted exactly: equal hashes are compared (gpu_pile.text.ngrams). A document may have 4 GiB at most,
+and on a GPU one call 2^30 words.
 """
 
 from __future__ import annotations
@@ -308,9 +308,9 @@ def _count_device_top(
 
 
 def unpack_top(xp: Any, best: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
-    """Return int64 (count, position) of each document's most frequent repeated n-gram, as the kernel top_grams packs it.
+    """Return int64 (count, position) of each document's most frequent repeated n-gram.
 
-    Both are 0 where no n-gram is repeated.
+    best: what the kernel top_grams writes. Both are 0 where no n-gram is repeated.
     """
     count = (best >> np.uint64(32)).astype(np.int64)
     return count, xp.where(count > 0, NONE - (best & np.uint64(NONE)).astype(np.int64), 0)

@@ -1,11 +1,12 @@
 """An open hash table that finds equal pieces of a document again, and hashes of their bytes. For numba.
 
-A piece is found by a 64-bit key. Where a key is the piece itself, equal keys are equal pieces; other keys are hashes, and
-pieces of equal hash are compared, so that a collision, by accident or by intent, changes nothing. A table grows with
-the number of distinct pieces: a document that repeats one word needs a small one.
+A piece is found by a 64-bit key. Where a key is the piece itself, equal keys are equal pieces; other keys are hashes,
+and pieces of equal hash are compared, so that a collision, by accident or by intent, changes nothing. A table grows
+with the number of distinct pieces: a document that repeats one word needs a small one.
 
-A table is (slots, clock). slots is a uint64 array with a key and clock | item for each slot. What another clock wrote counts as empty, so that
-nothing is cleared between documents; `clock` is a uint64[1] whose upper half counts the uses of the table.
+A table is (slots, clock). slots is a uint64 array with a key and clock | item for each slot. What another clock wrote
+counts as empty, so that nothing is cleared between documents; clock is a uint64[1] whose upper half counts the uses of
+the table.
 """
 
 from __future__ import annotations

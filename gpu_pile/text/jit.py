@@ -46,7 +46,8 @@ def leaf(function: Callable[..., Any]) -> Any:
 
     It borrows its caller's arrays without counting references to them. With reference counts, a call with many arrays,
     and each access to an array in a named tuple, would cost atomic increments and decrements, which take longer than
-    the work on a short line or document. numba refuses to compile a leaf that allocates an array.
+    the work on a short line or document. All that a leaf calls is compiled in the same way, and inlining into it costs
+    nothing. numba refuses to compile a leaf that allocates an array.
     """
     return _cached(function, nogil=True, _nrt=False)
 

@@ -2,8 +2,8 @@
 
 Equal pieces are found again in a hash table (gpu_pile.text.hash_table). The key of a word of up to seven bytes is the
 word, that of an n-gram is (number of the (n - 1)-gram at its beginning, number of its last word): these are equal only
-for equal pieces. Other keys are hashes, and pieces of equal hash are compared. Every step is linear in the text. Scratch
-memory of a document is at most 57 bytes per word and 32 to 96 bytes per distinct piece.
+for equal pieces. Other keys are hashes, and pieces of equal hash are compared. Every step is linear in the text.
+Scratch memory of a document is at most 57 bytes per word and 32 to 96 bytes per distinct piece.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _was_set_twice(twice, s):
 
 @leaf
 def pair_places(words, ids, places, grams, once, twice):
-    """Write where pairs of words begin that may occur more than once to places, and ids to grams. Return how many places.
+    """Write where pairs of words begin that may occur more than once to places, and ids to grams. Return how many.
 
     Pairs are looked up as single bits by their hashes: some of the places may have a pair that occurs once.
     once, twice: scratch, of new_bits.
@@ -216,8 +216,8 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, slots, clock)
         ids: the position of the first word that equals each.
         grams: the position of the first (n - 1)-gram that equals the one that begins at each word, right at `places`;
             then the same for n.
-        places, m: the first m are where an (n - 1)-gram begins that occurs more than once, ascending; for n = 2 those of
-            pair_places. Then the same for n is written there.
+        places, m: the first m are where an (n - 1)-gram begins that occurs more than once, ascending; for n = 2 those
+            of pair_places. Then the same for n is written there.
         chars: the characters before each word.
         marks, counts: scratch, a uint8 and an int32 per word.
         slots, clock: a table.

@@ -1,4 +1,4 @@
-"""RedPajama-Data v2's normal form of a text, its word lists, and logarithms in integers: what the rps operations share.
+"""RedPajama-Data v2's normal form of a text and its word lists, and logarithms in integers.
 
 The normal form removes the ASCII punctuation of string.punctuation, lower-cases (str.lower(), final sigmas included),
 makes one space of each run of white space, strips, and decomposes canonically (NFD). No step crosses white space, so
@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.text import unicode, unicode_reference
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import leaf
 from gpu_pile.text.unicode import put_code_point
 from gpu_pile.types import Array
 
@@ -74,7 +74,7 @@ def logarithm_int(c: int) -> int:
 
 @njit
 def logarithm(table, c):
-    """About ln(c) * 2^32 for 0 < c < 2^31, 0 for 0; off by 2^-30 at most, the same on every machine."""
+    """Return about ln(c) * 2^32 for 0 < c < 2^31, 0 for 0: at most 2^-30 off, and the same on every machine."""
     shift = 0
     while c >> shift >= 4096:
         shift += 1
@@ -100,97 +100,121 @@ UNICODE_TABLES = (
 _CASED, _IGNORABLE, _NUMERIC = unicode.CASED, unicode.IGNORABLE, unicode.NUMERIC
 _CAPITAL_SIGMA, _FINAL_SIGMA = unicode_reference.CAPITAL_SIGMA, unicode_reference.FINAL_SIGMA
 _HANGUL, _HANGUL_END = unicode_reference.HANGUL, unicode_reference.HANGUL_END
+_LEADING, _VOWEL, _TRAILING, _N_TRAILING, _N_VOWELS_TRAILING = 0x1100, 0x1161, 0x11A7, 28, 21 * 28
+"""Where the parts of Hangul syllables begin; how many trailing consonants there are, and how many ends of syllables."""
+_FIRST_COMPOSED, _FIRST_MARK, _DOT_ABOVE = 0xC0, 0x300, 0x307
+_FIRST_BEYOND_ASCII = 0x80
 
 
-@njit
+@njit(inline="always")
+def _is_dropped(c):
+    return c < _FIRST_BEYOND_ASCII and ASCII_NORMAL[c] == DROPPED
+
+
+@leaf
 def _put_marks(out, o, marks, classes, n):
-    """Write n combining marks in the order of their classes, equal ones as they came."""
+    """Write n combining marks in the order of their classes, equal classes as they came. Return where they end."""
     if n == 1:
         return put_code_point(out, o, marks[0])
-    for wanted in range(1, 256):
+    for mark_class in range(1, 256):
         left = n
         for k in range(n):
-            if classes[k] == wanted:
+            if classes[k] == mark_class:
                 o = put_code_point(out, o, marks[k])
-            left -= classes[k] <= wanted
+            left -= classes[k] <= mark_class
         if left == 0:
             break
     return o
 
 
-@jit
-def normal_word(data, start, end, ascii_normal, tables, marks, classes, out, o):
-    """The normal form of the word data[start:end], which has no white space, written to out[o:].
+@leaf
+def _ends_word(data, i, end, flag_stage, flag_leaves):
+    """Return whether no cased letter follows in the word data[i:end], so that a capital sigma before it is final."""
+    while i < end:
+        c, n = unicode.decode_at(data, i)
+        i += n
+        if _is_dropped(c):
+            continue
+        flags = unicode.table_value(flag_stage, flag_leaves, c)
+        if flags & _IGNORABLE == 0:
+            return flags & _CASED == 0
+    return True
+
+
+@njit(inline="always")
+def _count_parts(low, stage, leaves, parts):
+    """Return (number of code points that low is decomposed into, their position in parts or 0)."""
+    if _HANGUL <= low < _HANGUL_END:
+        return 2 if (low - _HANGUL) % _N_TRAILING == 0 else 3, 0
+    at = np.int64(unicode.table_value(stage, leaves, low)) if low >= _FIRST_COMPOSED else 0
+    return np.int64(parts[at]) if at else 1, at
+
+
+@njit(inline="always")
+def _part(low, k, at, parts):
+    """Return code point k of those that low is decomposed into."""
+    if at:
+        return np.int64(parts[at + 1 + k])
+    if _HANGUL <= low < _HANGUL_END:
+        s = low - _HANGUL
+        if k == 0:
+            return _LEADING + s // _N_VOWELS_TRAILING
+        return _VOWEL + s % _N_VOWELS_TRAILING // _N_TRAILING if k == 1 else _TRAILING + s % _N_TRAILING
+    return low
+
+
+def new_marks(n_bytes: int) -> tuple[Array, Array]:
+    """Return scratch for the combining marks of a word of up to n_bytes bytes: (code points, classes).
+
+    A mark has two bytes or more. Hardly any word has more than a few; memory that is not touched is not used.
+    """
+    n = EXPANSION * n_bytes // 2 + 1
+    return np.empty(n, np.int32), np.empty(n, np.uint8)
+
+
+@leaf
+def normal_word(data, start, end, tables, scratch, out, o):
+    """Write the normal form of the word data[start:end], which has no white space, to out[o:].
 
     For a word in ASCII it is its characters looked up in ASCII_NORMAL, which callers do themselves: it is much faster.
-    marks, classes: scratch, int32 and uint8, of one length; longer ones are taken where a character has more. They
-    are not returned: a caller that assigned them in its loop would count references to arrays at every word.
+
+    Args:
+        tables: UNICODE_TABLES.
+        scratch: of new_marks.
 
     Returns:
         (where it ends in out; code points; those that are NUMERIC)
     """
     flag_stage, flag_leaves, lower_stage, lower_leaves, stage, leaves, parts, class_stage, class_leaves = tables
-    chars = numeric = 0
+    marks, classes = scratch
+    chars = numeric = n_marks = 0
     cased_before = False
-    n_marks = 0
     i = start
     while i < end:
         c, n = unicode.decode_at(data, i)
         i += n
-        if c < 0x80 and ascii_normal[c] == DROPPED:
+        if _is_dropped(c):
             continue
-        f = unicode.table_value(flag_stage, flag_leaves, c)
+        flags = unicode.table_value(flag_stage, flag_leaves, c)
         low = c + unicode.table_value(lower_stage, lower_leaves, c)
-        if c == _CAPITAL_SIGMA and cased_before:
-            final = True
-            j = i
-            while j < end:
-                following, n = unicode.decode_at(data, j)
-                j += n
-                if following < 0x80 and ascii_normal[following] == DROPPED:
-                    continue
-                g = unicode.table_value(flag_stage, flag_leaves, following)
-                if g & _IGNORABLE == 0:
-                    final = g & _CASED == 0
-                    break
-            if final:
-                low = _FINAL_SIGMA
-        if f & _IGNORABLE == 0:
-            cased_before = f & _CASED != 0
-
-        m, at = 1, 0
-        hangul = _HANGUL <= low < _HANGUL_END
-        if hangul:
-            m = 2 if (low - _HANGUL) % 28 == 0 else 3
-        elif low >= 0xC0:
-            at = np.int64(unicode.table_value(stage, leaves, low))
-            if at:
-                m = np.int64(parts[at])
-        for k in range(m + (c == unicode.DOTTED_CAPITAL_I)):
-            if k == m:
-                x = 0x307
-            elif hangul:
-                s = low - _HANGUL
-                x = 0x1100 + s // 588 if k == 0 else 0x1161 + s % 588 // 28 if k == 1 else 0x11A7 + s % 28
-            elif at:
-                x = np.int64(parts[at + 1 + k])
-            else:
-                x = low
+        if c == _CAPITAL_SIGMA and cased_before and _ends_word(data, i, end, flag_stage, flag_leaves):
+            low = _FINAL_SIGMA
+        if flags & _IGNORABLE == 0:
+            cased_before = flags & _CASED != 0
+        n_parts, at = _count_parts(low, stage, leaves, parts)
+        for k in range(n_parts + (c == unicode.DOTTED_CAPITAL_I)):
+            x = _DOT_ABOVE if k == n_parts else _part(low, k, at, parts)
             chars += 1
             numeric += (unicode.table_value(flag_stage, flag_leaves, x) & _NUMERIC) != 0
-            ccc = unicode.table_value(class_stage, class_leaves, x) if x >= 0x300 else np.uint8(0)
-            if ccc == 0:
+            combining = unicode.table_value(class_stage, class_leaves, x) if x >= _FIRST_MARK else np.uint8(0)
+            if combining == 0:
                 if n_marks:
                     o = _put_marks(out, o, marks, classes, n_marks)
                     n_marks = 0
                 o = put_code_point(out, o, x)
-            else:
-                if n_marks == len(marks):
-                    marks = np.concatenate((marks, np.empty_like(marks)))
-                    classes = np.concatenate((classes, np.empty_like(classes)))
-                marks[n_marks] = x
-                classes[n_marks] = ccc
-                n_marks += 1
+                continue
+            marks[n_marks], classes[n_marks] = x, combining
+            n_marks += 1
     if n_marks:
         o = _put_marks(out, o, marks, classes, n_marks)
     return o, chars, numeric

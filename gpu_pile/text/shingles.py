@@ -2,8 +2,8 @@
 
 Kinds, each with a width n:
 
-    word   n words in a row; words are gpu_pile.text.unicode_reference.words: runs of \\w of the text, lower-cased code point by code
-           point (numbers stay as they are)
+    word   n words in a row; words are runs of \\w of the text, lower-cased code point by code point (numbers stay as
+           they are): gpu_pile.text.unicode_reference.words
     byte   n bytes in a row
     char   n code points in a row
 
