@@ -1,65 +1,53 @@
 // c4_lines: what becomes of each line, its text without citations, its sentences. Contract and reference:
-// gpu_pile/ops/c4_lines.py
+// gpu_pile/ops/c4_lines
 //
-// Line breaks are found in two passes (count, then write). A warp takes a line, 32 bytes a step, four times: for its
+// Line breaks are found in two passes (kernels/compact.cuh). A warp takes a line, 32 bytes a step, four times: for its
 // words, to copy it without citations, for what it may not contain, for its sentences. What follows a line that rejects
 // its document is left out afterwards.
 //
-// Work: about 300 instructions a step of 32 bytes and warp. Floor on an H200: 4 instructions a clock and multiprocessor,
-// about 90 GB/s of text; a single line goes at the latency of its steps, some 50 MB/s.
-#include "common.cuh"
+// Work: about 300 instructions per step of 32 bytes and warp. Floor on an H200: 4 instructions a clock and
+// multiprocessor, about 90 GB/s of text; a single line goes at the latency of its steps, some 50 MB/s.
+#include "compact.cuh"
+#include "c4_lines.columns"
 
-constexpr u32 WORD_CHARS_MAX = 1000, WORDS_MIN = 3;
+static_assert(C::N_COLUMNS <= 32, "verdicts are bits of 32");
+constexpr u32 WORD_CHARS_MAX = 1000, WORDS_MIN = 3, KEY_BYTES = 7;
 
-// The columns of the operation that say what becomes of a line.
-enum { LINES, TOO_LONG_WORD, NO_TERMINAL, TOO_FEW_WORDS, LOREM, JAVASCRIPT, CURLY, POLICY, KEPT };
-
-// Whether a line ends at data[i], of which c is known to be the character. The line feed of \r\n ends none.
-__device__ __forceinline__ bool is_break(const u8* data, i64 start, i64 i, u32 c, const Flags& flags)
+// Whether a line of a document that begins at data[start] ends at data[i]. The line feed of \r\n ends none.
+__device__ __forceinline__ bool is_break(const u8* data, i64 start, i64 i, const Flags& flags)
 {
-    return (flags(c) & LINE_BREAK) && !(c == '\n' && i > start && data[i - 1] == '\r');
+    return is_lead(data[i]) && (flags(decode(data + i)) & LINE_BREAK) &&
+        !(data[i] == '\n' && i > start && data[i - 1] == '\r');
 }
 
-// counts[s]: line breaks that begin in segment s.
+// counts[s]: line breaks that begin in segment s. One warp per segment.
 WARP_KERNEL count_breaks(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, i64* counts)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], hi = smaller(offsets[segment.owner + 1], start + segment.hi);
-    u32 n = 0;
-    for (i64 i = start + segment.lo + lane_index(); i < hi; i += 32)
-        n += is_lead(data[i]) && is_break(data, start, i, decode(data + i), flags);
-    n = warp_sum(n);
-    if (lane_index() == 0) counts[s] = n;
+    const u32 n = count_where(segment, [&](i64 i) { return is_break(data, segment.start, i, flags); });
+    if (lane_index() == 0) counts[segment.index] = n;
 }
 
-// Breaks before[s] ...: where the line before each ends, where the one behind it begins, and its document.
+// Breaks before[s] and on: where the line before each ends, where the line after it begins, and its document.
 WARP_KERNEL find_breaks(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, const i64* before, i64* ends, i64* begins, i64* break_owners)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], end = offsets[segment.owner + 1], hi = smaller(end, start + segment.hi);
-    i64 out = before[s];
-    for (i64 base = start + segment.lo; base < hi; base += 32) {
-        const i64 i = base + lane_index();
-        const bool found = i < hi && is_lead(data[i]) && is_break(data, start, i, decode(data + i), flags);
-        const u32 all = __ballot_sync(FULL, found);
-        if (found) {
-            const i64 k = out + __popc(all & lanes_below());
+    write_where(
+        segment, before[segment.index], [&](i64 i) { return is_break(data, segment.start, i, flags); },
+        [&](i64 i, i64 k) {
+            const bool two = data[i] == '\r' && i + 1 < segment.end && data[i + 1] == '\n';
             ends[k] = i;
-            begins[k] = i + sequence_length(data[i]) + (data[i] == '\r' && i + 1 < end && data[i + 1] == '\n');
+            begins[k] = i + sequence_length(data[i]) + two;
             break_owners[k] = segment.owner;
-        }
-        out += __popc(all);
-    }
+        });
 }
 
 // Whether line[start .. end) has a pattern at i, in either case of ASCII.
@@ -92,15 +80,15 @@ __device__ __forceinline__ i64 citation_end(const u8* data, i64 i, i64 end, cons
 // What a line has, of what it may not contain, that shows at line[i]: one rare letter of each text.
 __device__ __forceinline__ u32 forbidden(const u8* line, i64 i, i64 start, i64 end)
 {
-    constexpr u32 policy = 1u << POLICY;
+    constexpr u32 policy = 1u << C::policy;
     const u32 b = line[i];
     const u32 letter = b >= 'A' && b <= 'Z' ? b | 0x20 : b;
-    if (letter == '{') return 1u << CURLY;
-    if (letter == 'j') return has(line, i, start, end, "javascript") ? 1u << JAVASCRIPT : 0;
-    if (letter == 'p') return has(line, i - 7, start, end, "lorem ipsum") ? 1u << LOREM : 0;
+    if (letter == '{') return 1u << C::curly;
+    if (letter == 'j') return has(line, i, start, end, "javascript") ? 1u << C::javascript : 0;
+    if (letter == 'p') return has(line, i - 7, start, end, "lorem ipsum") ? 1u << C::lorem : 0;
     if (letter == 'v') return has(line, i - 3, start, end, "privacy policy") ? policy : 0;
     if (letter == 'f') return has(line, i - 7, start, end, "terms of use") ? policy : 0;
-    const bool kelvin = b == 0xE2 && i + 3 <= end && line[i + 1] == 0x84 && line[i + 2] == 0xAA;  // its lower case is k
+    const bool kelvin = starts_with(line, i, end, "\xE2\x84\xAA");  // U+212A, whose lower case is k
     if ((letter != 'k' && !kelvin) || !has(line, i - 3, start, end, "coo")) return 0;
     const i64 after = i + (kelvin ? 3 : 1);
     if (has(line, after, start, end, "ie policy")) return policy;
@@ -117,39 +105,45 @@ __device__ __forceinline__ bool is_closing(u32 c)
         c == 0x300D || c == 0x300F;
 }
 
-// Whether the word line[start .. end) ends a sentence if another one follows. keys: abbreviations as numbers, the last
-// byte lowest, the highest byte their length.
-__device__ __forceinline__ bool ends_sentence(
-    const u8* line, i64 start, i64 end, const Flags& flags, const u64* keys, int n_keys)
-{
-    u32 c = 0;
-    for (;;) {
+// What tells where a sentence ends.
+struct Language {
+    const Flags flags;
+    const u64* keys;  // abbreviations as numbers, the last byte lowest, the highest byte their length
+    int n_keys;
+
+    // Whether the full stop at line[end], after the word line[start .. end), is that of an abbreviation.
+    __device__ __forceinline__ bool is_abbreviation(const u8* line, i64 start, i64 end) const
+    {
         if (end == start) return false;
-        const i64 last = character_start(line, end - 1);
-        c = decode(line + last);
-        if (!is_closing(c)) break;
-        end = last;
-    }
-    if (c == '!' || c == '?' || c == 0x3002 || c == 0xFF01 || c == 0xFF1F) return true;
-    if (c != '.') return false;
-    --end;
-    if (end == start) return true;
-    u64 key = 0;
-    bool ascii = true;
-    for (i64 k = start; k < end; ++k) {
-        const u32 b = line[k];
-        if (b == '.') return false;
-        ascii &= b < 0x80;
-        key = key << 8 | (b >= 'A' && b <= 'Z' ? b | 0x20 : b);
-    }
-    if (character_start(line, end - 1) == start && (flags(decode(line + start)) & UPPER)) return false;
-    if (ascii && end - start < 8) {
+        u64 key = 0;
+        bool ascii = true;
+        for (i64 k = start; k < end; ++k) {
+            const u32 b = line[k];
+            if (b == '.') return true;
+            ascii &= b < 0x80;
+            key = key << 8 | (b >= 'A' && b <= 'Z' ? b | 0x20 : b);
+        }
+        if (previous_character(line, end) == start && (flags(decode(line + start)) & UPPER)) return true;
+        if (!ascii || end - start > KEY_BYTES) return false;
         key |= (u64)(end - start) << 56;
         for (int k = 0; k < n_keys; ++k)
-            if (keys[k] == key) return false;
+            if (keys[k] == key) return true;
+        return false;
     }
-    return true;
-}
+
+    // Whether the word line[start .. end) ends a sentence if another one follows.
+    __device__ __forceinline__ bool ends_sentence(const u8* line, i64 start, i64 end) const
+    {
+        while (end > start) {
+            end = previous_character(line, end);
+            const u32 c = decode(line + end);
+            if (is_closing(c)) continue;
+            if (c == '!' || c == '?' || c == 0x3002 || c == 0xFF01 || c == 0xFF1F) return true;
+            return c == '.' && !is_abbreviation(line, start, end);
+        }
+        return false;
+    }
+};
 
 // Words of a line, where it begins and ends without white space around it, and whether a word is too long.
 struct Words {
@@ -209,64 +203,70 @@ __device__ __forceinline__ i64 clean(const u8* data, i64 i, i64 end, const Flags
 // The column of what becomes of the cleaned line[start .. end).
 __device__ __forceinline__ int judged(const u8* line, i64 start, i64 end, u32 words)
 {
-    if (start == end) return NO_TERMINAL;
+    if (start == end) return C::no_terminal;
     const u32 last = line[end - 1];
-    if (last != '.' && last != '?' && last != '!' && last != '"' && last != '\'') return NO_TERMINAL;
-    if (last == '.' && end - start >= 3 && line[end - 2] == '.' && line[end - 3] == '.') return NO_TERMINAL;
-    if (words < WORDS_MIN) return TOO_FEW_WORDS;
+    if (last != '.' && last != '?' && last != '!' && last != '"' && last != '\'') return C::no_terminal;
+    if (last == '.' && end - start >= 3 && line[end - 2] == '.' && line[end - 3] == '.') return C::no_terminal;
+    if (words < WORDS_MIN) return C::too_few_words;
     u32 found = 0;
     for (i64 i = start + lane_index(); i < end; i += 32) found |= forbidden(line, i, start, end);
     found = warp_or(found);
-    return found ? lowest(found) : KEPT;
+    return found ? lowest(found) : C::kept;
 }
 
-// Sentences of the cleaned line[start .. end); first: where its first character is that is no white space.
-__device__ __forceinline__ i64 count_sentences(
-    const u8* line, i64 start, i64 end, const Flags& flags, const u64* keys, int n_keys, i64& first)
-{
-    const u32 below = lanes_below();
-    i64 sentences = 1, word = start;  // the word that goes on into a step
-    bool ended = false, space_before = true, plain = false;
-    first = -1;
-    for (i64 base = start; base <= end; base += 32) {  // white space behind the end ends the last word
-        const i64 i = base + lane_index();
-        const bool lead = i == end || (i < end && is_lead(line[i]));
-        const u32 f = i < end && lead ? flags(decode(line + i)) : SPACE;
-        const u32 leads = __ballot_sync(FULL, lead);
-        const u32 inks = __ballot_sync(FULL, lead && !(f & SPACE));
-        const u32 plains = __ballot_sync(FULL, lead && !(f & (SPACE | PUNCTUATION)));
-        const u32 before = leads & below;
-        const bool after_space = before ? !(inks >> highest(before) & 1) : space_before;
-        const bool ink = inks >> lane_index() & 1;
-        const u32 starts = __ballot_sync(FULL, ink && after_space);
-        const bool ends = lead && !ink && !after_space;
-        const u32 all = __ballot_sync(FULL, ends);
-        bool ends_one = false, is_plain = false;  // of the word that ends before this lane
-        if (ends) {
-            const u32 own = starts & below;
-            const int from = own ? highest(own) : 0;
-            ends_one = ends_sentence(line, own ? base + from : word, i, flags, keys, n_keys);
-            is_plain = (plains & below & ~((1u << from) - 1)) || (!own && plain);
-        }
-        const u32 enders = __ballot_sync(FULL, ends_one), plain_ones = __ballot_sync(FULL, is_plain);
-        for (u32 rest = all; rest; rest &= rest - 1) {
-            const int k = lowest(rest);
-            if (plain_ones >> k & 1) {
-                sentences += ended;
+// The sentences of a line. What is open at the beginning of a step is the same in all lanes.
+struct Sentences {
+    const u8* line;
+    i64 word;         // where the word begins that goes on into a step
+    i64 first = -1;   // the first character that is not white space
+    i64 count = 1;
+    bool ended = false;  // a word ended a sentence, if one with more than punctuation follows
+    bool space_before = true, plain = false;
+
+    // Counts the words that end in a step, in order: those of all lanes, those that end a sentence, those with more than
+    // punctuation.
+    __device__ __forceinline__ void count_words(u32 words, u32 enders, u32 plains)
+    {
+        for (; words; words &= words - 1) {
+            const int k = lowest(words);
+            if (plains >> k & 1) {
+                count += ended;
                 ended = false;
             }
             ended |= enders >> k & 1;
         }
+    }
+
+    // base: of a step; the line ends at line[end], which counts as white space: it ends the last word.
+    __device__ __forceinline__ void read(i64 base, i64 end, const Language& language)
+    {
+        const u32 below = lanes_below();
+        const i64 i = base + lane_index();
+        const bool lead = i == end || (i < end && is_lead(line[i]));
+        const u32 f = i < end && lead ? language.flags(decode(line + i)) : SPACE;
+        const u32 leads = __ballot_sync(FULL, lead), inks = __ballot_sync(FULL, lead && !(f & SPACE));
+        const u32 plains = __ballot_sync(FULL, lead && !(f & (SPACE | PUNCTUATION))), before = leads & below;
+        const bool after_space = before ? !(inks >> highest(before) & 1) : space_before;
+        const bool ink = inks >> lane_index() & 1, ends = lead && !ink && !after_space;
+        const u32 starts = __ballot_sync(FULL, ink && after_space);
+        bool is_ender = false, is_plain = false;  // the word that ends before this lane
+        if (ends) {
+            const u32 own = starts & below;
+            const int from = own ? highest(own) : 0;
+            is_ender = language.ends_sentence(line, own ? base + from : word, i);
+            is_plain = (plains & below & ~((1u << from) - 1)) || (!own && plain);
+        }
+        const u32 words = __ballot_sync(FULL, ends), enders = __ballot_sync(FULL, is_ender);
+        count_words(words, enders, __ballot_sync(FULL, is_plain));
         if (first < 0 && inks) first = base + lowest(inks);
         if (starts) word = base + highest(starts);
         plain = (starts ? false : plain) || (plains & ~(starts ? (1u << highest(starts)) - 1 : 0));
         if (leads) space_before = !(inks >> highest(leads) & 1);
     }
-    return sentences;
-}
+};
 
 // Line k is data[bounds[2k] .. bounds[2k + 1]) of document line_owners[k]. verdicts[k]: the column of what becomes of
-// it. Of a kept one: its text is left in cleaned at its own place, `lengths` bytes, and a line feed behind it where one
+// it. Of a kept one: its text is left in cleaned at its own place, `lengths` bytes, and a line feed after it where one
 // may follow; `spaces` bytes at its beginning are white space; and its sentences.
 WARP_KERNEL c4_lines(
     const u8* data, const i64* offsets, const i64* bounds, const i64* line_owners, i64 n_lines, const u16* flag_stage,
@@ -278,17 +278,23 @@ WARP_KERNEL c4_lines(
     const Flags flags{flag_stage, flag_leaves};
     const i64 start = bounds[2 * k];
     const Words line = read_words(data, start, bounds[2 * k + 1], flags);
-    int verdict = TOO_LONG_WORD;
+    int verdict = C::too_long_word;
     i64 stop = start, first = start, n = 0;
     if (!line.too_long) {
         if (line.words) stop = clean(data, line.first, line.last, flags, cleaned, start);
         verdict = judged(cleaned, start, stop, line.words);
-        if (verdict == KEPT) n = count_sentences(cleaned, start, stop, flags, keys, (int)n_keys, first);
+        if (verdict == C::kept) {
+            const Language language{flags, keys, (int)n_keys};
+            Sentences sentence{cleaned, start};
+            for (i64 base = start; base <= stop; base += 32) sentence.read(base, stop, language);
+            first = sentence.first;
+            n = sentence.count;
+        }
     }
     if (lane_index()) return;
     verdicts[k] = (u8)verdict;
     lengths[k] = stop - start;
     spaces[k] = first - start;
     sentences[k] = n;
-    if (verdict == KEPT && stop < offsets[line_owners[k] + 1]) cleaned[stop] = '\n';
+    if (verdict == C::kept && stop < offsets[line_owners[k] + 1]) cleaned[stop] = '\n';
 }

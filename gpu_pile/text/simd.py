@@ -210,10 +210,10 @@ def bytes_of_64(typing: Any, array: Any, index: Any, characters: Any) -> Any:
 @intrinsic(prefer_literal=True)
 def letters_64(typing: Any, array: Any, index: Any, letter: Any) -> Any:
     """letters_64(uint8 array, int64 i, letter) -> uint64: of 64 bytes, bit k is set where byte i + k is this small
-    letter of ASCII or its capital. The letter is written as a number where it is called."""
-    if not isinstance(letter, types.IntegerLiteral):
+    letter of ASCII or its capital. The letter is a constant where the function is called."""
+    if not isinstance(letter, types.StringLiteral):
         return None
-    small = letter.literal_value
+    small = ord(letter.literal_value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p = _pointer(context, builder, signature.args[0], args[0], args[1])
