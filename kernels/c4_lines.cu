@@ -7,17 +7,18 @@
 //
 // Work: about 300 instructions a step of 32 bytes and warp. Floor on an H200: 4 instructions a clock and multiprocessor,
 // about 90 GB/s of text; a single line goes at the latency of its steps, some 50 MB/s.
-#include "common.cuh"
+#include "compact.cuh"
 
 constexpr u32 WORD_CHARS_MAX = 1000, WORDS_MIN = 3;
 
 // The columns of the operation that say what becomes of a line.
 enum { LINES, TOO_LONG_WORD, NO_TERMINAL, TOO_FEW_WORDS, LOREM, JAVASCRIPT, CURLY, POLICY, KEPT };
 
-// Whether a line ends at data[i], of which c is known to be the character. The line feed of \r\n ends none.
-__device__ __forceinline__ bool is_break(const u8* data, i64 start, i64 i, u32 c, const Flags& flags)
+// Whether a character begins at data[i] that ends a line. The line feed of \r\n does not: the \r has ended the line.
+__device__ __forceinline__ bool is_break(const u8* data, i64 start, i64 i, const Flags& flags)
 {
-    return (flags(c) & LINE_BREAK) && !(c == '\n' && i > start && data[i - 1] == '\r');
+    return is_lead(data[i]) && (flags(decode(data + i)) & LINE_BREAK) &&
+        !(data[i] == '\n' && i > start && data[i - 1] == '\r');
 }
 
 // counts[s]: line breaks that begin in segment s.
@@ -25,16 +26,11 @@ WARP_KERNEL count_breaks(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, i64* counts)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], hi = smaller(offsets[segment.owner + 1], start + segment.hi);
-    u32 n = 0;
-    for (i64 i = start + segment.lo + lane_index(); i < hi; i += 32)
-        n += is_lead(data[i]) && is_break(data, start, i, decode(data + i), flags);
-    n = warp_sum(n);
-    if (lane_index() == 0) counts[s] = n;
+    const u32 n = count_where(segment, [&](i64 i) { return is_break(data, segment.start, i, flags); });
+    if (lane_index() == 0) counts[segment.index] = n;
 }
 
 // Breaks before[s] ...: where the line before each ends, where the one behind it begins, and its document.
@@ -42,24 +38,17 @@ WARP_KERNEL find_breaks(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, const i64* before, i64* ends, i64* begins, i64* break_owners)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], end = offsets[segment.owner + 1], hi = smaller(end, start + segment.hi);
-    i64 out = before[s];
-    for (i64 base = start + segment.lo; base < hi; base += 32) {
-        const i64 i = base + lane_index();
-        const bool found = i < hi && is_lead(data[i]) && is_break(data, start, i, decode(data + i), flags);
-        const u32 all = __ballot_sync(FULL, found);
-        if (found) {
-            const i64 k = out + __popc(all & lanes_below());
+    write_where(
+        segment, before[segment.index], [&](i64 i) { return is_break(data, segment.start, i, flags); },
+        [&](i64 i, i64 k) {
+            const bool pair = data[i] == '\r' && i + 1 < segment.end && data[i + 1] == '\n';
             ends[k] = i;
-            begins[k] = i + sequence_length(data[i]) + (data[i] == '\r' && i + 1 < end && data[i + 1] == '\n');
+            begins[k] = i + sequence_length(data[i]) + pair;
             break_owners[k] = segment.owner;
-        }
-        out += __popc(all);
-    }
+        });
 }
 
 // Whether line[start .. end) has a pattern at i, in either case of ASCII.
