@@ -5,7 +5,7 @@
 // words, to copy it without citations, for what it may not contain, for its sentences. What follows a line that rejects
 // its document is left out afterwards.
 //
-// Work: about 300 instructions per step of 32 bytes and warp. Floor on an H200: 4 instructions a clock and
+// Work: about 300 instructions per step of 32 bytes and warp. Floor on an H200: 4 instructions per clock and
 // multiprocessor, about 90 GB/s of text; a single line goes at the latency of its steps, some 50 MB/s.
 #include "compact.cuh"
 #include "c4_lines.columns"

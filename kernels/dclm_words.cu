@@ -5,7 +5,7 @@
 // (count, then write); what they repeat is counted by the kernels of word_repetition and redpajama_words.
 //
 // Work: about 90 instructions a step of 32 bytes and warp.
-#include "common.cuh"
+#include "compact.cuh"
 
 // Classes of word boundaries and other bits of gpu_pile.text.unicode.
 enum : u32 {
@@ -84,16 +84,12 @@ WARP_KERNEL count_pieces(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* stage, const u8* leaves, i64* counts)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const Breaks breaks{stage, leaves, data, offsets[segment.owner], offsets[segment.owner + 1]};
-    const i64 hi = smaller(breaks.end, breaks.start + segment.hi);
-    u32 n = 0;
-    for (i64 i = breaks.start + segment.lo + lane_index(); i < hi; i += 32)
-        n += is_lead(data[i]) && breaks.piece_begins(i, breaks.value(i));
-    n = warp_sum(n);
-    if (lane_index() == 0) counts[s] = n;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
+    const Breaks breaks{stage, leaves, data, segment.start, segment.end};
+    const u32 n = count_where(
+        segment, [&](i64 i) { return is_lead(data[i]) && breaks.piece_begins(i, breaks.value(i)); });
+    if (lane_index() == 0) counts[segment.index] = n;
 }
 
 // Pieces before[s] ... begin in segment s: where, in which document, and whether they are words.
@@ -101,24 +97,15 @@ WARP_KERNEL find_pieces(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* stage, const u8* leaves, const i64* before, i64* starts, i64* piece_owners, u8* is_word)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const Breaks breaks{stage, leaves, data, offsets[segment.owner], offsets[segment.owner + 1]};
-    const i64 hi = smaller(breaks.end, breaks.start + segment.hi);
-    i64 out = before[s];
-    for (i64 base = breaks.start + segment.lo; base < hi; base += 32) {
-        const i64 i = base + lane_index();
-        const bool lead = i < hi && is_lead(data[i]);
-        const u32 value = lead ? breaks.value(i) : 0;
-        const bool begins = lead && breaks.piece_begins(i, value);
-        const u32 all = __ballot_sync(FULL, begins);
-        if (begins) {
-            const i64 piece = out + __popc(all & lanes_below());
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
+    const Breaks breaks{stage, leaves, data, segment.start, segment.end};
+    write_where(
+        segment, before[segment.index],
+        [&](i64 i) { return is_lead(data[i]) && breaks.piece_begins(i, breaks.value(i)); },
+        [&](i64 i, i64 piece) {
             starts[piece] = i;
             piece_owners[piece] = segment.owner;
-            is_word[piece] = (value & LETTER_OR_DIGIT) != 0;
-        }
-        out += __popc(all);
-    }
+            is_word[piece] = (breaks.value(i) & LETTER_OR_DIGIT) != 0;
+        });
 }

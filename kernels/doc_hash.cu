@@ -31,13 +31,11 @@ WARP_KERNEL doc_hash_segments(
     const u8* data, i64 n_bytes, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     u64* out)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], n = offsets[segment.owner + 1] - start;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     u64 a = 0, b = 0;
-    for (i64 i = segment.lo + 8 * lane_index(); i < smaller(segment.hi, n); i += 8 * 32) {
-        const u64 word = load_word(data, start + i, start + n, n_bytes), place = (u64)i / 8 + 1;
+    for (i64 i = segment.lo + 8 * lane_index(); i < segment.hi; i += 8 * 32) {
+        const u64 word = load_word(data, i, segment.end, n_bytes), place = (u64)(i - segment.start) / 8 + 1;
         a += mix64((word + place * STEP0) ^ KEY0);
         b += mix64((word + place * STEP1) ^ KEY1);
     }

@@ -10,15 +10,13 @@ WARP_KERNEL mark_inked(
     const u8* data, const i64* bounds, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u16* flag_stage, const u16* flag_leaves, u8* inked)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = span_segment(bounds, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 k = segment.owner, start = bounds[2 * k], hi = smaller(bounds[2 * k + 1], start + segment.hi);
-    for (i64 base = start + segment.lo; base < hi; base += 32) {
+    for (i64 base = segment.lo; base < segment.hi; base += 32) {
         const i64 i = base + lane_index();
-        if (__any_sync(FULL, i < hi && is_lead(data[i]) && !(flags(decode(data + i)) & SPACE))) {
-            if (lane_index() == 0) inked[k] = 1;
+        if (__any_sync(FULL, i < segment.hi && is_lead(data[i]) && !(flags(decode(data + i)) & SPACE))) {
+            if (lane_index() == 0) inked[segment.owner] = 1;
             return;
         }
     }

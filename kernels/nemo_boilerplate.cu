@@ -13,18 +13,16 @@ WARP_KERNEL boilerplate_segments(
     const u8* data, const i64* bounds, const i64* first, const i64* owners, i64 n_segments, i64 size, const u8* texts,
     const i64* text_bounds, i64 n_texts, u32* found)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const i64 start = bounds[2 * segment.owner], end = bounds[2 * segment.owner + 1];
+    const Segment segment = span_segment(bounds, first, owners, n_segments, size);
+    if (!segment.exists) return;
     u32 has = 0;
-    for (i64 i = start + segment.lo + lane_index(); i < smaller(end, start + segment.hi); i += 32) {
+    for_each(segment, [&](i64 i) {
         const u32 b = data[i] | 0x20;
         for (i64 j = 0; j < n_texts; ++j) {
             const i64 k = text_bounds[j];
-            if (texts[k] == b && begins_with(data, i, end, texts, k, text_bounds[j + 1])) has |= j ? 2 : 1;
+            if (texts[k] == b && begins_with(data, i, segment.end, texts, k, text_bounds[j + 1])) has |= j ? 2 : 1;
         }
-    }
+    });
     has = warp_or(has);
     if (lane_index() == 0 && has) atomicOr(&found[segment.owner], has);
 }

@@ -31,18 +31,16 @@ WARP_KERNEL code_comments_segments(
     const u8* data, const i64* offsets, const i64* first, const i64* owners, i64 n_segments, i64 size,
     const u8* classes, const u8* steps, const i64* runs, i64 n_runs, u8* ends, u32* chars)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], end = offsets[segment.owner + 1];
-    const i64 hi = smaller(end, start + segment.hi);
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
+    const i64 end = segment.end, hi = segment.hi;
     const u32 lane = lane_index();
     const i64 a = lane, b = lane + 32;
     const u8* of_a = steps + (a < n_runs ? runs[a] & ~255 : 0);
     const u8* of_b = steps + (b < n_runs ? runs[b] & ~255 : 0);
     u32 state_a = a < n_runs ? runs[a] & 255 : 0, state_b = b < n_runs ? runs[b] & 255 : 0;
     u32 chars_a = 0, chars_b = 0;
-    for (i64 base = start + segment.lo; base < hi; base += 32) {
+    for (i64 base = segment.lo; base < hi; base += 32) {
         const i64 i = base + lane, behind = smaller(base + 32, hi);
         u32 own = i < hi ? classes[data[i]] : 0;
         const u32 feeds = __ballot_sync(FULL, own == NEWLINE);
@@ -71,12 +69,12 @@ WARP_KERNEL code_comments_segments(
         }
     }
     if (a < n_runs) {
-        ends[s * n_runs + a] = (u8)(state_a & 0xF0);
-        chars[s * n_runs + a] = chars_a;
+        ends[segment.index * n_runs + a] = (u8)(state_a & 0xF0);
+        chars[segment.index * n_runs + a] = chars_a;
     }
     if (b < n_runs) {
-        ends[s * n_runs + b] = (u8)(state_b & 0xF0);
-        chars[s * n_runs + b] = chars_b;
+        ends[segment.index * n_runs + b] = (u8)(state_b & 0xF0);
+        chars[segment.index * n_runs + b] = chars_b;
     }
 }
 

@@ -10,26 +10,23 @@ WARP_KERNEL normal_words_count(
     const u16* flag_stage, const u16* flag_leaves, const u16* lower_stage, const i32* lower_leaves, i64* bytes,
     i64* words)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
     const Lower lower{lower_stage, lower_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 start = offsets[segment.owner], end = offsets[segment.owner + 1];
-    u32 n = 0, m = 0;
-    for (i64 i = start + segment.lo + lane_index(); i < smaller(end, start + segment.hi); i += 32)
-        if (is_lead(data[i])) {
-            const u32 c = decode(data + i);
-            if (flags(c) & WORD) {
-                n += encoded_length(lower(c));
-                m += !inside_word(data, start, i, flags);
-            }
-        }
-    n = warp_sum(n);
-    m = warp_sum(m);
+    u32 n_bytes = 0, n_words = 0;
+    for_each(segment, [&](i64 i) {
+        if (!is_lead(data[i])) return;
+        const u32 c = decode(data + i);
+        if (!(flags(c) & WORD)) return;
+        n_bytes += encoded_length(lower(c));
+        n_words += !inside_word(data, segment.start, i, flags);
+    });
+    n_bytes = warp_sum(n_bytes);
+    n_words = warp_sum(n_words);
     if (lane_index() == 0) {
-        bytes[s] = n;
-        words[s] = m;
+        bytes[segment.index] = n_bytes;
+        words[segment.index] = n_words;
     }
 }
 
@@ -41,27 +38,22 @@ WARP_KERNEL normal_words_write(
     const u16* flag_stage, const u16* flag_leaves, const u16* lower_stage, const i32* lower_leaves,
     const i64* bytes_before, const i64* words_before, const i64* out_offsets, u8* out)
 {
-    const i64 s = warp_index();
-    if (s >= n_segments) return;
+    const Segment segment = document_segment(offsets, first, owners, n_segments, size);
+    if (!segment.exists) return;
     const Flags flags{flag_stage, flag_leaves};
     const Lower lower{lower_stage, lower_leaves};
-    const Segment segment(s, first, owners, size);
-    const i64 d = segment.owner, start = offsets[d], hi = smaller(offsets[d + 1], start + segment.hi);
-    i64 bytes = out_offsets[d] + bytes_before[s] - bytes_before[first[d]];
-    i64 words = words_before[s] - words_before[first[d]];
-    for (i64 i = start + segment.lo; i < hi; i += 32) {
+    const i64 d = segment.owner, start = segment.start;
+    i64 bytes = out_offsets[d] + bytes_before[segment.index] - bytes_before[first[d]];
+    i64 words = words_before[segment.index] - words_before[first[d]];
+    for (i64 i = segment.lo; i < segment.hi; i += 32) {
         const i64 p = i + lane_index();
-        const bool lead = p < hi && is_lead(data[p]);
+        const bool lead = p < segment.hi && is_lead(data[p]);
         const u32 c = lead ? decode(data + p) : 0;
         const bool mine = lead && (flags(c) & WORD);
         const bool starts = mine && !inside_word(data, start, p, flags);
         const u32 folded = mine ? lower(c) : 0;
         const u32 length = mine ? encoded_length(folded) : 0;
-        u32 sum = length;  // of the lanes up to this one
-        for (int n = 1; n < 32; n <<= 1) {
-            const u32 below = __shfl_up_sync(FULL, sum, n);
-            if ((int)lane_index() >= n) sum += below;
-        }
+        const u32 sum = warp_prefix_sum(length);
         const u32 all = __ballot_sync(FULL, starts);
         if (mine) {
             const i64 word = words + __popc(all & (lanes_below() << 1 | 1));  // this character's, from 1

@@ -13,7 +13,7 @@ from gpu_pile.ops.c4_lines.sentences import SLOTS, count_sentences
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import BLOCK, LINE_BREAK_STARTS, block, lowest, padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit_without_allocation
+from gpu_pile.text.jit import leaf
 from gpu_pile.text.simd import byte_at, bytes_of_64, count_trailing_zeros, starts_with
 
 _SPACE, _DECIMAL = unicode.SPACE, unicode.DECIMAL
@@ -220,7 +220,7 @@ def _read_document(data, i, end, total, tables, kept, row):
     return total
 
 
-@jit_without_allocation
+@leaf
 def _read_lines(data, offsets, tables, kept, counts, bounds):
     total = 0
     for d in range(len(offsets) - 1):
