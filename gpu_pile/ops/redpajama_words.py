@@ -38,10 +38,11 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.gpu.launch import launch_threads, launch_warps
-from gpu_pile.gpu.ngrams import NONE, device_numbers, device_table, hash_spans, number_spans
-from gpu_pile.gpu.segments import Segments, constant, exclusive_sum, flag_tables, line_feeds
+from gpu_pile.gpu.ngrams import device_numbers, device_table, hash_spans, number_spans
+from gpu_pile.gpu.segments import Segments, constant, constants, exclusive_sum, flag_tables, line_feeds
 from gpu_pile.ops.op import Op, columns_by_width
 from gpu_pile.ops.redpajama_lines import DOCUMENTS, NormalWords
+from gpu_pile.ops.word_repetition import unpack_top
 from gpu_pile.text import normal_form, unicode, unicode_reference
 from gpu_pile.text.blocks import BLOCK, block, classify, last_bit, lowest, padded, runs_of, runs_with
 from gpu_pile.text.column import TextColumn
@@ -50,7 +51,7 @@ from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import covered_chars, new_bits, number_words, pair_places, repeated_grams, word_keys
 from gpu_pile.text.simd import byte_at, bytes_of_64, count_ones, count_trailing_zeros, load_u64, store_byte
 from gpu_pile.text.split import Words
-from gpu_pile.types import Array
+from gpu_pile.types import Array, DeviceArray
 
 TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
@@ -645,43 +646,66 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
     out = xp.empty((len(text), len(C)), np.int64)
     for column, values in zip(_RAW_COLUMNS, _device_raw(xp, text), strict=True):
         out[:, column] = values
-    w = NormalWords.of(xp, text)
-    first, owners, chars = w.first, w.owners, w.chars
-    n = len(owners)
+    words = NormalWords.of(xp, text)
+    first, n = words.first, len(words.owners)
+    out[:, C.words] = xp.diff(first)
+    out[:, C.chars], out[:, C.numeric] = xp.diff(words.chars[first]), xp.diff(words.numerics[first])
+    lines = xp.searchsorted(line_feeds(xp, text.data), words.places)  # of each word
+    first_of_line = xp.ones(n, bool)
+    first_of_line[1:] = (lines[1:] != lines[:-1]) | (words.owners[1:] != words.owners[:-1])
+    out[:, C.lines] = _sums(xp, words, first_of_line)
 
-    def sums(values: Array) -> Array:
-        return xp.diff(exclusive_sum(xp, values.astype(np.int64))[first])
+    hashes, _ = hash_spans(xp, words.data, words.bounds, 1, xp.diff(words.bounds))
+    numbers, counts = number_spans(xp, words.data, words.bounds, 1, 1, words.owners, hashes)
+    out[:, C.unique_words] = _sums(xp, words, numbers == xp.arange(n, dtype=np.uint32))
+    out[:, C.entropy] = _device_entropy(xp, words, numbers, counts)
+    _count_device_texts(xp, words, out)
+    _count_device_grams(xp, words, numbers, counts, out)
+    return out
 
-    def each(kernel: str, *arguments: Any) -> Array:
-        """A number for each word."""
-        values = xp.empty(n, np.int64)
-        launch_threads("redpajama_words", kernel, n, *arguments, values)
-        return values
 
-    words = xp.diff(first)
-    out[:, C.words], out[:, C.chars], out[:, C.numeric] = words, xp.diff(chars[first]), xp.diff(w.numerics[first])
-    lines = xp.searchsorted(line_feeds(xp, text.data), w.places)  # of each word
-    fresh = xp.ones(n, bool)
-    fresh[1:] = (lines[1:] != lines[:-1]) | (owners[1:] != owners[:-1])
-    out[:, C.lines] = sums(fresh)
+def _sums(xp: Any, words: NormalWords, values: DeviceArray) -> DeviceArray:
+    """Return int64[n_docs]: the sums of one value per word."""
+    return xp.diff(exclusive_sum(xp, values.astype(np.int64))[words.first])
 
-    hashes, _ = hash_spans(xp, w.data, w.bounds, 1, xp.diff(w.bounds))
-    numbers, counts = number_spans(xp, w.data, w.bounds, 1, 1, owners, hashes)
-    out[:, C.unique_words] = sums(numbers == xp.arange(n, dtype=np.uint32))
-    high = xp.empty(n, np.int64)
-    low = each("weigh_words", numbers, counts, owners, first, n, constant(xp, normal_form.LOGARITHMS), high)
-    total, some = sums(high), xp.maximum(words, 1)
-    out[:, C.entropy] = (total // some << 32) + ((total % some << 32) + sums(low)) // some
 
-    javascript = xp.empty(n, np.int64)
-    launch_threads("redpajama_lines", "find_javascript", n, w.data, w.bounds, n, javascript)
-    out[:, C.javascript] = sums(javascript)
-    out[:, C.lorem] = sums(each("find_lorem", w.data, w.bounds, owners, n))
-    data, bounds, sequence, starts, order, firsts = (constant(xp, x) for x in _lists()[1][:6])
-    codes = xp.empty(n, np.int32)
-    launch_threads("redpajama_words", "look_up_words", n, w.data, w.bounds, n, data, bounds, len(bounds) - 1, codes)
-    out[:, C.bad_phrases] = sums(each("count_entries", codes, owners, n, sequence, starts, order, firsts))
+def _of_each(xp: Any, kernel: str, n: int, *arguments: Any) -> DeviceArray:
+    """Return int64[n]: what a kernel writes for each word."""
+    values = xp.empty(n, np.int64)
+    launch_threads("redpajama_words", kernel, n, *arguments, values)
+    return values
 
+
+def _device_entropy(xp: Any, words: NormalWords, numbers: DeviceArray, counts: DeviceArray) -> DeviceArray:
+    """Return the column entropy. numbers, counts: of number_spans."""
+    n = len(words.owners)
+    high, logarithms = xp.empty(n, np.int64), constant(xp, normal_form.LOGARITHMS)
+    low = _of_each(xp, "weigh_words", n, numbers, counts, words.owners, words.first, n, logarithms, high)
+    total, n_words = _sums(xp, words, high), xp.maximum(xp.diff(words.first), 1)
+    return (total // n_words << 32) + ((total % n_words << 32) + _sums(xp, words, low)) // n_words
+
+
+def _count_device_texts(xp: Any, words: NormalWords, out: DeviceArray) -> None:
+    """Write the columns javascript, lorem and bad_phrases."""
+    n = len(words.owners)
+    javascript, codes = xp.empty(n, np.int64), xp.empty(n, np.int32)
+    launch_threads("redpajama_lines", "find_javascript", n, words.data, words.bounds, n, javascript)
+    out[:, C.javascript] = _sums(xp, words, javascript)
+    lorem = _of_each(xp, "find_lorem", n, words.data, words.bounds, words.owners, n)
+    out[:, C.lorem] = _sums(xp, words, lorem)
+    data, bounds, sequence, starts, order, firsts = constants(xp, _lists()[1][:6])
+    launch_threads(
+        "redpajama_words", "look_up_words", n, words.data, words.bounds, n, data, bounds, len(bounds) - 1, codes
+    )
+    entries = _of_each(xp, "count_entries", n, codes, words.owners, n, sequence, starts, order, firsts)
+    out[:, C.bad_phrases] = _sums(xp, words, entries)
+
+
+def _count_device_grams(
+    xp: Any, words: NormalWords, numbers: DeviceArray, counts: DeviceArray, out: DeviceArray
+) -> None:
+    """Write the columns of n-grams. numbers, counts: of number_spans."""
+    n, chars = len(words.owners), words.chars
     grams = numbers
     for width in range(TOP[0], LONG[-1] + 1):
         mask, table = device_table(xp, n)
@@ -689,11 +713,10 @@ def _cuda(xp: Any, text: TextColumn) -> Array:
         launch_threads("word_repetition", "match_grams", n, numbers, grams, counts, n, width, mask, table, slots)
         grams, counts = device_numbers(xp, slots, table)
         if width in TOP:
-            best = xp.zeros(len(text), np.uint64)
-            launch_threads("word_repetition", "top_grams", n, owners, grams, counts, n, best)
-            most = (best >> np.uint64(32)).astype(np.int64)
-            place = xp.where(most > 0, NONE - (best & np.uint64(NONE)).astype(np.int64), 0)
-            out[:, _TOP_CHARS[width]] = (chars[xp.minimum(place + width, n)] - chars[place]) * most
+            best = xp.zeros(len(out), np.uint64)
+            launch_threads("word_repetition", "top_grams", n, words.owners, grams, counts, n, best)
+            count, place = unpack_top(xp, best)
+            out[:, _TOP_CHARS[width]] = (chars[xp.minimum(place + width, n)] - chars[place]) * count
         else:
-            out[:, _COVERED_CHARS[width]] = sums(each("cover_words", grams, counts, chars, n, width))
-    return out
+            covered = _of_each(xp, "cover_words", n, grams, counts, chars, n, width)
+            out[:, _COVERED_CHARS[width]] = _sums(xp, words, covered)
