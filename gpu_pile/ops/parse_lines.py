@@ -415,7 +415,7 @@ _BEYOND_BASIC_PLANE = 0x10000
 _REPLACEMENT = 0xFFFD
 
 _ESCAPED = np.zeros(256, np.uint8)
-"""The character that follows a backslash -> the byte that both stand for; 0 for what is no simple escape."""
+"""The character that follows a backslash -> the byte that both stand for; 0 if there is no such escape."""
 for _letter, _byte in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
     _ESCAPED[_letter] = _byte
 

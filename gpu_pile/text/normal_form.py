@@ -89,7 +89,7 @@ DROPPED = 255
 ASCII_NORMAL: Array = np.array(
     [DROPPED if chr(c) in string.punctuation else ord(chr(c).lower()) for c in range(128)], np.uint8
 )
-"""What an ASCII character that is no white space becomes in the normal form; DROPPED for punctuation."""
+"""What an ASCII character that is not white space becomes in the normal form; DROPPED for punctuation."""
 
 UNICODE_TABLES = (
     *(unicode.FLAG_STAGE, unicode.FLAG_LEAVES, unicode.LOWER_STAGE, unicode.LOWER_LEAVES),

@@ -125,7 +125,7 @@ def _words(data, start, end, tables, out):
         c, length = unicode.decode_at(data, i)
         i += length
         if unicode.table_value(flag_stage, flag_leaves, c) & _WORD:
-            last = c == 0x130  # its lower case is "i" and a mark that is no word character
+            last = c == 0x130  # its lower case is "i" and a mark that is not a word character
             c += unicode.table_value(lower_stage, lower_leaves, c)
             if c < 0x80:
                 h = h * _P + np.uint64(c) + _ONE
