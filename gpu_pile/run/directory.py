@@ -156,8 +156,8 @@ class RunDir:
             strangers = sorted(names - {".lock", CLAIM} - partial)
             if strangers:
                 raise UsageError(
-                    f"output {self.path} holds files that do not belong to a run of gpu-pile ({', '.join(strangers[:5])}); "
-                    "choose an empty or a new folder"
+                    f"output {self.path} holds files that do not belong to a run of gpu-pile "
+                    f"({', '.join(strangers[:5])}); choose an empty or a new folder"
                 )
         else:
             theirs = [s["name"] for s in previous["shards"]]

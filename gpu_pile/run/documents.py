@@ -46,7 +46,7 @@ class DocumentLocation:
 
 
 def locate(context: Context, wanted: Sequence[int]) -> dict[int, DocumentLocation | None]:
-    """Return where documents are, by doc_id; None for an id that no document has. Reads the row groups of the documents."""
+    """Return the location of each document by doc_id, None for an id that no document has."""
     found: dict[int, DocumentLocation | None] = dict.fromkeys(wanted)
     by_shard: dict[int, list[int]] = {}
     for identifier in wanted:

@@ -75,7 +75,7 @@ class Signal:
     """One number per document.
 
     unit: what is counted, or "fraction"; dtype: int64 or float64, null where undefined; definition: understood
-    without reading any other; source: where the definition comes from, if that is more exact than the source of the family.
+    without reading any other; source: where the definition comes from, if the family's source is less exact.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Put the ranges of a shard together, once all of them are measured.
 
 A range is measured alone, into scratch/measure/, with lines and bytes counted from the range's own. What a range alone
-cannot judge (damage, too many bad lines, more subsets than are counted separately) makes the shard one range: it is measured as
-a whole instead of being merged.
+cannot judge (damage, too many bad lines, more subsets than are counted separately) makes the shard one range: the shard
+is measured as a whole and its ranges are not merged.
 """
 
 from __future__ import annotations
