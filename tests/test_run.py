@@ -409,8 +409,14 @@ def test_a_hash_collision_removes_nothing(tmp_path, monkeypatch):
 
     from gpu_pile.run.stages.measure import columns
 
+    class AlwaysTheSame:
+        name, version = "doc_hash", 1
+
+        def __call__(self, text):
+            return np.zeros((len(text), 2), np.uint64)
+
     write_shard(tmp_path / "a.jsonl.zst", [(words(30, i // 2), "x") for i in range(6)])
-    monkeypatch.setattr(columns, "doc_hash", lambda text: np.zeros((len(text), 2), np.uint64))
+    monkeypatch.setattr(columns, "doc_hash", AlwaysTheSame())
     context = run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
     assert [r["keep"] for r in decisions(tmp_path / "run")] == [True, False, True, False, True, False]
     assert any("share a 128-bit hash" in note for note in context.reporter.notes)
