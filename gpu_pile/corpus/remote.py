@@ -1,11 +1,11 @@
 """Inputs and run directories in object stores: URLs such as s3://bucket/pile/00.jsonl.zst, through fsspec.
 
-The only file that knows fsspec, which local runs never import. What differs from a file system is dealt with here:
+The only file that knows fsspec, which local runs never import. It handles whatever differs from a file system:
 
 - An object appears whole, by one put of a finished file (`RemotePath.put`).
-- Folders exist only in the names of what is in them.
-- There is no lock; `locked` keeps an object that says who works on a run and that he still does.
-- An object's version is its ETag, or what else the store tells.
+- Folders exist only in the names of the objects in them.
+- There is no lock; `locked` keeps an object that names the process that works on a run, and is renewed while it does.
+- An object's version is its ETag, or another property that the store has.
 - Reading fetches blocks ahead of the reader, each once, into a temporary file without a name (`RemoteFile`).
 
 Errors of the libraries that fsspec uses become OSErrors, as a file system raises them.
@@ -46,29 +46,29 @@ PACKAGES = {
     "https": "aiohttp",
     "memory": "fsspec",
 }
-"""The protocols there are, and the package that each needs. fsspec has others that read local files, run what they
-fetch, or chain protocols: a configuration of somebody else's could make them do so, and none is needed here."""
+"""The supported protocols, and the package that each needs. fsspec has others that read local files, execute what they
+fetch, or chain protocols: a configuration from somebody else could use them to do harm, and none is needed here."""
 
 WEB = {"http", "https"}
 READ_ONLY = {"hf", *WEB}
 
 OPTIONS = {"s3": {"max_concurrency": 2}}
-"""Options of file systems. s3fs holds this many blocks of 50 MB in memory per upload; its default is ten."""
+"""Options of the file systems. s3fs holds max_concurrency blocks of 50 MB in memory per upload; its default is ten."""
 
 BLOCK = 8 * 2**20
 """Bytes of a shard that are fetched at a time."""
 
 AHEAD = 2
-"""Blocks that are fetched ahead of who reads in order."""
+"""Read-ahead for sequential readers, in blocks."""
 
 TABLE_BLOCK = 2**20
-"""The same for Parquet, of which only some columns are read."""
+"""Bytes of a Parquet file that are fetched at a time: only some columns are read."""
 
 BEAT = 10.0
-"""Seconds after which the holder of a lock says that it is still there."""
+"""Seconds between two signs of life of the holder of a lock."""
 
 MISSED = 3
-"""Beats without a sign after which the holder counts as dead."""
+"""Signs of life that a holder may miss before it counts as dead."""
 
 _URL = re.compile(r"([a-z0-9+]+)://(.*)", re.DOTALL)
 
@@ -76,7 +76,7 @@ _VERSIONS = (
     *("ETag", "etag", "md5Hash", "content_md5", "crc32c", "generation", "xet_hash", "blob_id"),
     *("Content-MD5", "Digest", "Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created"),
 )
-"""What stores call that which changes with an object's content, the surest first."""
+"""Names that stores have for a property that changes with an object's content, most reliable first."""
 
 
 _USER = re.compile(rf"(\b(?:{'|'.join(PACKAGES)}):/*|://)[^/@\s]*@", re.IGNORECASE)
@@ -94,7 +94,7 @@ def without_secrets(text: str) -> str:
 
 
 def check(url: str, *, written: bool = False) -> None:
-    """Raise a UsageError that says why a URL cannot be read (or written)."""
+    """Raise a UsageError if a URL cannot be read (or written)."""
     match = _URL.fullmatch(url)
     known = [p for p in PACKAGES if not (written and p in READ_ONLY)]
     shown = without_secrets(url)
@@ -123,13 +123,13 @@ def _filesystem_of(protocol: str, process: int) -> Any:
             f"{protocol}:// needs fsspec and {package}, and {error.name} is not installed: "
             f"pip install 'gpu-pile[remote]' {package}"
         ) from None
-    # listings that are remembered would hide what other processes write
+    # cached listings would hide what other processes write
     options = OPTIONS.get(protocol, {})
     return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **options)
 
 
 def _filesystem(protocol: str) -> Any:
-    """One instance for all threads of a process: connections do not outlive a fork."""
+    """Return the one instance for all threads of this process: connections do not outlive a fork."""
     return _filesystem_of(protocol, os.getpid())
 
 
@@ -137,7 +137,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class StoreError(DataError, OSError):
-    """A store that refuses, or is not reached: an OSError, and one that people can do something about."""
+    """A store refuses, or cannot be reached: an OSError with a message that says what to do."""
 
     def __str__(self) -> str:
         if self.filename is None:
@@ -147,14 +147,14 @@ class StoreError(DataError, OSError):
 
 @contextlib.contextmanager
 def _calling(url: str, fs: Any) -> Iterator[None]:
-    """Errors as a file system raises them; one call at a time where fsspec promises nothing about threads."""
+    """Raise errors as a file system does; make one call at a time if the file system is not thread-safe."""
     try:
         with contextlib.nullcontext() if fs.async_impl else _ONE_AT_A_TIME:
             yield
     except FileExistsError:
         raise
     except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, f"it is not there ({error})", url) from error
+        raise FileNotFoundError(errno.ENOENT, f"there is no such object ({error})", url) from error
     except PermissionError as error:
         raise StoreError(errno.EACCES, f"no permission ({error})", url) from error
     except Exception as error:
@@ -168,7 +168,7 @@ class Stat:
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """What gpu_pile uses of pathlib.Path, for a URL. Sent to other processes as the URL alone."""
+    """The methods of pathlib.Path that gpu_pile uses, for a URL. Sent to other processes as the URL alone."""
 
     url: str
 
@@ -193,7 +193,7 @@ class RemotePath:
 
     @property
     def key(self) -> str:
-        """What fsspec's file system calls it."""
+        """The name that fsspec's file system uses."""
         return str(self.fs._strip_protocol(self.url))
 
     @property
@@ -222,8 +222,8 @@ class RemotePath:
         fs = self.fs
         try:
             with _calling(self.url, fs):
-                found: dict[str, Any] = fs.info(self.key)
-                return found
+                info: dict[str, Any] = fs.info(self.key)
+                return info
         except FileNotFoundError:
             return None
 
@@ -236,22 +236,23 @@ class RemotePath:
     def is_dir(self) -> bool:
         return (self._info() or {}).get("type") == "directory"
 
-    def _there(self) -> dict[str, Any]:
-        found = self._info()
-        if found is None or found["type"] != "file":
-            raise FileNotFoundError(errno.ENOENT, "it is not there", self.url)
-        return found
+    def _existing(self) -> dict[str, Any]:
+        info = self._info()
+        if info is None or info["type"] != "file":
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", self.url)
+        return info
 
     def stat(self) -> Stat:
-        size = self._there().get("size")
+        size = self._existing().get("size")
         if size is None:
-            raise StoreError(errno.EINVAL, "the server does not tell its size; download it, and name that", self.url)
+            reason = "the server sends no Content-Length; download the file and give its local path"
+            raise StoreError(errno.EINVAL, reason, self.url)
         return Stat(size)
 
     def version(self) -> str | None:
-        """What changes with the content, as far as the store tells; None where it does not."""
-        found = self._there()
-        return next((f"{name}: {found[name]}" for name in _VERSIONS if found.get(name)), None)
+        """Return a property that changes with the content; None if the store has none."""
+        info = self._existing()
+        return next((f"{name}: {info[name]}" for name in _VERSIONS if info.get(name)), None)
 
     def _named(self, name: str) -> RemotePath:
         return RemotePath(name if is_url(name) else f"{self.protocol}://{name}")
@@ -263,31 +264,31 @@ class RemotePath:
         return (self._named(name) for name in names)
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """Those whose name, without folders, matches; none where there is no such folder."""
+        """Yield the paths in this folder whose name matches; none if there is no such folder."""
         with contextlib.suppress(FileNotFoundError):
             yield from (p for p in self.iterdir() if fnmatch.fnmatchcase(p.name, pattern))
 
     def rglob(self, pattern: str) -> Iterator[RemotePath]:
-        """The same in all folders below."""
+        """Yield the paths in this folder and below whose name matches."""
         fs = self.fs
         with _calling(self.url, fs):
             names = fs.find(self.key)
         return (p for p in map(self._named, names) if fnmatch.fnmatchcase(p.name, pattern))
 
     def is_glob(self) -> bool:
-        """Whether the URL has wildcards and is not the name of a file as it stands; a server's query has none."""
-        wild = "*[" if self.protocol in WEB else "*?["
-        return any(c in self.url for c in wild) and not self.is_file()
+        """Whether the URL has wildcards and no file has it as its name; "?" begins the query of a web address."""
+        wildcards = "*[" if self.protocol in WEB else "*?["
+        return any(c in self.url for c in wildcards) and not self.is_file()
 
     def matches(self) -> list[RemotePath]:
-        """The files that this URL names as a glob."""
+        """Return the files that this URL names as a glob."""
         fs = self.fs
         with _calling(self.url, fs):
-            found = fs.glob(self.key, detail=True)
-        return [self._named(str(entry["name"])) for entry in found.values() if entry["type"] == "file"]
+            entries = fs.glob(self.key, detail=True)
+        return [self._named(str(entry["name"])) for entry in entries.values() if entry["type"] == "file"]
 
     def read_range(self, start: int, end: int, size: int) -> bytes:
-        """The bytes from start to end of a file of this size; raises where there are fewer or more."""
+        """Return the bytes from start to end of a file of this size; raise if there are fewer or more."""
         fs = self.fs
         with _calling(self.url, fs):
             if self.protocol in WEB:  # its cat_file would take a whole file from a server without ranges
@@ -297,8 +298,8 @@ class RemotePath:
             else:
                 data = fs.cat_file(self.key, start=start, end=end)
         if len(data) != end - start:
-            said = f"{len(data)} bytes came where {end - start} were asked for: has it changed?"
-            raise StoreError(errno.EIO, said, self.url)
+            reason = f"the store sent {len(data)} bytes instead of {end - start}: the object may have changed"
+            raise StoreError(errno.EIO, reason, self.url)
         return data
 
     def open(self, mode: str = "rb") -> BinaryIO:
@@ -317,7 +318,7 @@ class RemotePath:
     def put(self, local: Path) -> None:
         """Make a finished local file appear under this name, whole, or not at all.
 
-        Object stores show an object once its upload is complete. In other stores the file has a temporary name first.
+        Object stores show an object when its upload is complete. Elsewhere the file is uploaded under another name.
         """
         fs = self.fs
         if fs.async_impl:
@@ -335,7 +336,7 @@ class RemotePath:
                 raise
 
     def create(self, data: bytes) -> bool:
-        """Write a small object unless there is one; whether it was written. Sure where the store can tell (S3, GCS)."""
+        """Write a small object unless it exists. Return whether it was written; reliable on S3 and GCS."""
         fs = self.fs
         try:
             with _calling(self.url, fs):
@@ -359,7 +360,7 @@ class RemotePath:
                 raise
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: folders are there when something is in them, and a bucket is not ours to make."""
+        """Do nothing: a folder exists when something is in it, and buckets are made by their owners."""
 
     def remove_tree(self) -> None:
         fs = self.fs
@@ -368,10 +369,10 @@ class RemotePath:
 
 
 class RemoteFile(io.RawIOBase):
-    """A remote file as it is read: blocks are fetched when they are asked for, or before, and kept until it is closed.
+    """A remote file opened for reading. Blocks are fetched on demand or ahead, and kept until the file is closed.
 
-    They are kept because shards are read twice, a little apart (frames are walked before they are decompressed), in a
-    temporary file without a name: a killed process leaves nothing.
+    Each byte of a shard is needed twice within a short time (frames are walked before they are decompressed). Blocks
+    are kept in a temporary file without a name: a killed process leaves nothing.
     """
 
     def __init__(self, path: RemotePath, block: int = BLOCK, ahead: int = AHEAD) -> None:
@@ -390,11 +391,11 @@ class RemoteFile(io.RawIOBase):
                 n = os.pwrite(self._store.fileno(), data, start)
                 data, start = data[n:], start + n
         except OSError as error:
-            said = f"{error.strerror} in {tempfile.gettempdir()}, where it is kept while it is read; set TMPDIR"
-            raise StoreError(error.errno, said, str(self.path)) from error
+            reason = f"{error.strerror} in {tempfile.gettempdir()}, where fetched blocks are kept; set TMPDIR"
+            raise StoreError(error.errno, reason, str(self.path)) from error
 
     def pread(self, n: int, start: int) -> bytes:
-        """Up to n bytes at a place, as os.pread."""
+        """Return n bytes from a position on; fewer only at the end of the file."""
         end = min(start + n, self.size)
         if start >= end:
             return b""
@@ -437,7 +438,7 @@ class RemoteFile(io.RawIOBase):
 
 
 def _machine() -> str:
-    """Where process numbers mean the same: this boot of this machine, this container."""
+    """Return what identifies the range of process numbers: this boot of this machine, this container."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return f"{boot.read_text().strip() if boot.exists() else ''}-{Path('/proc/self/ns/pid').stat().st_ino}"
 
