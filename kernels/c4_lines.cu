@@ -111,15 +111,22 @@ struct Language {
     const u64* keys;  // abbreviations as numbers, the last byte lowest, the highest byte their length
     int n_keys;
 
-    // Whether the full stop at line[end], after the word line[start .. end), is that of an abbreviation.
+    // Whether the character that holds the byte line[i] is a letter.
+    __device__ __forceinline__ bool is_letter(const u8* line, i64 i) const
+    {
+        return flags(decode(line + character_start(line, i))) & ALPHA;
+    }
+
+    // Whether the full stop at line[end], after the word line[start .. end), does not end a sentence.
     __device__ __forceinline__ bool is_abbreviation(const u8* line, i64 start, i64 end) const
     {
         if (end == start) return false;
+        if (line[end - 1] == '.') return true;
         u64 key = 0;
         bool ascii = true;
         for (i64 k = start; k < end; ++k) {
             const u32 b = line[k];
-            if (b == '.') return true;
+            if (b == '.' && k > start && is_letter(line, k - 1) && is_letter(line, k + 1)) return true;
             ascii &= b < 0x80;
             key = key << 8 | (b >= 'A' && b <= 'Z' ? b | 0x20 : b);
         }

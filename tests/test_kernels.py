@@ -179,7 +179,7 @@ def test_barriers_and_shared_memory():
 BUGS = {
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
     ("nemo_boilerplate", "boilerplate_segments"): ("i += 3;", "i += 1;"),
-    ("c4_lines", "count_breaks"): ("return is_break(data, segment.start, i, flags);", "return data[i] == '\\n';"),
+    ("c4_lines", "count_breaks"): ("(flags(decode(data + i)) & LINE_BREAK)", "(flags(data[i]) & LINE_BREAK)"),
     ("c4_lines", "find_breaks"): ("i + 1 < segment.end && data[i + 1]", "i + 1 < segment.hi && data[i + 1]"),
     ("c4_lines", "c4_lines"): ("if (close > open) skip = close;", ""),
     ("nemo_code_comments", "code_comments_segments"): ("next_quotes || more", "next_quotes"),

@@ -1,8 +1,10 @@
 """Lines put together from the pieces that the rules of C4 are about."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gpu_pile
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.testing import assert_same_bits
 from gpu_pile.text import unicode, unicode_reference
@@ -38,3 +40,19 @@ def test_every_place_in_a_block():
 def test_line_breaks_are_those_that_are_looked_for():
     breaks = [c for c in range(0x110000) if unicode_reference.flags(chr(c)) & unicode.LINE_BREAK]
     assert breaks == [*range(0x0A, 0x0E), *range(0x1C, 0x1F), 0x85, 0x2028, 0x2029]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentences"),
+    [
+        # as the sentencizer of spaCy 3.8 finds them
+        ("Rates were high (P < 0.05). Others were low (P < 0.05). A third one was seen. A fourth one. A fifth one.", 5),
+        ("It fell to 3.5. It rose to 4.5. Then it fell to 3.5. And so on to 2.5. The end.", 5),
+        ("See section 4.2. It is version 1.2.3. Then 5.a. And a.5. So it is.", 5),
+        # a full stop between letters makes an abbreviation
+        ("The U.S. Senate met at 9 a.m. in Washington, i.e. here, with a Ph.D. student.", 1),
+        ("Доклад и т.п. был хорош.", 1),
+    ],
+)
+def test_full_stops_inside_words(line, sentences):
+    assert gpu_pile.measure([line], ["c4_sentence_count"])["c4_sentence_count"].to_pylist() == [sentences]

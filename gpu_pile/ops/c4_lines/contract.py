@@ -20,10 +20,12 @@ Columns: lines (looked at), one for each of these verdicts, `sentences`, those o
 document, what was kept until then.
 
 Sentences: a line has one, and one more for every word that a further sentence follows. A word ends a sentence if,
-without closing marks at its end, it ends with . ! or ? (or 。 ！ ？), does not end with "...", and is not an
-abbreviation: one capital letter and a full stop, a word with a full stop inside, or one of ABBREVIATIONS. What follows
-must have a word that is not made of PUNCTUATION alone. The rule is of this project: datatrove asks a tokenizer of the
-language.
+without closing marks at its end, it ends with . ! or ? (or 。 ！ ？), does not end with "..", and is not an
+abbreviation: one capital letter and a full stop, a word with a full stop between two letters, or one of ABBREVIATIONS.
+What follows must have a word that is not made of PUNCTUATION alone. The rule is of this project: datatrove asks a
+tokenizer of the language. On 1,000 documents of The Pile, the sentencizer of spaCy 3.8, which datatrove uses for
+English, finds as many sentences in 5,418 of 5,687 kept lines, and says the same about "five sentences or more" of 992
+documents.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ CLOSING = "\"'”’)]}»」』"
 
 c4_lines = Op(
     "c4_lines",
-    version=1,
+    version=2,
     columns=(
         "lines",
         "too_long_word",
@@ -85,6 +87,7 @@ c4_lines = Op(
         "A B C D. E. F. G h i.",
         "I met \x00mr. Lee \x00. And \x00I. So\x00 it {\x00 is.\nI met \x00mr. Lee.",
         "etc. etc. Inc. abcdefghij. k l.",
+        "P < 0.05). A 3.5. B 4.b. C a.5. D a.b. E é.ß. F é.5. G .a. H a.. I ..a. J a.1.b. K 1.a.b. L.",
         "'",
         "a b \"'.",
         "A b c.\n[1][2]\n[3] [4] [5] .",

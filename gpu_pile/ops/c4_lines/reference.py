@@ -81,11 +81,18 @@ def count_sentences(line: str) -> int:
 
 def ends_sentence(word: str) -> bool:
     word = word.rstrip(CLOSING)
-    if not word.endswith(tuple(ENDS)) or word.endswith("..."):
+    if not word.endswith(tuple(ENDS)) or word.endswith(".."):
         return False
     if not word.endswith("."):
         return True
     before = word[:-1]
-    if "." in before or (len(before) == 1 and unicode_reference.flags(before) & unicode.UPPER):
+    if has_stop_between_letters(before) or (len(before) == 1 and unicode_reference.flags(before) & unicode.UPPER):
         return False
     return before.lower() not in ABBREVIATIONS if before.isascii() else True
+
+
+def has_stop_between_letters(word: str) -> bool:
+    def is_letter(c: str) -> bool:
+        return bool(unicode_reference.flags(c) & unicode.ALPHA)
+
+    return any(b == "." and is_letter(a) and is_letter(c) for a, b, c in zip(word, word[1:], word[2:], strict=False))

@@ -15,7 +15,7 @@ from gpu_pile.types import Array
 
 _0, _1 = np.uint64(0), np.uint64(1)
 _ALL = ~_0
-_UPPER = unicode.UPPER
+_ALPHA, _UPPER = unicode.ALPHA, unicode.UPPER
 _SENTENCE_ENDS = tuple(ord(c) for c in "!?。！？")
 _CLOSING_ASCII = tuple(ord(c) for c in CLOSING if c.isascii())
 _CLOSING_BEYOND = tuple(ord(c) for c in CLOSING if not c.isascii())
@@ -118,24 +118,37 @@ def _ends_sentence(line, start, end, tables):
 
 
 @njit
+def _has_flag(line, i, flag, tables):
+    """Whether the character that holds the byte line[i] is of a class."""
+    c, _ = unicode.decode_at(line, unicode.character_start(line, i))
+    return unicode.table_value(tables.stage, tables.leaves, c) & flag != 0
+
+
+@njit
+def _is_between_letters(line, start, k, tables):
+    """Whether the characters before and after the byte line[k] of a word are letters; line[k] is not its last byte."""
+    return k > start and _has_flag(line, k - 1, _ALPHA, tables) and _has_flag(line, k + 1, _ALPHA, tables)
+
+
+@njit
 def _is_abbreviation(line, start, end, tables):
-    """Whether the full stop at line[end], after the word line[start:end], is that of an abbreviation."""
+    """Whether the full stop at line[end], after the word line[start:end], does not end a sentence."""
     if end == start:
         return False
+    if line[end - 1] == ord("."):
+        return True
     key = np.uint64(0)
     ascii = True
     for k in range(start, end):
         b = line[k]
-        if b == ord("."):
+        if b == ord(".") and _is_between_letters(line, start, k, tables):
             return True
         ascii &= b < 0x80
         if ord("A") <= b <= ord("Z"):
             b |= 0x20
         key = (key << np.uint64(8)) | np.uint64(b)
-    if unicode.character_start(line, end - 1) == start:
-        c, _ = unicode.decode_at(line, start)
-        if unicode.table_value(tables.stage, tables.leaves, c) & _UPPER:
-            return True
+    if unicode.character_start(line, end - 1) == start and _has_flag(line, start, _UPPER, tables):
+        return True
     if not ascii or end - start > KEY_BYTES:
         return False
     key |= np.uint64(end - start) << np.uint64(56)
