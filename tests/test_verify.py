@@ -87,6 +87,7 @@ def test_sound_runs_of_other_settings(tmp_path, options):
     assert failures(tmp_path / "run", everything=True) == {}
 
 
+@pytest.mark.slow
 def test_shards_in_every_state(tmp_path):
     """The nasty shards: gzip, plain, many frames, byte order marks, bad lines, damage."""
     run(settings([HERE / "data" / "nasty" / "*.jsonl*"], tmp_path / "run"))
