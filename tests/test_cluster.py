@@ -203,7 +203,7 @@ def test_one_shard_keeps_several_workers_busy(one_shard_in_ranges, tmp_path, wit
         pipeline.run_until(c, "report")
         assert count_ranges(c) == 6
     assert results(tmp_path / "run") == results(one_shard_in_ranges / "run")
-    assert {"_range_job x, range 6 of 6", "_Range x, range 1 of 6", "_merge_job x", "_Join x"} <= seen
+    assert {"range_job x, range 6 of 6", "RangeWriter x, range 1 of 6", "merge_job x", "join_job x"} <= seen
     if workers == 2:
         assert len(list(tmp_path.glob("*-x"))) == 2
         assert len(list(tmp_path.glob("*-2 of 6"))) == 3, "dedupe reads ranges, too"
