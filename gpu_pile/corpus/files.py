@@ -84,8 +84,8 @@ def _advice(path: AnyPath, error: OSError) -> str:
         return "this user may not write there; choose another output folder"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many files are open; raise the limit (ulimit -n) or lower workers, and run the same command again"
-    who = "the store" if isinstance(path, RemotePath) else "the operating system"
-    return f"{who} says: {error.strerror or error}; run the same command again to go on"
+    reporter = "the store" if isinstance(path, RemotePath) else "the operating system"
+    return f"{reporter} says: {error.strerror or error}; run the same command again to go on"
 
 
 class AtomicFile:
@@ -207,8 +207,8 @@ def _syncfs() -> Callable[[int], int] | None:
     if version is None or (int(version[1]), int(version[2])) < (5, 8):
         return None
     with contextlib.suppress(OSError, AttributeError):
-        found: Callable[[int], int] = ctypes.CDLL("libc.so.6", use_errno=True).syncfs
-        return found
+        syncfs: Callable[[int], int] = ctypes.CDLL("libc.so.6", use_errno=True).syncfs
+        return syncfs
     return None
 
 

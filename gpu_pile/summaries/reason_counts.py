@@ -36,23 +36,23 @@ Counts = dict[tuple[str, tuple[str, ...]], tuple[int, int]]
 
 
 class Tally:
-    """Adds up the combinations of one shard, table by table."""
+    """The combinations of one shard, added up table by table."""
 
     def __init__(self) -> None:
         self._names = Names()
         self._counts: Counts = {}
 
     def add(self, subset: pa.ChunkedArray, rules: Sequence[str], marks: Array, keep: Array, text_bytes: Array) -> None:
-        """n more documents: their subsets, bool[n, m] which of m rules each fails, bool[n] whether none, int64[n]."""
+        """Add n documents: subset, bool[n, m] which of m rules each fails, bool[n] whether it fails none, int64[n]."""
         codes = self._names.of(subset)
-        pattern, found = _patterns(marks, np.flatnonzero(~keep))
+        pattern, patterns = _patterns(marks, np.flatnonzero(~keep))
         n_subsets = int(codes.max(initial=-1)) + 1
         key = pattern * n_subsets + codes
-        documents = np.bincount(key, minlength=len(found) * n_subsets)
+        documents = np.bincount(key, minlength=len(patterns) * n_subsets)
         # float64 sums of whole numbers are exact below 2^53, more than any one table holds
-        weights = np.bincount(key, text_bytes, minlength=len(found) * n_subsets)
+        weights = np.bincount(key, text_bytes, minlength=len(patterns) * n_subsets)
         for k in np.flatnonzero(documents):
-            failed = tuple(rules[int(i)] for i in np.flatnonzero(found[k // n_subsets]))
+            failed = tuple(rules[int(i)] for i in np.flatnonzero(patterns[k // n_subsets]))
             _add(self._counts, (self._names.name(int(k % n_subsets)), failed), int(documents[k]), int(weights[k]))
 
     def table(self) -> pa.Table:
@@ -60,7 +60,7 @@ class Tally:
 
 
 def _patterns(marks: Array, failing: Array) -> tuple[Array, Array]:
-    """(int64[n] number of each row's pattern, bool[patterns, m] the distinct rows); failing: rows with any mark."""
+    """Return (int64[n] pattern of each row, bool[patterns, m] the distinct rows); failing: the rows with any mark."""
     number = np.zeros(len(marks), np.int64)
     packed = np.packbits(marks[failing], axis=1)
     code = np.zeros(len(failing), np.int64)
@@ -86,7 +86,7 @@ def _table(counts: Counts) -> pa.Table:
 
 
 def merged(tables: Iterable[pa.Table]) -> pa.Table:
-    """The sums of several tables of combinations."""
+    """Return the sums of several tables of combinations."""
     counts: Counts = {}
     for table in tables:
         for row in table.to_pylist():
@@ -95,7 +95,7 @@ def merged(tables: Iterable[pa.Table]) -> pa.Table:
 
 
 def by_subset(combinations: pa.Table) -> dict[str, dict[str, int]]:
-    """documents, text_bytes, kept_documents, kept_text_bytes of each subset, most text first."""
+    """Return documents, text_bytes, kept_documents, kept_text_bytes per subset, most text first."""
     out: dict[str, dict[str, int]] = {}
     for row in combinations.to_pylist():
         zeros = {"documents": 0, "text_bytes": 0, "kept_documents": 0, "kept_text_bytes": 0}
@@ -107,7 +107,7 @@ def by_subset(combinations: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def by_reason(combinations: pa.Table) -> list[dict[str, Any]]:
-    """reason, documents, text_bytes, ..._only_this (removed by no other rule), by_subset; the most frequent first."""
+    """Return reason, documents, text_bytes, ..._only_this (no other rule removes it), by_subset; most frequent first."""
     out: dict[str, dict[str, Any]] = {}
     for row in combinations.to_pylist():
         for reason in row["reasons"]:
@@ -123,7 +123,7 @@ def by_reason(combinations: pa.Table) -> list[dict[str, Any]]:
 
 
 def overlaps(combinations: pa.Table) -> dict[tuple[str, str], int]:
-    """Documents that fail both rules, for each pair of rules that share any; both orders, and a rule with itself."""
+    """Return documents that fail both rules, per pair of rules with any: in both orders, and a rule with itself."""
     out: dict[tuple[str, str], int] = defaultdict(int)
     for row in combinations.to_pylist():
         for a in row["reasons"]:
