@@ -41,8 +41,8 @@ class ShardRange:
 def split_at_frames(shard: Shard, range_bytes: int) -> list[ShardRange]:
     """Split a shard into ranges of at least range_bytes each, a function of the file and of range_bytes alone.
 
-    Frames are found by their headers. Gzip, plain text, a shard of one frame, a shard whose frames cannot be walked, and
-    a shard at a URL are one range: there is a header per 128 KiB of text, so that walking over the headers would fetch
+    Frames are found by their headers. Gzip, plain text, a shard of one frame, a shard whose frames cannot be walked,
+    and a shard at a URL are one range: there is a header per 128 KiB of text, so walking over the headers would fetch
     the whole file.
     """
     starts, size = [0], shard.n_bytes

@@ -107,7 +107,7 @@ def by_subset(combinations: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def by_reason(combinations: pa.Table) -> list[dict[str, Any]]:
-    """Return reason, documents, text_bytes, ..._only_this (no other rule removes it), by_subset; most frequent first."""
+    """Return reason, documents, text_bytes, ..._only_this (no other rule removes it), by_subset; frequent first."""
     out: dict[str, dict[str, Any]] = {}
     for row in combinations.to_pylist():
         for reason in row["reasons"]:
