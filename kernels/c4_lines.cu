@@ -1,7 +1,7 @@
 // c4_lines: what becomes of each line, its text without citations, its sentences. Contract and reference:
 // gpu_pile/ops/c4_lines
 //
-// Line breaks are found in two passes (kernels/compact.cuh). A warp takes a line, 32 bytes a step, four times: for its
+// Line breaks are found in two passes (kernels/compact.cuh). A warp takes a line, 32 bytes per step, four times: for its
 // words, to copy it without citations, for what it may not contain, for its sentences. What follows a line that rejects
 // its document is left out afterwards.
 //
@@ -56,13 +56,12 @@ __device__ __forceinline__ bool has(const u8* line, i64 i, i64 start, i64 end, c
 {
     if (i < start || i + N - 1 > end) return false;
     for (int k = 0; k < N - 1; ++k) {
-        const u32 b = line[i + k];
-        if ((b >= 'A' && b <= 'Z' ? b | 0x20 : b) != (u8)pattern[k]) return false;
+        if (ascii_lower(line[i + k]) != (u8)pattern[k]) return false;
     }
     return true;
 }
 
-// Where the citation ends whose bracket is data[i]; i if it is none. By the whole warp.
+// Where the citation ends whose bracket is data[i]; i if there is none. Called by a whole warp.
 __device__ __forceinline__ i64 citation_end(const u8* data, i64 i, i64 end, const Flags& flags)
 {
     if (starts_with(data, i + 1, end, "edit]")) return i + 6;
@@ -82,7 +81,7 @@ __device__ __forceinline__ u32 forbidden(const u8* line, i64 i, i64 start, i64 e
 {
     constexpr u32 policy = 1u << C::policy;
     const u32 b = line[i];
-    const u32 letter = b >= 'A' && b <= 'Z' ? b | 0x20 : b;
+    const u32 letter = ascii_lower(b);
     if (letter == '{') return 1u << C::curly;
     if (letter == 'j') return has(line, i, start, end, "javascript") ? 1u << C::javascript : 0;
     if (letter == 'p') return has(line, i - 7, start, end, "lorem ipsum") ? 1u << C::lorem : 0;
@@ -101,8 +100,10 @@ __device__ __forceinline__ u32 forbidden(const u8* line, i64 i, i64 start, i64 e
 
 __device__ __forceinline__ bool is_closing(u32 c)
 {
-    return c == '"' || c == '\'' || c == ')' || c == ']' || c == '}' || c == 0xBB || c == 0x2019 || c == 0x201D ||
-        c == 0x300D || c == 0x300F;
+    constexpr u32 beyond_ascii[] = {0xBB, 0x2019, 0x201D, 0x300D, 0x300F};  // » ’ ” 」 』
+    for (const u32 mark : beyond_ascii)
+        if (c == mark) return true;
+    return c == '"' || c == '\'' || c == ')' || c == ']' || c == '}';
 }
 
 // What tells where a sentence ends.
@@ -128,7 +129,7 @@ struct Language {
             const u32 b = line[k];
             if (b == '.' && k > start && is_letter(line, k - 1) && is_letter(line, k + 1)) return true;
             ascii &= b < 0x80;
-            key = key << 8 | (b >= 'A' && b <= 'Z' ? b | 0x20 : b);
+            key = key << 8 | ascii_lower(b);
         }
         if (previous_character(line, end) == start && (flags(decode(line + start)) & UPPER)) return true;
         if (!ascii || end - start > KEY_BYTES) return false;
@@ -145,7 +146,7 @@ struct Language {
             end = previous_character(line, end);
             const u32 c = decode(line + end);
             if (is_closing(c)) continue;
-            if (c == '!' || c == '?' || c == 0x3002 || c == 0xFF01 || c == 0xFF1F) return true;
+            if (c == '!' || c == '?' || c == 0x3002 || c == 0xFF01 || c == 0xFF1F) return true;  // 。 ！ ？
             return c == '.' && !is_abbreviation(line, start, end);
         }
         return false;

@@ -12,8 +12,6 @@ struct Line {
 constexpr int AT_END = 1, SPLITLINES = 2, KIND_SHIFT = 24;
 constexpr u64 RAW = 1, ANY_CASE = 2;
 
-__device__ __forceinline__ u32 ascii_lower(u32 b) { return b >= 'A' && b <= 'Z' ? b | 0x20 : b; }
-
 // The tables as `packed` in gpu_pile/text/marks.py puts them: numbers, and where in the buffer the arrays begin.
 struct Marks {
     enum {

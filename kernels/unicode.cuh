@@ -18,6 +18,9 @@ __device__ __forceinline__ int sequence_length(u32 lead)
     return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
 
+// A byte, with the capitals A to Z as small letters.
+__device__ __forceinline__ u32 ascii_lower(u32 b) { return b >= 'A' && b <= 'Z' ? b | 0x20 : b; }
+
 // The code point whose valid UTF-8 begins at p.
 __device__ __forceinline__ u32 decode(const u8* p)
 {

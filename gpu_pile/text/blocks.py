@@ -35,7 +35,8 @@ SENTENCE_MARKS = "!?.\"')]}"
 TAILS = "".join(map(chr, range(0x80, 0xC0)))
 LEADS = "".join(map(chr, range(0xC0, 0x100)))
 BEYOND = TAILS + LEADS
-LINE_BREAK_STARTS = LINE_BREAKS + chr(0xC2) + chr(0xE2)
+LINE_BREAK_STARTS = LINE_BREAKS + "".join(chr(c.encode()[0]) for c in "\x85\u2028")
+"""What a line break of str.splitlines() may begin with: others beyond ASCII begin with the same bytes."""
 ELLIPSIS, LEFT_ANGLE, RIGHT_ANGLE = ord("…"), ord("⟨"), ord("⟩")
 
 

@@ -58,7 +58,7 @@ def _cached(function: Callable[..., Any], **options: bool) -> Any:
     return dispatcher
 
 
-# compilation, as seen by who waits for it
+# compilation, as the user waits for it
 
 
 class Compilation:
@@ -177,7 +177,7 @@ def _locked(descriptor: int) -> bool:
 
 
 class _Storage(caching.CompileResultCacheImpl):
-    """How numba turns machine code into bytes; where those go is _Cache's affair."""
+    """How numba turns machine code into bytes; _Cache decides where these go."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._lineno = function.__code__.co_firstlineno

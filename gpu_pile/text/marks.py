@@ -300,9 +300,7 @@ def _is_at(data, i, marks, k):
     start = marks.offsets[k]
     fold = marks.flags[k] & ANY_CASE
     for j in range(marks.offsets[k + 1] - start):
-        b = data[i + j]
-        if fold and ord("A") <= b <= ord("Z"):
-            b |= 0x20
+        b = unicode.ascii_lower(data[i + j]) if fold else np.int64(data[i + j])
         if b != marks.bytes[start + j]:
             return False
     return True

@@ -1,7 +1,7 @@
-"""What numba does not offer by itself: unaligned 8-byte loads, scans of 32 and 64 bytes, plain bytes, bits.
+"""What numba lacks: unaligned 8-byte loads, scans of 32 and 64 bytes, access without index checks, operations on bits.
 
-Every buffer that loads and scans read must have SLACK readable bytes behind the last byte that is meant, or the caller
-must stay SLACK bytes away from its end; those that end in _64 read 64 bytes.
+A buffer that is loaded or scanned must have SLACK readable bytes past the last byte that is asked for, or the caller
+stays SLACK bytes away from its end. Functions whose names end in _64 read 64 bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _splat(byte: int) -> Any:
 
 @intrinsic
 def byte_at(typing: Any, array: Any, index: Any) -> Any:
-    """byte_at(uint8 array, int64 i) -> uint8: array[i] without a negative index's meaning, which costs in hot loops."""
+    """byte_at(uint8 array, int64 i) -> uint8: array[i] without Python's negative-index check."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_pointer(context, builder, signature.args[0], args[0], args[1]))
@@ -46,8 +46,7 @@ def byte_at(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def item(typing: Any, array: Any, index: Any) -> Any:
-    """item(array, int64 i): array[i] of any contiguous array, without a negative index's meaning, which costs in hot
-    loops."""
+    """item(array, int64 i): array[i] of any contiguous array, without Python's negative-index check."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -58,7 +57,7 @@ def item(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def set_item(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """set_item(array, int64 i, value): array[i] = value, as item."""
+    """set_item(array, int64 i, value): array[i] = value, without Python's negative-index check."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -96,7 +95,7 @@ def load_u64(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def store_byte(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """store_byte(uint8 array, int64 i, int64 value): its lowest byte to array[i]; as byte_at, i is never negative."""
+    """store_byte(uint8 array, int64 i, int64 value): array[i] = the lowest byte of value, as set_item."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p = _pointer(context, builder, signature.args[0], args[0], args[1])
@@ -133,47 +132,29 @@ def string_mask(typing: Any, array: Any, index: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p = _pointer(context, builder, signature.args[0], args[0], args[1])
         v = builder.load(builder.bitcast(p, _V32.as_pointer()), align=1)
-        quote = builder.icmp_unsigned("==", v, _splat(0x22))
-        backslash = builder.icmp_unsigned("==", v, _splat(0x5C))
+        quote = builder.icmp_unsigned("==", v, _splat(ord('"')))
+        backslash = builder.icmp_unsigned("==", v, _splat(ord("\\")))
         # signed: bytes >= 0x80 are negative, so one comparison finds both them and control characters
-        low = builder.icmp_signed("<", v, _splat(0x20))
+        low = builder.icmp_signed("<", v, _splat(ord(" ")))
         return _mask(builder, builder.or_(builder.or_(quote, backslash), low))
 
     return types.uint32(array, types.int64), codegen
 
 
-def _between(lanes: int) -> Any:
-    vector, mask = ir.VectorType(_I8, lanes), ir.IntType(lanes)
-
-    def typed(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
-        if not (isinstance(first, types.IntegerLiteral) and isinstance(last, types.IntegerLiteral)):
-            return None
-        low, high = first.literal_value, last.literal_value
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            p = _pointer(context, builder, signature.args[0], args[0], args[1])
-            v = builder.load(builder.bitcast(p, vector.as_pointer()), align=1)
-            v = builder.sub(v, ir.Constant(vector, [low] * lanes))
-            return builder.bitcast(builder.icmp_unsigned("<=", v, ir.Constant(vector, [high - low] * lanes)), mask)
-
-        return (types.uint64 if lanes == 64 else types.uint32)(array, types.int64, first, last), codegen
-
-    return typed
-
-
 @intrinsic(prefer_literal=True)
 def bytes_between(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
-    """bytes_between(uint8 array, int64 i, first, last) -> uint32: bit k is set where first <= byte i + k <= last.
+    """bytes_between(uint8 array, int64 i, first, last) -> uint32: of 32 bytes, bit k is set where byte i + k is in
+    first .. last. These are constants where the function is called."""
+    if not (isinstance(first, types.IntegerLiteral) and isinstance(last, types.IntegerLiteral)):
+        return None
+    low, high = first.literal_value, last.literal_value
 
-    first and last are written as numbers where it is called.
-    """
-    return _between(32)(typing, array, index, first, last)
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        distance = builder.sub(builder.load(builder.bitcast(p, _V32.as_pointer()), align=1), _splat(low))
+        return _mask(builder, builder.icmp_unsigned("<=", distance, _splat(high - low)))
 
-
-@intrinsic(prefer_literal=True)
-def bytes_between_64(typing: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
-    """The same of 64 bytes -> uint64."""
-    return _between(64)(typing, array, index, first, last)
+    return types.uint32(array, types.int64, first, last), codegen
 
 
 def _ranges(characters: str) -> list[tuple[int, int]]:
@@ -217,7 +198,8 @@ def letters_64(typing: Any, array: Any, index: Any, letter: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         p = _pointer(context, builder, signature.args[0], args[0], args[1])
-        v = builder.or_(builder.load(builder.bitcast(p, _V64.as_pointer()), align=1), ir.Constant(_V64, [0x20] * 64))
+        v = builder.load(builder.bitcast(p, _V64.as_pointer()), align=1)
+        v = builder.or_(v, ir.Constant(_V64, [ord("a") ^ ord("A")] * 64))
         return builder.bitcast(builder.icmp_unsigned("==", v, ir.Constant(_V64, [small] * 64)), _I64)
 
     return types.uint64(array, types.int64, letter), codegen
@@ -225,7 +207,7 @@ def letters_64(typing: Any, array: Any, index: Any, letter: Any) -> Any:
 
 @intrinsic
 def count_ones(typing: Any, value: Any) -> Any:
-    """count_ones(uint32 or uint64) -> int64: how many bits are set."""
+    """count_ones(uint32 or uint64) -> int64: the number of set bits."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _widened(builder, builder.ctpop(args[0]))
@@ -249,7 +231,7 @@ def _widened(builder: Any, value: Any) -> Any:
 
 @intrinsic
 def highest_bit(typing: Any, value: Any) -> Any:
-    """highest_bit(uint64) -> int64: the number of the highest bit that is set; -1 for 0."""
+    """highest_bit(uint64) -> int64: the number of the highest set bit; -1 for 0."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.sub(_I64(63), builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0)))
@@ -259,7 +241,7 @@ def highest_bit(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def swap_bytes(typing: Any, value: Any) -> Any:
-    """swap_bytes(uint64) -> uint64: the bytes in the other order."""
+    """swap_bytes(uint64) -> uint64: the bytes in reverse order."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bswap(args[0])
@@ -268,7 +250,7 @@ def swap_bytes(typing: Any, value: Any) -> Any:
 
 
 def slot_table(numbers: Iterable[int], bits: int) -> tuple[Any, np.uint64]:
-    """(uint64[1 << bits], factor): the numbers, each alone in its slot (number * factor >> 64 - bits); 0 elsewhere."""
+    """Build a table without collisions: (uint64[1 << bits], factor). Number n is in slot n * factor >> 64 - bits."""
     wanted = sorted(numbers)
     factor = 0x9E3779B97F4A7C15
     while len({n * factor % 2**64 >> (64 - bits) for n in wanted}) < len(wanted):
@@ -290,15 +272,6 @@ def starts_with(data, i, end, pattern):
     return k == len(pattern)
 
 
-@njit
-def is_one_of(value, values):
-    """Whether the value is among a few."""
-    for v in values:  # noqa: SIM110, numba compiles no generators
-        if value == v:
-            return True
-    return False
-
-
 @njit(inline="always")
 def ascii_space_mask(data, i):
     """Bit k is set where byte i + k is white space for str.split(): 9 to 13, 28 to 32."""
@@ -307,7 +280,7 @@ def ascii_space_mask(data, i):
 
 @jit
 def count_newlines(data, n):
-    """Line feeds among the first n bytes; SLACK bytes behind them can be read."""
+    """Line feeds among the first n bytes; SLACK bytes past them can be read."""
     lines = 0
     for i in range(0, n, 32):
         mask = bytes_between(data, i, 10, 10)

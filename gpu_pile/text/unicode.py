@@ -45,6 +45,12 @@ ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IG
 
 DOTTED_CAPITAL_I = 0x130
 
+BEYOND_ASCII = 0x80
+"""The first code point that is not ASCII; also, bytes from here on belong to such characters."""
+
+CASE_BIT = 0x20
+"""The bit that makes a capital letter of ASCII a small one."""
+
 BREAK_KINDS, PICTOGRAPHIC, LETTER_OR_DIGIT = 15, 16, 32
 (_, NEWLINE, IGNORED, ZWJ, KATAKANA, SINGLE_QUOTE, DOUBLE_QUOTE, MID_NUM_LET, MID_LETTER, MID_NUM, _, _) = range(12)
 LETTER, HEBREW, NUMBER, EXTEND_NUM_LET = range(12, 16)
@@ -86,6 +92,12 @@ def decode_at(data, i):
         | ((np.int64(data[i + 2]) & 0x3F) << 6)
         | (np.int64(data[i + 3]) & 0x3F)
     ), 4
+
+
+@njit(inline="always")
+def ascii_lower(b):
+    """A byte, with the capitals A to Z as small letters."""
+    return b | CASE_BIT if ord("A") <= b <= ord("Z") else np.int64(b)
 
 
 @njit(inline="always")

@@ -15,8 +15,9 @@ from gpu_pile.text.blocks import BLOCK, LINE_BREAK_STARTS, block, lowest, padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import leaf
 from gpu_pile.text.simd import byte_at, bytes_of_64, count_trailing_zeros, starts_with
+from gpu_pile.text.unicode import BEYOND_ASCII
 
-_SPACE, _DECIMAL = unicode.SPACE, unicode.DECIMAL
+_SPACE, _DECIMAL, _LINE_BREAK = unicode.SPACE, unicode.DECIMAL, unicode.LINE_BREAK
 _0 = np.uint64(0)
 _EDIT, _NEEDED = (np.frombuffer(text, np.uint8).copy() for text in (b"edit]", b"citation needed]"))
 _MAY_END = np.isin(np.arange(256), list(b".?!\"']"))
@@ -59,6 +60,12 @@ class Judged(NamedTuple):
 
 
 @njit(inline="always")
+def _is_ink(b):
+    """Whether a byte is certain to be no white space: a character of ASCII that can be seen."""
+    return ord("!") <= b <= ord("~")
+
+
+@njit(inline="always")
 def _breaks_at(data, base, end):
     """The Breaks of the block at data[base]."""
     at, shift, valid = block(data, base, end)
@@ -66,17 +73,17 @@ def _breaks_at(data, base, end):
 
 
 @njit
-def _break_length(data, i, end):
+def _break_length(data, i, end, tables):
     """Bytes of the line break at data[i], a byte of LINE_BREAK_STARTS; 0 if there is none."""
     b = byte_at(data, i)
-    if b < 0x80:
+    if b < BEYOND_ASCII:
         return 2 if b == ord("\r") and i + 1 < end and data[i + 1] == ord("\n") else 1
     c, n = unicode.decode_at(data, i)
-    return n if c in (0x85, 0x2028, 0x2029) else 0
+    return n if unicode.table_value(tables.stage, tables.leaves, c) & _LINE_BREAK else 0
 
 
 @njit(inline="always")
-def _next_break(data, i, end, breaks):
+def _next_break(data, i, end, breaks, tables):
     """(where the line that begins at data[i] ends, where the next one begins, the Breaks after that)."""
     base, places = breaks
     while base < end:
@@ -86,7 +93,7 @@ def _next_break(data, i, end, breaks):
         bit = lowest(places)
         places ^= bit
         p = base + count_trailing_zeros(bit)
-        n = _break_length(data, p, end)
+        n = _break_length(data, p, end, tables)
         if n and p >= i:  # before i is the line feed of \r\n
             return p, p + n, Breaks(base, places)
     return end, end, Breaks(base, places)
@@ -205,8 +212,8 @@ def _read_document(data, i, end, total, tables, kept, row):
     """Count the lines of a document. Returns where its kept text ends, which begins at kept.text[total]."""
     breaks = _breaks_at(data, i, end)
     while i < end:
-        first, (last, i, breaks) = i, _next_break(data, i, end, breaks)
-        if first < last and not (0x20 < byte_at(data, first) < 0x7F and 0x20 < byte_at(data, last - 1) < 0x7F):
+        first, (last, i, breaks) = i, _next_break(data, i, end, breaks, tables)
+        if first < last and not (_is_ink(byte_at(data, first)) and _is_ink(byte_at(data, last - 1))):
             first, last = _strip(data, first, last, tables)
         row[C.lines] += 1
         # a line feed before it, if it is not the first kept line

@@ -6,8 +6,10 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.ops.c4_lines.contract import C
+from gpu_pile.text import unicode
 from gpu_pile.text.blocks import block, lowest
 from gpu_pile.text.simd import bytes_of_64, count_trailing_zeros, letters_64
+from gpu_pile.text.unicode import BEYOND_ASCII, CASE_BIT
 from gpu_pile.types import Array
 
 NEEDS_CLEANING = 0
@@ -17,7 +19,7 @@ _0, _1 = np.uint64(0), np.uint64(1)
 _LOREM, _JAVASCRIPT, _CURLY, _POLICY = 1, 2, 4, 8
 _KELVIN_SIGN = np.frombuffer("\u212a".encode(), np.uint8).copy()
 """Its lower case is k."""
-_KELVIN_START = chr(0xE2)
+_KELVIN_START = chr(_KELVIN_SIGN[0])
 _STEP = 62
 """From one block to the next: all three bytes that a phrase is found by lie in one block."""
 
@@ -36,11 +38,8 @@ def _is_at(line, i, start, end, phrase):
     """Whether line[start:end] has the phrase, in either case of ASCII, at position i."""
     if i < start or i + len(phrase) > end:
         return False
-    for k in range(len(phrase)):
-        b = line[i + k]
-        if ord("A") <= b <= ord("Z"):
-            b |= 0x20
-        if b != phrase[k]:
+    for k in range(len(phrase)):  # noqa: SIM110, numba compiles no generators
+        if unicode.ascii_lower(line[i + k]) != phrase[k]:
             return False
     return True
 
@@ -49,7 +48,7 @@ def _is_at(line, i, start, end, phrase):
 def _has_cookies(line, i, start, end):
     """Whether a phrase of POLICY has the k of its "cookie" at line[i]."""
     after = i + 1
-    if line[i] >= 0x80:
+    if line[i] >= BEYOND_ASCII:
         if not _is_at(line, i, start, end, _KELVIN_SIGN):
             return False
         after = i + len(_KELVIN_SIGN)
@@ -68,7 +67,7 @@ def _has_cookies(line, i, start, end):
 @njit
 def _phrase_at(line, i, start, end):
     """The phrase whose rare letter is line[i]: one of the bits above, or 0."""
-    letter = line[i] | 0x20
+    letter = line[i] | CASE_BIT
     if letter == ord("j"):
         return _JAVASCRIPT if _is_at(line, i, start, end, _JAVA) else 0
     if letter == ord("p"):

@@ -11,6 +11,7 @@ from gpu_pile.ops.c4_lines.contract import ABBREVIATIONS, CLOSING
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import BLOCK, below, beyond_ascii, classify, last_bit, lowest, runs_of, runs_with
 from gpu_pile.text.simd import count_trailing_zeros, highest_bit, slot_table
+from gpu_pile.text.unicode import BEYOND_ASCII
 from gpu_pile.types import Array
 
 _0, _1 = np.uint64(0), np.uint64(1)
@@ -143,10 +144,8 @@ def _is_abbreviation(line, start, end, tables):
         b = line[k]
         if b == ord(".") and _is_between_letters(line, start, k, tables):
             return True
-        ascii &= b < 0x80
-        if ord("A") <= b <= ord("Z"):
-            b |= 0x20
-        key = (key << np.uint64(8)) | np.uint64(b)
+        ascii &= b < BEYOND_ASCII
+        key = (key << np.uint64(8)) | np.uint64(unicode.ascii_lower(b))
     if unicode.character_start(line, end - 1) == start and _has_flag(line, start, _UPPER, tables):
         return True
     if not ascii or end - start > KEY_BYTES:

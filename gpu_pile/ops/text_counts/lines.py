@@ -138,8 +138,7 @@ def _count_line(data, line, end, character, tables, classes, row):
     """Count a line that is not blank and ends at data[end], before this character."""
     row[C.nonblank_lines] += 1
     row[C.short_lines] += character - line.character <= SHORT_CHARS
-    b = byte_at(data, end - 1)
-    row[C.terminal_lines] += _is_terminal(data, end, tables) if b >= 0x80 else b in (ord("."), ord("!"), ord("?"))
+    row[C.terminal_lines] += _ends_terminal(data, end, tables)
     whole = Line(line.start, end, line.first, line.last)
     if may_have_marks(data, whole, tables.marks.lines):
         _add_marks(data, whole, 0, tables.marks.marks, row)
@@ -147,9 +146,18 @@ def _count_line(data, line, end, character, tables, classes, row):
         classes[0, tables.marks.lines.classes[byte_at(data, whole.last)]] += 1
 
 
+@njit(inline="always")
+def _ends_terminal(data, end, tables):
+    """Whether the character before data[end] is TERMINAL; in ASCII, those are . ! ?"""
+    b = byte_at(data, end - 1)
+    if b >= unicode.BEYOND_ASCII:
+        return _is_terminal(data, end, tables)
+    return b in (ord("."), ord("!"), ord("?"))
+
+
 @njit
 def _is_terminal(data, end, tables):
-    """Whether the character before data[end], beyond ASCII, is one that ends sentences."""
+    """Whether the character before data[end], which is beyond ASCII, is TERMINAL."""
     c, _ = unicode.decode_at(data, unicode.character_start(data, end - 1))
     return unicode.table_value(tables.stage, tables.leaves, c) & _TERMINAL != 0
 

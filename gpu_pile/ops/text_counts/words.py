@@ -9,6 +9,7 @@ from numba import njit
 
 from gpu_pile.ops.text_counts.contract import C, text_counts
 from gpu_pile.ops.text_counts.scan import characters_before
+from gpu_pile.text import unicode
 from gpu_pile.text.blocks import below, last_bit, lowest, runs_of, runs_with
 from gpu_pile.text.simd import count_ones, count_trailing_zeros, highest_bit, load_u64, swap_bytes
 
@@ -20,7 +21,7 @@ SYMBOL_BYTES = 7
 
 _0, _1, _2, _3, _4 = (np.uint64(n) for n in range(5))
 _60, _61, _62 = (np.uint64(n) for n in (60, 61, 62))
-_CASE_BITS = np.uint64(0x20202020)
+_CASE_BITS = np.uint64(int.from_bytes(4 * bytes([unicode.CASE_BIT]), "big"))
 """The bit of each of four ASCII letters that makes it small."""
 _N_COLUMNS = len(text_counts.columns)
 
