@@ -15,7 +15,7 @@ those of split("\\n"); after each step but the fourth the text is stripped as st
     7  "sign-in" at the beginning of a line is removed, with one of white space after it
 
 Steps 5 to 7 change lines of at most ten words of str.split(), in any case of letters, and drop those of which only
-white space is left. In step 3 a number is a decimal digit, then more of these, full stops and commas, then k, m, b or
+white space is left. In step 3 a number is a decimal digit, then more digits, full stops and commas, then k, m, b or
 nothing. Case is that of Python's re.IGNORECASE: U+0130 and U+0131 are an i, U+017F is an s; in step 3, of str.lower():
 U+212A is a k. Stripping makes a difference to steps 2, 6 and 7, for the lines that are then the first and the last.
 """

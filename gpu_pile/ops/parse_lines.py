@@ -1,10 +1,10 @@
-"""parse_lines: a block of JSON lines -> documents, and why the other lines are none.
+"""parse_lines: parse a block of JSON lines into documents; report why every other line was rejected.
 
     parse_lines(block uint8[n], text_path, subset_path, skip_bom, bare_strings, text_lists) = Parsed
 
 Lines end at LF; the last may lack it. A line of JSON white space alone is blank: neither document nor bad. Every other
 line must be one JSON value by RFC 8259, in valid UTF-8: a document if it is an object with a string at text_path, or,
-by option, a string by itself (bare_strings) or an object with a list of strings there (text_lists, joined by a blank
+by option, a bare string (bare_strings) or an object with a list of strings there (text_lists, joined by a blank
 line). What differs from Python's json.loads: NaN and Infinity, invalid UTF-8 and more than 512 levels of nesting make
 a line bad; an escaped lone surrogate becomes U+FFFD. Of equal keys the last counts, on every level of a path. A subset
 that is missing or no string is "". With skip_bom, a byte order mark at the block's start belongs to no line.

@@ -10,9 +10,9 @@ if something is left there: re.finditer(r"([^\\n]*\\n|[^\\n]+$)", text). Columns
     bullet          1 where it begins with one of • ‣ ▶ ◀ ◦ ■ □ ▪ ▫ – after white space
     upper           UPPER characters
     words           words of its normal form (gpu_pile.text.normal_form)
-    javascript      of these, those that are "javascript"
+    javascript      words of the normal form that are "javascript"
     normal_chars    code points of its normal form, the spaces between words included
-    numeric         NUMERIC ones among these
+    numeric         NUMERIC code points of the normal form
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ class _Phrases:
         self.slots = np.full(4096, -1, np.int64)
         keys = np.empty(len(words), np.uint64)
         word_keys(len(words), np.append(self.data, np.zeros(8, np.uint8)), self.bounds, keys)
-        self.likely = np.zeros(1 << _LIKELY_BITS, bool)  # a word of another key is none of these
+        self.likely = np.zeros(1 << _LIKELY_BITS, bool)  # a word of another key begins no entry
         self.likely[[home(k, len(self.likely) - 1) for k in keys]] = True
         for i in range(len(words)):
             s = int(hash_bytes(self.data, self.bounds[i], self.bounds[i + 1])) & 4095
@@ -476,7 +476,7 @@ def _same(data, a, other, b, n):
 
 @leaf
 def _phrases(words, packed, bounds, keys, ids, codes, phrases):
-    """How many entries begin at a word, summed over all words. keys: of word_keys. codes: scratch, an int32 a word."""
+    """Return how many entries begin at a word, summed over all words. keys: of word_keys. codes: scratch, int32[words]."""
     data, word_bounds, sequence, starts, order, firsts, slots, likely = phrases
     found = 0
     any_code = False
