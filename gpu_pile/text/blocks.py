@@ -45,6 +45,13 @@ def padded(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return data if len(data) >= BLOCK else np.concatenate([data, np.zeros(BLOCK, np.uint8)])
 
 
+def read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A view that cannot be written through: numba compiles a function again for arrays that can."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
 class Masks(NamedTuple):
     """The bytes of a block by class. A class that a caller does not use costs nothing: the compiler leaves it out."""
 

@@ -11,7 +11,7 @@ from gpu_pile.ops.c4_lines.contract import WORD_CHARS_MAX, WORDS_MIN, C, c4_line
 from gpu_pile.ops.c4_lines.phrases import NEEDS_CLEANING, verdict_on
 from gpu_pile.ops.c4_lines.sentences import SLOTS, count_sentences
 from gpu_pile.text import unicode
-from gpu_pile.text.blocks import BLOCK, LINE_BREAK_STARTS, block, lowest, padded
+from gpu_pile.text.blocks import BLOCK, LINE_BREAK_STARTS, block, lowest, padded, read_only
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import leaf
 from gpu_pile.text.simd import byte_at, bytes_of_64, count_trailing_zeros, starts_with
@@ -37,6 +37,8 @@ class Kept(NamedTuple):
 
     text: Any
     """uint8[]; a line without its citations is put together here in any case"""
+    written: Any
+    """the same memory, to be read from; see read_only"""
     wanted: Any
     """bool: the text is part of the result"""
 
@@ -165,8 +167,8 @@ def _clean(data, i, end, tables, out, o):
 
 
 @njit
-def _judge(data, first, last, start, tables, text):
-    """What becomes of the stripped line data[first:last]. start: where in `text` its text goes."""
+def _judge(data, first, last, start, tables, kept):
+    """What becomes of the stripped line data[first:last]. start: where in kept.text its text goes."""
     if last - first > WORD_CHARS_MAX and _count_words(data, first, last, last - first, tables)[1]:
         return Judged(C.too_long_word, False, start, start)
     verdict, cleaned, stop = C.no_terminal, False, start
@@ -174,8 +176,8 @@ def _judge(data, first, last, start, tables, text):
         verdict = verdict_on(data, first, last, False)
     if verdict == NEEDS_CLEANING:
         cleaned = True
-        stop = _clean(data, first, last, tables, text, start)
-        verdict = verdict_on(text, start, stop, True)
+        stop = _clean(data, first, last, tables, kept.text, start)
+        verdict = verdict_on(kept.written, start, stop, True)
     if verdict > C.too_few_words and _count_words(data, first, last, WORDS_MIN, tables)[0] < WORDS_MIN:
         verdict = C.too_few_words
     return Judged(verdict, cleaned, start, stop)
@@ -187,10 +189,10 @@ def _keep(data, first, last, judged, tables, kept, row):
     is_first = row[C.kept] == 1
     start, stop = judged.start, judged.stop
     if judged.cleaned:
-        row[C.sentences] += count_sentences(kept.text, start, stop, tables)
+        row[C.sentences] += count_sentences(kept.written, start, stop, tables)
         if is_first:
             # the joined text is stripped: a citation may have stood before a space
-            skipped = _strip(kept.text, start, stop, tables)[0] - start
+            skipped = _strip(kept.written, start, stop, tables)[0] - start
             stop -= skipped
             if skipped:
                 for k in range(start, stop):
@@ -217,7 +219,7 @@ def _read_document(data, i, end, total, tables, kept, row):
             first, last = _strip(data, first, last, tables)
         row[C.lines] += 1
         # a line feed before it, if it is not the first kept line
-        judged = _judge(data, first, last, total + (row[C.kept] > 0), tables, kept.text)
+        judged = _judge(data, first, last, total + (row[C.kept] > 0), tables, kept)
         row[judged.verdict] += 1
         if judged.verdict == C.kept:
             stop = _keep(data, first, last, judged, tables, kept, row)
@@ -241,8 +243,9 @@ def cpu(text: TextColumn, kept_text: bool = False) -> Any:
     counts = np.empty((len(text), len(c4_lines.columns)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
     # a kept line is never longer than it was, and each needs one byte more, which its line break had
-    kept = Kept(np.empty((text.n_bytes if kept_text else longest + 1) + BLOCK, np.uint8), kept_text)
+    room = np.empty((text.n_bytes if kept_text else longest + 1) + BLOCK, np.uint8)
+    kept = Kept(room, read_only(room), kept_text)
     bounds = np.zeros(len(text) + 1, np.int64)
     tables = Tables(unicode.FLAG_STAGE, unicode.FLAG_LEAVES, SLOTS)
-    _read_lines(padded(text.data), text.offsets, tables, kept, counts, bounds)
+    _read_lines(read_only(padded(text.data)), read_only(text.offsets), tables, kept, counts, bounds)
     return (counts, kept.text[: bounds[-1]].copy(), bounds) if kept_text else counts

@@ -19,7 +19,7 @@ from gpu_pile.ops.text_counts.scan import count_block, count_ellipses
 from gpu_pile.ops.text_counts.urls import count_urls, find_xml_header
 from gpu_pile.ops.text_counts.words import LENGTHS, WordScratch, count_words, finish_words, no_word
 from gpu_pile.text import unicode
-from gpu_pile.text.blocks import BLOCK, classify, padded
+from gpu_pile.text.blocks import BLOCK, classify, padded, read_only
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import leaf
 from gpu_pile.text.marks import Mark, MarkTables, mark_tables
@@ -81,5 +81,7 @@ def cpu(text: TextColumn, marks: Sequence[Mark] = ()) -> Array:
         np.zeros(tables.marks.words.columns.shape, np.int64),
     )
     out = np.empty((len(text), len(text_counts.columns) + len(marks)), np.int64)
-    _count(padded(text.data), text.offsets, tables, Scratch(words, np.zeros((2, 256), np.int64)), out)
+    _count(
+        read_only(padded(text.data)), read_only(text.offsets), tables, Scratch(words, np.zeros((2, 256), np.int64)), out
+    )
     return out
