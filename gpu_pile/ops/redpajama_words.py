@@ -476,7 +476,10 @@ def _same(data, a, other, b, n):
 
 @leaf
 def _phrases(words, packed, bounds, keys, ids, codes, phrases):
-    """Return how many entries begin at a word, summed over all words. keys: of word_keys. codes: scratch, int32[words]."""
+    """Return how many entries begin at a word, summed over all words.
+
+    keys: of word_keys. codes: scratch, int32[words].
+    """
     data, word_bounds, sequence, starts, order, firsts, slots, likely = phrases
     found = 0
     any_code = False
