@@ -14,7 +14,7 @@ from gpu_pile.corpus import sinks
 from gpu_pile.corpus.sinks import Compression, LineSink, ZstdFrame, sink_of
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.run import directory
-from gpu_pile.run.stages.write import copy
+from gpu_pile.run.stages.write import copy, stage
 from tests.conftest import HERE, run, settings, write_shard
 
 
@@ -28,7 +28,7 @@ class Plain(LineSink):
 @pytest.fixture
 def plain(monkeypatch):
     monkeypatch.setattr(sinks, "FORMATS", [ZstdFrame, Plain])
-    for module in (directory, sys.modules["gpu_pile.run.stages.write.stage"]):
+    for module in (directory, stage):
         monkeypatch.setattr(module, "FORMATS", [ZstdFrame, Plain])
 
 
