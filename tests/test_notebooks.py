@@ -20,9 +20,17 @@ nbformat.write(notebook, sys.argv[2])
 
 
 def said(notebook):
-    """Every output as plain text."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [output.get("text", output.get("data", {}).get("text/plain")) for output in outputs]
+    """Every output as plain text. What a cell prints is one output, however many messages it came in."""
+    texts = []
+    for cell in notebook.cells:
+        printed = None
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "stream" and output["name"] == printed:
+                texts[-1] += output["text"]
+            else:
+                texts.append(output.get("text", output.get("data", {}).get("text/plain")))
+            printed = output.get("name")
+    return texts
 
 
 @pytest.mark.slow

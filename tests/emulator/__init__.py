@@ -29,6 +29,7 @@ from unittest import mock
 
 import numpy as np
 
+from gpu_pile import api
 from gpu_pile.gpu import detect, device, segments
 from gpu_pile.gpu import launch as kernel
 from gpu_pile.ops import op
@@ -234,14 +235,18 @@ class Emulated(device.Device):
 def everywhere(**settings: Any) -> Iterator[None]:
     """Backend cuda exists while the block runs: every operation that a stage or the API calls on it is emulated."""
 
+    def device_for(name: str) -> device.Device:
+        return Emulated() if name == "cuda" else device.Device()
+
     def call(operation: op.Op, *args: Any, **params: Any) -> Any:
         return operation.run("cuda-emulated" if Emulated.is_open() else "cpu", *args, **params)
 
     with (
         installed(**settings),
         mock.patch.object(op.Op, "__call__", call),
-        mock.patch.object(device, "device_for", lambda name: Emulated() if name == "cuda" else device.Device()),
-        mock.patch.object(pipeline, "device_for", lambda name: Emulated() if name == "cuda" else device.Device()),
+        mock.patch.object(device, "device_for", device_for),
+        mock.patch.object(pipeline, "device_for", device_for),
+        mock.patch.object(api, "device_for", device_for),
         mock.patch.object(detect, "cuda_missing", list),
     ):
         yield
