@@ -244,6 +244,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--cluster", "local", "--set", "cluster.workers=1"]], ids=["threads", "cluster"])
 def test_ctrl_c_ends_with_a_sentence(tmp_path, more):
     """As a terminal does it: the signal goes to all processes of the command."""

@@ -20,6 +20,8 @@ from gpu_pile.corpus.sinks import ZstdFrame
 from gpu_pile.errors import DataError
 from tests.conftest import HERE, results, run, settings
 
+pytestmark = pytest.mark.slow  # each test is several runs
+
 CALLS = {
     "a read of a shard": (files.os, "pread", errno.EIO),
     "a rename": (Path, "replace", errno.EIO),

@@ -27,6 +27,7 @@ def cuda(request):
         yield request.param
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cuda")
 def test_the_demo_run_has_the_same_bytes(demo_run, tmp_path):
     quick = HERE.parent / "configs" / "quickstart.yaml"
@@ -36,6 +37,7 @@ def test_the_demo_run_has_the_same_bytes(demo_run, tmp_path):
     assert results(tmp_path / "run") == results(demo_run)
 
 
+@pytest.mark.slow
 def test_the_nasty_shards_have_the_same_bytes_and_bad_lines(cuda, tmp_path):
     def bad_lines(context):
         return {s.name: context.directory.state("measure", s.name)["bad_lines"] for s in context.shards}

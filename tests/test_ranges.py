@@ -279,6 +279,7 @@ def test_any_shard_in_any_ranges(tmp_path_factory, seed, range_bytes, n_lines):
     same_results(folder, [folder / "x.jsonl.zst"], range_bytes, several)
 
 
+@pytest.mark.slow
 def test_the_demo_corpus_in_ranges(tmp_path):
     rng = random.Random(3)
     for path in sorted(DEMO.glob("*.zst")):
@@ -289,6 +290,7 @@ def test_the_demo_corpus_in_ranges(tmp_path):
     assert not any(check.failed for check in verify(tmp_path / "ranges"))
 
 
+@pytest.mark.slow
 def test_the_nasty_shards_a_frame_a_range(tmp_path):
     """Damaged ones are measured whole; every file is what it is without ranges."""
     context = same_results(tmp_path, [NASTY / "*.jsonl*"], 1)

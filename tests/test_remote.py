@@ -113,6 +113,7 @@ def fetched(url: str, folder: Path) -> dict[str, bytes]:
 # the same bytes
 
 
+@pytest.mark.slow
 def test_a_run_in_memory_and_what_looks_at_it(demo_run, tmp_path):
     for file in DEMO.glob("*.zst"):
         RemotePath(f"memory://pile/{file.name}").put(file)
@@ -189,6 +190,7 @@ def test_shards_over_http(demo_run, tmp_path, s3):
     assert results(tmp_path / "run") == results(demo_run)
 
 
+@pytest.mark.slow
 def test_damaged_shards_are_read_alike(tmp_path, s3):
     nasty = sorted(p for p in (HERE / "data" / "nasty").iterdir() if p.suffix == ".zst")
     for file in nasty:
@@ -228,6 +230,7 @@ def test_the_command_line(demo_run, tmp_path, s3):
 # whole objects only
 
 
+@pytest.mark.slow
 def test_an_upload_that_fails_leaves_nothing_and_the_next_run_goes_on(demo_run, tmp_path, s3):
     for part in ("measured/02", "kept/01"):
         url = f"s3://runs/fail-{part.replace('/', '-')}"

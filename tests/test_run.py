@@ -531,6 +531,7 @@ def test_a_failing_stage_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert results(tmp_path / "run") == results(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_huge_documents(tmp_path):
     """Documents of 50 MB, far larger than a batch, among small ones."""
     sentence = "the quick brown fox number {} jumps over the lazy dog of this very long document. "

@@ -297,6 +297,7 @@ def test_pairs_that_a_bucket_is_too_large_for(tmp_path):
     assert set(failures(tmp_path / "run", everything=True)) == {"near left"}
 
 
+@pytest.mark.slow
 def test_many_passes_find_the_same(families, monkeypatch):
     """Keys and pairs beyond what is held in memory, digests beyond the buffer."""
     path = Path(families.output) / "pairs.parquet"
