@@ -10,6 +10,9 @@ from gpu_pile.run.stages.measure import read
 from gpu_pile.run.stages.write import copy
 from tests.conftest import results, run, settings, write_shard
 
+pytestmark = pytest.mark.slow  # each test is a run or two
+
+
 CHANGED = "changed while the run was going on; run the same command again"
 SHORT = [(f"short {i}", "W") for i in range(300)]
 LONG = [(f"a text that is longer than the other one, number {i} " * 4, "W") for i in range(300)]

@@ -228,6 +228,7 @@ def _fractions(dask_worker):
     return memory.memory_target_fraction, memory.memory_spill_fraction, memory.memory_pause_fraction
 
 
+@pytest.mark.slow
 def test_workers_are_never_paused(tmp_path):
     with pipeline.prepared(on_workers(tmp_path / "run", workers=1)) as context:
         assert list(context.executor.client(context).run(_fractions).values()) == [(False, False, False)]

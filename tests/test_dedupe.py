@@ -112,6 +112,7 @@ def plain(sketches, hashes, shingles, most=3):
     return representative, sorted(found)
 
 
+@pytest.mark.slow
 @given_settings(max_examples=40, deadline=None)
 @given(corpora())
 def test_tasks_find_what_the_definition_finds(tmp_path_factory, corpus):
@@ -169,6 +170,7 @@ def whole(folder, order=None, memory=None, workers=2):
     return results(folder)
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_any_order_of_completion(tmp_path, monkeypatch):
     want = whole(tmp_path / "plain", workers=1)
     pairs = pq.read_table(tmp_path / "plain" / "pairs.parquet")

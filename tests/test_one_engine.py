@@ -73,6 +73,7 @@ FUZZY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given_settings(max_examples=25, deadline=None)
 @given(TEXTS, FUZZY, st.integers(1, 10))
 def test_memory_and_runs_decide_the_same(tmp_path_factory, texts, fuzzy, cut):

@@ -439,6 +439,7 @@ run(settings([shard], __import__("pathlib").Path(folder), input={"range_bytes": 
 """
 
 
+@pytest.mark.slow
 def test_kill_9_between_ranges_and_merge_then_the_same_command(tmp_path, shard_in_ranges):
     for module, job in (("measure", "RangeMerger"), ("write", "RangeJoiner")):
         command = [sys.executable, "-c", KILLER, module, job, str(shard_in_ranges), str(tmp_path / "run")]

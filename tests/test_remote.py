@@ -132,6 +132,7 @@ def test_a_run_in_memory_and_what_looks_at_it(demo_run, tmp_path):
     assert RemotePath("memory://lists/kept.txt").read_bytes() == (tmp_path / "kept.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_s3_and_a_second_run_that_has_nothing_to_do(demo_run, tmp_path, s3):
     run(demo("s3://runs/a"))
     assert fetched("s3://runs/a", tmp_path) == results(demo_run)
@@ -217,6 +218,7 @@ def test_workers_write_at_the_url_themselves_also_those_that_are_killed(demo_run
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_line(demo_run, tmp_path, s3):
     from typer.testing import CliRunner
 
@@ -483,6 +485,7 @@ def test_a_second_process_gets_an_error(s3, quick_beats):
         assert lock_of(folder)["owner"] != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["here", "elsewhere"])
 def test_a_lock_of_the_dead(s3, monkeypatch, machine):
     monkeypatch.setattr(remote, "BEAT", 0.7)  # a busy machine takes half a second to see a dead process
@@ -642,6 +645,7 @@ def test_a_run_of_others_is_left_alone(s3):
     assert s3.names("runs/full") == ["runs/full/thesis.txt"]
 
 
+@pytest.mark.slow
 def test_local_runs_import_no_fsspec(tmp_path):
     code = (
         "import sys; from pathlib import Path; from tests.conftest import *; here = Path(sys.argv[1]); "

@@ -224,6 +224,7 @@ def chromium(page: Path, tmp_path: Path, *options: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("which", ["demo", "hostile"])
 def test_a_browser_has_no_complaints(which, demo_run, hostile, tmp_path):

@@ -154,6 +154,7 @@ READERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_kept_shards_are_read_by_the_usual_readers(demo_run, tmp_path, name):
     """In a process of their own: these packages warn and print as they like."""
@@ -190,6 +191,7 @@ def test_results_do_not_depend_on_how_it_is_run(demo_run, tmp_path, change):
     assert results(tmp_path / "run") == results(demo_run)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_hash_seed(demo_run, tmp_path):
     command = [sys.executable, "-m", "gpu_pile.cli", "run", str(QUICK), "--set", f"output={tmp_path / 'run'}"]
     done = subprocess.run(
@@ -472,6 +474,7 @@ def test_no_documents_at_all_is_a_run_of_nothing(tmp_path):
     assert zstandard.ZstdDecompressor().stream_reader((tmp_path / "run/kept/a.jsonl.zst").read_bytes()).read() == b""
 
 
+@pytest.mark.slow
 def test_the_nasty_shards_in_one_run(tmp_path):
     """Damage in some shards costs nothing in the others, and each is named."""
     nasty = HERE / "data" / "nasty"

@@ -130,6 +130,7 @@ test_sinks.run(test_sinks.chosen(pathlib.Path(sys.argv[1]), "plain"))
 """
 
 
+@pytest.mark.slow
 def test_kill_9_between_two_files(tmp_path, plain):
     corpus(tmp_path)
     run(chosen(tmp_path, "plain", "whole"))

@@ -91,6 +91,7 @@ def test_hashes_of_joined_words_do_not_show_where_they_were_cut(words):
         assert hashes[-1] == one[1]
 
 
+@pytest.mark.slow
 def test_tables_grow_and_are_used_again():
     rng = random.Random(3)
     many = [f"w{rng.randrange(30_000)}" for _ in range(40_000)]

@@ -46,6 +46,7 @@ def test_an_installed_package_adds_a_signal(installed):
     assert "ascii_share" in listed
 
 
+@pytest.mark.slow
 def test_it_can_be_bounded_in_a_run(installed, tmp_path):
     write_shard(tmp_path / "a.jsonl.zst", [("plain", "x"), ("é" * 9, "x")])
     config = {
