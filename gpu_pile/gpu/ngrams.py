@@ -43,7 +43,7 @@ def device_numbers(xp: Any, slots: Array, table: Array) -> tuple[Array, Array]:
 def hash_spans(xp: Any, data: Array, bounds: Array, step: int, lengths: Array) -> tuple[Array, Array]:
     """(hashes uint64[n], characters int64[n]) of device spans data[bounds[k * step]:bounds[k * step + 1]]."""
     n = len(lengths)
-    segments = Segments.of(xp, lengths, 16_384)
+    segments = Segments.of(xp, lengths)
     hashes, chars = xp.zeros(n, np.uint64), xp.zeros(n, np.int64)
     launch_warps("ngrams", "hash_spans", segments.count, data, bounds, step, *segments.args, hashes, chars)
     return hashes, chars
@@ -51,7 +51,7 @@ def hash_spans(xp: Any, data: Array, bounds: Array, step: int, lengths: Array) -
 
 def strip_spans(xp: Any, data: Array, bounds: Array) -> Array:
     """int64[n, 2]: what str.strip() leaves of the device spans data[bounds[k, 0]:bounds[k, 1]]; (_, -1) for nothing."""
-    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
+    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0])
     stripped = xp.empty(bounds.shape, np.int64)
     stripped[:, 0], stripped[:, 1] = len(data), -1
     flags = flag_tables(xp)

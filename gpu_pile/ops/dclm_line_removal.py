@@ -558,7 +558,7 @@ def _cpu(text: TextColumn) -> Array:
 @dclm_line_removal.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     lines, first, owners = device_lines(xp, text)
-    segments = Segments.of(xp, lines[:, 1] - lines[:, 0], 16_384)
+    segments = Segments.of(xp, lines[:, 1] - lines[:, 0])
     read = xp.zeros((len(lines), len(_READ)), np.uint64)
     flags = flag_tables(xp)
     launch_warps("dclm_line_removal", "read_lines", segments.count, text.data, lines, *segments.args, *flags, read)

@@ -326,7 +326,7 @@ class NormalWords:
 
     @classmethod
     def of(cls, xp: Any, text: TextColumn) -> NormalWords:
-        segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+        segments = Segments.of(xp, xp.diff(text.offsets))
         tables = constants(xp, normal_form.UNICODE_TABLES)
         documents = (text.data, text.offsets, *segments.args, *tables)
         sizes = [xp.empty(segments.count, np.int64) for _ in range(4)]
@@ -353,7 +353,7 @@ def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
     first = xp.searchsorted(owners, xp.arange(len(text) + 1, dtype=np.int64))
     n = len(owners)
 
-    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0], 16_384)
+    segments = Segments.of(xp, bounds[:, 1] - bounds[:, 0])
     chars, uppers, terminal, bullet = (xp.zeros(n, np.int64) for _ in range(4))
     inks = xp.empty((n, 2), np.int64)
     inks[:, 0], inks[:, 1] = text.n_bytes, -1

@@ -57,8 +57,6 @@ TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
 
 
-BYTES_MAX = 2**32
-
 redpajama_words = Op(
     "redpajama_words",
     version=1,
@@ -68,6 +66,7 @@ redpajama_words = Op(
         *(f"top_{n}_chars" for n in TOP),
         *(f"covered_{n}_chars" for n in LONG),
     ),
+    document_bytes_max=2**32,
     documents=(
         *DOCUMENTS,
         "The the and AND it's don't unfortunately hereupon uucp qv. thee a b c zero",
@@ -577,19 +576,10 @@ def _lists() -> tuple[Any, Any]:
     return _stop_table(normal_form.stop_words()), _Phrases(normal_form.bad_phrases()).arrays()
 
 
-def _check_size(longest: int) -> None:
-    if longest > BYTES_MAX:
-        raise ValueError(
-            f"redpajama_words counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
-            "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
-        )
-
-
 @redpajama_words.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
-    _check_size(longest)
     scratch = np.empty(normal_form.EXPANSION * longest + 16, np.uint8), normal_form.new_marks(longest)
     lists = (*_lists(), normal_form.LOGARITHMS)
     _count(padded(text.data), text.offsets, normal_form.UNICODE_TABLES, lists, scratch, new_table(), out)
@@ -604,7 +594,7 @@ _LETTER, _CAPITAL, _SMALL, _STOP = 1, 2, 4, 8
 
 def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
     """The columns that come from raw words, int64[n_docs] each."""
-    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    segments = Segments.of(xp, xp.diff(text.offsets))
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     counts, sentences, curly = (xp.empty(segments.count, np.int64) for _ in range(3))
     launch_warps("redpajama_words", "count_raw_words", segments.count, *documents, counts, sentences, curly)
@@ -612,7 +602,7 @@ def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
     n = int(before[-1])
     starts, stops, owners = (xp.empty(n, np.int64) for _ in range(3))
     launch_warps("redpajama_words", "find_raw_words", segments.count, *documents, before, starts, stops, owners)
-    words = Segments.of(xp, stops - starts, 16_384)
+    words = Segments.of(xp, stops - starts)
     classes = xp.zeros(n, np.uint32)
     launch_warps(
         "redpajama_words",
@@ -644,8 +634,6 @@ def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
 
 @redpajama_words.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
-    if len(text):
-        _check_size(int(xp.diff(text.offsets).max()))
     out = xp.empty((len(text), len(C)), np.int64)
     for column, values in zip(_RAW_COLUMNS, _device_raw(xp, text), strict=True):
         out[:, column] = values

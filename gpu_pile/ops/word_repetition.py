@@ -60,8 +60,6 @@ TOP = (2, 3, 4)
 LONG = (5, 6, 7, 8, 9, 10)
 
 
-BYTES_MAX = 2**32
-
 word_repetition = Op(
     "word_repetition",
     version=1,
@@ -70,6 +68,7 @@ word_repetition = Op(
         *(f"top_{n}_{what}" for n in TOP for what in ("count", "chars", "longest_chars")),
         *(f"{what}_{n}_chars" for n in LONG for what in ("dup", "again", "repeated", "gram")),
     ),
+    document_bytes_max=2**32,
     documents=(
         *DOCUMENTS,
         "x" * 140 + " b c d e " + "x" * 139 + " xb c d e " + "x" * 140 + " b c d f",  # equal and nearly so, long
@@ -198,18 +197,9 @@ def _count(data, offsets, tables, powers, slots, clock, out):
             )
 
 
-def _check_size(longest: int) -> None:
-    if longest > BYTES_MAX:
-        raise ValueError(
-            f"word_repetition counts documents of up to {BYTES_MAX} bytes, this one has {longest}; "
-            "set input.line_bytes_max to at most 4GiB, so that such a line is reported instead"
-        )
-
-
 @word_repetition.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
-    _check_size(int(np.diff(text.offsets).max(initial=0)))
     tables = unicode.ASCII_FLAGS, unicode.FLAG_STAGE, unicode.FLAG_LEAVES
     _count(text.data, text.offsets, tables, hash_powers(), *new_table(), out)
     return out
@@ -220,7 +210,7 @@ def device_split_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, 
 
     Word k is text.data[starts[k]:stops[k]], in document owners[k]; document d has the words first[d] .. first[d + 1].
     """
-    segments = Segments.of(xp, xp.diff(text.offsets), 16_384)
+    segments = Segments.of(xp, xp.diff(text.offsets))
     inputs = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     kernels = "count_split_words", "find_split_words"
     int64s = 3 * (np.int64,)
@@ -264,8 +254,6 @@ class _DeviceWords:
 @word_repetition.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     docs = len(text)
-    if docs:
-        _check_size(int(xp.diff(text.offsets).max()))
     w = _DeviceWords.of(xp, text)
     n = len(w)
     out = xp.zeros((docs, len(C)), np.int64)

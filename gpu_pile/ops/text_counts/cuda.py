@@ -14,7 +14,6 @@ from gpu_pile.text.column import TextColumn
 from gpu_pile.text.marks import Mark, packed
 from gpu_pile.types import Array
 
-SEGMENT_BYTES = 16_384
 LENGTHS = 256
 """Words of fewer characters are counted by length, to find the median."""
 SUMMARY = 33
@@ -25,7 +24,7 @@ SUMMARY = 33
 def cuda(xp: Any, text: TextColumn, marks: Sequence[Mark] = ()) -> Array:
     width = len(text_counts.columns) + len(marks)
     out = xp.zeros((len(text), width), np.uint64)
-    segments = Segments.of(xp, xp.diff(text.offsets), SEGMENT_BYTES)
+    segments = Segments.of(xp, xp.diff(text.offsets))
     tables = (*flag_tables(xp), constant(xp, packed(tuple(marks))))
     lengths = xp.zeros((len(text), LENGTHS), np.uint32)
     long_words = xp.empty((text.n_bytes // LENGTHS + 1, 2), np.int64)
