@@ -5,7 +5,7 @@ SM ?= 90
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test quick docs vectors lint types format check check-gpu pack-gpu clean
+.PHONY: help demo test quick fuzz docs vectors lint types format check check-gpu pack-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -29,6 +29,9 @@ test: $(VENV)/.developing  ## the whole suite
 
 quick: $(VENV)/.developing  ## the tests that take less than 5 s of CPU time each: about two minutes
 	$(BIN)/python -m pytest --quick --numprocesses auto --maxprocesses 4 --dist worksteal
+
+fuzz: $(VENV)/.developing  ## the property tests on new random examples
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile random --numprocesses auto --maxprocesses 4 --dist worksteal
 
 docs: $(VENV)/.developing  ## write the generated pages: docs/signals.md, docs/configuration.md
 	$(BIN)/python tools/make_signals_md.py

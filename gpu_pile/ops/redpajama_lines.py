@@ -57,12 +57,13 @@ DOCUMENTS = (
     "ﬁ ǅ ǆ Ǆ ß ẞ Ⓐ ⓐ",
     "\x00 a\x00b .\x00.",
     "  • " + "a B é " * 20 + "? \njavascribe Javascript\u0301 " + "ḕ1 " * 40 + "\n",
+    "\u037ejavascript java\u1fefscript javascript\u037e;",
     "a.\u0323-\u0302.b\u0301\u0323 .\u0323 \u0345.\u0301" + "-" * 40 + "\u0323 Α" + "." * 40 + "Σ" + "." * 40 + "Α",
 )
 
 redpajama_lines = Op(
     "redpajama_lines",
-    version=1,
+    version=2,
     columns=("start", "end", "terminal", "bullet", "upper", "words", "javascript", "normal_chars", "numeric"),
     documents=DOCUMENTS,
 )
@@ -158,6 +159,17 @@ def _is_javascript(data, start, end, tables):
                 return False
             k += 1
     return k == len(tables.javascript)
+
+
+@leaf
+def _equal(data, n, word):
+    """Return whether data[:n] is word. A normal form can hold ASCII punctuation: U+037E is decomposed to one."""
+    if n != len(word):
+        return False
+    for i in range(n):
+        if data[i] != word[i]:
+            return False
+    return True
 
 
 @leaf
@@ -257,7 +269,7 @@ def _read_line(data, line_start, end, tables, scratch, row):
                 n_bytes, kept, digits = normal_form.normal_word(
                     data, start, i, tables.unicode, scratch.marks, scratch.word, 0
                 )
-                javascript += _is_javascript(scratch.word, 0, n_bytes, tables)
+                javascript += _equal(scratch.word, n_bytes, tables.javascript)
             words += kept > 0
             normal_chars += kept
             numeric += digits
