@@ -164,12 +164,10 @@ def _is_javascript(data, start, end, tables):
 @leaf
 def _equal(data, n, word):
     """Return whether data[:n] is word. A normal form can hold ASCII punctuation: U+037E is decomposed to one."""
-    if n != len(word):
-        return False
-    for i in range(n):
-        if data[i] != word[i]:
-            return False
-    return True
+    i = 0
+    while i < n and i < len(word) and data[i] == word[i]:
+        i += 1
+    return i == n == len(word)
 
 
 @leaf
