@@ -134,3 +134,18 @@ def test_verification_uses_no_compiled_code(name):
 @pytest.mark.parametrize("name", sorted(n for n in SOURCES if n.startswith(("dedup/", "policy/"))))
 def test_decisions_never_see_text(name):
     assert "gpu_pile.text.column.TextColumn" not in set(imported(SOURCES[name]))
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_functions_are_short_and_take_few_parameters(name):
+    """40 lines after the docstring, 70 in compiled functions; 7 parameters, not counting self."""
+    for f in ast.walk(SOURCES[name]):
+        if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef):
+            code = f.body[bool(ast.get_docstring(f)) :]
+            lines = f.end_lineno - code[0].lineno + 1 if code else 0
+            compiled = any(ast.unparse(d).split("(")[0] in ("jit", "leaf", "njit") for d in f.decorator_list)
+            assert lines <= (70 if compiled else 40), f"{f.name} has {lines} lines"
+            a = f.args
+            parameters = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
+            taken = [p.arg for p in parameters if p.arg not in ("self", "cls")]
+            assert len(taken) <= 7, f"{f.name} takes {', '.join(taken)}"

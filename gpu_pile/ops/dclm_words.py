@@ -30,8 +30,9 @@ from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import new_table
 from gpu_pile.text.jit import jit
-from gpu_pile.text.ngrams import DOCUMENTS, covered_chars, new_bits, number_words, pair_places, repeated_grams
+from gpu_pile.text.ngrams import DOCUMENTS, covered_chars, new_grams, number_words, pair_places, repeated_grams
 from gpu_pile.text.simd import byte_at, store_byte
+from gpu_pile.text.split import Words
 from gpu_pile.types import Array
 
 TOP = (2, 3, 4)
@@ -242,34 +243,27 @@ def _split(data, i, end, breaks, packed, bounds, chars):
 
 
 @jit
-def _count(data, offsets, breaks, packed, table, clock, out):
+def _count(data, offsets, breaks, packed, table, out):
     room = 0
-    bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
-    ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
-    places, marks = np.empty(1, np.int32), np.empty(1, np.uint8)
-    keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
+    text, grams = Words(packed, np.empty(1, np.int64), np.empty(1, np.int64)), new_grams(1)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
         if end - start > room:
-            n = _split(data, start, end, breaks, packed, bounds[:1], chars[:1])
+            n = _split(data, start, end, breaks, packed, text.bounds[:1], text.chars[:1])
             if n > room:
                 room = n
-                bounds, chars = np.empty(room + 1, np.int64), np.empty(room + 1, np.int64)
-                ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
-                counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
-                once, twice = new_bits(room)
-                places, marks = np.empty(room, np.int32), np.empty(room, np.uint8)
-        words = _split(data, start, end, breaks, packed, bounds, chars)
-        row[C.words], row[C.chars] = words, chars[words]
-        _, table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
-        m = pair_places(words, ids, places, grams, once, twice)
+                text, grams = Words(packed, np.empty(room + 1, np.int64), np.empty(room + 1, np.int64)), new_grams(room)
+        words = _split(data, start, end, breaks, packed, text.bounds, text.chars)
+        row[C.words], row[C.chars] = words, text.chars[words]
+        _, table = number_words(words, text, grams, table)
+        m = pair_places(words, grams)
         for n in range(2, 11):
-            m, top, table = repeated_grams(n, ids, grams, places, m, chars, marks, counts, table, clock)
+            m, top, table = repeated_grams(n, m, text.chars, grams, table)
             if n <= 4:
                 row[C.top_2_chars + n - 2] = top.longest * top.count if top.count > 1 else 0
             else:
-                row[C.covered_5_chars + n - 5] = covered_chars(n, places, m, chars)
+                row[C.covered_5_chars + n - 5] = covered_chars(n, m, grams, text.chars)
 
 
 @dclm_words.cpu
@@ -278,7 +272,7 @@ def _cpu(text: TextColumn) -> Array:
     longest = int(np.diff(text.offsets).max(initial=0))
     packed = np.empty(longest + 16, np.uint8)
     breaks = _Breaks(_ASCII, unicode.BREAK_STAGE, unicode.BREAK_LEAVES)
-    _count(text.data, text.offsets, breaks, packed, *new_table(), out)
+    _count(text.data, text.offsets, breaks, packed, new_table(), out)
     return out
 
 

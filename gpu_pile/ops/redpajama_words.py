@@ -48,7 +48,7 @@ from gpu_pile.text.blocks import BLOCK, block, classify, last_bit, lowest, padde
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import hash_bytes, home, new_table
 from gpu_pile.text.jit import jit, leaf
-from gpu_pile.text.ngrams import covered_chars, new_bits, number_words, pair_places, repeated_grams, word_keys
+from gpu_pile.text.ngrams import covered_chars, new_grams, number_words, pair_places, repeated_grams, word_keys
 from gpu_pile.text.simd import byte_at, bytes_of_64, count_ones, count_trailing_zeros, load_u64, store_byte
 from gpu_pile.text.split import Words
 from gpu_pile.types import Array, DeviceArray
@@ -531,15 +531,11 @@ def _word_texts(words, packed, bounds, row):
 
 
 @jit
-def _count(data, offsets, tables, lists, scratch, hash_table, out):
+def _count(data, offsets, tables, lists, scratch, table, out):
     stops, phrases, logarithms = lists
     packed, marks = scratch
-    table, clock = hash_table
     room = 0
-    bounds, chars = np.empty(1, np.int64), np.empty(1, np.int64)
-    ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
-    keys, once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64), np.empty(1, np.uint64)
-    places, marks_of = np.empty(1, np.int32), np.empty(1, np.uint8)
+    text, grams = Words(packed, np.empty(1, np.int64), np.empty(1, np.int64)), new_grams(1)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
@@ -551,24 +547,21 @@ def _count(data, offsets, tables, lists, scratch, hash_table, out):
             n = min(n + 1, (end - start) // 2 + 1)
             if n > room:
                 room = n
-                bounds, chars = np.empty(room + 2, np.int64), np.empty(room + 2, np.int64)
-                ids, grams = np.empty(room, np.int32), np.empty(room, np.int32)
-                counts, keys = np.empty(room, np.int32), np.empty(room, np.uint64)
-                places, marks_of = np.empty(room, np.int32), np.empty(room, np.uint8)
-                once, twice = new_bits(room)
-        words = _split_normal(data, start, end, tables, Words(packed, bounds, chars), marks, row)
+                text, grams = Words(packed, np.empty(room + 2, np.int64), np.empty(room + 2, np.int64)), new_grams(room)
+        words = _split_normal(data, start, end, tables, text, marks, row)
+        chars = text.chars
         row[C.words], row[C.chars] = words, chars[words]
-        row[C.unique_words], table = number_words(words, packed, bounds, keys, ids, counts, table, clock)
-        row[C.entropy] = _entropy_of(words, ids, counts, logarithms)
-        _word_texts(words, packed, bounds, row)
-        row[C.bad_phrases] = _phrases(words, packed, bounds, keys, ids, places, phrases)
-        m = pair_places(words, ids, places, grams, once, twice)
+        row[C.unique_words], table = number_words(words, text, grams, table)
+        row[C.entropy] = _entropy_of(words, grams.ids, grams.counts, logarithms)
+        _word_texts(words, packed, text.bounds, row)
+        row[C.bad_phrases] = _phrases(words, packed, text.bounds, grams.keys, grams.ids, grams.places, phrases)
+        m = pair_places(words, grams)
         for n in range(TOP[0], LONG[-1] + 1):
-            m, top, table = repeated_grams(n, ids, grams, places, m, chars, marks_of, counts, table, clock)
+            m, top, table = repeated_grams(n, m, chars, grams, table)
             if n <= TOP[-1]:
                 row[_TOP_CHARS[n]] = (chars[top.first + n] - chars[top.first]) * top.count if top.count > 1 else 0
             else:
-                row[_COVERED_CHARS[n]] = covered_chars(n, places, m, chars)
+                row[_COVERED_CHARS[n]] = covered_chars(n, m, grams, chars)
 
 
 @cache

@@ -18,7 +18,7 @@ from gpu_pile.gpu.shingles import device_units, shingle_counts
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import jit
-from gpu_pile.text.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+from gpu_pile.text.shingles import DOCUMENTS, longest, reference_shingles, shingle_document, shingling_of
 from gpu_pile.types import Array
 
 shingle_set = Op(
@@ -88,13 +88,13 @@ def sort_u64(values, n, spare):
 
 
 @jit
-def _sets(kind, width, data, offsets, tables, out, bounds):
+def _sets(shingling, data, offsets, out, bounds):
     room = longest(offsets) + 1
     units = np.empty(room, np.uint64)
     shingles = np.empty(room, np.uint64)
     o = 0
     for d in range(len(offsets) - 1):
-        n = shingle_document(kind, width, data, offsets[d], offsets[d + 1], tables, units, shingles)
+        n = shingle_document(shingling, data, offsets[d], offsets[d + 1], units, shingles)
         sort_u64(shingles, n, units)
         for i in range(n):
             if i == 0 or shingles[i] != shingles[i - 1]:
@@ -106,18 +106,18 @@ def _sets(kind, width, data, offsets, tables, out, bounds):
 
 @shingle_set.cpu
 def _cpu(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
-    code = kind_code(kind, width)
+    shingling = shingling_of(kind, width)
     # a word takes at least one byte, and the gap after it another
     room = text.n_bytes // 2 + len(text) + 1 if kind == "word" else text.n_bytes
     out = np.empty(room, np.uint64)
     offsets = np.zeros(len(text) + 1, np.int64)
-    n = _sets(code, width, text.data, text.offsets, TABLES, out, offsets)
+    n = _sets(shingling, text.data, text.offsets, out, offsets)
     return out[:n].copy(), offsets
 
 
 @shingle_set.cuda
 def _cuda(xp: Any, text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
-    kind_code(kind, width)
+    shingling_of(kind, width)
     units, starts, unit = device_units(xp, text, kind)
     counts = shingle_counts(xp, starts, width)
     bounds = exclusive_sum(xp, counts)

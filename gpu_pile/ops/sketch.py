@@ -40,7 +40,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hashing import M32, mix64, mix64_int, seed_int
 from gpu_pile.text.jit import jit
-from gpu_pile.text.shingles import DOCUMENTS, TABLES, kind_code, longest, reference_shingles, shingle_document
+from gpu_pile.text.shingles import DOCUMENTS, longest, reference_shingles, shingle_document, shingling_of
 from gpu_pile.types import Array
 
 METHODS = ("fss", "affine32")
@@ -170,7 +170,6 @@ def _affine(shingles, n, out, a, b, high):
 
 @jit
 def _sketch(data, offsets, shingling, hashing, out, counts):
-    kind, width, tables = shingling
     use_fss, s, a, b = hashing
     room = longest(offsets) + 1
     units = np.empty(room, np.uint64)
@@ -178,7 +177,7 @@ def _sketch(data, offsets, shingling, hashing, out, counts):
     empty = np.empty(out.shape[1], np.bool_)
     high = np.empty(2048, np.uint32)
     for d in range(len(offsets) - 1):
-        n = shingle_document(kind, width, data, offsets[d], offsets[d + 1], tables, units, shingles)
+        n = shingle_document(shingling, data, offsets[d], offsets[d + 1], units, shingles)
         counts[d] = n
         if use_fss:
             _fss(shingles, n, out[d], s, empty)
@@ -192,7 +191,7 @@ def _cpu(
 ) -> tuple[Array, Array]:
     out = np.empty((len(text), k), np.uint32)
     counts = np.empty(len(text), np.int64)
-    shingling = kind_code(kind, width), width, TABLES
+    shingling = shingling_of(kind, width)
     hashing = METHODS.index(method) == 0, seeds(k, seed), *affine_parameters(k, seed)
     _sketch(text.data, text.offsets, shingling, hashing, out, counts)
     return out, counts
@@ -202,7 +201,7 @@ def _cpu(
 def _cuda(
     xp: Any, text: TextColumn, kind: str = "word", width: int = 5, method: str = "fss", k: int = 128, seed: int = 0
 ) -> tuple[Array, Array]:
-    kind_code(kind, width)
+    shingling_of(kind, width)
     how = METHODS[METHODS.index(method)]
     units, starts, unit = device_units(xp, text, kind)
     counts = shingle_counts(xp, starts, width)

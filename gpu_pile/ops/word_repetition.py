@@ -41,13 +41,14 @@ from gpu_pile.text.hash_table import new_table
 from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import (
     DOCUMENTS,
+    Prefixes,
     all_gram_chars,
     gram_chars,
     hash_powers,
     hash_prefixes,
     joined_duplicate_chars,
     joined_places,
-    new_bits,
+    new_grams,
     number_words,
     pair_places,
     repeated_grams,
@@ -152,56 +153,47 @@ def _count_top(n, words, top, chars, row):
 
 
 @jit
-def _count(data, offsets, tables, powers, slots, clock, out):
-    bytes_room, words_room = 0, 0
-    packed, bounds, chars = np.empty(0, np.uint8), np.empty(1, np.int64), np.empty(1, np.int64)
-    ids, grams, counts = np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.int32)
-    places, marks = np.empty(1, np.int32), np.empty(1, np.uint8)
-    once, twice = np.empty(1, np.uint64), np.empty(1, np.uint64)
-    hashes, keys = np.empty(1, np.uint64), np.empty(1, np.uint64)
+def _count(data, offsets, tables, powers, table, out):
+    bytes_room = words_room = 0
+    text = Words(np.empty(0, np.uint8), np.empty(1, np.int64), np.empty(1, np.int64))
+    grams, prefixes = new_grams(1), Prefixes(np.empty(1, np.uint64), powers)
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
         if end - start > bytes_room:
             bytes_room = end - start
-            packed = np.empty(bytes_room + 32, np.uint8)
+            text = Words(np.empty(bytes_room + 32, np.uint8), text.bounds, text.chars)
         if (end - start) // 2 + 1 > words_room:
             words = count_words(data, start, end, tables)
             if words > words_room:
                 words_room = words
-                bounds, chars = np.empty(words + 1, np.int64), np.empty(words + 1, np.int64)
-                ids, grams = np.empty(words, np.int32), np.empty(words, np.int32)
-                counts = np.empty(words, np.int32)
-                places, marks = np.empty(words, np.int32), np.empty(words, np.uint8)
-                once, twice = new_bits(words)
-                hashes, keys = np.empty(words + 1, np.uint64), np.empty(words, np.uint64)
-        words = split_words(data, start, end, tables, Words(packed, bounds, chars))
-        row[C.words], row[C.word_chars] = words, chars[words]
+                text = Words(text.packed, np.empty(words + 1, np.int64), np.empty(words + 1, np.int64))
+                grams, prefixes = new_grams(words), Prefixes(np.empty(words + 1, np.uint64), powers)
+        words = split_words(data, start, end, tables, text)
+        row[C.words], row[C.word_chars] = words, text.chars[words]
 
-        _, slots = number_words(words, packed, bounds, keys, ids, counts, slots, clock)
-        m = pair_places(words, ids, places, grams, once, twice)
+        _, table = number_words(words, text, grams, table)
+        m = pair_places(words, grams)
         for n in range(TOP[0], LONG[-1] + 1):
-            m, top, slots = repeated_grams(n, ids, grams, places, m, chars, marks, counts, slots, clock)
+            m, top, table = repeated_grams(n, m, text.chars, grams, table)
             if n <= TOP[-1]:
-                _count_top(n, words, top, chars, row)
+                _count_top(n, words, top, text.chars, row)
             else:
-                row[_AGAIN[n]] = uncounted_chars(n, places, m, grams, chars)
-                row[_REPEATED[n]] = gram_chars(n, places, m, chars)
-                row[_GRAM[n]] = all_gram_chars(words, n, chars)
+                row[_AGAIN[n]] = uncounted_chars(n, m, grams, text.chars)
+                row[_REPEATED[n]] = gram_chars(n, m, grams, text.chars)
+                row[_GRAM[n]] = all_gram_chars(words, n, text.chars)
 
-        hash_prefixes(words, packed, bounds, powers, hashes)
-        m = joined_places(words, packed, bounds, places, keys, once, twice)
+        hash_prefixes(words, text.packed, text.bounds, powers, prefixes.hashes)
+        m = joined_places(words, text, grams)
         for n in LONG:
-            row[_DUP[n]], slots = joined_duplicate_chars(
-                words, n, packed, bounds, chars, hashes, powers, places, m, counts, keys, once, twice, slots, clock
-            )
+            row[_DUP[n]], table = joined_duplicate_chars(n, m, words, text, prefixes, grams, table)
 
 
 @word_repetition.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
     tables = unicode.ASCII_FLAGS, unicode.FLAG_STAGE, unicode.FLAG_LEAVES
-    _count(text.data, text.offsets, tables, hash_powers(), *new_table(), out)
+    _count(text.data, text.offsets, tables, hash_powers(), new_table(), out)
     return out
 
 

@@ -10,6 +10,7 @@ subsets and signals, not on the number of documents.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -66,13 +67,30 @@ def excerpts_of(text: TextColumn) -> pa.Array:
     return TextColumn(out[:n], bounds).to_arrow().cast(pa.string())
 
 
+class _Rows(NamedTuple):
+    """Documents that are offered; entered: which of them are chosen by a signal."""
+
+    subset: Array
+    key: Array
+    line: Array
+    entered: Array
+
+
+class _Chosen(NamedTuple):
+    """[subset, signal, range, PER_RANGE]: the smallest keys, ascending, and their lines; 0 where there is none."""
+
+    key: Array
+    line: Array
+
+
 @jit
-def _offer(cells, ranges, subset, key, line, signal, best_key, best_line, entered):
+def _offer(signal, cells, ranges, rows, chosen):
     """Insert rows where they are among the smallest of their range; equal keys are equal texts, the first one stays."""
-    width = best_key.shape[3]
+    subset, key, line, entered = rows
+    width = chosen.key.shape[3]
     for i in range(len(cells)):
-        keys = best_key[subset[i], signal, ranges[cells[i]]]
-        lines = best_line[subset[i], signal, ranges[cells[i]]]
+        keys = chosen.key[subset[i], signal, ranges[cells[i]]]
+        lines = chosen.line[subset[i], signal, ranges[cells[i]]]
         if lines[width - 1] and key[i] >= keys[width - 1]:
             continue
         place, known = width, False
@@ -101,8 +119,7 @@ class Sample:
     def __init__(self, signals: Sequence[str]) -> None:
         self.signals = list(signals)
         self.names = Names()
-        self._key = np.zeros((0, len(self.signals), RANGE_COUNT, PER_RANGE), np.uint64)
-        self._line = np.zeros(self._key.shape, np.int64)
+        self._chosen = self._none(0)
         self._rows: list[pa.Table] = []
         self._held = 0
 
@@ -112,25 +129,30 @@ class Sample:
         self._grow(int(subset.max(initial=-1)) + 1)
         key, line = table.column("hash_lo").to_numpy(), table.column("line").to_numpy()
         entered = np.zeros(len(table), bool)
+        rows = _Rows(subset, key, line, entered)
         for i, where in enumerate(cells):
-            _offer(where, RANGES, subset, key, line, i, self._key, self._line, entered)
+            _offer(i, where, RANGES, rows, self._chosen)
         if entered.any():
             columns = ["line", "subset", "text_bytes", "hash_lo", *self.signals, "excerpt"]
             self._rows.append(table.select(columns).filter(pa.array(entered)).combine_chunks())
             self._held += int(entered.sum())
-            if self._held > 1000 and self._held > 4 * np.count_nonzero(self._line) + 1000:
+            if self._held > 1000 and self._held > 4 * np.count_nonzero(self._chosen.line) + 1000:
                 self._prune()
 
     def _grow(self, subsets: int) -> None:
-        if subsets > len(self._key):
-            shape = (min(SUBSETS_MAX + 1, max(subsets, 2 * len(self._key))), *self._key.shape[1:])
-            key, line = np.zeros(shape, np.uint64), np.zeros(shape, np.int64)  # no page is touched before it is used
-            key[: len(self._key)], line[: len(self._line)] = self._key, self._line
-            self._key, self._line = key, line
+        before = len(self._chosen.key)
+        if subsets > before:
+            larger = self._none(min(SUBSETS_MAX + 1, max(subsets, 2 * before)))
+            larger.key[:before], larger.line[:before] = self._chosen
+            self._chosen = larger
+
+    def _none(self, subsets: int) -> _Chosen:
+        shape = (subsets, len(self.signals), RANGE_COUNT, PER_RANGE)
+        return _Chosen(np.zeros(shape, np.uint64), np.zeros(shape, np.int64))  # no page is touched before it is used
 
     def _prune(self) -> None:
         whole = pa.concat_tables(self._rows)
-        chosen = np.isin(whole.column("line").to_numpy(), self._line[self._line > 0])
+        chosen = np.isin(whole.column("line").to_numpy(), self._chosen.line[self._chosen.line > 0])
         self._rows = [whole.filter(pa.array(chosen)).combine_chunks()]
         self._held = len(self._rows[0])
 

@@ -4,22 +4,20 @@ A piece is found by a 64-bit key. Where a key is the piece itself, equal keys ar
 and pieces of equal hash are compared, so that a collision, by accident or by intent, changes nothing. A table grows
 with the number of distinct pieces: a document that repeats one word needs a small one.
 
-A table is (slots, clock). slots is a uint64 array with a key and clock | item for each slot. What another clock wrote
-counts as empty, so that nothing is cleared between documents; clock is a uint64[1] whose upper half counts the uses of
-the table.
+What another clock wrote counts as empty, so that nothing is cleared between documents. A leaf (gpu_pile.text.jit)
+fills a table: when it is full the leaf says how far it came, and goes on there with a larger one.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from gpu_pile.text.hashing import mix64
-from gpu_pile.text.simd import (
-    item,
-    load_u64,
-    set_item,
-)
+from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.simd import item, load_u64, set_item
 from gpu_pile.types import Array
 
 P = np.uint64(0x9E3779B97F4A7C15)
@@ -81,19 +79,45 @@ def same_bytes(data, a, b, n):
     return load_u64(data, a + n - 8) == load_u64(data, b + n - 8)
 
 
-def new_table() -> tuple[Array, Array]:
-    """Return (slots, clock) of an empty table."""
-    return (np.zeros(2 * FIRST_SLOTS, np.uint64), np.zeros(1, np.uint64))
+class Table(NamedTuple):
+    """A table, used again for the next document.
+
+    slots: uint64[2 * room], for each slot a key and clock | item.
+    state: uint64[3], the clock, the slots in use less 1, and how many of them are filled.
+    """
+
+    slots: Array
+    state: Array
 
 
-@njit
-def clear(table, clock, items):
-    """Empty a table that is to have about this many items at first. Return its mask, the number of its slots less 1."""
-    clock[0] += _TICK
+_CLOCK, _MASK, _ITEMS = range(3)
+
+
+def new_table() -> Table:
+    """Return an empty table."""
+    return Table(np.zeros(2 * FIRST_SLOTS, np.uint64), np.zeros(3, np.uint64))
+
+
+@leaf
+def clear(table, items):
+    """Empty a table that is to have about this many items at first."""
     n = 16
-    while n < 2 * items and 4 * n <= len(table):
+    while n < 2 * items and 4 * n <= len(table.slots):
         n *= 2
-    return n - 1
+    _empty(table, n - 1)
+
+
+@njit(inline="always")
+def _empty(table, mask):
+    table.state[_CLOCK] += _TICK
+    table.state[_MASK] = mask
+    table.state[_ITEMS] = 0
+
+
+@njit(inline="always")
+def mask_of(table):
+    """Return the number of a table's slots less 1."""
+    return np.int64(table.state[_MASK])
 
 
 @njit(inline="always")
@@ -104,44 +128,62 @@ def home(key, mask):
 
 
 @njit(inline="always")
-def is_filled(table, clock, s):
+def is_filled(table, s):
     """Return whether slot s has an item."""
-    return item(table, 2 * s + 1) >= clock[0]
+    return item(table.slots, 2 * s + 1) >= table.state[_CLOCK]
 
 
 @njit(inline="always")
 def item_at(table, s):
     """Return the item in slot s."""
-    return np.int64(item(table, 2 * s + 1) & _ITEM)
+    return np.int64(item(table.slots, 2 * s + 1) & _ITEM)
 
 
 @njit(inline="always")
-def put(table, clock, s, key, value):
-    """Fill slot s."""
-    set_item(table, 2 * s, key)
-    set_item(table, 2 * s + 1, clock[0] | np.uint64(value))
+def put(table, s, key, value):
+    """Fill slot s. Then look whether the table is full."""
+    set_item(table.slots, 2 * s, key)
+    set_item(table.slots, 2 * s + 1, table.state[_CLOCK] | np.uint64(value))
+    table.state[_ITEMS] += np.uint64(1)
 
 
-@njit
-def grown(table, clock, mask):
-    """Return (table, mask) with twice the slots and the same items; the same array if it is long enough."""
-    live = np.empty(mask + 1, np.uint64)
+@njit(inline="always")
+def is_full(table):
+    """Return whether half of the slots are filled: it has to be `grown` before more is put into it."""
+    return np.uint64(2) * table.state[_ITEMS] >= table.state[_MASK]
+
+
+@jit
+def grown(table):
+    """Return a table with twice the slots and the same items; the same arrays if they are long enough."""
+    slots = 2 * mask_of(table) + 2
+    live = np.empty(slots, np.uint64)
+    n = _take_items(table, live)
+    larger = Table(np.zeros(2 * slots, np.uint64), table.state) if 2 * slots > len(table.slots) else table
+    _put_items(larger, slots - 1, live, n)
+    return larger
+
+
+@leaf
+def _take_items(table, live):
+    """Write the keys and items of a table to `live`. Return how many numbers these are."""
     n = 0
-    for s in range(mask + 1):
-        if is_filled(table, clock, s):
-            live[n] = table[2 * s]
-            live[n + 1] = table[2 * s + 1]
+    for s in range(mask_of(table) + 1):
+        if is_filled(table, s):
+            live[n] = table.slots[2 * s]
+            live[n + 1] = np.uint64(item_at(table, s))
             n += 2
-    mask = 2 * mask + 1
-    if 2 * mask + 2 > len(table):
-        table = np.zeros(2 * mask + 2, np.uint64)
-    clock[0] += _TICK
+    return n
+
+
+@leaf
+def _put_items(table, mask, live, n):
+    _empty(table, mask)
     for i in range(0, n, 2):
         s = home(live[i], mask)
-        while is_filled(table, clock, s):
+        while is_filled(table, s):
             s = (s + 1) & mask
-        put(table, clock, s, live[i], live[i + 1] & _ITEM)
-    return table, mask
+        put(table, s, live[i], live[i + 1])
 
 
 @njit(inline="always")
@@ -152,15 +194,16 @@ def same_item(data, bounds, step, width, a, b):
     return item(bounds, b * step + width) - other == n and same_bytes(data, start, other, n)
 
 
-@njit
-def find_span(table, clock, mask, key, data, bounds, step, width, this):
+@leaf
+def find_span(table, key, data, bounds, step, width, this):
     """Return the slot of the item with this key whose bytes equal those of item `this`, or the empty slot for it.
 
     Item i is data[bounds[i * step]:bounds[i * step + width]].
     """
+    mask = mask_of(table)
     s = home(key, mask)
-    while is_filled(table, clock, s):
-        if item(table, 2 * s) == key and same_item(data, bounds, step, width, item_at(table, s), this):
+    while is_filled(table, s):
+        if item(table.slots, 2 * s) == key and same_item(data, bounds, step, width, item_at(table, s), this):
             break
         s = (s + 1) & mask
     return s

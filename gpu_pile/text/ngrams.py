@@ -13,14 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from gpu_pile.text.hash_table import P, Q, clear, grown, hash_bytes, home, is_filled, item_at, put, same_item
-from gpu_pile.text.jit import jit, leaf
-from gpu_pile.text.simd import (
-    item,
-    load_u64,
-    prefetch,
-    set_item,
+from gpu_pile.text.hash_table import (
+    P,
+    Q,
+    clear,
+    grown,
+    hash_bytes,
+    home,
+    is_filled,
+    is_full,
+    item_at,
+    mask_of,
+    put,
+    same_item,
 )
+from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.simd import item, load_u64, prefetch, set_item
 from gpu_pile.types import Array
 
 DOCUMENTS = (
@@ -69,6 +77,40 @@ _BYTE = np.uint64(0xFF)
 _B2, _B3, _B4, _B5, _B6, _B7 = (np.uint64(pow(int(_B), n, 1 << 64)) for n in range(2, 8))
 
 
+class Grams(NamedTuple):
+    """What the n-grams of a document are counted in, used again for the next document; one item per word.
+
+    keys:   uint64, the keys of the words, and later those of joined words
+    ids:    int32, the first position of the word that equals each
+    first:  int32, right at `places`: the first position of the n-gram that equals the one that begins at each word
+    counts: int32, how often a word or n-gram occurs, at its first position
+    places: int32, where n-grams begin that occur more than once, ascending; functions say how many of them
+    marks:  uint8, scratch
+    once, twice: uint64, single bits by hash: met, and met again
+    """
+
+    keys: Array
+    ids: Array
+    first: Array
+    counts: Array
+    places: Array
+    marks: Array
+    once: Array
+    twice: Array
+
+
+@njit
+def new_grams(words):
+    """Return Grams with room for this many words."""
+    bits = 1
+    while 64 * bits < 16 * words:  # 16 or more per word
+        bits *= 2
+    once, twice = np.empty(bits, np.uint64), np.empty(bits, np.uint64)
+    ids, first, counts = np.empty(words, np.int32), np.empty(words, np.int32), np.empty(words, np.int32)
+    places, marks = np.empty(words, np.int32), np.empty(words, np.uint8)
+    return Grams(np.empty(words, np.uint64), ids, first, counts, places, marks, once, twice)
+
+
 @leaf
 def word_keys(words, packed, bounds, keys):
     """Write the key of each word to keys: the word itself if it has less than eight bytes, else a hash of it.
@@ -90,23 +132,37 @@ def word_keys(words, packed, bounds, keys):
 
 
 @jit
-def number_words(words, packed, bounds, keys, ids, counts, slots, clock):
-    """Write the first position of the word that equals word i to ids[i], and how often it occurs to counts[that].
+def number_words(words, text, grams, table):
+    """Fill grams.keys, ids and counts for the words of text, a gpu_pile.text.split.Words.
 
-    packed, bounds, keys: as in word_keys. slots, clock: a table. Returns (distinct words, the table's slots).
+    Returns (distinct words, the table).
     """
-    word_keys(words, packed, bounds, keys)
-    mask = clear(slots, clock, words)
+    word_keys(words, text.packed, text.bounds, grams.keys)
+    clear(table, words)
+    i = distinct = 0
+    while True:
+        i, new = _number_words_from(i, words, text, grams, table)
+        distinct += new
+        if i == words:
+            return distinct, table
+        table = grown(table)
+
+
+@leaf
+def _number_words_from(i, words, text, grams, table):
+    """Number the words from i on. Return (where the table was full, or how many words there are; words that are new)"""
+    keys, ids, counts = grams.keys, grams.ids, grams.counts
+    mask = mask_of(table)
     distinct = 0
-    for i in range(words):
+    while i < words:
         if i + _AHEAD < words:
-            prefetch(slots, 2 * home(item(keys, i + _AHEAD), mask))
+            prefetch(table.slots, 2 * home(item(keys, i + _AHEAD), mask))
         key = item(keys, i)
         s = home(key, mask)
-        while is_filled(slots, clock, s):
-            if item(slots, 2 * s) == key:
-                first = item_at(slots, s)
-                if key < HASHED or same_item(packed, bounds, 1, 1, first, i):
+        while is_filled(table, s):
+            if item(table.slots, 2 * s) == key:
+                first = item_at(table, s)
+                if key < HASHED or same_item(text.packed, text.bounds, 1, 1, first, i):
                     set_item(ids, i, np.int32(first))
                     set_item(counts, first, np.int32(item(counts, first) + 1))
                     break
@@ -114,20 +170,12 @@ def number_words(words, packed, bounds, keys, ids, counts, slots, clock):
         else:
             set_item(ids, i, np.int32(i))
             set_item(counts, i, np.int32(1))
-            put(slots, clock, s, key, i)
+            put(table, s, key, i)
             distinct += 1
-            if 2 * distinct >= mask:
-                slots, mask = grown(slots, clock, mask)
-    return distinct, slots
-
-
-@njit
-def new_bits(items):
-    """Return (once, twice): room for 16 or more bits for each of this many items."""
-    n = 1
-    while 64 * n < 16 * items:
-        n *= 2
-    return np.empty(n, np.uint64), np.empty(n, np.uint64)
+            if is_full(table):
+                return i + 1, distinct
+        i += 1
+    return words, distinct
 
 
 @njit(inline="always")
@@ -162,12 +210,12 @@ def _was_set_twice(twice, s):
 
 
 @leaf
-def pair_places(words, ids, places, grams, once, twice):
-    """Write where pairs of words begin that may occur more than once to places, and ids to grams. Return how many.
+def pair_places(words, grams):
+    """Write where pairs of words begin that may occur more than once to places, and ids to first. Return how many.
 
     Pairs are looked up as single bits by their hashes: some of the places may have a pair that occurs once.
-    once, twice: scratch, of new_bits.
     """
+    ids, places, once, twice = grams.ids, grams.places, grams.once, grams.twice
     bits = _clear_bits(once, twice, words)
     for i in range(words - 1):
         if words > _FAR and i + _AHEAD < words - 1:
@@ -175,7 +223,7 @@ def pair_places(words, ids, places, grams, once, twice):
         _set_bit(once, twice, _pair_slot(ids, i, bits))
     n = 0
     for i in range(words):
-        set_item(grams, i, item(ids, i))
+        set_item(grams.first, i, item(ids, i))
     for i in range(words - 1):
         set_item(places, n, np.int32(i))
         n += _was_set_twice(twice, _pair_slot(ids, i, bits))
@@ -207,39 +255,44 @@ class TopGram(NamedTuple):
 
 
 @jit
-def repeated_grams(n, ids, grams, places, m, chars, marks, counts, slots, clock):
+def repeated_grams(n, m, chars, grams, table):
     """Find the n-grams that occur more than once, and the most frequent one.
 
     An n-gram that occurs twice is made of (n - 1)-grams that do, so only these are looked at.
 
     Args:
-        ids: the position of the first word that equals each.
-        grams: the position of the first (n - 1)-gram that equals the one that begins at each word, right at `places`;
-            then the same for n.
-        places, m: the first m are where an (n - 1)-gram begins that occurs more than once, ascending; for n = 2 those
-            of pair_places. Then the same for n is written there.
+        m: the first m of grams.places are where an (n - 1)-gram begins that occurs more than once; for n = 2 those of
+            pair_places. grams.first is right for n - 1 there. Then both are made so for n.
         chars: the characters before each word.
-        marks, counts: scratch, a uint8 and an int32 per word.
-        slots, clock: a table.
 
     Returns:
-        (how many places there are for n; the TopGram; the table's slots)
+        (how many places there are for n; the TopGram; the table)
     """
-    mask = clear(slots, clock, m)
-    best, most, longest, distinct = 0, 1, 0, 0
-    for j in range(m):
+    clear(table, m)
+    j = 0
+    top = TopGram(np.int64(0), np.int64(1), np.int64(0))
+    while True:
+        j, top = _repeated_from(j, n, m, chars, grams, table, top)
+        if j == m:
+            return _keep_marked(m, grams.places, grams.marks), top, table
+        table = grown(table)
+
+
+@leaf
+def _repeated_from(j, n, m, chars, grams, table, top):
+    """Look at the places from j on. Return (where the table was full, or m; the top n-gram so far)."""
+    ids, places, firsts, counts, marks = grams.ids, grams.places, grams.first, grams.counts, grams.marks
+    mask = mask_of(table)
+    best, most, longest = top
+    while j < m:
         if m > _FAR and j + _AHEAD < m:
-            i = item(places, j + _AHEAD)
-            first = np.int64(item(grams, i))
-            prefetch(ids, first + n - 1)
-            prefetch(counts, first)
-            prefetch(marks, first)
-            prefetch(slots, 2 * home(_gram_key(first, item(ids, i + n - 1)), mask))
-        i = item(places, j)
+            _fetch_gram(n, item(places, j + _AHEAD), grams, table, mask)
+        i = np.int64(item(places, j))
+        j += 1
         set_item(marks, i, np.uint8(0))
-        if n > 2 and (j + 1 == m or item(places, j + 1) != i + 1):
+        if n > 2 and (j == m or item(places, j) != i + 1):
             continue
-        first = np.int64(item(grams, i))
+        first = np.int64(item(firsts, i))
         if first == i:  # the (n - 1)-gram that begins here is new, so the n-gram is too
             set_item(counts, i, np.int32(1))
             continue
@@ -247,20 +300,19 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, slots, clock)
         if item(ids, first + n - 1) != word:  # another word follows than where the (n - 1)-gram was first seen
             key = _gram_key(first, word)
             s = home(key, mask)
-            while is_filled(slots, clock, s):
-                if item(slots, 2 * s) == key:
-                    first = item_at(slots, s)
+            while is_filled(table, s):
+                if item(table.slots, 2 * s) == key:
+                    first = item_at(table, s)
                     break
                 s = (s + 1) & mask
             else:
-                set_item(grams, i, np.int32(i))
+                set_item(firsts, i, np.int32(i))
                 set_item(counts, i, np.int32(1))
-                put(slots, clock, s, key, i)
-                distinct += 1
-                if 2 * distinct >= mask:
-                    slots, mask = grown(slots, clock, mask)
+                put(table, s, key, i)
+                if is_full(table):
+                    break
                 continue
-            set_item(grams, i, np.int32(first))
+            set_item(firsts, i, np.int32(first))
         set_item(marks, first, np.uint8(1))
         set_item(marks, i, np.uint8(1))
         count = item(counts, first) + np.int32(1)
@@ -270,7 +322,16 @@ def repeated_grams(n, ids, grams, places, m, chars, marks, counts, slots, clock)
             best, most, longest = first, np.int64(count), length
         elif count == most:
             best, longest = min(best, first), max(longest, length)
-    return _keep_marked(m, places, marks), TopGram(best, most, longest), slots
+    return j, TopGram(best, most, longest)
+
+
+@njit(inline="always")
+def _fetch_gram(n, i, grams, table, mask):
+    first = np.int64(item(grams.first, i))
+    prefetch(grams.ids, first + n - 1)
+    prefetch(grams.counts, first)
+    prefetch(grams.marks, first)
+    prefetch(table.slots, 2 * home(_gram_key(first, item(grams.ids, i + n - 1)), mask))
 
 
 @leaf
@@ -339,8 +400,15 @@ def joined_hash(i, n, bounds, hashes, powers):
     return hashes[after] - hashes[i] * power
 
 
+class Prefixes(NamedTuple):
+    """hashes: of hash_prefixes, one more than words; powers: of hash_powers."""
+
+    hashes: Array
+    powers: Array
+
+
 @leaf
-def joined_places(words, packed, bounds, places, keys, once, twice):
+def joined_places(words, text, grams):
     """Find where an n-gram of five words or more may begin that equals another when its words are joined.
 
     Such an n-gram begins with 16 bytes that another word begins with too, or its first five words are shorter than 16
@@ -348,18 +416,17 @@ def joined_places(words, packed, bounds, places, keys, once, twice):
     other, but none is missing.
 
     Args:
-        packed: readable 16 bytes beyond its last word.
-        places: the result.
-        keys: scratch, a uint64 per word. once, twice: scratch, of new_bits.
+        text: Words, packed being readable 16 bytes beyond the last word.
 
     Returns:
-        how many places.
+        how many places, in grams.places.
     """
+    bounds, places, keys, once, twice = text.bounds, grams.places, grams.keys, grams.once, grams.twice
     bits = _clear_bits(once, twice, words)
     for i in range(words):
         start = item(bounds, i)
-        key = load_u64(packed, start) * P
-        key = (key ^ (key >> np.uint64(29)) ^ load_u64(packed, start + 8)) * Q
+        key = load_u64(text.packed, start) * P
+        key = (key ^ (key >> np.uint64(29)) ^ load_u64(text.packed, start + 8)) * Q
         s = home(key, bits - 1)
         set_item(keys, i, np.uint64(s))
         _set_bit(once, twice, s)
@@ -371,100 +438,119 @@ def joined_places(words, packed, bounds, places, keys, once, twice):
     return n
 
 
+class _Walk(NamedTuple):
+    """How far the walk of joined_duplicate_chars is.
+
+    j:     how many of the chosen places it has passed
+    after: the word where it goes on
+    chars: characters of the n-grams that it stepped over
+    """
+
+    j: Any
+    after: Any
+    chars: Any
+
+
 @jit
-def joined_duplicate_chars(
-    words, n, packed, bounds, chars, hashes, powers, places, m, chosen, keys, once, twice, slots, clock
-):
+def joined_duplicate_chars(n, m, words, text, prefixes, grams, table):
     """Count the characters of n-grams seen before, on a walk through the words that steps over them.
 
     An n-gram is its words' characters without anything between them, so "a bc" equals "ab c". Only the first m
     places are looked at, which joined_places found.
 
-    Args:
-        chars: the characters before each word.
-        hashes, powers: of hash_prefixes and hash_powers.
-        chosen: scratch, an int32 per word. The other arrays: as in joined_places.
-        slots, clock: a table.
-
     Returns:
-        (characters, the table's slots)
+        (characters, the table)
     """
-    while m and places[m - 1] + n > words:
-        m -= 1
-    for j in range(m):
-        set_item(keys, j, joined_hash(item(places, j), n, bounds, hashes, powers))
-    some = _choose_repeated(m, places, chosen, keys, once, twice)
-    mask = clear(slots, clock, some)
-    distinct = duplicate_chars = after = 0
-    for j in range(some):
-        i = item(chosen, j)
-        if some > _FAR and j + _AHEAD < some:
-            prefetch(slots, 2 * home(item(keys, j + _AHEAD), mask))
-        if i < after:  # inside an n-gram that was stepped over
-            continue
-        key = item(keys, j)
-        s = home(key, mask)
-        while is_filled(slots, clock, s):
-            if item(slots, 2 * s) == key and same_item(packed, bounds, 1, n, item_at(slots, s), i):
-                duplicate_chars += chars[i + n] - chars[i]
-                after = i + n
-                break
-            s = (s + 1) & mask
-        else:
-            put(slots, clock, s, key, i)
-            distinct += 1
-            if 2 * distinct >= mask:
-                slots, mask = grown(slots, clock, mask)
-    return duplicate_chars, slots
+    chosen = _choose_repeated(n, m, words, text.bounds, prefixes, grams)
+    clear(table, chosen)
+    walk = _Walk(np.int64(0), np.int64(0), np.int64(0))
+    while True:
+        walk = _walk_on(n, chosen, walk, text, grams, table)
+        if walk.j == chosen:
+            return walk.chars, table
+        table = grown(table)
 
 
 @leaf
-def _choose_repeated(m, places, chosen, keys, once, twice):
-    """Write the places whose key may occur again to `chosen`, and their keys to the beginning of keys; how many."""
+def _choose_repeated(n, m, words, bounds, prefixes, grams):
+    """Write the places whose n-gram may occur again to grams.counts, and their keys to grams.keys. Return how many."""
+    places, keys, once, twice = grams.places, grams.keys, grams.once, grams.twice
+    while m and places[m - 1] + n > words:
+        m -= 1
+    for j in range(m):
+        set_item(keys, j, joined_hash(item(places, j), n, bounds, prefixes.hashes, prefixes.powers))
     bits = _clear_bits(once, twice, m)
     for j in range(m):
         if m > _FAR and j + _AHEAD < m:
             _fetch_bit(once, twice, home(item(keys, j + _AHEAD), bits - 1))
         _set_bit(once, twice, home(item(keys, j), bits - 1))
-    n = 0
+    chosen = 0
     for j in range(m):
         key = item(keys, j)
-        set_item(chosen, n, item(places, j))
-        set_item(keys, n, key)
-        n += _was_set_twice(twice, home(key, bits - 1))
-    return n
+        set_item(grams.counts, chosen, item(places, j))
+        set_item(keys, chosen, key)
+        chosen += _was_set_twice(twice, home(key, bits - 1))
+    return chosen
 
 
 @leaf
-def covered_chars(n, places, m, chars):
+def _walk_on(n, chosen, walk, text, grams, table):
+    """Walk on until the table is full or no place is left."""
+    places, keys = grams.counts, grams.keys
+    mask = mask_of(table)
+    j, after, duplicate_chars = walk
+    while j < chosen:
+        i = np.int64(item(places, j))
+        if chosen > _FAR and j + _AHEAD < chosen:
+            prefetch(table.slots, 2 * home(item(keys, j + _AHEAD), mask))
+        key = item(keys, j)
+        j += 1
+        if i < after:  # inside an n-gram that was stepped over
+            continue
+        s = home(key, mask)
+        while is_filled(table, s):
+            if item(table.slots, 2 * s) == key and same_item(text.packed, text.bounds, 1, n, item_at(table, s), i):
+                duplicate_chars += item(text.chars, i + n) - item(text.chars, i)
+                after = i + n
+                break
+            s = (s + 1) & mask
+        else:
+            put(table, s, key, i)
+            if is_full(table):
+                break
+    return _Walk(j, after, duplicate_chars)
+
+
+@leaf
+def covered_chars(n, m, grams, chars):
     """Count the characters of words that lie in an n-gram at one of the first m places, each word once."""
     total = until = 0
     for j in range(m):
-        i = places[j]
+        i = grams.places[j]
         total += chars[i + n] - chars[max(i, until)]
         until = i + n
     return total
 
 
 @leaf
-def gram_chars(n, places, m, chars):
+def gram_chars(n, m, grams, chars):
     """Count the characters of the n-grams at the first m places, overlaps as often as they occur."""
     total = 0
     for j in range(m):
-        total += chars[places[j] + n] - chars[places[j]]
+        total += chars[grams.places[j] + n] - chars[grams.places[j]]
     return total
 
 
 @leaf
-def uncounted_chars(n, places, m, grams, chars):
+def uncounted_chars(n, m, grams, chars):
     """Count the characters of words that lie in an n-gram that has occurred before, each word once, and spaces.
 
     The spaces are, for each such n-gram, as many as it has words that were not counted yet, n - 1 at most.
     """
     total = until = 0
     for j in range(m):
-        i = places[j]
-        if grams[i] != i:
+        i = grams.places[j]
+        if grams.first[i] != i:
             counted = max(until - i, 0)
             total += chars[i + n] - chars[i + counted] + min(n - counted, n - 1)
             until = i + n

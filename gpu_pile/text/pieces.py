@@ -11,8 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpu_pile.text.hash_table import clear, find_span, grown, hash_bytes, is_filled, item_at, new_table, put
-from gpu_pile.text.jit import jit
+from gpu_pile.text.hash_table import (
+    Table,
+    clear,
+    find_span,
+    grown,
+    hash_bytes,
+    is_filled,
+    is_full,
+    item_at,
+    new_table,
+    put,
+)
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.simd import bytes_between, count_ones
 from gpu_pile.types import Array
 
@@ -25,18 +36,17 @@ class Pieces(NamedTuple):
     bounds: int64[2 * room], piece k is data[bounds[2 * k]:bounds[2 * k + 1]]
     first:  uint32[room], the first piece that equals piece k: k itself, or an earlier one
     counts: uint32[room], at the first of equal pieces, how many they are
-    table, clock: of gpu_pile.text.hash_table, from the bytes of a piece to the number of the first of its kind
+    table:  from the bytes of a piece to the number of the first of its kind
     """
 
     bounds: Array
     first: Array
     counts: Array
-    table: Array
-    clock: Array
+    table: Table
 
 
 def new_pieces() -> Pieces:
-    return Pieces(np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, np.uint32), *new_table())
+    return Pieces(np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, np.uint32), new_table())
 
 
 @jit
@@ -57,27 +67,37 @@ def with_room(pieces, n):
     if len(pieces.first) >= n:
         return pieces
     n = max(n, 2 * len(pieces.first))
-    return Pieces(np.empty(2 * n, np.int64), np.empty(n, np.uint32), np.empty(n, np.uint32), pieces.table, pieces.clock)
+    return Pieces(np.empty(2 * n, np.int64), np.empty(n, np.uint32), np.empty(n, np.uint32), pieces.table)
 
 
 @jit
 def number_pieces(data, pieces, n):
     """Fill pieces.first and pieces.counts for the first n pieces. Return pieces, with a larger table if need be."""
-    bounds, first, counts, table, clock = pieces
-    mask = clear(table, clock, n + 1)
-    distinct = 0
-    for k in range(n):
+    clear(pieces.table, n + 1)
+    k = 0
+    while True:
+        k = _number_from(k, data, pieces, n)
+        if k == n:
+            return pieces
+        pieces = Pieces(pieces.bounds, pieces.first, pieces.counts, grown(pieces.table))
+
+
+@leaf
+def _number_from(k, data, pieces, n):
+    """Number the pieces from k on. Return where the table was full; n if all have a number."""
+    bounds, first, counts, table = pieces
+    while k < n:
         key = hash_bytes(data, bounds[2 * k], bounds[2 * k + 1])
-        slot = find_span(table, clock, mask, key, data, bounds, 2, 1, k)
-        if is_filled(table, clock, slot):
+        slot = find_span(table, key, data, bounds, 2, 1, k)
+        if is_filled(table, slot):
             equal = item_at(table, slot)
             first[k] = equal
             counts[equal] += 1
-            continue
-        put(table, clock, slot, key, k)
-        first[k] = k
-        counts[k] = 1
-        distinct += 1
-        if 2 * distinct >= mask:
-            table, mask = grown(table, clock, mask)
-    return Pieces(bounds, first, counts, table, clock)
+        else:
+            put(table, slot, key, k)
+            first[k] = k
+            counts[k] = 1
+            if is_full(table):
+                return k + 1
+        k += 1
+    return n

@@ -22,11 +22,14 @@ n - 1 units of the next with it: the shingles of the segments together are those
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.hashing import M64, mix64, mix64_int
 from gpu_pile.text.jit import jit
+from gpu_pile.types import Array
 
 KINDS = ("word", "byte", "char")
 
@@ -185,12 +188,21 @@ def _five(u0, u1, u2, u3, u4, out):
         out[i] = mix64(u0[i] * q4 + u1[i] * q3 + u2[i] * q2 + u3[i] * _Q + u4[i] + m)
 
 
+class Shingling(NamedTuple):
+    """How to cut a document: a kind's place in KINDS, the width, TABLES."""
+
+    kind: int
+    width: int
+    tables: tuple[Array, ...]
+
+
 @jit
-def shingle_document(kind, width, data, start, end, tables, units, out):
+def shingle_document(shingling, data, start, end, units, out):
     """Shingle hashes of the document data[start:end], in order, into out; how many.
 
     units and out: uint64 scratch of at least end - start + 1 entries.
     """
+    kind, width, tables = shingling
     n = _units(kind, data, start, end, tables, units)
     if n == 0:
         return 0
@@ -222,8 +234,8 @@ def longest(offsets):
     return most
 
 
-def kind_code(kind: str, width: int) -> int:
-    """The number of a kind for the compiled functions.
+def shingling_of(kind: str, width: int) -> Shingling:
+    """A kind and a width for the compiled functions.
 
     Raises:
         ValueError: unknown kind, or a width below 1.
@@ -232,4 +244,4 @@ def kind_code(kind: str, width: int) -> int:
         raise ValueError(f"unknown kind of shingle {kind!r}; there are: {', '.join(KINDS)}")
     if width < 1:
         raise ValueError(f"a shingle needs a width of at least 1, got {width}")
-    return KINDS.index(kind)
+    return Shingling(KINDS.index(kind), width, TABLES)

@@ -102,29 +102,29 @@ def test_tables_grow_and_are_used_again():
 
 
 def test_one_word_over_and_over_needs_little_memory():
-    table, clock = hash_table.new_table()
+    table = hash_table.new_table()
     n = 200_000
     packed = np.frombuffer(b"word" * n + bytes(16), np.uint8)
     bounds = np.arange(n + 1) * 4
-    keys, ids, counts = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.int32)
-    distinct, after = ngrams.number_words(n, packed, bounds, keys, ids, counts, table, clock)
+    grams = ngrams.new_grams(n)
+    distinct, after = ngrams.number_words(n, split.Words(packed, bounds, bounds), grams, table)
     assert distinct == 1
-    assert counts[0] == n
-    assert len(after) == len(table)
+    assert grams.counts[0] == n
+    assert len(after.slots) == len(table.slots)
 
 
 def test_pieces_of_equal_hash_are_compared():
     """find_span with one key for everything, as if all hashes collided."""
-    table, clock = hash_table.new_table()
+    table = hash_table.new_table()
     data = np.frombuffer(b"onetwoonetwo2", np.uint8)
     bounds = np.array([0, 3, 6, 9, 13])
-    mask = hash_table.clear(table, clock, 4)
+    hash_table.clear(table, 4)
     slots = []
     for item in range(4):
-        s = hash_table.find_span(table, clock, mask, np.uint64(7), data, bounds, 1, 1, item)
+        s = hash_table.find_span(table, np.uint64(7), data, bounds, 1, 1, item)
         slots.append(s)
-        if not hash_table.is_filled(table, clock, s):
-            hash_table.put(table, clock, s, np.uint64(7), item)
+        if not hash_table.is_filled(table, s):
+            hash_table.put(table, s, np.uint64(7), item)
     assert slots[2] == slots[0]
     assert len(set(slots)) == 3
 
