@@ -7,7 +7,7 @@
 // The root of x's tree, as far as it has grown; other threads change up while it is read.
 __device__ __forceinline__ u64 root(const u64* up, u64 x)
 {
-    for (u64 next; (next = ((const volatile u64*)up)[x]) != x;) x = next;
+    for (u64 next; (next = relaxed_load(&up[x])) != x;) x = next;
     return x;
 }
 

@@ -11,7 +11,7 @@ constexpr u32 NONE = 0xffffffffu;  // an empty slot; in place of an item's numbe
 // The item in slot s: i itself if the slot was empty and now has i.
 __device__ __forceinline__ u32 look(u32* table, i64 s, u32 i)
 {
-    u32 other = table[s];
+    u32 other = relaxed_load(&table[s]);
     if (other == NONE) other = atomicCAS(&table[s], NONE, i);
     return other == NONE ? i : other;
 }

@@ -16,7 +16,7 @@ WARP_KERNEL mark_inked(
     for (i64 base = segment.lo; base < segment.hi; base += 32) {
         const i64 i = base + lane_index();
         if (__any_sync(FULL, i < segment.hi && is_lead(data[i]) && !(flags(decode(data + i)) & SPACE))) {
-            if (lane_index() == 0) inked[segment.owner] = 1;
+            if (lane_index() == 0) relaxed_store(&inked[segment.owner], (u8)1);
             return;
         }
     }

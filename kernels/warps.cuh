@@ -29,6 +29,12 @@ __device__ __forceinline__ int lowest(u32 x) { return __ffs((int)x) - 1; }
 
 __device__ __forceinline__ i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
 
+// For memory that other threads change meanwhile: the access is made once, as it stands, and orders nothing.
+template <class T>
+__device__ __forceinline__ T relaxed_load(const T* from) { return *(const volatile T*)from; }
+template <class T>
+__device__ __forceinline__ void relaxed_store(T* to, T value) { *(volatile T*)to = value; }
+
 // The sum over all lanes.
 template <class T>
 __device__ __forceinline__ T warp_sum(T value)

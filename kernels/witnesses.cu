@@ -13,7 +13,7 @@ extern "C" __global__ void witnesses_block(
     const i64 i = thread_index();
     if (i >= n_edges) return;
     const i64 x = a[i], y = b[i];
-    if (state[x] == OPEN && state[y] == OPEN) blocked[place[x] < place[y] ? y : x] = 1;
+    if (state[x] == OPEN && state[y] == OPEN) relaxed_store(&blocked[place[x] < place[y] ? y : x], 1u);
 }
 
 // Open neighbours of kept nodes are removed. Two neighbours are never both kept.
@@ -22,8 +22,8 @@ extern "C" __global__ void witnesses_remove(const i64* a, const i64* b, i64 n_ed
     const i64 i = thread_index();
     if (i >= n_edges) return;
     const i64 x = a[i], y = b[i];
-    if (state[x] == KEPT) state[y] = REMOVED;
-    if (state[y] == KEPT) state[x] = REMOVED;
+    if (relaxed_load(&state[x]) == KEPT) relaxed_store(&state[y], (u32)REMOVED);
+    if (relaxed_load(&state[y]) == KEPT) relaxed_store(&state[x], (u32)REMOVED);
 }
 
 // best[x]: the highest similarity of x to a kept neighbour, as its bits + 1; 0 before.

@@ -75,7 +75,7 @@ WARP_KERNEL top_grams(const i64* owners, const u32* grams, const u32* counts, i6
     const i64 i = thread_index();
     if (i >= n || grams[i] != (u32)i || counts[i] < 2) return;
     const u64 ranked = (u64)counts[i] << 32 | (NONE - (u32)i);
-    if (ranked > best[owners[i]]) atomicMax(&best[owners[i]], ranked);
+    if (ranked > relaxed_load(&best[owners[i]])) atomicMax(&best[owners[i]], ranked);
 }
 
 // longest[d], 0 before: characters of the longest of the most frequent n-grams of document d, or of all its n-grams if none
@@ -89,7 +89,7 @@ WARP_KERNEL longest_top_grams(
     const i64 d = owners[i];
     if (best[d] && (grams[i] != (u32)i || counts[i] != best[d] >> 32)) return;
     const u64 length = (u64)(chars[i + width] - chars[i]);
-    if (length > longest[d]) atomicMax(&longest[d], length);
+    if (length > relaxed_load(&longest[d])) atomicMax(&longest[d], length);
 }
 
 // What the n-gram at word i adds to two sums. repeated[i]: its characters if it occurs more than once. again[i]: if it has
@@ -153,7 +153,8 @@ WARP_KERNEL walk_grams(
             if ((int)lane == next) sum += chars[place + width] - chars[place];
             open = __ballot_sync(FULL, is_open && (int)lane > next && place >= after);
         }
-        if (visited >> lane & 1) seen[leader] = 1;
+        __syncwarp();  // every lane has read seen
+        if (visited >> lane & 1) relaxed_store(&seen[leader], (u8)1);
         __syncwarp();
     }
     sum = warp_sum(sum);

@@ -233,7 +233,7 @@ BUGS = {
     ("dclm_words", "count_pieces"): ("return is_lead(data[i]) && breaks", "return data[i] < 0x80 && breaks"),
     ("dclm_words", "find_pieces"): ("starts[piece] = i;", "starts[piece] = segment.lo;"),
     ("witnesses", "witnesses_block"): ("place[x] < place[y] ? y : x", "y"),
-    ("witnesses", "witnesses_remove"): ("if (state[y] == KEPT) state[x] = REMOVED;", ""),
+    ("witnesses", "witnesses_remove"): ("relaxed_store(&state[x], (u32)REMOVED)", "(void)0"),
     ("witnesses", "witnesses_best"): ("atomicMax(&best[b[i]]", "atomicMin(&best[b[i]]"),
     ("witnesses", "witnesses_first"): ("atomicMin(&first[y], (u64)rank[x])", "atomicMin(&first[y], (u64)x)"),
     ("witnesses", "witnesses_choose"): ("&& first[x] == (u64)rank[y]", ""),
