@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pydantic
 
 from gpu_pile import signals as _signals
 from gpu_pile.dedup.engine import find_duplicates
@@ -18,27 +19,29 @@ from gpu_pile.gpu.segments import to_host
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.components import components
 from gpu_pile.ops.redpajama_lines import redpajama_lines
-from gpu_pile.run.config import Fuzzy
-from gpu_pile.run.in_memory import TextSource, over_pieces, text_column
+from gpu_pile.run.config import Fuzzy, describe_problems
+from gpu_pile.run.in_memory import TextSource, over_pieces
+from gpu_pile.run.texts import text_column
 from gpu_pile.run.threads import keep_freed_memory
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
 
 def measure(
-    texts: Any, signals: Sequence[str] | None = None, *, backend: str = "auto", workers: int | None = None
+    texts: Any, signals: str | Sequence[str] | None = None, *, backend: str = "auto", workers: int | None = None
 ) -> pa.Table:
     """Return the signals of each text: one row per text, one column per signal (int64, or float64 with nulls).
 
     Args:
-        texts: list[str], a column of pyarrow, pandas or cuDF, or a TextColumn.
+        texts: list[str] or any iterable of strings; a column of pyarrow, pandas, polars, cuDF or Hugging Face datasets;
+            or a TextColumn.
         signals: names of signals or of families; None for all. See `gpu-pile list signals`.
         backend: auto, cpu or cuda.
         workers: threads; None for one per core.
     """
     device = device_for(choose(backend))
-    text = text_column(texts)
-    results = over_pieces(text, workers, device, lambda piece: _signals.compute(piece, signals))
+    text, wanted = text_column(texts), [signals] if isinstance(signals, str) else signals
+    results = over_pieces(text, workers, device, lambda piece: _signals.compute(piece, wanted))
     return pa.concat_tables(results).combine_chunks()
 
 
@@ -122,7 +125,8 @@ def dedupe(
     A run over files (gpu-pile run) with the same settings decides the same: the search is the same code.
 
     Args:
-        texts: list[str], a column of pyarrow, pandas or cuDF, or a TextColumn.
+        texts: list[str] or any iterable of strings; a column of pyarrow, pandas, polars, cuDF or Hugging Face datasets;
+            or a TextColumn.
         threshold: Jaccard similarity of shingles at which two texts are near duplicates.
         backend: auto, cpu or cuda.
         workers: threads; None for one per core.
@@ -131,7 +135,10 @@ def dedupe(
     """
     keep_freed_memory()
     text, device = text_column(texts), device_for(choose(backend))
-    fuzzy = Fuzzy(threshold=threshold, **options)
+    try:
+        fuzzy = Fuzzy(threshold=threshold, **options)
+    except pydantic.ValidationError as error:
+        raise ValueError("; ".join(describe_problems(error, Fuzzy))) from None
     duplicates = find_duplicates(TextSource(text, fuzzy, workers, device))
     sets, ((a, b, similarity),) = duplicates.sets, duplicates.pairs
     n = len(text)

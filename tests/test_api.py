@@ -39,14 +39,10 @@ def test_dedupe_options_and_errors():
     assert gp.dedupe(TEXTS, threshold=1.0).keep.sum() == 5
     assert gp.dedupe(TEXTS, threshold=0.7, verify="sketch", sketch="affine32", workers=1).keep.sum() == 4
     assert len(gp.dedupe([])) == 0
-    with pytest.raises(ValueError, match="threshold"):
+    with pytest.raises(ValueError, match=r"^threshold: .* \(got 0\)$"):
         gp.dedupe(TEXTS, threshold=0)
-    with pytest.raises(ValueError, match="shingel"):
+    with pytest.raises(ValueError, match="shingel: unknown key; did you mean 'shingle'"):
         gp.dedupe(TEXTS, shingel="word")
-    with pytest.raises(ValueError, match="nulls"):
-        gp.dedupe(["a", None])
-    with pytest.raises(TypeError, match="strings"):
-        gp.dedupe(pa.array([1, 2]))
 
 
 def test_lone_surrogates_are_replaced():

@@ -1,4 +1,4 @@
-"""Texts in memory: any column of strings as a TextColumn, work on its pieces, the search for duplicates among them."""
+"""Texts in memory: work on pieces of a column, and the search for duplicates in it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from gpu_pile.dedup.buckets import candidate_pairs, distinct_pairs, equal_hashes, hash_records, key_records
 from gpu_pile.dedup.equal_sets import EqualSets
 from gpu_pile.dedup.rowset import RowSet
 from gpu_pile.dedup.similarity import Evidence, ShingleSets, SimilarPairs, Sketches
-from gpu_pile.gpu import cudf
 from gpu_pile.gpu.device import Device
 from gpu_pile.gpu.segments import take, to_host
 from gpu_pile.ops.band_keys import band_keys
@@ -27,29 +25,6 @@ from gpu_pile.types import Array
 
 OUT_PAIRS = 1 << 14
 """Candidate pairs that are found at a time, with repetitions."""
-
-
-def text_column(texts: Any) -> TextColumn:
-    """Return list[str], list[bytes], or a column of strings of pyarrow, pandas, polars or cuDF as a TextColumn.
-
-    A column of cuDF stays on the GPU, without a copy.
-
-    Raises:
-        ValueError: a text is None. TypeError: a text is not a string.
-    """
-    if isinstance(texts, TextColumn):
-        return texts
-    if cudf.is_cudf(texts):
-        return cudf.text_column(texts)
-    if hasattr(texts, "__arrow_c_array__") and not isinstance(texts, (pa.Array, pa.ChunkedArray)):
-        texts = pa.array(texts)
-    if isinstance(texts, (pa.Array, pa.ChunkedArray)):
-        return TextColumn.from_arrow(texts)
-    texts = list(texts)
-    try:
-        return TextColumn.from_arrow(pa.array(texts, pa.large_string()))
-    except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates, which Arrow cannot hold
-        return TextColumn.from_documents(texts)
 
 
 def over_pieces(

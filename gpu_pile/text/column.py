@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,20 @@ class TextColumn:
         """No copy of the text; offsets are widened to int64. Slices are rebased.
 
         Raises:
-            TypeError: the array is not of strings.
-            ValueError: the array has nulls.
+            TypeError: the array is not of strings, nor a dictionary of them. ValueError: it has nulls.
         """
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
         if isinstance(array, pa.ChunkedArray):  # zero chunks stay chunked
             return cls.empty()
+        if pa.types.is_null(array.type):
+            array = array.cast(pa.string())
+        if pa.types.is_dictionary(array.type):
+            array = plain(array.dictionary).take(array.indices)
+        array = plain(array)
         if array.null_count:
-            raise ValueError(f"text column has {array.null_count} nulls; reject them when reading the shard")
-        if pa.types.is_dictionary(array.type) or pa.types.is_string_view(array.type):
-            array = array.cast(pa.large_string())
+            position = pc.index(pc.is_null(array), True).as_py()
+            raise ValueError(f"texts[{position}] is null, one of {array.null_count:,}; drop or fill the nulls first")
         width = {pa.string(): np.int32, pa.large_string(): np.int64}.get(array.type)
         if width is None:
             raise TypeError(f"expected an Arrow array of strings, got {array.type}")
@@ -106,6 +110,11 @@ class TextColumn:
             stop = min(n, max(start + 1, int(np.searchsorted(self.offsets, bound, "right")) - 1))
             yield self.slice(start, stop)
             start = stop
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Return an array of string views as one of strings; every other array as it is."""
+    return array.cast(pa.large_string()) if pa.types.is_string_view(array.type) else array
 
 
 def _encode(text: str) -> bytes:
