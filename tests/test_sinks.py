@@ -1,5 +1,6 @@
 """Output formats: a new one is a class and a line in a list, and has all guarantees of the one there is."""
 
+import bz2
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import zstandard
 from gpu_pile.corpus import sinks
 from gpu_pile.corpus.sinks import Compression, LineSink, ZstdFrame, sink_of
 from gpu_pile.errors import ConfigError, DataError, UsageError
+from gpu_pile.explore.verify import verify
 from gpu_pile.run import directory
 from gpu_pile.run.stages.write import copy, stage
 from tests.conftest import HERE, run, settings, write_shard
@@ -25,11 +27,24 @@ class Plain(LineSink):
     suffix: ClassVar[str] = ".jsonl"
 
 
+class Bzip2(LineSink):
+    """A format that nothing outside of this class can read."""
+
+    name: ClassVar[str] = "bzip2"
+    suffix: ClassVar[str] = ".jsonl.bz2"
+
+    def writer(self, file):
+        return bz2.BZ2File(file, "wb")
+
+    @staticmethod
+    def reader(file):
+        return bz2.BZ2File(file)
+
+
 @pytest.fixture
 def plain(monkeypatch):
-    monkeypatch.setattr(sinks, "FORMATS", [ZstdFrame, Plain])
-    for module in (directory, stage):
-        monkeypatch.setattr(module, "FORMATS", [ZstdFrame, Plain])
+    for module in (sinks, directory, stage):
+        monkeypatch.setattr(module, "FORMATS", [ZstdFrame, Plain, Bzip2])
 
 
 def lines(path) -> list[bytes]:
@@ -79,6 +94,17 @@ def test_another_format_has_the_same_lines(tmp_path, plain):
     assert opened.kept("one").is_file()
 
 
+def test_verify_reads_any_format(tmp_path, plain):
+    corpus(tmp_path)
+    run(chosen(tmp_path, "bzip2"))
+    checks = {c.name: c for c in verify(tmp_path / "run")}
+    assert checks["kept lines"].checked > 60
+    assert not any(c.failed for c in checks.values())
+    kept = tmp_path / "run" / "kept" / "many.jsonl.bz2"
+    kept.write_bytes(bz2.compress(bz2.decompress(kept.read_bytes()).replace(b"several", b"many")))
+    assert [c.name for c in verify(tmp_path / "run") if c.failed] == ["kept lines"]
+
+
 def test_a_run_that_changes_its_format_leaves_nothing_of_the_other(tmp_path, plain):
     corpus(tmp_path)
     run(chosen(tmp_path, "zstd"))
@@ -110,6 +136,7 @@ def test_an_error_in_the_middle_leaves_nothing(tmp_path, plain, monkeypatch, mom
 KILLED = """
 import os, pathlib, signal, sys
 from gpu_pile.corpus import sinks
+from gpu_pile.explore.verify import verify
 from gpu_pile.run import directory
 from gpu_pile.run.stages.write import stage
 from tests import test_sinks

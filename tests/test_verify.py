@@ -120,6 +120,16 @@ def test_kept_lines_that_lack_or_are_too_many(demo_copy, function):
     assert set(failures(demo_copy)) == {"kept lines"}
 
 
+def test_a_damaged_kept_shard(demo_copy):
+    kept = demo_copy / "kept" / "00.jsonl.zst"
+    raw = bytearray(kept.read_bytes())
+    raw[len(raw) // 2] ^= 0xFF
+    kept.write_bytes(raw)
+    assert any("00.jsonl.zst is damaged" in e or "kept is" in e for e in failures(demo_copy)["kept lines"])
+    kept.write_bytes(b"nonsense")
+    assert f"{kept} is damaged" in failures(demo_copy)["kept lines"][0]
+
+
 def rows_with(folder, reason):
     for path in sorted((folder / "decisions").iterdir()):
         for i, row in enumerate(pq.read_table(path).to_pylist()):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, ClassVar, NamedTuple, Protocol
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 import zstandard
 
 from gpu_pile.corpus.files import AnyPath, AtomicFile
-from gpu_pile.errors import UsageError
+from gpu_pile.errors import DataError, UsageError
 
 
 class Compression(NamedTuple):
@@ -54,9 +56,17 @@ class Sink(Protocol):
     def discard(self) -> None:
         """Leave nothing; allowed at any time before commit(), and twice."""
 
+    @classmethod
+    def lines(cls, path: AnyPath) -> Iterator[bytes]:
+        """Return each line of a finished file without its line feed. verify reads by this; write does not.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+
 
 class LineSink:
-    """What sinks of lines have in common: an atomic file, to which `writer` writes."""
+    """What sinks of lines have in common: an atomic file, to which `writer` writes and from which `reader` reads."""
 
     def __init__(self, path: AnyPath, compression: Compression) -> None:
         self.path = path
@@ -66,6 +76,20 @@ class LineSink:
     def writer(self, file: Any) -> Any:
         """Return the object that takes the lines and writes to a binary file: it has write() and close()."""
         return file
+
+    @staticmethod
+    def reader(file: BinaryIO) -> Iterable[bytes]:
+        """Return the lines in a binary file."""
+        return file
+
+    @classmethod
+    def lines(cls, path: AnyPath) -> Iterator[bytes]:
+        with path.open("rb") as file:
+            try:
+                for line in cls.reader(file):
+                    yield line.removesuffix(b"\n")
+            except (OSError, EOFError, zstandard.ZstdError) as error:
+                raise DataError(f"{path} is damaged: {error}") from error
 
     def open(self) -> None:
         self._atomic = AtomicFile(self.path)
@@ -111,6 +135,10 @@ class ZstdFrame(LineSink):
             level=level, threads=threads, write_checksum=checksum, write_content_size=False
         )
         return compressor.stream_writer(file, closefd=False)
+
+    @staticmethod
+    def reader(file: BinaryIO) -> Iterable[bytes]:
+        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True), 2**20)
 
 
 FORMATS: list[type[Sink]] = [ZstdFrame]

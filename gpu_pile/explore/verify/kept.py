@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gpu_pile.corpus.sinks import sink_of
+from gpu_pile.errors import DataError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check, shortened
 from gpu_pile.explore.verify.documents import Document, ShardDecisions
-from gpu_pile.explore.verify.lines import BLANK, input_lines, kept_lines, text_of, without_text
+from gpu_pile.explore.verify.lines import BLANK, input_lines, text_of, without_text
 
 NO_DOCUMENT = (ValueError, KeyError, TypeError)
 """What Python's json and looking up the text raise for a line that is not a document."""
@@ -19,6 +21,7 @@ class Lines:
 
     def __init__(self, run: RunTables) -> None:
         self.run = run
+        self.sink = sink_of(run.config.write.format)
         self.lines = Check("lines", "documents; every other line of the input is bad or blank")
         self.kept = Check("kept lines", "lines of the input, byte for byte, in order, and no others")
 
@@ -32,7 +35,7 @@ class Lines:
         state = self.run.directory.state("measure", name)
         if state["damage"]:
             self.kept.notes.append(f"{name} is damaged: its lines come from the recovering reader")
-        kept = kept_lines(self.run.directory.kept(name))
+        kept = self._kept_lines(name)
         keep, edited = decided.keep.tolist(), decided.table.column("edited_bytes").to_pylist()
         for row, place, line in self._documents(decided, state):
             self.lines.checked += 1
@@ -48,6 +51,12 @@ class Lines:
         extra = next(kept, None)
         if extra is not None:
             self.kept.fail(f"{name}: kept has more lines than were decided: {shortened(extra)}")
+
+    def _kept_lines(self, name: str) -> Iterator[bytes]:
+        try:
+            yield from self.sink.lines(self.run.directory.kept(name))
+        except DataError as error:
+            self.kept.fail(str(error))
 
     def _documents(self, decided: ShardDecisions, state: dict[str, Any]) -> Iterator[tuple[int, str, bytes]]:
         """(row, place in words, line) of each document; checks the lines between the documents."""

@@ -1,4 +1,4 @@
-"""The lines of shards and the texts in them, read with the zstandard, gzip and json libraries alone."""
+"""The lines of input shards and the texts in them, read with the zstandard, gzip and json libraries alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.ops.parse_lines import TEXT_JOINER
@@ -62,13 +61,6 @@ def _recovered_lines(run: RunTables, shard: Shard) -> Iterator[bytes | None]:
             yield line
     for _ in range(next_number, reader.n_lines):
         yield None
-
-
-def kept_lines(path: AnyPath) -> Iterator[bytes]:
-    """Each line of a kept shard without its line feed."""
-    with path.open("rb") as raw, _decompressed(raw, 1 << 27) as stream:
-        for line in stream:
-            yield line.removesuffix(b"\n")
 
 
 def _decompressed(raw: BinaryIO, window: int) -> Any:
