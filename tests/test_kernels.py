@@ -15,19 +15,22 @@ from gpu_pile.ops import op
 from gpu_pile.testing import assert_same_bits
 from gpu_pile.text.column import TextColumn
 from tests import emulator
-from tests.compile import ARCHITECTURES, CompilationError, compile_source
+from tests.compile import (
+    ARCHITECTURES,
+    HOPPER,
+    CompilationError,
+    Resources,
+    compile_source,
+    compiler,
+    recorded,
+    variants,
+)
 from tests.conftest import HERE
 from tests.test_conformance import SEAMS
 
 OPS = op.load_all()
 FILES = launch.kernel_files()
 KERNELS = [(file, name) for file in FILES for name in launch.signatures(file)]
-UNITS = ((), (("UNIT", "u8"),))
-
-
-def variants(file):
-    return UNITS if "UNIT" in launch.source(file) else UNITS[:1]
-
 
 # compilation
 
@@ -52,6 +55,49 @@ def test_kernels_compile_without_spills(file, capsys):
             print(f"sm_{architecture} {name} {dict(defines)}: {r.registers} registers, {r.shared} bytes shared")
             assert r.spills == 0, (name, architecture, r)
             assert r.registers <= 128, (name, architecture, r)
+            if architecture == HOPPER:
+                assert_in_budget(file, name, r)
+
+
+def assert_in_budget(file, name, r):
+    """At most what was recorded, and a little; another version of the compiler makes other code."""
+    version, files = recorded()
+    if version != compiler():
+        return
+    budget = files[file][name]
+    for what, got in (("registers", r.registers), ("loop", r.loop)):
+        assert got <= 1.05 * budget[what] + 2, (
+            f"{name}: {what} {got}, recorded {budget[what]}; if it is worth that, run `python -m tests.compile {file}`"
+        )
+
+
+def test_the_record_has_every_kernel_and_no_other():
+    assert {(file, name) for file, kernels in recorded()[1].items() for name in kernels} == set(KERNELS)
+
+
+def test_a_kernel_that_takes_more_is_noticed():
+    version, files = recorded()
+    if version != compiler():
+        pytest.skip(f"{compiler()} is installed, the record is of NVRTC {version}: run `python -m tests.compile`")
+    used = files["band_keys"]["band_keys"]
+    with pytest.raises(AssertionError, match="run `python -m tests"):
+        assert_in_budget("band_keys", "band_keys", Resources(used["registers"], 0, 0, 0, 2 * used["loop"]))
+
+
+def test_the_main_loop_is_counted_in_the_machine_code():
+    source = """
+    extern "C" __global__ void loop(const unsigned* x, unsigned n, unsigned* y)
+    {
+        unsigned sum = threadIdx.x;
+    #pragma unroll 1
+        for (unsigned i = 0; i < n; ++i) sum = sum * x[i] + (x[i] ^ i);
+        y[threadIdx.x] = sum;
+    }
+    extern "C" __global__ void straight(unsigned* y) { y[threadIdx.x] = threadIdx.x; }
+    """
+    once, twice = (compile_source(source.replace("sum *", change), HOPPER) for change in ("sum *", "(sum * sum + i) *"))
+    assert 5 < once["loop"].loop < twice["loop"].loop < 20
+    assert once["straight"].loop == 0
 
 
 def test_a_mistake_is_reported_with_file_and_line():
