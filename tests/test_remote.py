@@ -10,11 +10,13 @@ import http.server
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -548,6 +550,70 @@ def test_urls_that_are_refused(tmp_path, monkeypatch, url):
         config.load(QUICK, [f"output={url}"])
     assert "secret" not in f"{caught.value} {by_option.value} {output.value} {opened.value}"
     assert list(tmp_path.iterdir()) == []
+
+
+SECRETS = [
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20261121%2Fs3&X-Amz-Signature=5ec2e7&X-Amz-Expires=60",
+    "AWSAccessKeyId=AKIA&Signature=5ec2e7%3D&Expires=1",
+    "sv=2024-01-01&se=2027-01-01T00%3A00%3A00Z&sr=b&sp=r&sig=5ec2e7%2F%3D",
+    "Expires=1&Policy=5ec2e7_&Signature=5ec2e7~&Key-Pair-Id=AKIA",
+    "token=5ec2e7",
+    "5ec2e7",
+]
+"""Queries of presigned URLs of S3, of S3's first version, Azure, CloudFront, and others."""
+
+
+@pytest.mark.parametrize("query", SECRETS)
+@pytest.mark.parametrize("text", ["{}", "cannot read {}: no", "[{}], ({}).", '{{"path": "{}"}}', "url='{}'", "{}\n{}"])
+def test_queries_are_not_shown(query, text):
+    url = f"https://host/a/00.jsonl.zst?{query}"
+    assert remote.without_secrets(text.format(url, url)) == text.format(*2 * ["https://host/a/00.jsonl.zst?..."])
+
+
+def test_what_is_no_secret_is_shown():
+    for text in (
+        "abfs://container@account.dfs.core.windows.net/x",
+        "s3://bucket/part-?.jsonl.zst",
+        "hf://datasets/a/b@main/x.jsonl",
+        "did you mean 'x'? expected a=1",
+        "data/*/0?.jsonl",
+    ):
+        assert remote.without_secrets(text) == text
+    relative = "Max retries exceeded with url: /a/00.jsonl?X-Amz-Signature=5ec2e7 (Caused by nothing)"
+    assert "5ec2e7" not in remote.without_secrets(relative)
+
+
+@pytest.mark.slow
+def test_a_presigned_url_is_in_no_file_and_no_message(tmp_path, s3):
+    """A run that succeeds, what looks at it afterwards, and one whose credential has expired."""
+    from typer.testing import CliRunner
+
+    presigned = s3.fs.sign("pile/demo/00.jsonl.zst", expiration=600)
+    signature = re.search(r"Signature=([^&]+)", presigned)[1]
+    chosen = [f"output={tmp_path / 'run'}", f"input.shards={json.dumps([presigned])}"]
+    arguments = [str(QUICK), *(word for option in chosen for word in ("--set", option))]
+    planned = CliRunner().invoke(app, ["run", *arguments, "--dry-run"])
+    done = CliRunner().invoke(app, ["run", *arguments])
+    assert (planned.exit_code, done.exit_code) == (0, 0), (planned.output, done.output)
+    stored = b"".join(p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file())
+    with pytest.raises(UsageError, match="copy of the file") as reading:
+        verify(tmp_path / "run")
+    s3.fail = lambda method, path: "00.jsonl" in path
+    failed = CliRunner().invoke(app, ["run", *arguments])
+    assert failed.exit_code
+    order = dask._Order("1", config.load(QUICK, chosen), None, "", "measure", 1, Task(run, (), 1, "00", ()))
+    seen = f"{planned.output}{done.output}{reading.value}{failed.output}{failed.exception!r}{order!r}"
+    seen += "".join(traceback.format_exception(failed.exception))
+    assert signature not in seen
+    assert signature.encode() not in stored
+    assert "?..." in seen
+    assert b"?..." in stored
+    s3.fail = lambda method, path: False
+    copy = tmp_path / "00.jsonl.zst"
+    copy.write_bytes(s3.fs.cat_file("pile/demo/00.jsonl.zst"))
+    again = run(config.load(QUICK, [chosen[0], f"input.shards={json.dumps([str(copy)])}"]))
+    assert again.reporter.stages["measure"]["text_bytes"] == 0
+    assert not any(check.failed for check in verify(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("url", ["https://host/run", "hf://datasets/a/b"])

@@ -79,8 +79,14 @@ _VERSIONS = (
 """Names that stores have for a property that changes with an object's content, most reliable first."""
 
 
-_USER = re.compile(rf"(\b(?:{'|'.join(PACKAGES)}):/*|://)[^/@\s]*@", re.IGNORECASE)
-"""What a URL holds before its host: a name, a password."""
+_BEGIN = rf"(?:\b(?:{'|'.join(PACKAGES)}):/*|://)"
+_USER = re.compile(rf"(\bhttps?:/*)[^/@\s]*@|({_BEGIN})[^/@:\s]*:[^/@\s]*@", re.IGNORECASE)
+"""What a URL holds before its host: a name, a password. In abfs://container@account it is neither."""
+
+_QUERY = re.compile(r"""(\bhttps?:[^\s?'"]*\?|\?(?=[\w.%~-]+=))[^\s'"]*?(?=[]:;,.)>]*(?:[\s'"]|$))""", re.IGNORECASE)
+"""The query of a URL. Presigned URLs have a credential there, under names of their store's choice."""
+
+HIDDEN = "..."
 
 
 def is_url(text: str) -> bool:
@@ -89,8 +95,8 @@ def is_url(text: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text whose URLs show no name and no password."""
-    return _USER.sub(r"\1...@", text)
+    """Return a text whose URLs show neither name, password nor query. Whatever is shown or stored passes here."""
+    return _QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1\2{HIDDEN}@", text))
 
 
 def check(url: str, *, written: bool = False) -> None:
@@ -108,7 +114,7 @@ def check(url: str, *, written: bool = False) -> None:
             "run.json and reports show; the packages that fsspec uses take them from the environment (docs/cluster.md)"
         )
     if not match[2].strip("/"):
-        raise UsageError(f"{url} names no bucket or host")
+        raise UsageError(f"{shown} names no bucket or host")
 
 
 @functools.cache
@@ -146,19 +152,23 @@ class StoreError(DataError, OSError):
 
 
 @contextlib.contextmanager
-def _calling(url: str, fs: Any) -> Iterator[None]:
-    """Raise errors as a file system does; make one call at a time if the file system is not thread-safe."""
+def _calling(path: RemotePath) -> Iterator[None]:
+    """Raise errors as a file system does; make one call at a time if the file system is not thread-safe.
+
+    The errors of libraries are left out of tracebacks, because they repeat URLs.
+    """
+    fs, url = path.fs, str(path)
     try:
         with contextlib.nullcontext() if fs.async_impl else _ONE_AT_A_TIME:
             yield
     except FileExistsError:
         raise
     except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, f"there is no such object ({error})", url) from error
+        raise FileNotFoundError(errno.ENOENT, without_secrets(f"there is no such object ({error})"), url) from None
     except PermissionError as error:
-        raise StoreError(errno.EACCES, f"no permission ({error})", url) from error
+        raise StoreError(errno.EACCES, without_secrets(f"no permission ({error})"), url) from None
     except Exception as error:
-        raise StoreError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
+        raise StoreError(errno.EIO, without_secrets(f"{type(error).__name__}: {error}"), url) from None
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,10 @@ class Stat:
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """The methods of pathlib.Path that gpu_pile uses, for a URL. Sent to other processes as the URL alone."""
+    """The methods of pathlib.Path that gpu_pile uses, for a URL. Sent to other processes as the URL alone.
+
+    str() is for people and files: it does not have the URL's query.
+    """
 
     url: str
 
@@ -178,7 +191,9 @@ class RemotePath:
         object.__setattr__(self, "url", f"{protocol}://{rest.strip('/')}")
 
     def __str__(self) -> str:
-        return self.url
+        return without_secrets(self.url)
+
+    __repr__ = __str__
 
     def __truediv__(self, name: str) -> RemotePath:
         return RemotePath(f"{self.url}/{name}")
@@ -221,7 +236,7 @@ class RemotePath:
     def _info(self) -> dict[str, Any] | None:
         fs = self.fs
         try:
-            with _calling(self.url, fs):
+            with _calling(self):
                 info: dict[str, Any] = fs.info(self.key)
                 return info
         except FileNotFoundError:
@@ -237,16 +252,21 @@ class RemotePath:
         return (self._info() or {}).get("type") == "directory"
 
     def _existing(self) -> dict[str, Any]:
+        if self.url.endswith(f"?{HIDDEN}"):
+            raise UsageError(
+                f"{self}: run.json does not have the query of this URL, which may be a credential; run the same "
+                "command again with input.shards naming a copy of the file, which is recognised by its content"
+            )
         info = self._info()
         if info is None or info["type"] != "file":
-            raise FileNotFoundError(errno.ENOENT, "there is no such object", self.url)
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", str(self))
         return info
 
     def stat(self) -> Stat:
         size = self._existing().get("size")
         if size is None:
             reason = "the server sends no Content-Length; download the file and give its local path"
-            raise StoreError(errno.EINVAL, reason, self.url)
+            raise StoreError(errno.EINVAL, reason, str(self))
         return Stat(size)
 
     def version(self) -> str | None:
@@ -259,7 +279,7 @@ class RemotePath:
 
     def iterdir(self) -> Iterator[RemotePath]:
         fs = self.fs
-        with _calling(self.url, fs):
+        with _calling(self):
             names = [str(entry["name"]) for entry in fs.ls(self.key, detail=True)]
         return (self._named(name) for name in names)
 
@@ -271,7 +291,7 @@ class RemotePath:
     def rglob(self, pattern: str) -> Iterator[RemotePath]:
         """Yield the paths in this folder and below whose name matches."""
         fs = self.fs
-        with _calling(self.url, fs):
+        with _calling(self):
             names = fs.find(self.key)
         return (p for p in map(self._named, names) if fnmatch.fnmatchcase(p.name, pattern))
 
@@ -283,14 +303,14 @@ class RemotePath:
     def matches(self) -> list[RemotePath]:
         """Return the files that this URL names as a glob."""
         fs = self.fs
-        with _calling(self.url, fs):
+        with _calling(self):
             entries = fs.glob(self.key, detail=True)
         return [self._named(str(entry["name"])) for entry in entries.values() if entry["type"] == "file"]
 
     def read_range(self, start: int, end: int, size: int) -> bytes:
         """Return the bytes from start to end of a file of this size; raise if there are fewer or more."""
         fs = self.fs
-        with _calling(self.url, fs):
+        with _calling(self):
             if self.protocol in WEB:  # its cat_file would take a whole file from a server without ranges
                 with fs.open(self.key, "rb", block_size=end - start, cache_type="none", size=size) as f:
                     f.seek(start)
@@ -299,7 +319,7 @@ class RemotePath:
                 data = fs.cat_file(self.key, start=start, end=end)
         if len(data) != end - start:
             reason = f"the store sent {len(data)} bytes instead of {end - start}: the object may have changed"
-            raise StoreError(errno.EIO, reason, self.url)
+            raise StoreError(errno.EIO, reason, str(self))
         return data
 
     def open(self, mode: str = "rb") -> BinaryIO:
@@ -308,7 +328,7 @@ class RemotePath:
 
     def read_bytes(self) -> bytes:
         fs = self.fs
-        with _calling(self.url, fs):
+        with _calling(self):
             data: bytes = fs.cat_file(self.key)
             return data
 
@@ -322,11 +342,11 @@ class RemotePath:
         """
         fs = self.fs
         if fs.async_impl:
-            with _calling(self.url, fs):
+            with _calling(self):
                 fs.put_file(str(local), self.key)
             return
         partial = f"{self.key}.{secrets.token_hex(4)}.partial"
-        with _calling(self.url, fs):
+        with _calling(self):
             try:
                 fs.put_file(str(local), partial)
                 fs.mv(partial, self.key)
@@ -339,7 +359,7 @@ class RemotePath:
         """Write a small object unless it exists. Return whether it was written; reliable on S3 and GCS."""
         fs = self.fs
         try:
-            with _calling(self.url, fs):
+            with _calling(self):
                 fs.pipe_file(self.key, data, mode="create")
         except FileExistsError:
             return False
@@ -347,13 +367,13 @@ class RemotePath:
 
     def overwrite(self, data: bytes) -> None:
         fs = self.fs
-        with _calling(self.url, fs):
+        with _calling(self):
             fs.pipe_file(self.key, data)
 
     def unlink(self, missing_ok: bool = False) -> None:
         fs = self.fs
         try:
-            with _calling(self.url, fs):
+            with _calling(self):
                 fs.rm_file(self.key)
         except FileNotFoundError:
             if not missing_ok:
@@ -364,7 +384,7 @@ class RemotePath:
 
     def remove_tree(self) -> None:
         fs = self.fs
-        with contextlib.suppress(FileNotFoundError), _calling(self.url, fs):
+        with contextlib.suppress(FileNotFoundError), _calling(self):
             fs.rm(self.key, recursive=True)
 
 

@@ -43,7 +43,7 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
         if isinstance(location, RemotePath):
             named = _at_url(location)
             paths.update(named)
-            problem = "" if named else f"{given} names no file, or cannot be reached"
+            problem = "" if named else f"{location} names no file, or cannot be reached"
         else:
             local, problem = _at_path(location, base)
             paths.update(p.resolve() for p in local)

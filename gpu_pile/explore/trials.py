@@ -139,7 +139,7 @@ class Trial(Decided):
 
         `gpu-pile run PATH` then applies them to the run; it decides and writes again, and measures nothing.
         """
-        content = self.config.model_dump()
+        content = self.config.shown()
         content["input"]["shards"] = [str(s.path) for s in self.run.shards]
         content["output"] = str(self.run.directory.path.resolve())
         content["thresholds"] = policy_data(self.config.thresholds)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.line_format import LineFormat
-from gpu_pile.corpus.remote import without_secrets
+from gpu_pile.corpus.remote import is_url, without_secrets
 from gpu_pile.corpus.sinks import FORMATS, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
@@ -292,6 +292,12 @@ class Config(Section):
     thresholds: Policy = Policy()
     edit: Edit = Edit()
     write: Write = Write()
+
+    def shown(self) -> dict[str, Any]:
+        """Return the configuration as it is stored and printed: without the queries of URLs."""
+        content = self.model_dump()
+        content["input"]["shards"] = [str(files.path_of(s)) if is_url(s) else s for s in self.input.shards]
+        return content
 
     @pydantic.field_validator("output")
     @classmethod

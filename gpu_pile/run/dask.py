@@ -322,9 +322,9 @@ class _Bar:
 # in a worker
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Order:
-    """A call: everything that a worker needs to do a task."""
+    """A call: everything that a worker needs to do a task. Dask writes its repr into logs, so that has no URL."""
 
     version: str
     config: Config
@@ -333,6 +333,9 @@ class _Order:
     stage: str
     threads: int
     task: Task
+
+    def __repr__(self) -> str:
+        return f"<{self.stage} of {self.task.label}>"
 
 
 class _Superseded(GpuPileError):

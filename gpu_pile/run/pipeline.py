@@ -99,7 +99,7 @@ def describe(context: Context) -> dict[str, Any]:
     return {
         "gpu_pile": gpu_pile.__version__,
         "backend": dask.backend_of(context.config) or context.device.backend,
-        "config": context.config.model_dump(),
+        "config": context.config.shown(),
         "versions": {
             "ops": {name: o.version for name, o in op.load_all().items()},
             "signals": signals.definition_versions(context.config.measure.signals),

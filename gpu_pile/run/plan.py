@@ -114,7 +114,7 @@ def describe(config: Config) -> str:
     executor = _on_cluster(context, sizes) if config.cluster.where else _on_threads(context, sizes)
     lines = [
         "# configuration",
-        yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
+        yaml.safe_dump(config.shown(), sort_keys=False, allow_unicode=True).rstrip(),
         "",
         "# plan (sizes other than those of the input files are estimated from the first block of the first shards)",
         f"backend    {dask.backend_of(config) or device.backend}, {executor.workers}",
