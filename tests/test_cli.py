@@ -205,6 +205,7 @@ def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_pa
     (tmp_path / "c.yaml").write_text(f"input: {{shards: ['{tmp_path}/a.jsonl.zst']}}\noutput: {tmp_path}/run\n")
     monkeypatch.setattr(compilation, "functions", 0)
     monkeypatch.setattr(compilation, "seconds", 0.0)
+    monkeypatch.setattr(compilation, "_announced", False)
     from gpu_pile.run.stages.measure import read
 
     real = read.measure_text

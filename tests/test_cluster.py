@@ -24,6 +24,7 @@ from gpu_pile.run import config, pipeline
 from gpu_pile.run import dask as distributed
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.reading import count_ranges
+from gpu_pile.text.jit import compilation
 from tests.conftest import DEMO, HERE, results, run, settings, write_shard
 
 pytest.importorskip("distributed")
@@ -221,6 +222,28 @@ def test_progress_and_time_come_from_the_workers(tmp_path):
         assert told.read[stage] == told.totals[stage] > 0
         assert context.reporter.stages[stage]["spans"]["read"] > 0
         assert context.reporter.stages[stage]["cpu_seconds"] > 0
+
+
+def compile_something(moment):
+    if moment == "read":
+        compilation.begin()
+        time.sleep(0.2)
+        compilation.end()
+
+
+@pytest.mark.slow
+def test_what_workers_compile_is_counted_and_announced_once(tmp_path, with_fault, monkeypatch):
+    begun = []
+    monkeypatch.setattr(compilation, "on_first", lambda: begun.append(time.monotonic()))
+    monkeypatch.setattr(compilation, "_announced", False)
+    monkeypatch.setattr(compilation, "functions", 0)
+    with_fault(lambda stage, task: compile_something if stage == "measure" else None)
+    with pipeline.prepared(on_workers(tmp_path / "run", "input.range_bytes=1000")) as context:
+        pipeline.run_until(context, "measure")
+    assert len(begun) == 1
+    n, entry = compilation.functions, context.reporter.stages["measure"]
+    assert n >= 4, "one per task"
+    assert 0.1 * n <= entry["compile_seconds"] < entry["seconds"], "two workers compile at the same time"
 
 
 def _fractions(dask_worker):

@@ -40,6 +40,7 @@ from gpu_pile.run.progress import Reporter, marked
 from gpu_pile.run.reading import count_ranges
 from gpu_pile.run.tasks import Task, Threads
 from gpu_pile.run.threads import Job, keep_freed_memory, run_jobs, worker_count
+from gpu_pile.text.jit import compilation
 
 ATTEMPTS = 3
 """Workers that may die during one task before the run stops, if this process started the scheduler."""
@@ -219,6 +220,7 @@ def _finish(context: Context, call: Any, order: _Order, bar: _Bar) -> BaseExcept
         return _meaning(order, call.exception())
     answer = call.result()
     context.reporter.add_task(order.stage, answer["spans"], answer["seconds"])
+    bar.add_compiled(answer["worker"], *answer["compiled"])
     _wait_for_files(order, answer["host"])
     bar.done(order.task)
     return None
@@ -301,11 +303,21 @@ class _Bar:
     def __init__(self, reporter: Reporter, stage: str) -> None:
         self.reporter, self.stage = reporter, stage
         self._bytes: dict[str, int] = {}
+        self._compiling: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def update(self, event: tuple[Any, Any]) -> None:
         what, done = event[1]
-        self._set(what, done)
+        if done is None:
+            compilation.announce()
+        else:
+            self._set(what, done)
+
+    def add_compiled(self, worker: str, functions: int, seconds: float) -> None:
+        """Count what a worker has compiled; workers do it at the same time, so the longest of them counts."""
+        longest = max(self._compiling.values(), default=0.0)
+        self._compiling[worker] = self._compiling.get(worker, 0.0) + seconds
+        compilation.add(functions, max(0.0, self._compiling[worker] - longest))
 
     def done(self, task: Task) -> None:
         self._set(task.label, task.n_bytes, last=True)
@@ -358,6 +370,9 @@ class _Watch(Reporter):
             self.check()
             self.worker.log_event(self.order.lease, [self.order.task.label, self._done])
 
+    def announce_compilation(self) -> None:
+        self.worker.log_event(self.order.lease, [self.order.task.label, None])
+
     def counts(self, path: AnyPath) -> bool:
         return (files.read_json(path) or {}).get("lease") == self.order.lease
 
@@ -390,7 +405,10 @@ def _device(wanted: str) -> device.Device:
 
 
 def _do(order: _Order) -> dict[str, Any]:
-    """Do a task in a worker. Return its host, CPU seconds by span, and wall seconds."""
+    """Do a task in a worker.
+
+    Return its host, its address, CPU seconds by span, wall seconds, and how many functions were compiled in how long.
+    """
     from distributed import get_worker
 
     begin = time.perf_counter()
@@ -398,6 +416,8 @@ def _do(order: _Order) -> dict[str, Any]:
     if order.version != __version__:
         raise UsageError(f"{host} has gpu_pile {__version__}, the process that asks it {order.version}")
     watch = _Watch(order, get_worker())
+    compilation.on_first = watch.announce_compilation
+    compiled = compilation.functions, compilation.seconds
     if not all(_appears(path, watch.counts) for path in order.run.leases):
         if not order.run.path.is_dir():
             raise UsageError(
@@ -414,4 +434,6 @@ def _do(order: _Order) -> dict[str, Any]:
     except GpuPileError as error:
         raise type(error)(f"{error} (on {host})") from None
     spans = context.reporter.stages.get(order.stage, {}).get("spans", {})
-    return {"host": host, "spans": spans, "seconds": time.perf_counter() - begin}
+    newly = compilation.functions - compiled[0], compilation.seconds - compiled[1]
+    seconds = time.perf_counter() - begin
+    return {"host": host, "worker": watch.worker.address, "spans": spans, "seconds": seconds, "compiled": newly}

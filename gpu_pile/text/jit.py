@@ -62,13 +62,14 @@ def _cached(function: Callable[..., Any], **options: bool) -> Any:
 
 
 class Compilation:
-    """What this process has compiled so far: functions and wall seconds, callees included in their caller's."""
+    """What this process and its workers have compiled so far: functions and wall seconds, callees in their caller's."""
 
     def __init__(self) -> None:
         self.functions = 0
         self.seconds = 0.0
         self.on_first: Callable[[], None] = lambda: None
-        """Called once, when the first function is about to be compiled."""
+        """Called once, when the first function is about to be compiled, here or in a worker."""
+        self._announced = False
         self._lock = threading.Lock()
         self._thread = threading.local()
 
@@ -76,9 +77,20 @@ class Compilation:
         stack = self._thread.__dict__.setdefault("begun", [])
         stack.append(time.perf_counter())
         with self._lock:
-            first, self.functions = self.functions == 0, self.functions + 1
+            self.functions += 1
+        self.announce()
+
+    def announce(self) -> None:
+        with self._lock:
+            first, self._announced = not self._announced, True
         if first:
             self.on_first()
+
+    def add(self, functions: int, seconds: float) -> None:
+        """Add what a worker has compiled."""
+        with self._lock:
+            self.functions += functions
+            self.seconds += seconds
 
     def end(self) -> None:
         stack = self._thread.__dict__.get("begun", [])
