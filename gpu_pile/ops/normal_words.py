@@ -16,9 +16,12 @@ import numpy as np
 from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import Segments, exclusive_sum, gather, word_tables
 from gpu_pile.ops.op import Op
-from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text import unicode_reference
+from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import leaf
+from gpu_pile.text.lower_words import TABLES, find_lower_words, longest, room_for_words
+from gpu_pile.text.simd import SLACK, copy_32, item, set_item
 from gpu_pile.types import Array
 
 normal_words = Op(
@@ -51,63 +54,45 @@ def _reference(text: TextColumn) -> tuple[Array, Array]:
     return out.data, out.offsets
 
 
-_WORD = unicode.WORD
-
-_ASCII_LOWER = np.array(
-    [ord(chr(c).lower()) if unicode.ASCII_FLAGS[c] & unicode.WORD else 0 for c in range(128)], np.uint8
-)
-
-_BEYOND_ASCII, _SPACE, _CAPITAL_I_DOT = 0x80, ord(" "), ord("İ")
+_GAP = ord(" ")
 
 
-@jit
-def _normalize(data, offsets, tables, out, bounds):
-    ascii_lower, flag_stage, flag_leaves, lower_stage, lower_leaves = tables
+@leaf
+def _join(words, n, out, o):
+    """Write n words to out from o on, spaces between them. Return where they end."""
+    text, edges = words
+    for w in range(n):
+        start, end = item(edges, 2 * w), item(edges, 2 * w + 1)
+        for k in range(0, end - start, 32):
+            copy_32(out, o + k, text, start + k)
+        o += end - start
+        set_item(out, o, np.uint8(_GAP))
+        o += 1
+    return o - 1
+
+
+@leaf
+def _normalize(data, offsets, tables, words, out, bounds):
     o = 0
     for d in range(len(offsets) - 1):
-        start = o
-        gap = False  # a separator is due before the next word character
-        i, end = offsets[d], offsets[d + 1]
-        while i < end:
-            b = data[i]
-            if b < _BEYOND_ASCII:
-                i += 1
-                folded = ascii_lower[b]
-                if folded == 0:
-                    gap = True
-                    continue
-                if gap and o > start:
-                    out[o] = _SPACE
-                    o += 1
-                gap = False
-                out[o] = folded
-                o += 1
-                continue
-            c, n = unicode.decode_at(data, i)
-            i += n
-            if unicode.table_value(flag_stage, flag_leaves, c) & _WORD == 0:
-                gap = True
-                continue
-            if gap and o > start:
-                out[o] = _SPACE
-                o += 1
-            gap = c == _CAPITAL_I_DOT  # its lower case is "i" and a mark that is not a word character
-            c += unicode.table_value(lower_stage, lower_leaves, c)
-            o = unicode.put_code_point(out, o, c)
-        if o == start:
-            n = offsets[d + 1] - offsets[d]
-            out[o : o + n] = data[offsets[d] : offsets[d + 1]]
-            o += n
+        start, end = offsets[d], offsets[d + 1]
+        n = find_lower_words(data, start, end, tables, words)
+        if n:
+            o = _join(words, n, out, o)
+        else:
+            for i in range(start, end):
+                out[o + i - start] = data[i]
+            o += end - start
         bounds[d + 1] = o
     return o
 
 
 @normal_words.cpu
 def _cpu(text: TextColumn) -> tuple[Array, Array]:
-    out = np.empty(text.n_bytes + text.n_bytes // 2 + 8, np.uint8)
+    out = np.empty(text.n_bytes + text.n_bytes // 2 + SLACK, np.uint8)
     offsets = np.zeros(len(text) + 1, np.int64)
-    tables = _ASCII_LOWER, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, unicode.LOWER_STAGE, unicode.LOWER_LEAVES
-    n = _normalize(text.data, text.offsets, tables, out, offsets)
+    words = room_for_words(longest(text.offsets))
+    n = _normalize(padded(text.data), text.offsets, TABLES, words, out, offsets)
     return out[:n].copy(), offsets
 
 

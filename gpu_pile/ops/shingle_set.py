@@ -16,9 +16,12 @@ from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import Segments, exclusive_sum
 from gpu_pile.gpu.shingles import device_units, shingle_counts
 from gpu_pile.ops.op import Op
+from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
-from gpu_pile.text.shingles import DOCUMENTS, longest, reference_shingles, shingle_document, shingling_of
+from gpu_pile.text.jit import leaf
+from gpu_pile.text.lower_words import longest
+from gpu_pile.text.shingles import DOCUMENTS, reference_shingles, shingle_document, shingling_of
+from gpu_pile.text.simd import item, set_item
 from gpu_pile.types import Array
 
 shingle_set = Op(
@@ -43,75 +46,86 @@ def _reference(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Ar
     return np.array([h for s in sets for h in s], np.uint64), offsets
 
 
-@jit
-def sort_u64(values, n, spare):
-    """Sort values[:n]; spare has the same length. Many values are sorted by bytes, skipping equal bytes."""
-    if n < 64:
-        for i in range(1, n):
-            v = values[i]
-            j = i - 1
-            while j >= 0 and values[j] > v:
-                values[j + 1] = values[j]
-                j -= 1
-            values[j + 1] = v
-        return
-    if n < 2048:
-        values[:n].sort()
-        return
-    counts = np.zeros((8, 256), np.int64)
-    for i in range(n):
-        v = values[i]
-        for b in range(8):
-            counts[b, (v >> np.uint64(8 * b)) & np.uint64(255)] += 1
+_BYTE = np.uint64(255)
+
+
+@leaf
+def _sort_by_bytes(first, last, values, n, spare, counts):
+    """Sort values[:n] by bytes first to last, 0 the lowest; an even number of them. spare: as long as values."""
     source, target = values, spare
-    swapped = False
-    for b in range(8):
+    for b in range(first, last + 1):
         shift = np.uint64(8 * b)
-        count = counts[b]
-        if count[(source[0] >> shift) & np.uint64(255)] == n:
-            continue
+        for x in range(256):
+            counts[x] = 0
+        for i in range(n):
+            x = np.int64((item(source, i) >> shift) & _BYTE)
+            set_item(counts, x, item(counts, x) + 1)
         total = 0
         for x in range(256):
-            c = count[x]
-            count[x] = total
-            total += c
+            count = counts[x]
+            counts[x] = total
+            total += count
         for i in range(n):
-            v = source[i]
-            x = (v >> shift) & np.uint64(255)
-            target[count[x]] = v
-            count[x] += 1
+            v = item(source, i)
+            x = np.int64((v >> shift) & _BYTE)
+            set_item(target, item(counts, x), v)
+            set_item(counts, x, item(counts, x) + 1)
         source, target = target, source
-        swapped = not swapped
-    if swapped:
-        for i in range(n):
-            values[i] = spare[i]
 
 
-@jit
-def _sets(shingling, data, offsets, out, bounds):
-    room = longest(offsets) + 1
-    units = np.empty(room, np.uint64)
-    shingles = np.empty(room, np.uint64)
+@leaf
+def _insert_each(values, n, steps):
+    """Sort values[:n], which are nearly sorted, by insertion. Return False where this takes more than so many steps."""
+    for i in range(1, n):
+        v = item(values, i)
+        j = i
+        while j > 0 and item(values, j - 1) > v:
+            set_item(values, j, item(values, j - 1))
+            j -= 1
+        set_item(values, j, v)
+        steps -= i - j
+        if steps < 0:
+            return False
+    return True
+
+
+@leaf
+def sort_u64(values, n, spare, counts):
+    """Sort values[:n]. spare: as long as values. counts: scratch, int64[256].
+
+    Hashes differ in their highest bytes, so values are sorted by those, and insertion moves the few that are not in
+    order then. Where that takes long, for values that were made for it, all bytes are used.
+    """
+    if n > 32:
+        _sort_by_bytes(6 if n < 1 << 18 else 4, 7, values, n, spare, counts)
+    if not _insert_each(values, n, 16 * n + 512):
+        _sort_by_bytes(0, 7, values, n, spare, counts)
+
+
+@leaf
+def _sets(shingling, data, offsets, counts, out, bounds):
     o = 0
     for d in range(len(offsets) - 1):
-        n = shingle_document(shingling, data, offsets[d], offsets[d + 1], units, shingles)
-        sort_u64(shingles, n, units)
+        n = shingle_document(shingling, data, offsets[d], offsets[d + 1])
+        sort_u64(shingling.shingles, n, shingling.units, counts)
+        before = ~item(shingling.shingles, 0)
         for i in range(n):
-            if i == 0 or shingles[i] != shingles[i - 1]:
-                out[o] = shingles[i]
-                o += 1
+            v = item(shingling.shingles, i)
+            set_item(out, o, v)
+            o += v != before
+            before = v
         bounds[d + 1] = o
     return o
 
 
 @shingle_set.cpu
 def _cpu(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
-    shingling = shingling_of(kind, width)
     # a word takes at least one byte, and the gap after it another
     room = text.n_bytes // 2 + len(text) + 1 if kind == "word" else text.n_bytes
-    out = np.empty(room, np.uint64)
+    out = np.empty(room + 1, np.uint64)
     offsets = np.zeros(len(text) + 1, np.int64)
-    n = _sets(shingling, text.data, text.offsets, out, offsets)
+    shingling = shingling_of(kind, width, longest(text.offsets))
+    n = _sets(shingling, padded(text.data), text.offsets, np.empty(256, np.int64), out, offsets)
     return out[:n].copy(), offsets
 
 

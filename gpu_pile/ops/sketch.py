@@ -37,10 +37,13 @@ from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import Segments, constant
 from gpu_pile.gpu.shingles import device_units, shingle_counts
 from gpu_pile.ops.op import Op
+from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hashing import M32, mix64, mix64_int, seed_int
-from gpu_pile.text.jit import jit
-from gpu_pile.text.shingles import DOCUMENTS, longest, reference_shingles, shingle_document, shingling_of
+from gpu_pile.text.jit import leaf
+from gpu_pile.text.lower_words import longest
+from gpu_pile.text.shingles import DOCUMENTS, reference_shingles, shingle_document, shingling_of
+from gpu_pile.text.simd import item, set_item
 from gpu_pile.types import Array
 
 METHODS = ("fss", "affine32")
@@ -112,44 +115,42 @@ def affine_parameters(k: int, seed: int) -> tuple[Array, Array]:
 
 
 _NONE = np.uint32(EMPTY)
-_MOST = np.uint32(EMPTY - 1)
+_MOST, _0 = np.uint32(EMPTY - 1), np.uint32(0)
 _LOW, _HALF = np.uint64(M32), np.uint64(32)
 
 
-@jit
-def _fss(shingles, n, bins, s, empty):
+@leaf
+def _fss(shingles, n, bins, s, taken):
+    """Fill the bins. taken: scratch, all bits set where a bin has a value of an earlier round, else 0."""
     k = len(bins)
     k64 = np.uint64(k)
     bins[:] = _NONE
-    for i in range(n):
+    for i in range(n):  # without a branch: whether a value is the least so far cannot be predicted
         h = shingles[i]
-        j = ((h >> _HALF) * k64) >> _HALF
-        v = min(np.uint32(h & _LOW), _MOST)
-        if v < bins[j]:
-            bins[j] = v
-    if n == 0:
-        return
-    left = 0
-    for j in range(k):
-        empty[j] = bins[j] == _NONE
-        left += empty[j]
+        j = np.int64(((h >> _HALF) * k64) >> _HALF)
+        set_item(bins, j, min(item(bins, j), min(np.uint32(h & _LOW), _MOST)))
+    left = _take(bins, taken) if n else 0
     r = 1
     while left and r < 2 * k:
         for i in range(n):
             g = mix64(shingles[i] ^ s[r])
-            j = ((g >> _HALF) * k64) >> _HALF if r < k else np.uint64(r - k)
-            if empty[j]:
-                v = min(np.uint32(g & _LOW), _MOST)
-                if v < bins[j]:
-                    bins[j] = v
-        left = 0
-        for j in range(k):
-            empty[j] = bins[j] == _NONE
-            left += empty[j]
+            j = np.int64(((g >> _HALF) * k64) >> _HALF) if r < k else r - k
+            set_item(bins, j, min(item(bins, j), min(np.uint32(g & _LOW), _MOST) | item(taken, j)))
+        left = _take(bins, taken)
         r += 1
 
 
-@jit
+@leaf
+def _take(bins, taken):
+    """Mark the bins that have a value. Return how many have none."""
+    left = 0
+    for j in range(len(bins)):
+        left += bins[j] == _NONE
+        taken[j] = _0 if bins[j] == _NONE else _NONE
+    return left
+
+
+@leaf
 def _least(a, b, high):
     m = _MOST
     for i in range(len(high)):
@@ -157,7 +158,7 @@ def _least(a, b, high):
     return m
 
 
-@jit
+@leaf
 def _affine(shingles, n, out, a, b, high):
     out[:] = _NONE
     for start in range(0, n, len(high)):
@@ -168,21 +169,19 @@ def _affine(shingles, n, out, a, b, high):
             out[j] = min(out[j], _least(a[j], b[j], high[:size]))
 
 
-@jit
-def _sketch(data, offsets, shingling, hashing, out, counts):
-    use_fss, s, a, b = hashing
-    room = longest(offsets) + 1
-    units = np.empty(room, np.uint64)
-    shingles = np.empty(room, np.uint64)
-    empty = np.empty(out.shape[1], np.bool_)
-    high = np.empty(2048, np.uint32)
+@leaf
+def _sketch_fss(data, offsets, shingling, s, taken, out, counts):
     for d in range(len(offsets) - 1):
-        n = shingle_document(shingling, data, offsets[d], offsets[d + 1], units, shingles)
-        counts[d] = n
-        if use_fss:
-            _fss(shingles, n, out[d], s, empty)
-        else:
-            _affine(shingles, n, out[d], a, b, high)
+        counts[d] = shingle_document(shingling, data, offsets[d], offsets[d + 1])
+        _fss(shingling.shingles, counts[d], out[d], s, taken)
+
+
+@leaf
+def _sketch_affine(data, offsets, shingling, permutations, high, out, counts):
+    a, b = permutations
+    for d in range(len(offsets) - 1):
+        counts[d] = shingle_document(shingling, data, offsets[d], offsets[d + 1])
+        _affine(shingling.shingles, counts[d], out[d], a, b, high)
 
 
 @sketch.cpu
@@ -191,9 +190,11 @@ def _cpu(
 ) -> tuple[Array, Array]:
     out = np.empty((len(text), k), np.uint32)
     counts = np.empty(len(text), np.int64)
-    shingling = shingling_of(kind, width)
-    hashing = METHODS.index(method) == 0, seeds(k, seed), *affine_parameters(k, seed)
-    _sketch(text.data, text.offsets, shingling, hashing, out, counts)
+    documents = padded(text.data), text.offsets, shingling_of(kind, width, longest(text.offsets))
+    if METHODS.index(method) == 0:
+        _sketch_fss(*documents, seeds(k, seed), np.empty(k, np.uint32), out, counts)
+    else:
+        _sketch_affine(*documents, affine_parameters(k, seed), np.empty(2048, np.uint32), out, counts)
     return out, counts
 
 

@@ -25,10 +25,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.hashing import M64, mix64, mix64_int
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import leaf
+from gpu_pile.text.lower_words import TABLES, LowerWords, find_lower_words, room_for_words
+from gpu_pile.text.simd import item, load_u64, set_item
 from gpu_pile.types import Array
 
 KINDS = ("word", "byte", "char")
@@ -88,130 +91,148 @@ def reference_shingles(document: bytes, kind: str, width: int) -> list[int]:
     return shingles
 
 
-# A table of 256 entries gives for each byte of ASCII its folded byte + 1 where it is a word character, else 0, and for
-# bytes from 0x80 on the mark below.
-_BEYOND = 1 << 12
-FOLD = np.array(
-    [
-        (ord(chr(c).lower()) + 1 if unicode.ASCII_FLAGS[c] & unicode.WORD else 0) if c < 128 else _BEYOND
-        for c in range(256)
-    ],
-    np.uint16,
-)
-
-TABLES = (FOLD, unicode.FLAG_STAGE, unicode.FLAG_LEAVES, unicode.LOWER_STAGE, unicode.LOWER_LEAVES)
-"""Passed to the compiled functions, so that they are not frozen into them."""
-
-_P, _Q, _R = np.uint64(P), np.uint64(Q), np.uint64(R)
-_ONE = np.uint64(1)
-_WORD = unicode.WORD
+_P, _Q, _R, _5R = np.uint64(P), np.uint64(Q), np.uint64(R), np.uint64(5 * R % (1 << 64))
+_Q2, _Q3, _Q4 = (np.uint64(pow(Q, n, 1 << 64)) for n in range(2, 5))
+_P2, _P3, _P4, _P5, _P6, _P7, _P8 = (np.uint64(pow(P, n, 1 << 64)) for n in range(2, 9))
+_0, _1, _8, _BYTE = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(0xFF)
+_ONES = np.uint64(0x0101010101010101)
 
 
-@jit
-def _words(data, start, end, tables, out):
-    """Hash the words of data[start:end] into out; how many."""
-    fold, flag_stage, flag_leaves, lower_stage, lower_leaves = tables
-    n = 0
-    h = np.uint64(0)
-    inside = np.int64(0)  # 1 where the byte before was part of a word
-    i = start
-    while i < end:
-        f = fold[data[i]]
-        if f < _BEYOND:
-            is_word = np.int64(f != 0)
-            out[n] = h ^ (h >> np.uint64(29))  # kept if the word ends here
-            n += inside & (is_word ^ 1)
-            h = h * _P + np.uint64(f) if is_word else np.uint64(0)
-            inside = is_word
-            i += 1
-            continue
-        c, length = unicode.decode_at(data, i)
-        i += length
-        if unicode.table_value(flag_stage, flag_leaves, c) & _WORD:
-            last = c == 0x130  # its lower case is "i" and a mark that is not a word character
-            c += unicode.table_value(lower_stage, lower_leaves, c)
-            if c < 0x80:
-                h = h * _P + np.uint64(c) + _ONE
-            elif c < 0x800:
-                h = h * _P + np.uint64(0xC0 | (c >> 6)) + _ONE
-                h = h * _P + np.uint64(0x80 | (c & 0x3F)) + _ONE
-            elif c < 0x10000:
-                h = h * _P + np.uint64(0xE0 | (c >> 12)) + _ONE
-                h = h * _P + np.uint64(0x80 | ((c >> 6) & 0x3F)) + _ONE
-                h = h * _P + np.uint64(0x80 | (c & 0x3F)) + _ONE
-            else:
-                h = h * _P + np.uint64(0xF0 | (c >> 18)) + _ONE
-                h = h * _P + np.uint64(0x80 | ((c >> 12) & 0x3F)) + _ONE
-                h = h * _P + np.uint64(0x80 | ((c >> 6) & 0x3F)) + _ONE
-                h = h * _P + np.uint64(0x80 | (c & 0x3F)) + _ONE
-            inside = 1
-            if not last:
-                continue
-        if inside:
-            out[n] = h ^ (h >> np.uint64(29))
-            n += 1
-            h = np.uint64(0)
-            inside = 0
-    if inside:
-        out[n] = h ^ (h >> np.uint64(29))
-        n += 1
-    return n
+@njit(inline="always")
+def _last_bytes(text, start, end):
+    """Return the last eight bytes of text[start:end], each + 1, and 0 for bytes before its start."""
+    outside = np.uint64(max(64 - 8 * (end - start), 0))
+    return ((load_u64(text, end - 8) >> outside) + (_ONES >> outside)) << outside
 
 
-@jit
-def _units(kind, data, start, end, tables, out):
-    """Unit hashes of data[start:end] into out; how many. kind: 0 word, 1 byte, 2 char."""
-    if kind == 0:
-        return _words(data, start, end, tables, out)
-    if kind == 1:
-        for i in range(end - start):
-            out[i] = np.uint64(data[start + i]) + _ONE
-        return end - start
-    n = 0
-    i = start
-    while i < end:
-        c, length = unicode.decode_at(data, i)
-        out[n] = np.uint64(c) + _ONE
-        n += 1
-        i += length
-    return n
+@njit(inline="always")
+def _polynomial(x):
+    """Return the polynomial in P of eight bytes, the lowest first: eight products of which none waits for another."""
+    return (
+        (x & _BYTE) * _P7
+        + ((x >> np.uint64(8)) & _BYTE) * _P6
+        + ((x >> np.uint64(16)) & _BYTE) * _P5
+        + ((x >> np.uint64(24)) & _BYTE) * _P4
+        + ((x >> np.uint64(32)) & _BYTE) * _P3
+        + ((x >> np.uint64(40)) & _BYTE) * _P2
+        + ((x >> np.uint64(48)) & _BYTE) * _P
+        + (x >> np.uint64(56))
+    )
 
 
-@jit
-def _five(u0, u1, u2, u3, u4, out):
-    """Shingles of width 5 at once: independent multiplications that the compiler turns into vectors."""
-    q2 = _Q * _Q
-    q3 = q2 * _Q
-    q4 = q3 * _Q
-    m = np.uint64(5) * _R
-    for i in range(len(out)):
-        out[i] = mix64(u0[i] * q4 + u1[i] * q3 + u2[i] * q2 + u3[i] * _Q + u4[i] + m)
+@leaf
+def _hash_words(n, words, hashes, spare):
+    """Write the hashes of the first n words. words: LowerWords. spare: scratch, two uint64 per word.
+
+    Words are taken eight bytes at a time from their ends, those of all words before the next eight: so nothing waits
+    and nothing branches, and few words have more than eight.
+    """
+    text, edges = words
+    n_long = 0
+    for w in range(n):
+        start, end = item(edges, 2 * w), item(edges, 2 * w + 1)
+        set_item(hashes, w, _last_bytes(text, start, end))
+        set_item(spare, n_long, np.uint64(w))
+        n_long += end - start > 8
+    for w in range(n):
+        set_item(hashes, w, _polynomial(item(hashes, w)))
+    done, power = 8, _P8
+    while n_long:
+        for i in range(n_long):
+            w = np.int64(item(spare, i))
+            set_item(spare, n + i, _last_bytes(text, item(edges, 2 * w), item(edges, 2 * w + 1) - done))
+        for i in range(n_long):
+            set_item(spare, n + i, _polynomial(item(spare, n + i)) * power)
+        done += 8
+        power *= _P8
+        left = 0
+        for i in range(n_long):
+            w = np.int64(item(spare, i))
+            set_item(hashes, w, item(hashes, w) + item(spare, n + i))
+            set_item(spare, left, np.uint64(w))
+            left += item(edges, 2 * w + 1) - item(edges, 2 * w) > done
+        n_long = left
+    for w in range(n):
+        h = item(hashes, w)
+        set_item(hashes, w, h ^ (h >> np.uint64(29)))
 
 
 class Shingling(NamedTuple):
-    """How to cut a document: a kind's place in KINDS, the width, TABLES."""
+    """How to cut a document, and the buffers for it.
+
+    kind:     its place in KINDS
+    units:    uint64, hashes of the units
+    shingles: uint64, hashes of the shingles
+    words:    the words, if they are the units
+    tables:   gpu_pile.text.lower_words.TABLES
+    """
 
     kind: int
     width: int
+    units: Array
+    shingles: Array
+    words: LowerWords
     tables: tuple[Array, ...]
 
 
-@jit
-def shingle_document(shingling, data, start, end, units, out):
-    """Shingle hashes of the document data[start:end], in order, into out; how many.
+def shingling_of(kind: str, width: int, n_bytes: int = 0) -> Shingling:
+    """Return what the compiled functions take a document of up to n_bytes apart with.
 
-    units and out: uint64 scratch of at least end - start + 1 entries.
+    Raises:
+        ValueError: unknown kind, or a width below 1.
     """
-    kind, width, tables = shingling
-    n = _units(kind, data, start, end, tables, units)
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of shingle {kind!r}; there are: {', '.join(KINDS)}")
+    if width < 1:
+        raise ValueError(f"a shingle needs a width of at least 1, got {width}")
+    units, shingles = np.empty(n_bytes + 1, np.uint64), np.empty(n_bytes + 1, np.uint64)
+    return Shingling(KINDS.index(kind), width, units, shingles, room_for_words(n_bytes), TABLES)
+
+
+@leaf
+def _hash_units(shingling, data, start, end):
+    """Write the hashes of the units of data[start:end] to shingling.units. Return how many."""
+    out = shingling.units
+    if shingling.kind == 0:
+        n = find_lower_words(data, start, end, shingling.tables, shingling.words)
+        _hash_words(n, shingling.words, out, shingling.shingles)
+        return n
+    n = 0
+    i = start
+    while i < end:
+        c, length = np.int64(item(data, i)), 1
+        if shingling.kind == 2:
+            c, length = unicode.decode_at(data, i)
+        set_item(out, n, np.uint64(c) + _1)
+        n += 1
+        i += length
+    return n
+
+
+@leaf
+def _five(units, count, out):
+    """Write the shingles of width 5: independent products, which the compiler turns into vectors."""
+    for i in range(count):
+        h = item(units, i) * _Q4 + item(units, i + 1) * _Q3 + item(units, i + 2) * _Q2 + item(units, i + 3) * _Q
+        set_item(out, i, mix64(h + item(units, i + 4) + _5R))
+
+
+@leaf
+def shingle_document(shingling, data, start, end):
+    """Write the hashes of the shingles of data[start:end], in order, to shingling.shingles. Return how many.
+
+    data has BLOCK bytes or more.
+    """
+    n = _hash_units(shingling, data, start, end)
     if n == 0:
         return 0
+    units, out, width = shingling.units, shingling.shingles, shingling.width
     m = min(n, width)
     count = n - m + 1
     if m == 5:
-        _five(units[0:count], units[1 : count + 1], units[2 : count + 2], units[3 : count + 3], units[4:n], out[:count])
+        _five(units, count, out)
         return count
-    top = _ONE  # Q^(m - 1): what the unit that leaves was multiplied with
+    top = _1  # Q^(m - 1): what the unit that leaves was multiplied with
     for _ in range(m - 1):
         top *= _Q
     h = np.uint64(0)
@@ -223,25 +244,3 @@ def shingle_document(shingling, data, start, end, units, out):
         out[i] = mix64(h + add)
         h -= units[i] * top
     return count
-
-
-@jit
-def longest(offsets):
-    """Bytes of the longest document."""
-    most = 0
-    for d in range(len(offsets) - 1):
-        most = max(most, offsets[d + 1] - offsets[d])
-    return most
-
-
-def shingling_of(kind: str, width: int) -> Shingling:
-    """A kind and a width for the compiled functions.
-
-    Raises:
-        ValueError: unknown kind, or a width below 1.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of shingle {kind!r}; there are: {', '.join(KINDS)}")
-    if width < 1:
-        raise ValueError(f"a shingle needs a width of at least 1, got {width}")
-    return Shingling(KINDS.index(kind), width, TABLES)

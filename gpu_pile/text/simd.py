@@ -120,6 +120,23 @@ def copy_32(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     return types.void(target, types.int64, source, types.int64), codegen
 
 
+@intrinsic
+def lower_64(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
+    """lower_64(uint8 target, int64 to, uint8 source, int64 start): 64 bytes, capitals of ASCII as small letters."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        p = _pointer(context, builder, signature.args[0], args[0], args[1])
+        q = _pointer(context, builder, signature.args[2], args[2], args[3])
+        v = builder.load(builder.bitcast(q, _V64.as_pointer()), align=1)
+        distance = builder.sub(v, ir.Constant(_V64, [ord("A")] * 64))
+        capital = builder.icmp_unsigned("<", distance, ir.Constant(_V64, [26] * 64))
+        small = builder.or_(v, ir.Constant(_V64, [ord("a") ^ ord("A")] * 64))
+        builder.store(builder.select(capital, small, v), builder.bitcast(p, _V64.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), codegen
+
+
 def _mask(builder: Any, bits: Any) -> Any:
     return builder.bitcast(bits, _I32)
 
