@@ -22,11 +22,6 @@ from tests.test_conformance import SEAMS
 OPS = op.load_all()
 FILES = launch.kernel_files()
 KERNELS = [(file, name) for file in FILES for name in launch.signatures(file)]
-UNITS = ((), (("UNIT", "u8"),))
-
-
-def variants(file):
-    return UNITS if "UNIT" in launch.source(file) else UNITS[:1]
 
 
 # compilation
@@ -43,7 +38,7 @@ def test_kernels_compile_without_spills(file, capsys):
     def compiled(job):
         return (*job, compile_source(launch.source(file), *job))
 
-    jobs = [(architecture, defines) for architecture in ARCHITECTURES for defines in variants(file)]
+    jobs = [(architecture, defines) for architecture in ARCHITECTURES for defines in launch.variants(file)]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(compiled, jobs))
     for architecture, defines, kernels in found:
