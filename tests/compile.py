@@ -41,11 +41,6 @@ class Resources:
     loop: int = 0
 
 
-def variants(file: str) -> tuple[launch.Defines, ...]:
-    """The macros that a file is compiled with."""
-    return UNITS if "UNIT" in launch.source(file) else UNITS[:1]
-
-
 def compiler() -> str:
     """The version of NVRTC."""
     _, major, minor = nvrtc.nvrtcVersion()
@@ -61,7 +56,7 @@ def recorded() -> tuple[str, dict[str, dict[str, dict[str, int]]]]:
 def taken(file: str) -> dict[str, dict[str, int]]:
     """The same of a file as it is now; the larger figures where it has variants."""
     found: dict[str, dict[str, int]] = {}
-    for defines in variants(file):
+    for defines in launch.variants(file):
         for name, r in compile_source(launch.source(file), HOPPER, defines).items():
             before = found.get(name, {})
             found[name] = {k: max(getattr(r, k), before.get(k, 0)) for k in ("loop", "registers")}

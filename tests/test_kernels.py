@@ -23,7 +23,6 @@ from tests.compile import (
     compile_source,
     compiler,
     recorded,
-    variants,
 )
 from tests.conftest import HERE
 from tests.test_conformance import SEAMS
@@ -46,7 +45,7 @@ def test_kernels_compile_without_spills(file, capsys):
     def compiled(job):
         return (*job, compile_source(launch.source(file), *job))
 
-    jobs = [(architecture, defines) for architecture in ARCHITECTURES for defines in variants(file)]
+    jobs = [(architecture, defines) for architecture in ARCHITECTURES for defines in launch.variants(file)]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(compiled, jobs))
     for architecture, defines, kernels in found:

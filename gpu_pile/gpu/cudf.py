@@ -1,4 +1,4 @@
-"""Everything that uses cuDF: its columns of strings as TextColumns, and one memory pool for cuDF and CuPy.
+"""Columns of strings of cuDF as TextColumns, and TextColumns as columns of cuDF.
 
 A cuDF column of strings holds UTF-8 bytes and, as its first child, offsets of 32 bits (64 bits beyond 2 GiB); a slice
 of a column uses some of its offsets. The bytes are viewed, not copied. 64-bit offsets that begin at 0 are viewed too;
@@ -7,37 +7,11 @@ other offsets are converted to 64 bits.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
 
 from gpu_pile.text.column import TextColumn
-
-_LOCK = threading.Lock()
-_shared = False
-
-
-def share_memory(fraction: float = 0.5) -> None:
-    """Make one pool of device memory for cuDF and CuPy, once per process; cuDF spills data when the pool is full.
-
-    Args:
-        fraction: share of the free memory that the pool takes at first; it can grow.
-    """
-    global _shared
-    with _LOCK:
-        if _shared:
-            return
-        import cudf
-        import cupy
-        import rmm
-        from rmm.allocators.cupy import rmm_cupy_allocator
-
-        free, _ = cupy.cuda.runtime.memGetInfo()
-        rmm.reinitialize(pool_allocator=True, initial_pool_size=int(free * fraction) // 256 * 256)
-        cupy.cuda.set_allocator(rmm_cupy_allocator)
-        cudf.set_option("spill", True)
-        _shared = True
 
 
 def is_cudf(texts: Any) -> bool:
@@ -64,14 +38,17 @@ def text_column(series: Any) -> TextColumn:
     child = column.child(0)
     width = np.int64 if child.type().id() == pylibcudf.TypeId.INT64 else np.int32
     start, n = column.offset(), column.size()
-    offsets = _view(cupy, child.data(), start + n + 1, width, series)[start:]
-    first, last = int(offsets[0]), int(offsets[n])
-    data = _view(cupy, column.data(), last, np.uint8, series)[first:]
-    return TextColumn(data, offsets if width is np.int64 and first == 0 else offsets.astype(np.int64) - first)
+    with cupy.cuda.Stream.null:  # where cuDF works, so that this comes after what it still does
+        offsets = _view(cupy, child.data(), start + n + 1, width, series)[start:]
+        first, last = int(offsets[0]), int(offsets[n])
+        data = _view(cupy, column.data(), last, np.uint8, series)[first:]
+        return TextColumn(data, offsets if width is np.int64 and first == 0 else offsets.astype(np.int64) - first)
 
 
 def _view(cupy: Any, span: Any, count: int, dtype: Any, owner: Any) -> Any:
     """View the first `count` items of a device buffer; the view keeps the owner alive."""
+    if count == 0:  # the buffer may have no memory at all
+        return cupy.empty(0, dtype)
     memory = cupy.cuda.UnownedMemory(span.ptr, count * np.dtype(dtype).itemsize, owner)
     return cupy.ndarray((count,), dtype, cupy.cuda.MemoryPointer(memory, 0))
 

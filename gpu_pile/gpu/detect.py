@@ -79,7 +79,6 @@ def cuda_missing() -> list[str]:
     missing = []
     if not cuda_devices():
         missing.append("the CUDA driver reports no device")
-    for library in ("cupy", "cudf", "nvtx"):
-        if importlib.util.find_spec(library) is None:
-            missing.append(f"{library} is not installed (pip install 'gpu-pile[cu12]' or 'gpu-pile[cu13]')")
+    if importlib.util.find_spec("cupy") is None:
+        missing.append("cupy is not installed (pip install 'gpu-pile[cu12]' or 'gpu-pile[cu13]')")
     return missing

@@ -7,6 +7,7 @@ downloads the results that it needs.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpu_pile.errors import BackendError
+from gpu_pile.gpu import launch, memory
 from gpu_pile.gpu.segments import to_host
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import DeviceArray
@@ -28,9 +30,16 @@ class Device:
     backend = "cpu"
     batch_bytes = 4 * 2**20
 
+    def asked(self) -> tuple[Any, ...]:
+        """What this thread, and cuDF, have asked of the device so far: sessions of other threads can wait for it."""
+        return ()
+
     @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self, after: tuple[Any, ...] = ()) -> Iterator[None]:
         """Enclose the uploads, operations and downloads of a thread.
+
+        Args:
+            after: what must have been done before, as asked() returned it in the thread that asked for it.
 
         Raises:
             MemoryError: the batch does not fit into the device's memory. BackendError: the device failed.
@@ -61,54 +70,95 @@ class Device:
         return np.empty(n, np.uint8)
 
 
-BATCH_BYTES_MIN, BATCH_BYTES_MAX = 2**20, 64 * 2**20
-"""Sizes of a batch on a GPU."""
+BATCH_BYTES_MIN, BATCH_BYTES_MAX = 2**20, 63 * 2**20
+"""Sizes of a batch on a GPU. A block is a little more, and CuPy rounds pinned memory up to a power of two."""
 
-_MEMORY_ALLOCATION = 2
-"""cudaErrorMemoryAllocation."""
+_NO_MEMORY = re.compile(r"MemoryAllocation|OUT_OF_MEMORY|out of memory|bad_alloc")
+_FAILURE = re.compile(r"cuda_?error|CUDA_ERROR|RMM failure", re.IGNORECASE)
+"""In the messages of errors for which RMM and Thrust have no class of their own."""
+
+
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+    """Raise a MemoryError where the device has too little memory, a BackendError where it fails otherwise."""
+    try:
+        yield
+    except Exception as error:
+        of_cupy = type(error).__module__.startswith(("cupy.", "cupy_backends.")) and not isinstance(error, MemoryError)
+        if not of_cupy and not (isinstance(error, RuntimeError) and _FAILURE.search(str(error))):
+            raise
+        if _NO_MEMORY.search(str(error)):
+            raise MemoryError(str(error)) from error
+        raise BackendError(
+            f"the GPU failed: {error}. Finished work is not lost: run the same command again to continue, either once "
+            "nvidia-smi shows that the device works again, or with --backend cpu"
+        ) from error
+
+
+class _Thread(threading.local):
+    """What a thread has of a device: its stream, and host arrays that copies under way read."""
+
+    stream: Any = None
+
+    def __init__(self) -> None:
+        self.uploads: list[np.ndarray[Any, Any]] = []
 
 
 class CudaDevice(Device):
-    """The memory of the current CUDA device, through CuPy and the pool of RAPIDS; each thread has its own stream."""
+    """The memory of the current CUDA device, through CuPy; each thread has its own stream.
+
+    Raises:
+        BackendError: the device, its driver, or the compiler of the kernels fails.
+    """
 
     backend = "cuda"
 
     def __init__(self) -> None:
         import cupy
 
-        from gpu_pile.gpu import cudf
-
-        cudf.share_memory()
         self.cupy = cupy
-        self._threads = threading.local()
-        free, _ = cupy.cuda.runtime.memGetInfo()
+        self._thread = _Thread()
+        with device_errors():
+            memory.share_pool()
+            launch.preload()
+            free, _ = cupy.cuda.runtime.memGetInfo()
         # A batch takes about 16 times its bytes on the device, 65 times with the signals of repetition, and several
         # threads have one each. A batch that does not fit is halved.
         self.batch_bytes = int(min(BATCH_BYTES_MAX, max(BATCH_BYTES_MIN, free // 1024)))
 
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
+    def asked(self) -> tuple[Any, ...]:
         cuda = self.cupy.cuda
-        if not hasattr(self._threads, "stream"):
-            self._threads.stream = cuda.Stream(non_blocking=True)
-        try:
-            with self._threads.stream as stream:
-                yield
-                stream.synchronize()
-        except cuda.runtime.CUDARuntimeError as error:
-            if error.status == _MEMORY_ALLOCATION:
-                raise MemoryError(str(error)) from error
-            raise BackendError(_failed(error)) from error
-        except cuda.driver.CUDADriverError as error:
-            raise BackendError(_failed(error)) from error
+        events = []
+        with device_errors():
+            for stream in (cuda.Stream.null, cuda.get_current_stream()):  # cuDF works on the first
+                events.append(cuda.Event(disable_timing=True))
+                events[-1].record(stream)
+        return tuple(events)
+
+    @contextlib.contextmanager
+    def session(self, after: tuple[Any, ...] = ()) -> Iterator[None]:
+        with device_errors():
+            if self._thread.stream is None:
+                self._thread.stream = self.cupy.cuda.Stream(non_blocking=True)
+            with self._thread.stream as stream:
+                for event in after:
+                    stream.wait_event(event)
+                try:
+                    yield
+                finally:
+                    try:
+                        stream.synchronize()
+                    finally:
+                        self._thread.uploads.clear()
 
     def upload(self, array: np.ndarray[Any, Any]) -> DeviceArray:
         """Copy an array to the device.
 
-        From pinned memory the copy is asynchronous: the array must not change before the session has synchronized.
+        The copy may be under way until the session has ended: the array must not change before.
         """
         out = self.cupy.empty(array.shape, array.dtype)
-        out.set(np.ascontiguousarray(array))
+        self._thread.uploads.append(np.ascontiguousarray(array))
+        out.set(self._thread.uploads[-1])
         return out
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -116,16 +166,14 @@ class CudaDevice(Device):
             return self.download(self.cupy.argsort(self.upload(keys)))  # CuPy's only kind of sort is stable
 
     def empty(self, n: int) -> np.ndarray[Any, Any]:
+        """Allocate pinned memory, from which copies are fastest; other memory where no more can be pinned."""
         import cupyx
 
-        return cupyx.empty_pinned(n, np.uint8)
-
-
-def _failed(error: BaseException) -> str:
-    return (
-        f"the GPU failed: {error}. Finished work is not lost: run the same command again to continue, either once "
-        "nvidia-smi shows that the device works again, or with --backend cpu"
-    )
+        try:
+            with device_errors():
+                return cupyx.empty_pinned(n, np.uint8)
+        except MemoryError:
+            return super().empty(n)
 
 
 def device_for(backend: str) -> Device:

@@ -4,8 +4,8 @@ CuPy looks at neither the number nor the types of a kernel's arguments; a mistak
 signature is read from the source: each pointer parameter wants an array of its type, a parameter without `const` one
 that may be written, each number parameter an integer in its range.
 
-A file is compiled by NVRTC when first launched on a device, and kept by CuPy under ~/.cupy. Its includes are put in
-place here, so that what is compiled, and what the cache is keyed by, is one text.
+A file is compiled once for a device, by NVRTC, before its first launch, and kept by CuPy under ~/.cupy. Its includes
+are put in place here, so that what is compiled, and what the cache is keyed by, is one text.
 
 Tests execute the same sources on the CPU: launched on NumPy arrays, a kernel goes to `on_cpu`, which they set.
 """
@@ -13,8 +13,11 @@ Tests execute the same sources on the CPU: launched on NumPy arrays, a kernel go
 from __future__ import annotations
 
 import functools
+import os
 import re
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -49,6 +52,7 @@ def kernel_files() -> list[str]:
     return sorted(p.stem for p in kernels_folder().glob("*.cu"))
 
 
+_INCLUDE = re.compile(r'#include "(\w+)\.(cuh|columns)"')
 _COLUMNS: dict[str, tuple[str, ...]] = {}
 
 
@@ -64,6 +68,15 @@ def _column_numbers(op: str) -> str:
     return f"namespace C {{ enum : int {{ {', '.join(_COLUMNS[op])}, N_COLUMNS }}; }}"
 
 
+def _operations_of(name: str) -> set[str]:
+    """The operations whose columns a kernel file includes, itself or through other files."""
+    found: set[str] = set()
+    for line in (kernels_folder() / name).read_text(encoding="utf-8").splitlines():
+        if match := _INCLUDE.fullmatch(line):
+            found |= {match[1]} if match[2] == "columns" else _operations_of(f"{match[1]}.cuh")
+    return found
+
+
 @functools.cache
 def source(file: str) -> str:
     """The text of kernels/<file>.cu, its includes in place; #line directives keep files and lines true."""
@@ -73,7 +86,7 @@ def source(file: str) -> str:
         path = kernels_folder() / name
         lines = [f'#line 1 "{path}"']
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            match = re.fullmatch(r'#include "(\w+)\.(cuh|columns)"', line)
+            match = _INCLUDE.fullmatch(line)
             if match is None:
                 lines.append("" if line == "#pragma once" else line)
             elif match[2] == "columns":
@@ -181,7 +194,8 @@ def launch(
             raise TypeError(f"kernel {kernel} of kernels/{file}.cu: the arrays are in host memory, not on a GPU")
         on_cpu(file, kernel, key, blocks, threads, checked, shared)
         return
-    _function(file, kernel, key, _current_device())((blocks,), (threads,), tuple(checked), shared_mem=shared)
+    function = _Module.of(file, key, _current_device()).function(kernel)
+    function((blocks,), (threads,), tuple(checked), shared_mem=shared)
 
 
 def launch_warps(file: str, kernel: str, n_warps: int, *given: Any, shared: int = 0, **defines: Any) -> None:
@@ -201,13 +215,61 @@ def _current_device() -> int:
     return int(cupy.cuda.Device().id)
 
 
-@functools.cache
-def _function(file: str, kernel: str, defines: Defines, device: int) -> Any:
-    """The compiled kernel on a device."""
+_modules: dict[tuple[str, Defines, int], _Module] = {}
+_modules_lock = threading.Lock()
+
+
+class _Module:
+    """A kernel file on a device: compiled once, by the first of the threads that need it."""
+
+    def __init__(self, file: str, defines: Defines) -> None:
+        self.file, self.defines = file, defines
+        self._lock = threading.Lock()
+        self._functions: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, file: str, defines: Defines, device: int) -> _Module:
+        with _modules_lock:
+            return _modules.setdefault((file, defines, device), cls(file, defines))
+
+    def function(self, kernel: str) -> Any:
+        """The compiled kernel."""
+        if not self._functions:
+            with self._lock:
+                self._functions = self._functions or self._compiled()
+        return self._functions[kernel]
+
+    def _compiled(self) -> dict[str, Any]:
+        import cupy
+
+        options = (*OPTIONS, *(f"-D{name}={value}" for name, value in self.defines))
+        try:
+            module = cupy.RawModule(code=source(self.file), options=options)
+            return {kernel: module.get_function(kernel) for kernel in signatures(self.file)}
+        except cupy.cuda.compiler.CompileException as error:
+            raise BackendError(f"kernels/{self.file}.cu does not compile on this machine:\n{error}") from error
+
+
+def variants(file: str) -> list[Defines]:
+    """The macros with which a kernel file is compiled: one entry for each way."""
+    return [(("UNIT", unit),) for unit in ("u64", "u8")] if re.search(r"\bUNIT\b", source(file)) else [()]
+
+
+def preload() -> None:
+    """Compile every kernel file for the current device, or load what was compiled before, several at a time.
+
+    Raises:
+        BackendError: a source does not compile.
+    """
     import cupy
 
-    options = (*OPTIONS, *(f"-D{name}={value}" for name, value in defines))
-    try:
-        return cupy.RawModule(code=source(file), options=options).get_function(kernel)
-    except cupy.cuda.compiler.CompileException as error:
-        raise BackendError(f"kernels/{file}.cu does not compile on this machine:\n{error}") from error
+    device = _current_device()
+
+    def load(file: str) -> None:
+        with cupy.cuda.Device(device):
+            for defines in variants(file):
+                _Module.of(file, defines, device).function(next(iter(signatures(file))))
+
+    files = [f for f in kernel_files() if _operations_of(f"{f}.cu") <= _COLUMNS.keys()]  # what can be launched
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(load, files))

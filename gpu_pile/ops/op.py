@@ -30,6 +30,7 @@ import numpy as np
 
 from gpu_pile.errors import BackendError
 from gpu_pile.gpu import launch
+from gpu_pile.gpu.profile import marked
 from gpu_pile.text.column import TextColumn
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,9 +95,8 @@ class Op:
 
         def on_device(*args: Any, **params: Any) -> Result:
             import cupy
-            import nvtx
 
-            with nvtx.annotate(self.name, domain="gpu_pile"):
+            with marked(self.name):
                 return function(cupy, *args, **params)
 
         def emulated(*args: Any, **params: Any) -> Result:

@@ -33,10 +33,11 @@ from gpu_pile.corpus.blocks import use_allocator
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.errors import BackendError, DataError, GpuPileError, UsageError
 from gpu_pile.gpu import detect, device
+from gpu_pile.gpu.profile import marked
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
-from gpu_pile.run.progress import Reporter, marked
+from gpu_pile.run.progress import Reporter
 from gpu_pile.run.reading import count_ranges
 from gpu_pile.run.tasks import Task, Threads
 from gpu_pile.run.threads import Job, keep_freed_memory, run_jobs, worker_count
@@ -248,8 +249,8 @@ def _on_this_machine(config: Config, n_ranges: int) -> Any:
             return LocalCluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
         from dask_cuda import LocalCUDACluster
 
-        # Each worker sees one GPU and makes its own pool of device memory (gpu.cudf.share_memory): RMM for cuDF and
-        # CuPy, with spilling. Only calls travel between processes, so UCX would gain nothing.
+        # Each worker sees one GPU and makes its own pool of device memory (gpu.memory). Only calls travel between
+        # processes, so UCX would gain nothing.
         return LocalCUDACluster(memory_limit=config.cluster.memory_bytes or "auto", **common)
 
 

@@ -20,7 +20,7 @@ from gpu_pile.ops.sketch import sketch
 from gpu_pile.run.config import Fuzzy
 from gpu_pile.run.exact_text import digests
 from gpu_pile.run.threads import map_threads, worker_count
-from gpu_pile.text.column import TextColumn
+from gpu_pile.text.column import TextColumn, text_pieces
 from gpu_pile.types import Array
 
 OUT_PAIRS = 1 << 14
@@ -31,11 +31,14 @@ def over_pieces(
     text: TextColumn, workers: int | None, device: Device, function: Callable[[TextColumn], Any]
 ) -> list[Any]:
     """Return the function's results for consecutive pieces of the text, each uploaded to the device; at least one."""
-    pieces = list(text.pieces(device.batch_bytes)) or [text]
+    if device.backend == "cpu":
+        text = device.text(text)
+    pieces = list(text_pieces(to_host(text.offsets), device.batch_bytes)) or [(0, 0)]
+    asked = device.asked()
 
-    def compute(piece: TextColumn) -> Any:
-        with device.session():
-            return function(device.text(piece))
+    def compute(piece: tuple[int, int]) -> Any:
+        with device.session(after=asked):
+            return function(device.text(text.slice(*piece)))
 
     return map_threads(compute, pieces, worker_count(workers))
 

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-
-def marked(name: str) -> contextlib.AbstractContextManager[Any]:
-    """An NVTX range for Nsight Systems if this process uses a GPU, else nothing."""
-    if "cupy" not in sys.modules:
-        return contextlib.nullcontext()
-    import nvtx
-
-    annotation: contextlib.AbstractContextManager[Any] = nvtx.annotate(name, domain="gpu_pile")
-    return annotation
+from gpu_pile.gpu.profile import marked
 
 
 def rate(entry: Mapping[str, Any]) -> float:

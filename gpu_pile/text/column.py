@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpu_pile.types import Array
+
 
 @dataclass(frozen=True)
 class TextColumn:
@@ -103,13 +105,18 @@ class TextColumn:
         return self if len(rows) == len(self) else TextColumn.from_arrow(self.to_arrow().take(pa.array(rows)))
 
     def pieces(self, n_bytes: int) -> Iterator[TextColumn]:
-        """Consecutive slices of about n_bytes each, at least one document in each."""
-        start, n = 0, len(self)
-        while start < n:
-            bound = int(self.offsets[start]) + n_bytes
-            stop = min(n, max(start + 1, int(np.searchsorted(self.offsets, bound, "right")) - 1))
-            yield self.slice(start, stop)
-            start = stop
+        """Consecutive slices of about n_bytes each, at least one document in each (cpu only)."""
+        return (self.slice(start, stop) for start, stop in text_pieces(self.offsets, n_bytes))
+
+
+def text_pieces(offsets: Array, n_bytes: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of consecutive ranges of documents of about n_bytes each, at least one document in each."""
+    start, n = 0, len(offsets) - 1
+    while start < n:
+        bound = int(offsets[start]) + n_bytes
+        stop = min(n, max(start + 1, int(np.searchsorted(offsets, bound, "right")) - 1))
+        yield start, stop
+        start = stop
 
 
 def plain(array: pa.Array) -> pa.Array:

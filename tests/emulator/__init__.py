@@ -215,7 +215,7 @@ class Emulated(device.Device):
     _open = threading.local()
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self, after: tuple[Any, ...] = ()) -> Iterator[None]:
         before, self._open.yes = self.is_open(), True
         try:
             yield

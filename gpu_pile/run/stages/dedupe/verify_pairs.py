@@ -223,20 +223,24 @@ class ShardReReader:
 
     def read(self, block: Block, lo: int, hi: int) -> None:
         """Keep what is wanted of documents lo .. hi; too many for the device's memory are read in halves."""
-        span = self.context.reporter.span
         try:
-            with self.context.device.session():
-                with span("dedupe", "parse again"):
-                    text = parse_spans(self.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
-                with span("dedupe", "shingle"):
-                    self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
-                with span("dedupe", "digest"):
-                    self.keep_digests(text, lo + np.flatnonzero(self.wanted["digest"][lo:hi]), lo)
+            return self._read_at_once(block, lo, hi)
         except MemoryError:
             if hi - lo == 1:
                 raise
-            self.read(block, lo, (lo + hi) // 2)
-            self.read(block, (lo + hi) // 2, hi)
+        # the error is gone, and with it the arrays on the device that it held
+        self.read(block, lo, (lo + hi) // 2)
+        self.read(block, (lo + hi) // 2, hi)
+
+    def _read_at_once(self, block: Block, lo: int, hi: int) -> None:
+        span = self.context.reporter.span
+        with self.context.device.session():
+            with span("dedupe", "parse again"):
+                text = parse_spans(self.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
+            with span("dedupe", "shingle"):
+                self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
+            with span("dedupe", "digest"):
+                self.keep_digests(text, lo + np.flatnonzero(self.wanted["digest"][lo:hi]), lo)
 
     def keep_shingles(self, text: TextColumn, chosen: Array, first: int) -> None:
         """Write the sets of the chosen documents to their places; document `first` is the first one of the text."""
