@@ -77,9 +77,10 @@ def test_an_operation_with_a_kernel(tmp_path):
     (bug,) = re.findall(r"^In `BUGS` of `tests/test_kernels.py`:\n\n```python\n(.*?)```$", OPERATION, re.M | re.S)
     kernel_tests = tree / "tests" / "test_kernels.py"
     kernel_tests.write_text(kernel_tests.read_text().replace("BUGS = {\n", "BUGS = {\n" + bug))
-    conformance, planted, _, frozen = (run(command, tree) for command in commands(OPERATION))
+    conformance, planted, recorded, _, frozen = (run(command, tree) for command in commands(OPERATION))
     for output, tests in ((conformance, 8), (planted, 1), (frozen, 1)):
         assert re.search(rf"^{tests} passed", output, re.MULTILINE), output
+    assert recorded.startswith("question_marks {")
     assert (tree / "tests" / "vectors" / "question_marks.json").exists()
     with_a_bug = added["kernels/question_marks.cu"].replace("i == segment.start || ", "")
     (tree / "kernels" / "question_marks.cu").write_text(with_a_bug)

@@ -155,6 +155,18 @@ def test_host_arrays_are_refused_where_nothing_emulates():
 
 # the emulator itself
 
+
+def test_cuda_functions_call_what_numpy_and_cupy_share():
+    xp = emulator.Arrays(fresh=0xA5)
+    assert xp.zeros(2, np.int64).tolist() == [0, 0]
+    assert xp.empty((2, 1), np.uint16).tolist() == [[0xA5A5], [0xA5A5]]
+    assert xp.argsort(np.array([2, 1]), kind="stable").tolist() == [1, 0]
+    with pytest.raises(emulator.EmulationError, match="unique is not among"):
+        xp.unique(np.zeros(2))
+    with pytest.raises(emulator.EmulationError, match="stable"):
+        xp.argsort(np.zeros(2), kind="quicksort")
+
+
 STRICT = """
 extern "C" __global__ void behind(int* x, long long n) { if (threadIdx.x == 0) x[n] = 1; }
 extern "C" __global__ void divergent(int* x) { if (threadIdx.x & 1) __syncwarp(); else x[0] = __ballot_sync(~0u, 1); }

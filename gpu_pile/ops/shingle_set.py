@@ -135,14 +135,14 @@ def _cuda(xp: Any, text: TextColumn, kind: str = "word", width: int = 5) -> tupl
     units, starts, unit = device_units(xp, text, kind)
     counts = shingle_counts(xp, starts, width)
     bounds = exclusive_sum(xp, counts)
-    values, owners = (xp.empty(int(bounds[-1]), np.uint64) for _ in range(2))
+    values, owners = (xp.empty(int(bounds[-1]), dtype) for dtype in (np.uint64, np.uint32))
     segments = Segments.of(xp, counts, 8192)
     launch_warps(
         "shingle_set", "write_shingles", segments.count, units, starts, *segments.args, width, bounds, values, owners,
         UNIT=unit,
     )  # fmt: skip
-    if len(values):
-        order = xp.lexsort(xp.stack([values, owners]))
+    for by_owner in (False, True):  # two sorts of one key each are radix sorts; one of two keys compares
+        order = xp.argsort(owners if by_owner else values, kind="stable")
         values, owners = values[order], owners[order]
     first = xp.ones(len(values), bool)
     first[1:] = (values[1:] != values[:-1]) | (owners[1:] != owners[:-1])

@@ -21,7 +21,8 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,8 +205,48 @@ def installed(change: Any = None, segment: int | None = None, **settings: Any) -
         return usual.__func__(cls, xp, sizes, segment or size)
 
     usual = segments.Segments.of
-    with mock.patch.object(kernel, "on_cpu", on_cpu), mock.patch.object(segments.Segments, "of", classmethod(of)):
+    with (
+        mock.patch.object(kernel, "on_cpu", on_cpu),
+        mock.patch.object(segments.Segments, "of", classmethod(of)),
+        mock.patch.object(op, "np", Arrays(FRESH.get(chosen.order, 0xA5))),
+    ):
         yield
+
+
+SHARED = (
+    "arange", "asarray", "ascontiguousarray", "concatenate", "cumsum", "diff", "flatnonzero", "full", "lexsort",
+    "maximum", "minimum", "ones", "searchsorted", "stack", "where", "zeros",
+)  # fmt: skip
+"""What cuda functions may call of an array module: NumPy and CuPy have it, and mean the same."""
+
+FRESH = {0: 0xA5, 1: 0xFF, 7: 0}
+"""By order of threads: what is in memory that nothing was written to, as on a GPU where others used it before."""
+
+
+class Arrays(types.ModuleType):
+    """NumPy as cuda functions may use it: SHARED, stable sorts, and new memory that is full of `fresh`."""
+
+    def __init__(self, fresh: int = 0) -> None:
+        super().__init__("arrays")
+        self.ndarray = np.ndarray
+        self.cuda = mock.MagicMock()  # where constants ask for the device and the stream
+        self.cuda.Device.return_value.id = -1
+        self._fresh = fresh
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in SHARED:
+            raise EmulationError(f"xp.{name} is not among the functions that NumPy and CuPy share (SHARED)")
+        return getattr(np, name)
+
+    def empty(self, shape: Any, dtype: Any) -> np.ndarray:
+        out = np.empty(shape, dtype)
+        out.reshape(-1).view(np.uint8)[:] = self._fresh
+        return out
+
+    def argsort(self, array: np.ndarray, kind: str) -> np.ndarray:
+        if kind != "stable" or array.ndim != 1:
+            raise EmulationError('CuPy sorts one row by radix, and its sorts are stable: say kind="stable"')
+        return np.argsort(array, kind="stable")
 
 
 class Emulated(device.Device):
