@@ -48,6 +48,7 @@ ClusterAt = Annotated[
     str | None,
     typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="Dask workers; see docs/cluster.md"),
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="warnings about the configuration are errors")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="a run directory, or its URL")]
 
 
@@ -113,8 +114,9 @@ def _verb(last: str) -> Callable[..., None]:
         dry_run: DryRun = False,
         backend: Backend = None,
         cluster: ClusterAt = None,
+        strict: Strict = False,
     ) -> None:
-        settings = _load(config, set_, backend, cluster)
+        settings = _load(config, [*(set_ or ()), "strict=true"] if strict else set_, backend, cluster)
         if dry_run:
             from gpu_pile.run import plan
 
@@ -154,6 +156,8 @@ def _show_run(context: Context) -> None:
     from gpu_pile.run.progress import rate
     from gpu_pile.text.jit import compilation
 
+    for warning in context.reporter.warnings:
+        err.print(f"[bold yellow]warning:[/] {escape(warning)}")
     for note in context.reporter.notes:
         err.print(f"[yellow]note:[/] {escape(note)}")
     for stage, entry in context.reporter.stages.items():

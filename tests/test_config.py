@@ -50,6 +50,16 @@ def test_all_problems_at_once_each_with_its_path_and_a_suggestion():
         ),
         ({"dedupe": {"fuzzy": {"bands": 16}}}, "give both, or neither"),
         ({"dedupe": {"fuzzy": {"bands": 20, "rows": 13}}}, "needs a sketch of that size"),
+        (
+            {"thresholds": {"subsets": {"Pile-CC": {"word_count": {"min": 100}}}}},
+            "rules of a subset are given as rules: {word_count: {min: ..., max: ...}}",
+        ),
+        ({"thresholds": {"subsets": {"Pile-CC": {"minimum": 1}}}}, "unknown key; known here: rules, use"),
+        (
+            {"thresholds": {"subsets": {"a.b": {"rules": {"word_count": {"minimum": 1}}}}}},
+            "unknown key; did you mean 'min'",
+        ),
+        ({"thresholds": {"default": {"word_count": {"mim": 1}}}}, "did you mean 'min'"),
         ({"workers": 0}, "workers"),
         ({"workers": "two"}, "workers"),
         ({"batch_bytes": "many"}, "expected a number of bytes such as 64MiB"),

@@ -1,10 +1,12 @@
 """Reading shards in any state, and writing them. tests/data/nasty holds broken and odd shards with a manifest."""
 
+import bz2
 import errno
 import gzip
 import hashlib
 import itertools
 import json
+import lzma
 import os
 import random
 import resource
@@ -167,21 +169,55 @@ def test_random_damage_never_crashes_and_is_never_silent(tmp_path_factory, seed,
             assert got[60 * i : 60 * i + 60] == rows[60 * i : 60 * i + 60]
 
 
-def test_gzip_in_every_state(tmp_path):
-    data = b"".join(b'{"text": "%d"}\n' % i for i in range(20_000))
-    path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(data[:1000]) + gzip.compress(data[1000:]) + b"\0" * 100)
+MEMBERS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize(("name", "compress"), MEMBERS.items())
+def test_files_of_members_in_every_state(tmp_path, name, compress):
+    rng = random.Random(5)
+    data = b"".join(b'{"text": "%d %s"}\n' % (i, rng.randbytes(20).hex().encode()) for i in range(20_000))
+    path = tmp_path / "x.jsonl"
+    padding = b"\0" * 4 * (1 << 16)
+    path.write_bytes(compress(data[:1000]) + padding + compress(b"") + compress(data[1000:]) + padding)
     got = read(path)
     assert len(got["good"]) == 20_000
     assert got["damage"] == []
-    path.write_bytes(gzip.compress(data)[:-20_00])
+    path.write_bytes(compress(data)[:-20_00])
     got = read(path)
-    assert "truncated" in got["damage"][0][2]
+    assert f"the {name} data is cut off: the file is truncated" in got["damage"][0][2]
     assert 100 < len(got["good"]) < 20_000
-    path.write_bytes(gzip.compress(data) + b"garbage")
+    path.write_bytes(compress(data) + b"garbage")
     got = read(path)
     assert len(got["good"]) == 20_000
-    assert "garbage" in got["damage"][0][2]
+    assert f"garbage after the {name} data" in got["damage"][0][2]
+    raw = bytearray(compress(data))
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    got = read(path)
+    assert got == read(path, 1000)
+    assert f"corrupt {name} data" in got["damage"][0][2]
+    assert len(got["good"]) < 20_000
+
+
+@pytest.mark.parametrize("compress", MEMBERS.values(), ids=MEMBERS)
+def test_expansion_of_members_is_limited(tmp_path, monkeypatch, compress):
+    monkeypatch.setattr(Limits, "stream_bytes_max", lambda self, n: self.expansion_max * n)
+    path = tmp_path / "bomb"
+    path.write_bytes(compress(b'{"text": "good"}\n' + b"x" * 20_000_000))
+    got = read(path, 1000, Limits(expansion_max=20, line_bytes_max=200_000))
+    assert len(got["good"]) == 1
+    assert "input.expansion_max" in got["damage"][0][2]
+    assert got["stream"] <= 20 * path.stat().st_size + CHUNK
+
+
+def test_the_dictionary_of_xz_is_limited(tmp_path):
+    path = tmp_path / "x.jsonl.xz"
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**26}]
+    path.write_bytes(lzma.compress(b'{"text": "a"}\n', filters=filters))
+    got = read(path, limits=Limits(window_bytes_max=2**20))
+    assert got["good"] == []
+    assert "more memory than input.window_bytes_max = 1048576" in got["damage"][0][2]
+    assert len(read(path, limits=Limits(window_bytes_max=2**26))["good"]) == 1
 
 
 def test_a_window_over_the_limit_says_what_to_raise():
@@ -217,6 +253,8 @@ def test_a_file_system_that_gives_less_than_was_asked_for(tmp_path, monkeypatch)
     shards = {
         "x.zst": frame(rows[:20_000]) + skippable(9) + frame(rows[20_000:]),
         "x.gz": gzip.compress(rows),
+        "x.bz2": bz2.compress(rows),
+        "x.xz": lzma.compress(rows),
         "x": rows,
     }
     real = os.pread
@@ -267,17 +305,49 @@ def test_finding_shards(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
-    found = find_shards(["."], tmp_path)
-    assert [(s.index, s.name) for s in found] == [(0, "a"), (1, "b")]
-    everything = find_shards(["**/*.jsonl*"], tmp_path)
-    assert [s.name for s in everything] == ["a", "b", "c", "d"]
+    everything = find_shards(["."], tmp_path)
+    assert [(s.index, s.name) for s in everything] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
+    assert find_shards(["**/*.jsonl*"], tmp_path) == everything
     assert find_shards(["sub/deep", "sub/*.gz", tmp_path / "a.jsonl", ".", "b.*"], tmp_path) == everything
     assert [s.name for s in find_shards(["notes.txt"], tmp_path)] == ["notes"]
-    (tmp_path / "sub" / "b.jsonl").write_text("{}")
+    (tmp_path / "b.jsonl").write_text("{}")
     with pytest.raises(UsageError) as caught:
         find_shards(["**/b.*", "nothing*", "sub/deep/none"], tmp_path)
     for part in ("two inputs have the name 'b'", "nothing* names no file", "sub/deep/none names no file"):
         assert part in str(caught.value)
+
+
+def test_files_of_one_name_in_several_folders(tmp_path):
+    names = ["train/en/00.json.gz", "train/de/00.json.gz", "test/en/00.json.gz", "train/01.ndjson.xz", "00.json.bz2"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    found = {s.name: s.path.relative_to(tmp_path).as_posix() for s in find_shards([tmp_path], tmp_path)}
+    assert found == {
+        "01": "train/01.ndjson.xz",
+        "de-00": "train/de/00.json.gz",
+        "train-en-00": "train/en/00.json.gz",
+        "test-en-00": "test/en/00.json.gz",
+        f"{tmp_path.name}-00": "00.json.bz2",
+    }
+
+
+def test_a_folder_holds_more_than_shards(tmp_path):
+    for name in [
+        "a.json",
+        "state.json",
+        "dataset_info.json",
+        "_SUCCESS.json",
+        ".hidden.json",
+        ".cache/b.json",
+        "c.txt",
+    ]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert [s.name for s in find_shards([tmp_path], tmp_path)] == ["a"]
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(UsageError, match=r"hold no file named \*\.jsonl or \*\.json"):
+        find_shards([tmp_path], tmp_path)
 
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):

@@ -1,6 +1,13 @@
-import pytest
+import json
 
+import pytest
+from typer.testing import CliRunner
+
+from gpu_pile import cli
+from gpu_pile.errors import ConfigError
 from gpu_pile.policy.pile import SUBSETS, find
+from gpu_pile.run import pipeline
+from tests.conftest import decisions, run, settings, write_shard
 
 
 def effective_gib(subset):
@@ -28,3 +35,111 @@ def test_names_and_aliases():
     assert find("My crawl") is None
     names = [n.casefold() for s in SUBSETS for n in (s.name, *s.aliases)]
     assert len(set(names)) == len(names)
+
+
+# names in a configuration
+
+SHORT = {"char_count": {"min": 10}}
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """One short document in each of three subsets, and a long one."""
+    named = [("wiki", "Wikipedia (en)"), ("web", "Pile-CC"), ("code", "my code"), ("long enough", "Pile-CC")]
+    write_shard(tmp_path / "a.jsonl.zst", named)
+    return [tmp_path / "a.jsonl.zst"]
+
+
+def removed(folder):
+    return {row["subset"] for row in decisions(folder) if not row["keep"]}
+
+
+def of_subset(name, **more):
+    return {"measure": {"signals": ["lengths"]}, "thresholds": {"subsets": {name: {"rules": SHORT}}}, **more}
+
+
+@pytest.mark.parametrize(
+    ("name", "subset"),
+    [
+        ("Wikipedia", "Wikipedia (en)"),
+        ("wikipedia (EN)", "Wikipedia (en)"),
+        ("CommonCrawl", "Pile-CC"),
+        ("My Code", "my code"),
+        ("my code", "my code"),
+    ],
+)
+def test_a_subset_may_be_named_in_any_case_and_by_another_name(tmp_path, shards, name, subset):
+    context = run(settings(shards, tmp_path / "run", **of_subset(name)))
+    assert removed(tmp_path / "run") == {subset}
+    assert context.reporter.warnings == []
+    assert list(json.loads((tmp_path / "run/run.json").read_text())["config"]["thresholds"]["subsets"]) == [subset]
+
+
+def test_every_list_of_subsets_is_resolved(tmp_path, shards):
+    context = run(
+        settings(
+            shards,
+            tmp_path / "run",
+            measure={"signals": ["lengths", "c4"]},
+            dedupe={
+                "exact": {"skip_subsets": ["wikipedia"]},
+                "fuzzy": {"skip_subsets": ["pile-cc"]},
+                "survivor": {"subsets": ["MY CODE", "Pile CC"]},
+            },
+            edit={"c4_lines": ["pile-cc", "all"]},
+        )
+    )
+    dedupe = context.config.dedupe
+    assert dedupe.exact.skip_subsets == ["Wikipedia (en)"]
+    assert dedupe.fuzzy.skip_subsets == ["Pile-CC"]
+    assert dedupe.survivor.subsets == ["my code", "Pile-CC"]
+    assert context.config.edit.c4_lines == ["Pile-CC", "all"]
+
+
+def test_an_exact_name_stands_for_itself_alone(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [("one", "Github"), ("two", "github")])
+    run(settings([tmp_path], tmp_path / "run", **of_subset("github")))
+    assert removed(tmp_path / "run") == {"github"}
+    run(settings([tmp_path], tmp_path / "both", **of_subset("GitHub")))
+    assert removed(tmp_path / "both") == {"Github", "github"}
+
+
+def test_a_name_that_no_document_has_is_a_warning_on_top(tmp_path, shards):
+    path = tmp_path / "c.yaml"
+    path.write_text(json.dumps({"input": {"shards": [str(shards[0])]}, "output": str(tmp_path / "run")}))
+    skipped = ["dedupe.fuzzy.skip_subsets=[Pile_CC]", "dedupe.exact.skip_subsets=[Books]"]
+    command = ["run", str(path), "--set", skipped[0], "--set", skipped[1]]
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 0
+    first = "dedupe.fuzzy.skip_subsets names the subset 'Pile_CC', which no document has; did you mean 'Pile-CC'?"
+    second = "which no document has; there are: Pile-CC, Wikipedia (en), my code"
+    assert first in done.stderr
+    assert second in done.stderr
+    html = (tmp_path / "run/report.html").read_text()
+    assert html.index("did you mean &#39;Pile-CC&#39;?") < html.index("<main>")
+    assert len(json.loads((tmp_path / "run/report.json").read_text())["warnings"]) == 2
+    strict = CliRunner().invoke(cli.app, [*command, "--strict"])
+    assert isinstance(strict.exception, ConfigError)
+    assert first in str(strict.exception)
+
+
+def test_other_subsets_of_the_pile_need_no_warning(tmp_path, shards):
+    context = run(settings(shards, tmp_path / "run", **of_subset("Books3")))
+    assert context.reporter.warnings == []
+
+
+def test_without_any_subset_the_field_is_named(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [("one two three", "")])
+    context = run(settings([tmp_path], tmp_path / "run", **of_subset("Pile-CC")))
+    (warning,) = context.reporter.warnings
+    assert warning.endswith("no document has any: set input.subset_field (now 'meta.pile_set_name')")
+
+
+def test_two_names_of_one_subset_are_an_error(tmp_path, shards):
+    subsets = {"Wikipedia": {"rules": SHORT}, "Wikipedia (en)": {"use": []}}
+    more = {"measure": {"signals": ["lengths"]}, "thresholds": {"subsets": subsets}}
+    with (
+        pipeline.prepared(settings(shards, tmp_path / "run", **more)) as context,
+        pytest.raises(ConfigError, match=r"'Wikipedia' and 'Wikipedia \(en\)', which both stand for"),
+    ):
+        pipeline.run_until(context, "report")

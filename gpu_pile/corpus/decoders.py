@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +16,6 @@ from gpu_pile.corpus.lines import after_first_newline
 from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.zstd_frames import CHUNK, MAGIC, Frame, find_frame, is_skippable, walk_frame
 
-GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 STEPS = (CHUNK, 1024, 1)
 """Bytes asked of a zstd frame at a time. An error loses what its call had decoded: a damaged frame is decoded again in
@@ -50,8 +52,9 @@ def decoder_of(source: HashedFile, window_bytes_max: int) -> Decoder:
     head = source.pread(64, 0)
     if head[:4] == MAGIC or is_skippable(head):
         return ZstdDecoder(source, window_bytes_max)
-    if head[:2] == GZIP_MAGIC:
-        return GzipDecoder(source)
+    for members in MEMBERS:
+        if head.startswith(members.magic):
+            return MembersDecoder(source, members, window_bytes_max)
     if head.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[", b'"', b""):
         return PlainDecoder(source)
     return UnknownDecoder(source, window_bytes_max, head)
@@ -72,7 +75,7 @@ class UnknownDecoder:
     """A file of no known format: says so, then goes on at the first zstd frame in it, if there is one."""
 
     def __init__(self, source: HashedFile, window_bytes_max: int, head: bytes) -> None:
-        reason = f"is neither zstd, gzip nor JSON lines: it begins with {head[:8].hex(' ')}"
+        reason = f"is neither JSON lines nor compressed by zstd, gzip, bzip2 or xz: it begins with {head[:8].hex(' ')}"
         self._problem: Problem | None = Problem(0, reason)
         self._frames = ZstdDecoder(source, window_bytes_max, find_frame(source, 1))
 
@@ -83,22 +86,66 @@ class UnknownDecoder:
         return self._frames.read(view)
 
 
-class GzipDecoder:
-    """The members of a gzip file; zero bytes between and after them are padding. Ends at the first problem."""
+class _GzipMember:
+    """A member of a gzip file, with the methods of the decompressors of bz2 and lzma."""
 
-    def __init__(self, source: HashedFile) -> None:
-        self._source = source
-        self._waiting = b""  # compressed bytes that were read and not yet decompressed
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._waiting = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._member.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._waiting
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._member.unused_data
+
+    def decompress(self, data: bytes, n: int) -> bytes:
+        decoded = self._member.decompress(self._waiting + data, n)
+        self._waiting = self._member.unconsumed_tail
+        return decoded
+
+
+class Members(NamedTuple):
+    """A format whose files are members one after the other, each compressed separately.
+
+    begin: begin(bytes of memory that it may take) returns the decompressor of a member
+    """
+
+    name: str
+    magic: bytes
+    begin: Callable[[int], Any]
+
+
+XZ_STATE = 2**20
+"""Bytes that a decompressor of xz takes besides its dictionary."""
+
+MEMBERS = (
+    Members("gzip", b"\x1f\x8b", lambda memory: _GzipMember()),
+    Members("bzip2", b"BZh", lambda memory: bz2.BZ2Decompressor()),
+    Members("xz", b"\xfd7zXZ\x00", lambda memory: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory + XZ_STATE)),
+)
+
+
+class MembersDecoder:
+    """The members of a file; zero bytes between and after them are padding. Ends at the first problem."""
+
+    def __init__(self, source: HashedFile, members: Members, window_bytes_max: int) -> None:
+        self._source, self._members, self._window_bytes_max = source, members, window_bytes_max
+        self._waiting = b""  # compressed bytes that were read and not yet handed to a decompressor
         self._ended = False
         self._begin_member()
 
     def read(self, view: memoryview) -> Chunk | None:
         while not self._ended:
-            try:
-                problem = self._next_member() if self._member.eof else self._fill()
-                decoded = b"" if problem or self._member.eof else self._decompress()
-            except zlib.error as error:
-                problem = Problem(self._start, f"corrupt gzip data ({error})")
+            decoded, problem = b"", self._next_member() if self._member.eof else self._fill()
+            if problem is None and not self._member.eof:
+                decoded, problem = self._decompress()
             if problem is not None:
                 self._ended = True
                 return Chunk(problem=problem)
@@ -107,31 +154,47 @@ class GzipDecoder:
                 return Chunk(len(decoded))
         return None
 
+    def _explained(self, error: Exception) -> str:
+        if "limit exceeded" in str(error):
+            return (
+                f"the {self._members.name} data asks for more memory than input.window_bytes_max = "
+                f"{self._window_bytes_max}; reading stops here. Raise the limit if memory allows"
+            )
+        return f"corrupt {self._members.name} data ({error})"
+
     def _begin_member(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
+        self._member = self._members.begin(self._window_bytes_max)
         self._start = self._source.position - len(self._waiting)
 
     def _fill(self) -> Problem | None:
-        """Have compressed bytes at hand."""
-        self._waiting = self._waiting or self._source.read(CHUNK)
+        """Have compressed bytes at hand, if the decompressor needs some."""
+        if self._waiting or not self._member.needs_input:
+            return None
+        self._waiting = self._source.read(CHUNK)
         if self._waiting:
             return None
-        return Problem(self._source.size, "the gzip data is cut off: the file is truncated")
+        return Problem(self._source.size, f"the {self._members.name} data is cut off: the file is truncated")
 
-    def _decompress(self) -> bytes:
-        decoded = self._member.decompress(self._waiting, CHUNK)
-        self._waiting = self._member.unconsumed_tail
-        return decoded
+    def _decompress(self) -> tuple[bytes, Problem | None]:
+        member, data = self._member, self._waiting
+        self._waiting = b""
+        try:
+            decoded = member.decompress(data, CHUNK)
+        except (zlib.error, lzma.LZMAError, OSError) as error:
+            return b"", Problem(self._start, self._explained(error))
+        if member.eof:
+            self._waiting = member.unused_data
+        return decoded, None
 
     def _next_member(self) -> Problem | None:
         """Begin the next member, or end."""
-        source = self._source
-        self._waiting = (self._member.unused_data or source.read(CHUNK)).lstrip(b"\0")
-        if not self._waiting and source.position == source.size:
-            self._ended = True
+        source, magic = self._source, self._members.magic
+        self._waiting = (self._waiting or source.read(CHUNK)).lstrip(b"\0")
+        if not self._waiting:
+            self._ended = source.position == source.size
             return None
-        if self._waiting[:2] != GZIP_MAGIC[: len(self._waiting)]:
-            return Problem(source.position - len(self._waiting), "garbage after the gzip data")
+        if self._waiting[: len(magic)] != magic[: len(self._waiting)]:
+            return Problem(source.position - len(self._waiting), f"garbage after the {self._members.name} data")
         self._begin_member()
         return None
 

@@ -1,8 +1,8 @@
 """Read a shard block by block, whatever state it is in.
 
-A shard is a file of JSON lines, compressed with zstd (one frame or many, split anywhere, skippable frames between them)
-or gzip, or plain; its format is recognised by its content. It is decompressed in bounded memory into blocks of whole
-lines.
+A shard is a file of JSON lines, plain or compressed by zstd (one frame or many, split anywhere, skippable frames in
+between), gzip, bzip2 or xz; its format is recognised by its content. It is decompressed in bounded memory into blocks
+of whole lines.
 
 Damage (a corrupt or truncated frame, garbage, a wrong checksum, a window over the limit) is recorded and costs only
 what cannot be decompressed: everything before it is delivered up to the last whole line, and reading goes on at the

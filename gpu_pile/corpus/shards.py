@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.remote import RemotePath
 from gpu_pile.errors import DataError, UsageError
 
-SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.zstd", ".jsonl.gz")
-_NAME = re.compile(r"(.+?)\.jsonl(\.zst|\.zstd|\.gz)?")
+COMPRESSED = (".zst", ".zstd", ".gz", ".bz2", ".xz")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".jsonl", ".json", ".ndjson") for packed in ("", *COMPRESSED))
+_NAME = re.compile(r"(.+?)\.(jsonl|json|ndjson)(\.(zst|zstd|gz|bz2|xz))?")
+DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files of JSON in folders of Hugging Face datasets that hold no documents."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Shard:
 def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
     """Return the files that globs, folders, paths and URLs name, sorted by name; relative paths start at base.
 
-    A folder stands for the files with one of SUFFIXES in it. A file named twice counts once.
+    A folder stands for the files with one of SUFFIXES in it and in the folders below, without those whose names, or
+    whose folders' names, begin with "." or "_". A file named twice counts once.
 
     Raises:
         UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
@@ -49,32 +53,67 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
             paths.update(p.resolve() for p in local)
         if problem:
             problems.append(problem)
-    by_name: dict[str, list[AnyPath]] = {}
-    for path in sorted(paths, key=str):
-        match = _NAME.fullmatch(path.name)
-        by_name.setdefault(match[1] if match else path.stem, []).append(path)
-    for name, same in by_name.items():
-        if len(same) > 1:
-            problems.append(
-                f"two inputs have the name {name!r}: {same[0]} and {same[1]}; "
-                "results are named by shard, so rename one or run them separately"
-            )
+    by_name, same = _named(paths)
+    for name, clash in same.items():
+        problems.append(
+            f"two inputs have the name {name!r}: {clash[0]} and {clash[1]}; "
+            "results are named by shard, so rename one or run them separately"
+        )
     if problems:
         raise UsageError("input.shards: " + "; ".join(problems))
-    unreadable = [str(p[0]) for p in by_name.values() if isinstance(p[0], Path) and not os.access(p[0], os.R_OK)]
+    unreadable = [str(p) for p in by_name.values() if isinstance(p, Path) and not os.access(p, os.R_OK)]
     if unreadable:
         raise DataError(f"this user may not read {', '.join(unreadable[:5])}")
     names = sorted(by_name)
     with files.read_errors():
-        return [Shard(i, name, by_name[name][0], by_name[name][0].stat().st_size) for i, name in enumerate(names)]
+        return [Shard(i, name, by_name[name], by_name[name].stat().st_size) for i, name in enumerate(names)]
+
+
+def _named(paths: Iterable[AnyPath]) -> tuple[dict[str, AnyPath], dict[str, list[AnyPath]]]:
+    """Return (file by name, files that have the same name in the same folder).
+
+    A shard is called as its file, without the suffixes. Files of one name in several folders are called by as many of
+    their folders as tell them apart, such as train-00 and test-00.
+    """
+    groups: list[tuple[int, list[AnyPath]]] = [(1, sorted(paths, key=str))]
+    named: dict[str, AnyPath] = {}
+    same: dict[str, list[AnyPath]] = {}
+    while groups:
+        n_parts, group = groups.pop()
+        by_name: dict[str, list[AnyPath]] = {}
+        for path in group:
+            by_name.setdefault(_name(path, n_parts), []).append(path)
+        for name, found in by_name.items():
+            if len(found) == 1 and name not in named:
+                named[name] = found[0]
+            elif len({str(path.parent) for path in found}) < len(found) or name in named:
+                same[name] = [*found, *([named[name]] if name in named else ())]
+            else:
+                groups.append((n_parts + 1, found))
+    return named, same
+
+
+def _name(path: AnyPath, n_parts: int) -> str:
+    folders, folder = [], path
+    for _ in range(n_parts - 1):
+        folder = folder.parent
+        folders.append(folder.name)
+    match = _NAME.fullmatch(path.name)
+    return "-".join([*reversed(folders), match[1] if match else path.stem])
+
+
+def _is_shard(parts: tuple[str, ...]) -> bool:
+    """Whether a file in a folder is a shard, by its path from there; hidden ones and descriptions are not."""
+    return parts[-1].endswith(SUFFIXES) and parts[-1] not in DESCRIPTIONS and not any(p[0] in "._" for p in parts)
 
 
 def _at_path(location: Path, base: Path) -> tuple[list[Path], str]:
     """Return (the files that a local path, folder or glob names, "" or why there are none)."""
     text = os.fspath(base / location.expanduser())
     if Path(text).is_dir():
-        paths = [p for p in Path(text).iterdir() if p.name.endswith(SUFFIXES) and p.is_file()]
-        return paths, "" if paths else f"the folder {location} holds no file named *{', *'.join(SUFFIXES)}"
+        paths = [p for p in sorted(Path(text).rglob("*")) if _is_shard(p.relative_to(text).parts) and p.is_file()]
+        named = "*.jsonl or *.json, also with .zst, .gz, .bz2, .xz"
+        return paths, "" if paths else f"the folder {location} and those in it hold no file named {named}"
     if Path(text).is_file():
         return [Path(text)], ""
     paths = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]  # noqa: PTH207
@@ -86,5 +125,6 @@ def _at_url(location: RemotePath) -> list[RemotePath]:
         if location.is_glob():
             return location.matches()
         if location.is_dir():
-            return [p for p in location.iterdir() if p.name.endswith(SUFFIXES)]
+            n = len(str(location).rstrip("/")) + 1
+            return [p for p in location.rglob("*") if _is_shard(tuple(str(p)[n:].split("/")))]
         return [location] if location.is_file() else []

@@ -84,7 +84,9 @@ class Policy(_Model):
 
     use: list[str] = pydantic.Field([], description="named sets; gpu-pile list thresholds names them")
     default: Rules = pydantic.Field({}, description="rules for every subset")
-    subsets: dict[str, SubsetPolicy] = pydantic.Field({}, description="by subset (pile_set_name), what differs for it")
+    subsets: dict[str, SubsetPolicy] = pydantic.Field(
+        {}, description="by subset, what differs for it; case and other names of The Pile's subsets do not matter"
+    )
 
     @pydantic.model_validator(mode="after")
     def _names_are_known(self) -> Policy:

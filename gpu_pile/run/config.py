@@ -6,7 +6,8 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pydantic
 import yaml
@@ -188,6 +189,10 @@ class Dedupe(Section):
     survivor: Survivor = Survivor()
 
 
+ALL_SUBSETS = "all"
+"""Stands for every subset in edit.c4_lines."""
+
+
 class Edit(Section):
     """Changes of kept texts. Off by default: every kept line is written byte for byte as it was read."""
 
@@ -197,7 +202,7 @@ class Edit(Section):
     )
 
     def applies_to(self, subset: str) -> bool:
-        return "all" in self.c4_lines or subset in self.c4_lines
+        return ALL_SUBSETS in self.c4_lines or subset in self.c4_lines
 
 
 EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
@@ -286,6 +291,7 @@ class Config(Section):
     memory_bytes: Bytes = Field(
         2 * 2**30, description="memory for sorting in dedupe: of this process, or of each worker"
     )
+    strict: bool = Field(False, description="a name of a subset that no document has is an error, not a warning")
     cluster: Cluster = Cluster()
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()
@@ -410,8 +416,7 @@ def describe_problems(
         path = f"{start}{'.'.join(keys)}: " if keys else start
         if e["type"] == "extra_forbidden":
             known = _keys_at(model, e["loc"][:-1])
-            near = difflib.get_close_matches(keys[-1], known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+            hint = _hint(keys[-1], known)
             lines.append(f"{path}unknown key; {hint}")
         elif e["type"] == "missing":
             lines.append(f"{path}required, and not given")
@@ -421,14 +426,32 @@ def describe_problems(
     return lines
 
 
+def _hint(key: str, known: list[str]) -> str:
+    """What to write in the place of an unknown key."""
+    near = difflib.get_close_matches(key, known, 1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if "rules" in known and key in signals.names():
+        return f"rules of a subset are given as rules: {{{key}: {{min: ..., max: ...}}}}"
+    return f"known here: {', '.join(sorted(known))}"
+
+
 def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """The known keys of the section at a path; none where there is no section."""
+    inside: Any = model
     for key in path:
-        field = model.model_fields.get(str(key))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        if _is_model(inside):
+            field = inside.model_fields.get(str(key))
+            inside = field.annotation if field else None
+        else:  # of a mapping, the section that its values are
+            inside = next((part for part in get_args(inside) if _is_model(part) or get_origin(part) is not None), None)
+        if get_origin(inside) in (Union, UnionType):
+            inside = next((part for part in get_args(inside) if part is not type(None)), None)
+    return list(inside.model_fields) if _is_model(inside) else []
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 class _Loader(yaml.SafeLoader):

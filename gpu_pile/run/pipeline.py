@@ -20,6 +20,7 @@ from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.stages import STAGES, Stage
+from gpu_pile.run.subset_names import resolve_subsets
 from gpu_pile.run.tasks import Threads
 from gpu_pile.run.threads import keep_freed_memory
 from gpu_pile.text import unicode
@@ -74,6 +75,7 @@ def run_until(context: Context, last: str) -> None:
     for stage in STAGES:
         run_stage(context, stage)
         if stage is STAGES[0]:  # everything that run.json says of the inputs is known
+            resolve_subsets(context)
             files.write_json(context.directory.path / "run.json", describe(context))
         if stage.name == last:
             break
@@ -100,6 +102,7 @@ def describe(context: Context) -> dict[str, Any]:
         "gpu_pile": gpu_pile.__version__,
         "backend": dask.backend_of(context.config) or context.device.backend,
         "config": context.config.shown(),
+        "warnings": context.reporter.warnings,
         "versions": {
             "ops": {name: o.version for name, o in op.load_all().items()},
             "signals": signals.definition_versions(context.config.measure.signals),

@@ -18,16 +18,18 @@ def rate(entry: Mapping[str, Any]) -> float:
 
 
 class Reporter:
-    """Time the stages of a run and collect its notes. Silent: a subclass shows begin, advance, end, and say.
+    """Time the stages of a run, collect its warnings and notes. Silent: a subclass shows begin, advance, end, and say.
 
     Any thread may call every method.
 
     stages: per stage, wall and CPU seconds, bytes of text, and CPU seconds of each of its spans
+    warnings: what is probably a mistake and may have changed the result
     notes:  what a person should know about the run beyond its numbers
     """
 
     def __init__(self) -> None:
         self.stages: dict[str, dict[str, Any]] = {}
+        self.warnings: list[str] = []
         self.notes: list[str] = []
         self._lock = threading.Lock()
 
@@ -51,6 +53,12 @@ class Reporter:
         """Keep a line for the end of the run."""
         with self._lock:
             self.notes.append(line)
+
+    def warn(self, line: str) -> None:
+        """Keep a line for the top of the report, and show it now."""
+        with self._lock:
+            self.warnings.append(line)
+        self.say(f"warning: {line}")
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int = 0) -> Iterator[dict[str, Any]]:

@@ -1,10 +1,12 @@
-"""The lines of input shards and the texts in them, read with the zstandard, gzip and json libraries alone."""
+"""The lines of input shards and the texts in them, read by zstandard and Python's own libraries alone."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -16,7 +18,9 @@ from gpu_pile.ops.parse_lines import TEXT_JOINER
 from gpu_pile.run.config import Input
 from gpu_pile.run.reading import open_shard
 
-GZIP_MAGIC = b"\x1f\x8b"
+LIBRARIES: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\x00": lzma}
+"""What reads a file that begins with these bytes."""
+
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 """Bytes 1 to 3 of a skippable zstd frame; byte 0 is 0x50 to 0x5f."""
@@ -65,11 +69,12 @@ def _recovered_lines(run: RunTables, shard: Shard) -> Iterator[bytes | None]:
 
 def _decompressed(raw: BinaryIO, window: int) -> Any:
     """The stream of a whole file, by the libraries alone."""
-    head = raw.read(4)
+    head = raw.read(6)
     raw.seek(0)
-    if head.startswith(GZIP_MAGIC):
-        return gzip.open(raw, "rb")
-    if head == ZSTD_MAGIC or head[1:4] == SKIPPABLE_MAGIC:
+    for magic, library in LIBRARIES.items():
+        if head.startswith(magic):
+            return library.open(raw, "rb")
+    if head[:4] == ZSTD_MAGIC or head[1:4] == SKIPPABLE_MAGIC:
         decompressor = zstandard.ZstdDecompressor(max_window_size=max(window, 1024))
         return io.BufferedReader(decompressor.stream_reader(raw, read_across_frames=True), 1 << 20)
     return raw

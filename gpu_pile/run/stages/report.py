@@ -97,6 +97,7 @@ def build(context: Context) -> dict[str, Any]:
         "gpu_pile": run["gpu_pile"],
         "backend": run["backend"],
         "config": run["config"],
+        "warnings": run["warnings"],
     }
 
 
