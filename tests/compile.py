@@ -20,7 +20,6 @@ from tests import sass
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 HOPPER = 90
 RECORD = Path(__file__).parent / "data" / "kernels.json"
-UNITS: tuple[launch.Defines, ...] = ((), (("UNIT", "u8"),))
 
 
 class CompilationError(AssertionError):
