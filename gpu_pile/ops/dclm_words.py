@@ -27,11 +27,12 @@ from gpu_pile.gpu.ngrams import device_numbers, device_table, hash_spans, number
 from gpu_pile.gpu.segments import Segments, constant, count_then_write, exclusive_sum, gather
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.blocks import BEYOND, BLOCK, DIGITS, LETTERS, below, block, lowest, padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import new_table
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import DOCUMENTS, covered_chars, new_grams, number_words, pair_places, repeated_grams
-from gpu_pile.text.simd import byte_at, store_byte
+from gpu_pile.text.simd import SLACK, byte_at, bytes_of_64, copy_bytes, count_trailing_zeros, set_item
 from gpu_pile.text.split import Words
 from gpu_pile.types import Array
 
@@ -85,7 +86,11 @@ def _reference_counts(t: str) -> list[int]:
     return out
 
 
-_BEYOND_ASCII = 0x80
+MID_LETTERS, MID_NUMBERS = "':.", "',.;"
+"""Bytes that join two letters, and two digits."""
+
+_0, _1 = np.uint64(0), np.uint64(1)
+_BEYOND_ASCII, _LOW_LINE = 0x80, ord("_")
 _KINDS, _PICTOGRAPHIC, _COUNTS = unicode.BREAK_KINDS, unicode.PICTOGRAPHIC, unicode.LETTER_OR_DIGIT
 _NEWLINE, _IGNORED, _ZWJ, _KATAKANA = unicode.NEWLINE, unicode.IGNORED, unicode.ZWJ, unicode.KATAKANA
 _SINGLE, _DOUBLE = unicode.SINGLE_QUOTE, unicode.DOUBLE_QUOTE
@@ -201,44 +206,76 @@ def _segment_end(data, i, end, breaks):
 
 
 @njit(inline="always")
-def _ends_word(ascii, one, two):
-    """Whether a word of ASCII letters and digits ends before these two bytes, the first of them ASCII, surely."""
-    return ascii[one] < _SINGLE or (two < _BEYOND_ASCII and ascii[two] < _LETTER)
+def _word_runs(data, i, end):
+    """Find the words of ASCII in data[i:i + 64], where i begins a piece and ends a piece before it.
+
+    Returns (bits of the runs of word characters, how many bytes are decided, whether the next byte is beyond ASCII).
+    Whether a run goes on depends on the character after it, and on two if the next one may join letters or digits. So
+    of 64 bytes the last is not decided; and a run at the end of what is decided is not, unless that is the text's end.
+    """
+    at, shift, valid = block(data, i, end)
+    beyond = bytes_of_64(data, at, BEYOND) >> shift & valid
+    letters = bytes_of_64(data, at, LETTERS) >> shift & valid
+    digits = bytes_of_64(data, at, DIGITS) >> shift & valid
+    mid_letters = bytes_of_64(data, at, MID_LETTERS) >> shift & valid
+    mid_numbers = bytes_of_64(data, at, MID_NUMBERS) >> shift & valid
+    run = letters | digits | (bytes_of_64(data, at, "_") >> shift & valid)
+    run |= mid_letters & (letters << _1) & (letters >> _1)
+    run |= mid_numbers & (digits << _1) & (digits >> _1)
+    if beyond:
+        first = lowest(beyond)
+        run &= below(first)
+        run |= (mid_letters | mid_numbers) & (run << _1) & (first >> _1)
+        return run, count_trailing_zeros(beyond), True
+    size = min(end - i, BLOCK - 1)
+    return run & ((_1 << np.uint64(size)) - _1), size, False
 
 
-@jit
-def _split(data, i, end, breaks, packed, bounds, chars):
-    """Split as gpu_pile.text.split.split_words does; words that bounds and chars have no room for are only counted."""
-    ascii = breaks.ascii
+@leaf
+def _split(data, i, end, breaks, text):
+    """Split as gpu_pile.text.split.split_words does; words that bounds and chars have no room for are only counted.
+
+    data has BLOCK bytes or more.
+    """
+    packed, bounds, chars = text
     words = o = total = 0
     bounds[0] = chars[0] = 0
     while i < end:
-        start = i
-        while i < end and ascii[byte_at(data, i)] >= _LETTER:
-            store_byte(packed, o + i - start, byte_at(data, i))
-            i += 1
-        # the next two bytes, 0 after the end of the document
-        one = byte_at(data, i) if i < end else np.uint8(0)
-        two = byte_at(data, i + 1) if i + 1 < end else np.uint8(0)
-        if i == start and one < _BEYOND_ASCII and two < _BEYOND_ASCII:
-            i += 1  # a piece that is not a word
-            continue
-        if i > start and one < _BEYOND_ASCII and _ends_word(ascii, one, two):
-            n = i - start
-            if ascii[byte_at(data, start)] & _COUNTS == 0:
+        run, size, is_beyond = _word_runs(data, i, end)
+        starts, ends = run & ~(run << _1), (run << _1) & ~run
+        is_last = i + size == end
+        undecided = size > 0 and not is_last and (run >> np.uint64(size - 1)) & _1 != _0
+        if not is_last:
+            ends &= (_1 << np.uint64(size)) - _1
+        while ends:
+            first = i + count_trailing_zeros(starts)
+            n = i + count_trailing_zeros(ends) - first
+            starts &= starts - _1
+            ends &= ends - _1
+            if byte_at(data, first) == _LOW_LINE:  # the piece does not begin with a letter or digit
                 continue
-        else:
-            i, n, first = _segment_end(data, start, end, breaks)
-            if first & _COUNTS == 0:
-                continue
-            for k in range(start, i):
-                store_byte(packed, o + k - start, byte_at(data, k))
-        o += i - start
-        words += 1
-        total += n
-        if words < len(bounds):
-            bounds[words] = o
-            chars[words] = total
+            copy_bytes(packed, o, data, first, n)
+            words, o, total = words + 1, o + n, total + n
+            if words < len(bounds):
+                set_item(bounds, words, o)
+                set_item(chars, words, total)
+        if undecided:
+            size = count_trailing_zeros(starts)
+        elif is_beyond and size:
+            size -= 1  # what is beyond ASCII may belong to the character before
+        i += size
+        if is_beyond or (undecided and size == 0):
+            while True:
+                start = i
+                i, n, first = _segment_end(data, start, end, breaks)
+                if first & _COUNTS:
+                    copy_bytes(packed, o, data, start, i - start)
+                    words, o, total = words + 1, o + i - start, total + n
+                    if words < len(bounds):
+                        set_item(bounds, words, o)
+                        set_item(chars, words, total)
+                if i == end or byte_at(data, i) < _BEYOND_ASCII:
+                    break
     return words
 
 
@@ -249,12 +286,12 @@ def _count(data, offsets, breaks, packed, table, out):
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
         row = out[d]
-        if end - start > room:
-            n = _split(data, start, end, breaks, packed, text.bounds[:1], text.chars[:1])
+        if (end - start) * 2 // 3 + 1 > room:  # "a\u00b2" is two words of three bytes
+            n = _split(data, start, end, breaks, Words(packed, text.bounds[:1], text.chars[:1]))
             if n > room:
                 room = n
                 text, grams = Words(packed, np.empty(room + 1, np.int64), np.empty(room + 1, np.int64)), new_grams(room)
-        words = _split(data, start, end, breaks, packed, text.bounds, text.chars)
+        words = _split(data, start, end, breaks, text)
         row[C.words], row[C.chars] = words, text.chars[words]
         _, table = number_words(words, text, grams, table)
         m = pair_places(words, grams)
@@ -270,9 +307,9 @@ def _count(data, offsets, breaks, packed, table, out):
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
-    packed = np.empty(longest + 16, np.uint8)
+    packed = np.empty(longest + SLACK, np.uint8)
     breaks = _Breaks(_ASCII, unicode.BREAK_STAGE, unicode.BREAK_LEAVES)
-    _count(text.data, text.offsets, breaks, packed, new_table(), out)
+    _count(padded(text.data), text.offsets, breaks, packed, new_table(), out)
     return out
 
 

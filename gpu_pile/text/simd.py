@@ -120,6 +120,17 @@ def copy_32(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     return types.void(target, types.int64, source, types.int64), codegen
 
 
+@njit(inline="always")
+def copy_bytes(target, to, source, start, n):
+    """Copy n bytes; SLACK bytes more of the target may be written. 32 at a time, but at the end of the source."""
+    if start + n + 32 <= len(source):
+        for k in range(0, n, 32):
+            copy_32(target, to + k, source, start + k)
+    else:
+        for k in range(n):
+            set_item(target, to + k, item(source, start + k))
+
+
 @intrinsic
 def lower_64(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     """lower_64(uint8 target, int64 to, uint8 source, int64 start): 64 bytes, capitals of ASCII as small letters."""
