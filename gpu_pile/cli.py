@@ -6,9 +6,11 @@ Importing it loads neither numba nor pyarrow: --help, --version, and typing erro
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -129,13 +131,15 @@ def _verb(last: str) -> Callable[..., None]:
 
 def _run(settings: Config, last: str) -> None:
     from gpu_pile.run import pipeline, plan
-    from gpu_pile.run.stages.report import summary
+    from gpu_pile.run.stages.report.stage import summary
     from gpu_pile.text.jit import compilation
 
     bars = _Bars()
     compilation.on_first = lambda: bars.say("compiling kernels for this processor, once per machine")
     try:
         with pipeline.prepared(settings, bars) as context:
+            context.command = shlex.join(["gpu-pile", *sys.argv[1:]])
+            context.date = datetime.now(UTC).date().isoformat()
             for line in plan.headline(context):
                 err.print(f"[dim]{escape(line)}[/]")
             pipeline.run_until(context, last)

@@ -13,7 +13,7 @@ import yaml
 import gpu_pile
 from gpu_pile import signals
 from gpu_pile.run import directory
-from gpu_pile.run.stages import report
+from gpu_pile.run.stages.report import stage
 from tests.conftest import HERE, decisions
 from tools import make_configuration_md
 
@@ -108,7 +108,7 @@ def test_the_readme_is_short():
 
 
 def test_the_readme_shows_what_the_demo_prints(demo_run):
-    printed = report.summary(directory.open_dir(demo_run)).replace(str(demo_run), "demo")
+    printed = stage.summary(directory.open_dir(demo_run)).replace(str(demo_run), "demo")
     assert f"```\n{printed}\n```" in (ROOT / "README.md").read_text()
 
 
@@ -144,7 +144,8 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
         "configs/thresholds/gopher.yaml",
         "configs/pile.yaml",
         "text/unicode_table.npz",
-        "run/stages/report.html.j2",
+        "run/stages/report/page.html.j2",
+        "run/stages/report/page.css",
     ]
     needed += ["text/word_lists/stop_words_en.txt", "text/word_lists/ldnoobw_en.txt", "text/word_lists/SOURCES.md"]
     assert {f"gpu_pile/{name}" for name in needed} <= set(names)

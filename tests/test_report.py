@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gpu_pile.run.stages import report
+from gpu_pile.present.tables import Unit
+from gpu_pile.run import config
+from gpu_pile.run.stages.report import examples, findings, page, stage
+from gpu_pile.summaries import reason_counts
 from tests.conftest import decisions, run, settings, write_shard
 from tests.test_run import words
 
@@ -65,25 +68,25 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(demo_run):
+def demo_page(demo_run):
     return (demo_run / "report.html").read_text(encoding="utf-8")
 
 
-def test_it_stands_by_itself(page):
-    parsed = Page(page)
+def test_it_stands_by_itself(demo_page):
+    parsed = Page(demo_page)
     assert parsed.loads == []
     assert not {"script", "link", "iframe", "img", "object"} & set(parsed.tags)
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert "default-src 'none'" in page
-    assert len(page.encode()) < MOST_BYTES
-    for anchor in re.findall(r'href="#(\w+)"', page):
+    assert "default-src 'none'" in demo_page
+    assert len(demo_page.encode()) < MOST_BYTES
+    for anchor in re.findall(r'href="#(\w+)"', demo_page):
         assert anchor in parsed.ids
 
 
-def test_it_says_what_was_done(page, demo_run):
+def test_it_says_what_was_done(demo_page, demo_run):
     rows = decisions(demo_run)
     content = json.loads((demo_run / "report.json").read_text())
-    text = Page(page).text
+    text = Page(demo_page).text
     for said in (
         f"{len(rows):,}",
         f"{sum(r['keep'] for r in rows):,}",
@@ -103,6 +106,110 @@ def test_it_says_what_was_done(page, demo_run):
     assert f"{largest} documents" in text
     assert "MB/s of text" in text
     assert all(stage in text for stage in ("measure", "dedupe", "decide", "write"))
+
+
+def test_the_flow_is_that_of_the_decisions(demo_run):
+    rows = decisions(demo_run)
+    duplicates = {"exact_duplicate", "near_duplicate"}
+    content = json.loads((demo_run / "report.json").read_text())
+    steps = {s["step"]: s for s in content["flow"]}
+    failing = [r for r in rows if set(r["reasons"]) - duplicates]
+    exact = [r for r in rows if not set(r["reasons"]) - duplicates and "exact_duplicate" in r["reasons"]]
+    near = [r for r in rows if r["reasons"] == ["near_duplicate"]]
+    assert [steps[s]["removed_documents"] for s in steps] == [len(failing), len(exact), len(near)]
+    assert steps["near_duplicate"]["left_documents"] == content["kept_documents"]
+    assert steps["near_duplicate"]["left_text_bytes"] == content["kept_text_bytes"]
+
+
+def test_examples_are_removed_for_their_reason(demo_run):
+    by_id = {r["doc_id"]: r for r in decisions(demo_run)}
+    content = json.loads((demo_run / "report.json").read_text())
+    found = examples.examples(run(settings_of(demo_run), "decide"))
+    assert set(found) == {r["reason"] for r in content["reasons"]}
+    for reason, shown in found.items():
+        assert len(shown) == min(examples.PER_REASON, len([r for r in by_id.values() if reason in r["reasons"]]))
+        for example in shown:
+            row = by_id[example["doc_id"]]
+            assert reason in row["reasons"]
+            assert (row["shard"], row["line"], row["subset"]) == tuple(example[k] for k in ("shard", "line", "subset"))
+            assert example.get("excerpt") or example["difference"]
+
+
+def test_every_reason_is_explained(demo_page, demo_run):
+    content = json.loads((demo_run / "report.json").read_text())
+    reasons = {r["reason"]: r for r in content["reasons"]}
+    rule = reasons["plain_word_count.min"]["rule"]
+    assert rule.startswith("plain_word_count ≥ 50 in ")
+    assert "Github" not in rule
+    assert "similarity < 0.8" in reasons["near_duplicate"]["rule"]
+    text = Page(demo_page).text
+    for reason in reasons.values():
+        assert reason["rule"] in text
+        assert reason["definition"] in text
+    assert "gpu-pile show" in text
+    assert re.search(r"about \S+ tokens", text)
+
+
+def test_definitions_bring_those_they_refer_to():
+    said = findings.definition_of(settings(["x"], Path("y")), "dup_line_fraction.max")
+    assert "lines as in line_run_count" in said
+    assert "line_run_count: lines: the text, split at runs of line feeds" in said
+
+
+def test_notes_on_what_deserves_a_look(tmp_path):
+    many = [(words(60, i), "web") for i in range(100)]
+    write_shard(tmp_path / "a.jsonl.zst", [*many, *((words(3, i), "web") for i in range(50))])
+    bounds = {"default": {"word_count": {"min": 10}}, "subsets": {"books": {"use": []}}}
+    done = run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", thresholds=bounds))
+    content = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert "web loses 33% of its documents to word_count.min" in content["notes"]
+    assert done.reporter.notes == content["notes"]
+    (warning,) = content["warnings"]
+    assert "names the subset 'books'" in warning
+    text = Page((tmp_path / "run" / "report.html").read_text()).text
+    assert all(sentence in text for sentence in (warning, *content["notes"]))
+
+
+def test_two_rules_that_do_most_of_the_work():
+    rows = [("x", [f"s{i}.min"], n) for i, n in enumerate((500, 300, 20, 10, 5))] + [("x", ["near_duplicate"], 9000)]
+    table = reason_counts.SCHEMA.empty_table().from_pylist(
+        [{"subset": s, "reasons": r, "documents": n, "text_bytes": n} for s, r, n in rows], reason_counts.SCHEMA
+    )
+    (said,) = findings._two_rules(table)
+    assert said == "s0.min and s1.min account for 96% of the 835 documents that fail a threshold"
+    assert findings._two_rules(table.slice(1)) == []
+
+
+def test_the_same_run_and_date_give_the_same_bytes(demo_copy):
+    shown = []
+    for date in ("2026-11-21", "2026-11-21", "2026-11-22"):
+        context = run(settings_of(demo_copy), "write")
+        context.command = "gpu-pile run 'my file.yaml' --set 'input.shards=[https://host/a?Signature=key]'"
+        context.date = date
+        stage.report(context)
+        shown.append((demo_copy / "report.html").read_bytes())
+    assert shown[0] == shown[1] != shown[2]
+    assert b"2026-11-22" in shown[2]
+    assert "gpu-pile run 'my file.yaml' --set 'input.shards=[https://host/a?...]'" in Page(shown[2].decode()).text
+
+
+def test_damage_says_what_is_missing(tmp_path):
+    write_shard(tmp_path / "whole.jsonl.zst", [(words(60, i), "") for i in range(2000)])
+    whole = (tmp_path / "whole.jsonl.zst").read_bytes()
+    (tmp_path / "whole.jsonl.zst").unlink()
+    (tmp_path / "end.jsonl.zst").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "middle.jsonl.zst").write_bytes(whole[: len(whole) // 2] + whole)
+    run(settings([tmp_path / "*.zst"], tmp_path / "run"))
+    text = Page((tmp_path / "run" / "report.html").read_text()).text
+    end, middle = text.index("end"), text.index("middle")
+    assert "The rest of the shard is not in the output." in text[end:middle]
+    assert "reading went on" in text[middle:]
+
+
+def test_units_are_the_same_in_a_column():
+    unit = Unit.of([3, 5_000_000])
+    assert (unit.name, unit(5_000_000), unit(3), unit(0)) == ("MiB", "4.8", "<0.1", "0.0")
+    assert (Unit.of([3]).name, Unit.of([])(0)) == ("B", "0")
 
 
 def test_counts_by_reason_are_those_of_the_decisions(demo_run):
@@ -131,16 +238,16 @@ def hostile(tmp_path_factory):
 
 
 def test_hostile_texts_stay_texts(hostile):
-    page = hostile.read_text(encoding="utf-8")
-    parsed = Page(page)
+    shown = hostile.read_text(encoding="utf-8")
+    parsed = Page(shown)
     assert "script" not in parsed.tags
     assert "img" not in parsed.tags
     assert "<script>document.title = 'owned'</script>" in parsed.text
     assert "{{ 7 * 191 }}" in parsed.text
-    assert "\x1b" not in page
-    assert "\x00" not in page
-    assert "\u202e" not in page
-    assert len(page.encode()) < MOST_BYTES
+    assert "\x1b" not in shown
+    assert "\x00" not in shown
+    assert "\u202e" not in shown
+    assert len(shown.encode()) < MOST_BYTES
     assert "more" in parsed.text
 
 
@@ -172,10 +279,10 @@ def test_an_empty_corpus(tmp_path):
 def test_the_size_is_bounded(demo_copy, monkeypatch):
     """As many of everything as a large corpus may bring."""
     context = run(settings_of(demo_copy), "write")
-    content = report.build(context)
+    content = stage.build(context)
     shard = {**content["shards"][0], "damage": [{"offset": 1, "line": 2, "reason": "r" * 150}] * 200}
     content["shards"] = [{**shard, "name": f"s{i}" * 30} for i in range(3000)]
-    content["subsets"] = [{**content["subsets"][0], "subset": f"subset {i} " * 20} for i in range(5000)]
+    content["subsets"] += [{**content["subsets"][0], "subset": f"subset {i} " * 20} for i in range(5000)]
     content["reasons"] = [{**content["reasons"][0], "reason": f"signal_number_{i}.min"} for i in range(200)]
     content["overlaps"] = [
         {"reasons": [f"signal_number_{i}.min", f"signal_number_{j}.min"], "documents": 7}
@@ -185,15 +292,13 @@ def test_the_size_is_bounded(demo_copy, monkeypatch):
     content["bad_lines"]["first"] = [{"shard": "s" * 500, "line": 1, "reason": "r" * 200}] * 20
     content["clusters"]["sizes"] = [{"size": i + 2, "clusters": 3} for i in range(100_000)]
     content["config"]["input"]["shards"] = ["x" * 100] * 20_000
-    page = report.render(content, report.pictures(context, content))
-    Page(page)
-    assert len(page.encode()) < MOST_BYTES
-    assert "more shards are damaged" in page
+    shown = page.render(context, content)
+    Page(shown)
+    assert len(shown.encode()) < MOST_BYTES
+    assert "more shards are damaged" in shown
 
 
 def settings_of(folder):
-    from gpu_pile.run import config
-
     content = json.loads((folder / "run.json").read_text())
     return config.parse({**content["config"], "output": str(folder)})
 
@@ -202,11 +307,12 @@ def test_shards_that_are_gone(demo_copy, monkeypatch):
     """A run directory without its shards can be reported, without the texts of the largest clusters."""
     context = run(settings_of(demo_copy), "write")
     monkeypatch.setattr(Path, "is_file", lambda self: False)
-    page = report.render(content := report.build(context), report.pictures(context, content))
-    assert "the shard is not there" in page
+    shown = page.render(context, stage.build(context))
+    assert "the shard is not there" in shown
+    assert "The text is out of reach" in shown
 
 
-def chromium(page: Path, tmp_path: Path, *options: str) -> subprocess.CompletedProcess:
+def chromium(file: Path, tmp_path: Path, *options: str) -> subprocess.CompletedProcess:
     command = [
         CHROMIUM,
         "--headless",
@@ -217,7 +323,7 @@ def chromium(page: Path, tmp_path: Path, *options: str) -> subprocess.CompletedP
         "--v=0",
         "--virtual-time-budget=2000",
         *options,
-        page.as_uri(),
+        file.as_uri(),
     ]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "HOME": str(tmp_path)}
@@ -228,21 +334,50 @@ def chromium(page: Path, tmp_path: Path, *options: str) -> subprocess.CompletedP
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("which", ["demo", "hostile"])
 def test_a_browser_has_no_complaints(which, demo_run, hostile, tmp_path):
-    page = demo_run / "report.html" if which == "demo" else hostile
-    done = chromium(page, tmp_path, "--dump-dom")
+    file = demo_run / "report.html" if which == "demo" else hostile
+    done = chromium(file, tmp_path, "--dump-dom")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "CONSOLE" not in done.stderr
-    assert "<title>gpu_pile report</title>" in done.stdout
+    assert "<title>run: gpu_pile report</title>" in done.stdout
     assert done.stdout.count("<h2") == 7
-    assert done.stdout.count("<svg") == page.read_text().count("<svg")
+    assert done.stdout.count("<svg") == file.read_text().count("<svg")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_a_browser_would_have_complained(tmp_path):
     """The check above sees what it looks for."""
-    page = tmp_path / "bad.html"
-    page.write_text("<title>x</title><script>console.error('seen'); nothing.here()</script>")
-    assert "CONSOLE" in chromium(page, tmp_path, "--dump-dom").stderr
+    file = tmp_path / "bad.html"
+    file.write_text("<title>x</title><script>console.error('seen'); nothing.here()</script>")
+    assert "CONSOLE" in chromium(file, tmp_path, "--dump-dom").stderr
+
+
+CUT = """
+<iframe style="border: 0; width: WIDTHpx; height: 900px"></iframe>
+<script>
+  const frame = document.querySelector("iframe");
+  frame.onload = () => {
+    const inside = frame.contentDocument, width = frame.contentWindow.innerWidth;
+    inside.querySelectorAll("details").forEach(e => { e.open = true });
+    const cut = [...inside.querySelectorAll("body *")].filter(e => !e.closest("svg") && !e.closest("pre"))
+      .filter(e => e.getBoundingClientRect().right > width + 1 || e.scrollWidth > e.clientWidth + 1 && e.clientWidth);
+    document.title = "cut: " + JSON.stringify(cut.map(e => e.tagName + " " + e.textContent.slice(0, 40)));
+  };
+  frame.srcdoc = PAGE;
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("which", ["demo", "hostile"])
+def test_nothing_is_cut_off(which, width, demo_run, hostile, tmp_path):
+    """Neither on a phone nor on a screen, with every fold open."""
+    shown = (demo_run / "report.html" if which == "demo" else hostile).read_text()
+    inside = json.dumps(shown).replace("<", "\\u003c")
+    (tmp_path / "around.html").write_text(CUT.replace("WIDTH", str(width)).replace("PAGE", inside))
+    done = chromium(tmp_path / "around.html", tmp_path, "--dump-dom", "--window-size=1400,1000")
+    assert "<title>cut: []</title>" in done.stdout, re.findall("<title>.*?</title>", done.stdout)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

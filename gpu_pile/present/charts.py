@@ -8,7 +8,7 @@ escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gpu_pile.present.tables import html_text
 
@@ -111,26 +111,69 @@ def histogram(
 ) -> str:
     """Draw bars between limits, and bounds as vertical lines; heights are square roots, so that rare values show.
 
+    What a bound removes is drawn in the colour of bounds. Every bar says its count when the pointer is over it.
+
     Args:
         limits: n + 1 values. counts: of the n bars. bounds: ("min" or "max", value) of each bound.
     """
-    left, top, base = 4.0, 16.0, height - 18.0
-    axis = _Axis(limits[0], limits[-1], left, width - 2 * left, logarithmic)
-    tallest = math.sqrt(max([*counts, 1.0]))
-    path = []
+    left, top, base = 42.0, 18.0, height - 18.0
+    axis = _Axis(limits[0], limits[-1], left, width - left - 6, logarithmic)
+    tallest = max([*counts, 1.0])
+    inside = [axis(limits[0]), axis(limits[-1])]
+    for kind, value in bounds:
+        inside = [max(inside[0], axis(value)), inside[1]] if kind == "min" else [inside[0], min(inside[1], axis(value))]
+    kept: list[str] = []
+    removed: list[str] = []
+    hover: list[str] = []
     for i, count in enumerate(counts):
+        x, right = axis(limits[i]), axis(limits[i + 1])
+        if count >= 0.5:
+            said = f"{number(limits[i])} to {number(limits[i + 1])}: {count:,.0f} documents"
+            hover.append(f'<path d="M{x:.1f} {top:g}H{right:.1f}V{base:g}H{x:.1f}z"><title>{said}</title></path>')
         if count > 0:
-            x, right = axis(limits[i]), axis(limits[i + 1])
-            tall = max(0.7, (base - top) * math.sqrt(count) / tallest)
-            path.append(f"M{x:.1f} {base:.1f}v{-tall:.1f}H{max(x + 0.5, right - 0.4):.1f}V{base:.1f}z")
-    elements = [f'<path d="{"".join(path)}" fill="{BAR}"/>', *_baseline(axis, base)]
+            tall = max(0.7, (base - top) * math.sqrt(count / tallest))
+            right = max(x + 0.5, right - 0.4)
+            for path, start, end in (
+                (removed, x, min(right, inside[0])),
+                (kept, max(x, inside[0]), min(right, inside[1])),
+                (removed, max(x, inside[1]), right),
+            ):
+                if end > start:
+                    path.append(f"M{start:.1f} {base:g}v{-tall:.1f}H{end:.1f}V{base:g}z")
+    elements = [
+        *_heights(tallest, left, width - 6, top, base),
+        f'<path d="{"".join(kept)}" fill="{BAR}"/>',
+        f'<path d="{"".join(removed)}" fill="{BOUND}" opacity=".6"/>',
+        *_baseline(axis, base),
+        *_bound_lines(axis, bounds, width, top, base),
+        f'<g fill="none" pointer-events="all">{"".join(hover)}</g>',
+    ]
+    listed = ", ".join(f"{kind} {value:g}" for kind, value in bounds)
+    return _svg(width, height, f"{title}: histogram{f', bounds {listed}' if listed else ''}", elements)
+
+
+def _heights(tallest: float, left: float, right: float, top: float, base: float) -> list[str]:
+    """Lines at the tallest bar's count and at a quarter of it, which is half as high."""
+    elements = []
+    for count in (tallest, tallest / 4):
+        y = base - (base - top) * math.sqrt(count / tallest)
+        elements.append(f'<path d="M{left:g} {y:.1f}H{right:g}" stroke="currentColor" opacity=".15"/>')
+        if count >= 1:
+            elements.append(_text(left - 4, y + 3, number(round(count)), "end", ' opacity=".7"'))
+    return elements
+
+
+def _bound_lines(
+    axis: _Axis, bounds: Sequence[tuple[str, float]], width: float, top: float, base: float
+) -> Iterator[str]:
+    """A vertical line with its name for each bound; names of two bounds point away from each other."""
     for kind, value in bounds:
         x = axis(value)
         anchor = "end" if x > width * 0.7 else "start" if x < width * 0.3 else "middle"
-        elements.append(f'<path d="M{x:.1f} {top - 3:.1f}V{base:.1f}" stroke="{BOUND}" stroke-width="1.5"/>')
-        elements.append(_text(x, top - 6, f"{kind} {value:g}", anchor, f' fill="{BOUND}" font-weight="600"'))
-    listed = ", ".join(f"{kind} {value:g}" for kind, value in bounds)
-    return _svg(width, height, f"{title}: histogram{f', bounds {listed}' if listed else ''}", elements)
+        if len(bounds) > 1 and anchor == "middle":
+            anchor = "end" if kind == "min" else "start"
+        yield f'<path d="M{x:.1f} {top - 5:.1f}V{base:.1f}" stroke="{BOUND}" stroke-width="1.5"/>'
+        yield _text(x, top - 8, f"{kind} {value:g}", anchor, f' fill="{BOUND}" font-weight="600"')
 
 
 def s_curve(
@@ -173,7 +216,8 @@ def columns(values: Sequence[tuple[str, float]], *, title: str, width: int = 560
     for i, (label, value) in enumerate(values):
         tall = (base - top) * (math.log10(value) + 0.3) / tallest if value >= 1 else 0.0
         elements.append(
-            f'<path d="M{i * step + 2:.1f} {base:.1f}v{-tall:.1f}h{step - 4:.1f}V{base:.1f}z" fill="{BAR}"/>'
+            f'<path d="M{i * step + 2:.1f} {base:.1f}v{-tall:.1f}h{step - 4:.1f}V{base:.1f}z" fill="{BAR}">'
+            f"<title>{html_text(label)}: {value:,.0f}</title></path>"
         )
         elements.append(_text((i + 0.5) * step, base - tall - 3, number(value)))
         elements.append(_text((i + 0.5) * step, base + 12, label, attributes=' opacity=".7"'))

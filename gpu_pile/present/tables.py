@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -43,6 +43,27 @@ def human_bytes(n: float) -> str:
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
         n /= 1024
     return f"{n:.1f} TiB"
+
+
+class Unit(NamedTuple):
+    """The unit for a column of bytes, the same in all rows."""
+
+    name: str
+    size: int
+
+    @classmethod
+    def of(cls, values: Iterable[int]) -> Unit:
+        """The unit that suits the largest of some numbers of bytes."""
+        most = max(values, default=0)
+        names = ("B", "KiB", "MiB", "GiB", "TiB")
+        power = min(len(names) - 1, max(0, most.bit_length() - 1) // 10)
+        return cls(names[power], 1024**power)
+
+    def __call__(self, n: int) -> str:
+        """A number of bytes in this unit, without its name."""
+        if self.size == 1:
+            return f"{n:,}"
+        return "<0.1" if 0 < n < 0.05 * self.size else f"{n / self.size:,.1f}"
 
 
 def side_by_side(charts: Sequence[str]) -> str:

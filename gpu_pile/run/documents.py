@@ -139,6 +139,23 @@ def beginning(text: str) -> str:
     return text if len(text) <= EXCERPT else text[:EXCERPT] + "…"
 
 
+def readable_texts(context: Context, wanted: Sequence[int], read_bytes: float) -> dict[int, str]:
+    """The texts of some documents by doc_id, without those that are out of reach.
+
+    Args:
+        read_bytes: decompressed bytes to read at most. Nor can a shard be read that is gone or has changed.
+    """
+    readable, left = [], read_bytes
+    for location in locate(context, wanted).values():
+        if location is not None and location.distance <= left and location.shard.path.is_file():
+            left -= location.distance
+            readable.append(location)
+    try:
+        return read_texts(context, readable)
+    except DataError:  # what is known without the texts is worth showing all the same
+        return {}
+
+
 def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
     """The clusters with most documents: cluster, documents, the doc_id and excerpt of one member.
 
@@ -153,15 +170,7 @@ def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
     chosen = np.lexsort((names, -sizes))[:n]
     members = (doc_id[inverse == c] for c in chosen)
     easiest = [int(m[np.argmin(directory.split_doc_id(m)[1])]) for m in members]
-    readable, left = [], read_bytes
-    for location in locate(context, easiest).values():
-        if location is not None and location.distance <= left and location.shard.path.is_file():
-            left -= location.distance
-            readable.append(location)
-    try:
-        texts = read_texts(context, readable)
-    except DataError:  # the shards have changed since: the sizes are worth showing all the same
-        texts = {}
+    texts = readable_texts(context, easiest, read_bytes)
     return pa.table(
         {
             "cluster": pa.array(names[chosen], pa.uint64()),

@@ -178,32 +178,38 @@ def midpoints() -> Array:
     return out
 
 
-def drawn(cell: Array, documents: Array, bounds: Sequence[float] = (), bins: int = 48) -> tuple[Array, Array, bool]:
-    """Choose bars that cover the 0.1 to 99.9 percentile and every bound.
+def limits_of(cell: Array, documents: Array, bounds: Sequence[float] = (), bins: int = 48) -> tuple[Array, bool]:
+    """Choose limits of bars that cover the 0.1 to 99.9 percentile and every bound.
 
     Args:
         cell: int64[k], cells that hold documents (without documents whose signal is undefined). documents: int64[k].
         bounds: values that must be in the picture.
 
     Returns:
-        (float64[bins + 1] limits of the bars, float64[bins] documents in each, whether the axis is logarithmic).
-        Documents outside are counted in the first and last bar. Documents of a cell are taken to be spread evenly.
+        (float64[bins + 1] limits of the bars, whether the axis is logarithmic)
     """
-    counts = np.bincount(cell, documents, minlength=CELLS).astype(np.float64)
-    total = np.cumsum(counts)
+    total = np.cumsum(np.bincount(cell, documents, minlength=CELLS))
     low, high = (int(np.searchsorted(total, total[-1] * share)) for share in (0.001, 0.999))
     inside = [x for x in (*bounds, bounds_of(low)[0], bounds_of(high)[1]) if np.isfinite(x)] or [0.0]
     start, end = min(inside), max(inside)
     logarithmic = start >= 0 and end >= 50
     if logarithmic:
-        limits = np.geomspace(max(start, 1.0), end * 1.05, bins + 1)
-    else:
-        margin = (end - start) * 0.02 or 0.5
-        limits = np.linspace(start if start == 0 else start - margin, end + margin, bins + 1)
+        return np.geomspace(max(start, 1.0), end * 1.05, bins + 1), True
+    margin = (end - start) * 0.02 or 0.5
+    return np.linspace(start if start == 0 else start - margin, end + margin, bins + 1), False
+
+
+def bars_of(cell: Array, documents: Array, limits: Array) -> Array:
+    """Return float64[bars], the documents between limits; those outside are counted in the first and the last bar.
+
+    Documents of a cell are taken to be spread evenly.
+    """
+    bins = len(limits) - 1
+    counts = np.bincount(cell, documents, minlength=CELLS).astype(np.float64)
     at_edges, between = counts[1::2], counts[2:-2:2]
     up_to = np.interp(limits, EDGES, np.concatenate([[0.0], np.cumsum(between)]))
     place = np.clip(np.searchsorted(limits, EDGES, "right") - 1, 0, bins - 1)
     bars = np.diff(up_to) + np.bincount(place, at_edges, minlength=bins)
     bars[0] += up_to[0] + counts[0]
     bars[-1] += between.sum() - up_to[-1] + counts[-1]
-    return limits, bars, logarithmic
+    return bars

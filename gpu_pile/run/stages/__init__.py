@@ -87,7 +87,7 @@ STAGES = [
     Stage(
         "report",
         help="Write report.json and report.html.",
-        run=_lazy("report:report"),
+        run=_lazy("report.stage:report"),
         outputs=("report.json", "report.html"),
     ),
 ]

@@ -1,0 +1,130 @@
+"""The stage report: report.json, everything counted; report.html, the same for people.
+
+Both depend on the run alone, and on the command and the date that the context holds: never on the clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from gpu_pile.corpus import files
+from gpu_pile.dedup.banding import candidate_probability
+from gpu_pile.policy import pile
+from gpu_pile.present.tables import human_bytes
+from gpu_pile.run.context import Context
+from gpu_pile.run.directory import RunDir
+from gpu_pile.run.stages.report.findings import definition_of, flow, named, notes, rule_of
+from gpu_pile.run.stages.report.page import render
+from gpu_pile.summaries import reason_counts
+
+
+def report(context: Context) -> None:
+    with context.stage("report"):
+        content = build(context)
+        for note in content["notes"]:
+            context.reporter.note(note)
+        run = context.directory
+        files.write_json(run.path / "report.json", content)
+        files.write_text(run.path / "report.html", render(context, content))
+
+
+def build(context: Context) -> dict[str, Any]:
+    """The content of report.json."""
+    combinations = pq.read_table(files.table(context.directory.reasons))
+    by_subset = reason_counts.by_subset(combinations)
+    total = {
+        key: sum(s[key] for s in by_subset.values())
+        for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
+    }
+    run = files.read_json(context.directory.path / "run.json")
+    bad = [
+        {"shard": s["name"], "line": b["line"], "reason": b["reason"]}
+        for s in run["shards"]
+        for b in context.directory.state("measure", s["name"])["bad_lines"]
+    ]
+    about_shard = ("name", "documents", "lines", "bytes", "bad_lines", "stopped", "damage")
+    content = {
+        **total,
+        "kept_file_bytes": sum(context.directory.state("write", s.name)["bytes"] for s in context.shards),
+        "flow": flow(combinations),
+        "subsets": [_subset(name, counts) for name, counts in by_subset.items()],
+        "reasons": [_reason(context, counts, list(by_subset)) for counts in reason_counts.by_reason(combinations)],
+        "overlaps": [
+            {"reasons": [x, y], "documents": n}
+            for (x, y), n in sorted(reason_counts.overlaps(combinations).items())
+            if x < y
+        ],
+        "dedupe": _dedupe(context),
+        "clusters": cluster_sizes(context.directory),
+        "bad_lines": {"count": len(bad), "first": bad[:20]},
+        "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
+        "gpu_pile": run["gpu_pile"],
+        "backend": run["backend"],
+        "config": run["config"],
+    }
+    return {"warnings": run["warnings"], "notes": notes(content, combinations), **content}
+
+
+def _reason(context: Context, counts: dict[str, Any], subsets: list[str]) -> dict[str, Any]:
+    reason = counts["reason"]
+    about = {"rule": rule_of(context.config, reason, subsets), "definition": definition_of(context.config, reason)}
+    return {"reason": reason, **about, **counts}
+
+
+def _dedupe(context: Context) -> dict[str, Any]:
+    dedupe = {k: v for k, v in context.directory.state("dedupe").items() if k != "key"}
+    if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:
+        dedupe["s_curve"] = _probabilities(dedupe["bands"], dedupe["rows"])
+    return dedupe
+
+
+def _probabilities(bands: int, rows: int) -> list[dict[str, float]]:
+    """The probability that a pair becomes a candidate, by its similarity."""
+    similarities = [i / 20 for i in range(21)]
+    return [{"similarity": s, "candidate": round(candidate_probability(s, bands, rows), 6)} for s in similarities]
+
+
+def _subset(name: str, counts: dict[str, int]) -> dict[str, Any]:
+    published = pile.find(name)
+    return {
+        "subset": named(name),
+        **counts,
+        "pile_epochs": published.epochs if published else None,
+        "pile_weight": published.weight if published else None,
+    }
+
+
+def cluster_sizes(run: RunDir) -> dict[str, Any]:
+    """How many clusters of which size, and the largest."""
+    cluster = pq.read_table(files.table(run.clusters), columns=["cluster"]).column("cluster").to_numpy()
+    names, sizes = np.unique(cluster, return_counts=True)
+    size, count = np.unique(sizes, return_counts=True)
+    largest = np.lexsort((names, -sizes))[:20]
+    return {
+        "count": len(names),
+        "documents": len(cluster),
+        "sizes": [{"size": int(s), "clusters": int(c)} for s, c in zip(size, count, strict=True)],
+        "largest": [{"cluster": int(names[i]), "documents": int(sizes[i])} for i in largest],
+    }
+
+
+def summary(run: RunDir) -> str:
+    """What a run did, in a few lines for the terminal."""
+    r = files.read_json(run.path / "report.json")
+    removed = r["documents"] - r["kept_documents"]
+    lines = [
+        f"{r['documents']:,} documents, {human_bytes(r['text_bytes'])} of text: kept {r['kept_documents']:,} "
+        f"({human_bytes(r['kept_text_bytes'])}), removed {removed:,}",
+    ]
+    width = max((len(e["reason"]) for e in r["reasons"]), default=0)
+    lines += [
+        f"  {e['reason']:<{width}}  {e['documents']:>9,} documents, {e['documents_only_this']:,} of them for this alone"
+        for e in r["reasons"]
+    ]
+    if r["bad_lines"]["count"]:
+        lines.append(f"  {r['bad_lines']['count']:,} bad lines were left out, see {run.path / 'bad_lines.jsonl'}")
+    lines.append(f"kept lines: {run.path / 'kept'}   report: {run.path / 'report.html'}")
+    return "\n".join(lines)
