@@ -156,15 +156,18 @@ def test_definitions_bring_those_they_refer_to():
     assert "line_run_count: lines: the text, split at runs of line feeds" in said
 
 
-def test_warnings_of_things_that_are_probably_not_wanted(tmp_path):
+def test_notes_on_what_deserves_a_look(tmp_path):
     many = [(words(60, i), "web") for i in range(100)]
     write_shard(tmp_path / "a.jsonl.zst", [*many, *((words(3, i), "web") for i in range(50))])
-    bounds = {"default": {"word_count": {"min": 10}}, "subsets": {"Wab": {"use": []}}}
+    bounds = {"default": {"word_count": {"min": 10}}, "subsets": {"books": {"use": []}}}
     done = run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", thresholds=bounds))
-    warnings = json.loads((tmp_path / "run" / "report.json").read_text())["warnings"]
-    assert "web loses 33% of its documents to word_count.min" in warnings
-    assert all(w in Page((tmp_path / "run" / "report.html").read_text()).text for w in warnings)
-    assert [*done.reporter.warnings, *done.reporter.notes] == warnings
+    content = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert "web loses 33% of its documents to word_count.min" in content["notes"]
+    assert done.reporter.notes == content["notes"]
+    (warning,) = content["warnings"]
+    assert "names the subset 'books'" in warning
+    text = Page((tmp_path / "run" / "report.html").read_text()).text
+    assert all(sentence in text for sentence in (warning, *content["notes"]))
 
 
 def test_two_rules_that_do_most_of_the_work():

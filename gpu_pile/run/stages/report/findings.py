@@ -33,7 +33,7 @@ SHARE_OF_TWO = 0.8
 """Two rules that account for more of what the thresholds remove than this deserve a look, among RULES_MIN or more."""
 
 RULES_MIN = 5
-WARNINGS_MAX = 8
+NOTES_MAX = 8
 NAMES_SHOWN = 5
 NAME_MAX = 80
 
@@ -181,11 +181,11 @@ def in_words(content: Mapping[str, Any]) -> str:
     )
 
 
-# warnings
+# notes
 
 
-def warnings(content: Mapping[str, Any], combinations: pa.Table) -> list[str]:
-    """Sentences about what is probably not wanted."""
+def notes(content: Mapping[str, Any], combinations: pa.Table) -> list[str]:
+    """Sentences about what deserves a look, because it may not be wanted."""
     found = [*_two_rules(combinations), *_hit_subsets(content)]
     read = sum(shard["bytes"] for shard in content["shards"])
     if content["kept_file_bytes"] > read:
@@ -202,8 +202,8 @@ def _hit_subsets(content: Mapping[str, Any]) -> list[str]:
     hit = [(n, rule, subset) for n, rule, subset in counts if n > SHARE_OF_SUBSET * sizes[subset] >= ENOUGH]
     hit.sort(key=lambda found: (-found[0], found[1:]))
     said = [f"{subset} loses {n / sizes[subset]:.0%} of its documents to {rule}" for n, rule, subset in hit]
-    if len(said) > WARNINGS_MAX:
-        said[WARNINGS_MAX:] = [f"{len(said) - WARNINGS_MAX:,} more rules take over a fifth of a subset"]
+    if len(said) > NOTES_MAX:
+        said[NOTES_MAX:] = [f"{len(said) - NOTES_MAX:,} more rules take over a fifth of a subset"]
     return said
 
 

@@ -98,12 +98,12 @@ def _more(context: Context, content: dict[str, Any]) -> dict[str, Any]:
 def _about(context: Context, content: dict[str, Any]) -> dict[str, Any]:
     path = context.directory.path
     read = sum(shard["bytes"] for shard in content["shards"])
+    shards = content["config"]["input"]["shards"]
     n = len(content["shards"])
-    shards = "1 shard" if n == 1 else f"{n:,} shards"
     return {
         "name": path.name,
         "path": str(path),
-        "inputs": f"{some(content['config']['input']['shards'])}: {shards}, {human_bytes(read)}",
+        "inputs": f"{some(shards)}: {n:,} shard{'' if n == 1 else 's'}, {human_bytes(read)}",
         "command": _cut(without_secrets(context.command), COMMAND_MAX),
         "date": context.date,
     }

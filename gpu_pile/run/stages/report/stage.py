@@ -16,7 +16,7 @@ from gpu_pile.policy import pile
 from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
-from gpu_pile.run.stages.report.findings import definition_of, flow, named, rule_of, warnings
+from gpu_pile.run.stages.report.findings import definition_of, flow, named, notes, rule_of
 from gpu_pile.run.stages.report.page import render
 from gpu_pile.summaries import reason_counts
 
@@ -24,6 +24,8 @@ from gpu_pile.summaries import reason_counts
 def report(context: Context) -> None:
     with context.stage("report"):
         content = build(context)
+        for note in content["notes"]:
+            context.reporter.note(note)
         run = context.directory
         files.write_json(run.path / "report.json", content)
         files.write_text(run.path / "report.html", render(context, content))
@@ -63,10 +65,7 @@ def build(context: Context) -> dict[str, Any]:
         "backend": run["backend"],
         "config": run["config"],
     }
-    found = warnings(content, combinations)
-    for sentence in found:
-        context.reporter.note(sentence)
-    return {"warnings": [*run["warnings"], *found], **content}
+    return {"warnings": run["warnings"], "notes": notes(content, combinations), **content}
 
 
 def _reason(context: Context, counts: dict[str, Any], subsets: list[str]) -> dict[str, Any]:
