@@ -72,10 +72,18 @@ def _cells(values, edges, out):
 
 
 @jit
-def _count(cells, subset, text_bytes, documents, weights):
+def _count(cells, subset, text_bytes, sums, filled):
+    """Add rows to sums[:, subset, cell]; write the places of the cells that are filled to `filled`, return how many."""
+    documents, weights = sums
+    n = 0
     for i in range(len(cells)):
-        documents[subset[i], cells[i]] += 1  # -1 is the last column
-        weights[subset[i], cells[i]] += text_bytes[i]
+        cell = cells[i] if cells[i] >= 0 else CELLS
+        if documents[subset[i], cell] == 0:
+            filled[n] = subset[i] * (CELLS + 1) + cell
+            n += 1
+        documents[subset[i], cell] += 1
+        weights[subset[i], cell] += text_bytes[i]
+    return n
 
 
 def cells_of(values: Array) -> Array:
@@ -122,22 +130,23 @@ def count(signals: Sequence[str], table: pa.Table, cells: Sequence[Array], names
     """
     subset, text_bytes = names.of(table.column("subset")), table.column("text_bytes").to_numpy()
     present, local = np.unique(subset, return_inverse=True)
-    documents = np.zeros((len(present), CELLS + 1), np.int64)
-    weights = np.zeros_like(documents)
+    sums = np.zeros((2, len(present), CELLS + 1), np.int64)
+    filled = np.empty(min(len(table), sums[0].size), np.int64)
     counted = [np.empty((5, 0), np.int64)]
     for i, signal_cells in enumerate(cells):
-        _count(signal_cells, local, text_bytes, documents, weights)
-        row, cell = np.nonzero(documents)
-        counted.append(np.array([np.full(len(row), i), row, cell, documents[row, cell], weights[row, cell]]))
-        documents[row, cell] = weights[row, cell] = 0
-    signal, row, cell, *sums = np.concatenate(counted, axis=1)
+        n = _count(signal_cells, local, text_bytes, sums, filled)
+        row, cell = np.divmod(np.sort(filled[:n]), CELLS + 1)
+        counted.append(np.array([np.full(n, i), row, cell, *sums[:, row, cell]]))
+        sums[:, row, cell] = 0
+    signal, row, cell, documents, weights = np.concatenate(counted, axis=1)
     subsets = pa.array([names.name(int(c)) for c in present], pa.string())
     return pa.table(
         [
             pa.array(signals, pa.string()).take(pa.array(signal)),
             subsets.take(pa.array(row)),
             pa.array(cell.astype(np.int16), mask=cell == CELLS),
-            *sums,
+            documents,
+            weights,
         ],
         schema=SCHEMA,
     )

@@ -34,6 +34,10 @@ TASKS_MIN = 64
 """Shards are only put together as long as there are this many tasks: enough to keep all workers busy."""
 
 
+SMALL_TABLE = 16 * 2**10
+"""Bytes of a table that is stored as it is, at most."""
+
+
 def group_small(shards: Sequence[Shard]) -> list[tuple[Shard, ...]]:
     """Group consecutive shards, each group for one task."""
     limit = min(SHARDS_MAX, max(1, len(shards) // TASKS_MIN))
@@ -76,12 +80,20 @@ def publish(directory: RunDir, stage: str, finished: Sequence[Finished]) -> None
         directory.set_state(shard.state, stage, shard.shard.name, durable=False)
 
 
+def is_small(table: pa.Table) -> bool:
+    """Whether compressing a table would cost more than all else about its file: a compressor is made per column."""
+    return table.nbytes <= SMALL_TABLE
+
+
 def write_parquet(path: AnyPath, table: pa.Table) -> AtomicFile:
     """Write a table to a file that is still to be committed."""
     file = AtomicFile(path)
     try:
         with file.errors():
-            pq.write_table(table, file.partial, compression="zstd")
+            if is_small(table):
+                pq.write_table(table, file.partial, compression="none", use_dictionary=False)
+            else:
+                pq.write_table(table, file.partial, compression="zstd")
     except BaseException:
         file.discard()
         raise

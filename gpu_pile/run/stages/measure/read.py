@@ -26,7 +26,7 @@ from gpu_pile.gpu.device import Device
 from gpu_pile.ops.parse_lines import explain
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, read_blocks
-from gpu_pile.run.stages.by_shard import Finished, changed, write_parquet
+from gpu_pile.run.stages.by_shard import Finished, changed, is_small, write_parquet
 from gpu_pile.run.stages.measure.columns import INCOMPRESSIBLE, RowGroups, empty_table, measure_text
 from gpu_pile.summaries import histograms, samples
 from gpu_pile.text.simd import SLACK
@@ -311,10 +311,11 @@ class MeasuredFile:
     def write(self, table: pa.Table) -> None:
         with self.files[0].errors():
             if self.writer is None:
+                small = is_small(table)  # no other table follows a small one
                 self.writer = pq.ParquetWriter(
                     self.files[0].partial,
                     table.schema,
-                    compression={n: "none" if n in INCOMPRESSIBLE else "zstd" for n in table.column_names},
+                    compression={n: "none" if small or n in INCOMPRESSIBLE else "zstd" for n in table.column_names},
                     use_dictionary=["subset"],
                     write_statistics=False,
                 )
