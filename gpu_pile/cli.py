@@ -168,7 +168,8 @@ def _show_run(context: Context) -> None:
         speed = f", {rate(entry) / 1e6:.0f} MB/s of text" if rate(entry) else ""
         compiled = entry.get("compile_seconds", 0.0)
         without = f" after {compiled:.1f} s of compiling" if compiled >= 0.05 else ""
-        err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{speed}{without}[/]")
+        floor = f", {entry['of_floor']:.0%} of its floor" if "of_floor" in entry else ""
+        err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{speed}{floor}{without}[/]")
     if compilation.functions:
         err.print(f"[dim]compiled {compilation.functions} kernels in {compilation.seconds:.1f} s[/]")
 
@@ -318,6 +319,28 @@ def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> Non
     out.print(table)
 
 
+def bench_floors(
+    shards: Annotated[list[str], typer.Argument(metavar="SHARDS...", help="files, folders, globs or URLs")],
+    megabytes: Annotated[int, typer.Option("--mb", min=1, help="of decompressed bytes to look at")] = 64,
+    text_field: Annotated[str, typer.Option("--text-field", help="path of the text in a line")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a row")] = False,
+) -> None:
+    """How fast one core does what no run on these shards can avoid: decompress, find lines and fields, compress."""
+    from gpu_pile.corpus.line_format import LineFormat
+    from gpu_pile.corpus.shards import find_shards
+    from gpu_pile.run import floors
+
+    samples = floors.take_samples(find_shards(shards, Path.cwd()), megabytes * 10**6)
+    table = Table("", "", "MB/s", "ratio", box=None, padding=(0, 2))
+    for floor in floors.measure_floors(samples, LineFormat(text_field, "meta.pile_set_name"), floors.LEVELS):
+        if as_json:
+            out.print(_json({**floor._asdict(), "bytes_per_second": floor.bytes_per_second}), markup=False)
+        ratio = "" if floor.ratio is None else f"{floor.ratio:.2f}"
+        table.add_row(floor.what, floor.how, f"{floor.bytes_per_second / 1e6:,.0f}", ratio)
+    if not as_json:
+        out.print(table)
+
+
 def doctor() -> None:
     """What this machine has, what is missing, and the command that adds it."""
     from gpu_pile.explore import catalogue
@@ -364,6 +387,10 @@ def make_app() -> typer.Typer:
     for command in (show, verify, export, doctor):
         app.command()(command)
     app.command("list")(list_)
+    bench = typer.Typer(help="How fast this machine is.", no_args_is_help=True)
+    bench.callback()(lambda: None)
+    bench.command("floors")(bench_floors)
+    app.add_typer(bench, name="bench")
     return app
 
 

@@ -60,6 +60,14 @@ def decoder_of(source: HashedFile, window_bytes_max: int) -> Decoder:
     return UnknownDecoder(source, window_bytes_max, head)
 
 
+def format_of(source: HashedFile) -> str:
+    """Return the name of a file's format by its first bytes: zstd, gzip, bzip2, xz, or plain for all others."""
+    head = source.pread(64, 0)
+    if head[:4] == MAGIC or is_skippable(head):
+        return "zstd"
+    return next((members.name for members in MEMBERS if head.startswith(members.magic)), "plain")
+
+
 class PlainDecoder:
     """The bytes of the file as they are."""
 

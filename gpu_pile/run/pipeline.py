@@ -18,6 +18,7 @@ from gpu_pile.ops import op
 from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.floors import StageFloors
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.stages import STAGES, Stage
 from gpu_pile.run.subset_names import resolve_subsets
@@ -72,8 +73,10 @@ def _remove_strays(context: Context) -> None:
 
 def run_until(context: Context, last: str) -> None:
     """Run the stages up to and including `last`."""
+    floors = StageFloors(context)
     for stage in STAGES:
         run_stage(context, stage)
+        floors.add(stage.name)
         if stage is STAGES[0]:  # everything that run.json says of the inputs is known
             resolve_subsets(context)
             files.write_json(context.directory.path / "run.json", describe(context))

@@ -147,6 +147,7 @@ def _stages(context: Context) -> list[dict[str, Any]]:
             "name": name,
             "seconds": entry["seconds"],
             "rate": rate(entry) / 1e6,
+            "of_floor": entry.get("of_floor"),
             "text_bytes": entry["text_bytes"],
             "spans": ", ".join(f"{span} {seconds:.1f} s" for span, seconds in entry.get("spans", {}).items()),
         }
