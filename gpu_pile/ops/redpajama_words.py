@@ -30,6 +30,7 @@ above all in scripts with combining marks. Columns, for a document t:
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
 from functools import cache
 from typing import Any, NamedTuple
@@ -44,12 +45,36 @@ from gpu_pile.ops.op import Op, columns_by_width
 from gpu_pile.ops.redpajama_lines import DOCUMENTS, NormalWords
 from gpu_pile.ops.word_repetition import unpack_top
 from gpu_pile.text import normal_form, unicode, unicode_reference
-from gpu_pile.text.blocks import BLOCK, block, classify, last_bit, lowest, padded, runs_of, runs_with
+from gpu_pile.text.blocks import (
+    BEYOND,
+    BLOCK,
+    DIGITS,
+    SPACES,
+    below,
+    block,
+    classify,
+    last_bit,
+    lowest,
+    padded,
+    runs_of,
+    runs_with,
+)
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import hash_bytes, home, new_table
 from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import covered_chars, new_grams, number_words, pair_places, repeated_grams, word_keys
-from gpu_pile.text.simd import byte_at, bytes_of_64, count_ones, count_trailing_zeros, load_u64, store_byte
+from gpu_pile.text.simd import (
+    byte_at,
+    bytes_of_64,
+    count_ones,
+    count_trailing_zeros,
+    highest_bit,
+    item,
+    load_u64,
+    lower_bytes,
+    set_item,
+    store_byte,
+)
 from gpu_pile.text.split import Words
 from gpu_pile.types import Array, DeviceArray
 
@@ -173,9 +198,9 @@ _SPACE, _WORD, _UTS18_WORD = unicode.SPACE, unicode.WORD, unicode.UTS18_WORD
 _UPPER, _CASED = unicode.UPPER, unicode.CASED
 _GAPS = "\t\n\v\f\r "
 """White space of ASCII between raw words."""
-_SENTENCE_ENDS = ".!?"
+_SENTENCE_ENDS, _DROPPED = ".!?", string.punctuation
 _LINE_FEED, _FIRST_BEYOND_ASCII = ord("\n"), 0x80
-_0, _1 = np.uint64(0), np.uint64(1)
+_0, _1, _2 = np.uint64(0), np.uint64(1), np.uint64(2)
 
 _TOP_CHARS = columns_by_width(C, "top_{}_chars", TOP)
 _COVERED_CHARS = columns_by_width(C, "covered_{}_chars", LONG)
@@ -397,54 +422,114 @@ _NORMAL = np.array(
 ASCII), whether it is kept, whether it is a digit."""
 
 
+class _Normal(NamedTuple):
+    """Masks of 64 bytes of a text, which begin with a word or white space, up to the first byte that is not decided.
+
+    A word that goes on after the block, or has a character beyond ASCII, is not decided.
+    """
+
+    kept: Any
+    """characters of words that the normal form keeps"""
+    ends: Any
+    """the byte after each word that the normal form keeps something of"""
+    line_feeds: Any
+    digits: Any
+    size: Any
+    """bytes that are decided"""
+    is_beyond: Any
+    """whether what comes next is beyond ASCII, or a word that has such a character"""
+
+
+@leaf
+def _normal_block(data, i, end):
+    at, shift, valid = block(data, i, end)
+    beyond = bytes_of_64(data, at, BEYOND) >> shift & valid
+    known = valid & below(lowest(beyond))
+    spaces = bytes_of_64(data, at, SPACES) >> shift & known
+    if beyond or end - i >= BLOCK:
+        known = (_2 << np.uint64(highest_bit(spaces))) - _1 if spaces else _0
+    inside = known & ~spaces
+    kept = inside & ~(bytes_of_64(data, at, _DROPPED) >> shift)
+    ends, _ = runs_with(inside, kept, _0)
+    feeds, digits = bytes_of_64(data, at, "\n") >> shift & known, bytes_of_64(data, at, DIGITS) >> shift & known
+    return _Normal(kept, ends, feeds, digits, count_ones(known), beyond != _0)
+
+
 @leaf
 def _split_normal(data, i, end, tables, text, marks, row):
     """Write the words of the normal form of data[i:end] to `text` (gpu_pile.text.split.Words). Return how many.
 
     Writes the columns numeric and lines too. marks: scratch, as normal_word takes it.
     """
-    flag_stage, flag_leaves = tables[0], tables[1]
     packed, bounds, chars = text
-    words = o = total = numeric = lines = 0
-    first_of_line = True  # whether no word has come in this line so far
+    words = numeric = lines = 0
+    line_open = _0  # 1 if a word has come in this line
     bounds[0] = chars[0] = 0
     while i < end:
-        start, first = i, o
-        plain = True
-        digits = 0
-        n = 1
-        while i < end:
-            f = np.int64(_NORMAL[byte_at(data, i)])
-            if f & _N_SPECIAL == 0:
-                store_byte(packed, o, f)
-                o += (f >> _N_KEPT) & 1
-                digits += f >> _N_DIGIT
-                i += 1
-            elif data[i] < _FIRST_BEYOND_ASCII:
-                break
-            else:
-                c, n = unicode.decode_at(data, i)
-                if unicode.table_value(flag_stage, flag_leaves, c) & _SPACE:
-                    break
-                plain = False
-                i += n
-                n = 1
-        letters = o - first
-        if not plain:
-            o, letters, digits = _normal_word(data, start, i, tables, marks, packed, first)
-        if letters:
+        m = _normal_block(data, i, end)
+        o, total = bounds[words], chars[words]
+        ends, kept = m.ends, m.kept
+        while ends:
+            n = count_ones(kept & below(lowest(ends)))
+            ends &= ends - _1
             words += 1
-            total += letters
-            bounds[words] = o
-            chars[words] = total
+            set_item(bounds, words, o + n)
+            set_item(chars, words, total + n)
+        starts, ends = kept & ~(kept << _1), (kept << _1) & ~kept  # what punctuation and white space leave
+        while starts:
+            k = count_trailing_zeros(starts)
+            n = count_trailing_zeros(ends) - k
+            lower_bytes(packed, o, data, i + k, n)
+            o += n
+            starts &= starts - _1
+            ends &= ends - _1
+        numeric += count_ones(m.digits)
+        if m.size:
+            ended, line_open = runs_with(~m.line_feeds, kept, line_open)
+            lines += count_ones(ended)
+        i += m.size
+        if m.is_beyond or m.size == 0:
+            i, letters, digits = _next_word(data, i, end, tables, marks, text, words)
+            words += letters > 0
             numeric += digits
-            lines += first_of_line
-            first_of_line = False
-        if i < end:
-            first_of_line |= data[i] == _LINE_FEED
-            i += n
-    row[C.numeric], row[C.lines] = numeric, lines
+            line_open |= np.uint64(letters > 0)
+    row[C.numeric], row[C.lines] = numeric, lines + np.int64(line_open)
     return words
+
+
+@leaf
+def _next_word(data, i, end, tables, marks, text, words):
+    """Write the word of the normal form at data[i], one character at a time; data[i] may be white space.
+
+    Returns (where the word or white space ends, characters of the word, those that are NUMERIC)
+    """
+    packed, bounds, chars = text
+    start, first = i, bounds[words]
+    o = first
+    plain = True
+    digits = 0
+    while i < end:
+        f = np.int64(_NORMAL[byte_at(data, i)])
+        n = 1
+        if f & _N_SPECIAL == 0:
+            store_byte(packed, o, f)
+            o += (f >> _N_KEPT) & 1
+            digits += f >> _N_DIGIT
+        elif data[i] < _FIRST_BEYOND_ASCII:
+            break
+        else:
+            c, n = unicode.decode_at(data, i)
+            if unicode.table_value(tables[0], tables[1], c) & _SPACE:
+                i += n if i == start else 0
+                break
+            plain = False
+        i += n
+    letters = o - first
+    if not plain:
+        o, letters, digits = _normal_word(data, start, i, tables, marks, packed, first)
+    if letters:
+        bounds[words + 1], chars[words + 1] = o, chars[words] + letters
+    return i, letters, digits
 
 
 _normal_word = normal_form.normal_word
@@ -456,12 +541,11 @@ def _entropy_of(words, ids, counts, logarithms):
     whole, rest = np.int64(0), np.int64(0)
     log_words = normal_form.logarithm(logarithms, words)
     for i in range(words):
-        if ids[i] == i:
-            c = np.int64(counts[i])
-            rest += c * (log_words - normal_form.logarithm(logarithms, c))
-            if rest >= 1 << 61:
-                whole += rest // words
-                rest %= words
+        c = np.int64(item(counts, i)) * (item(ids, i) == i)  # 0 for a word that was seen before; its logarithm is 0
+        rest += c * (log_words - normal_form.logarithm(logarithms, c))
+        if rest >= 1 << 61:
+            whole += rest // words
+            rest %= words
     return whole + rest // words if words else 0
 
 
@@ -474,59 +558,70 @@ def _same(data, a, other, b, n):
 
 
 @leaf
-def _phrases(words, packed, bounds, keys, ids, codes, phrases):
+def _phrases(words, packed, bounds, keys, codes, candidates, phrases):
     """Return how many entries begin at a word, summed over all words.
 
-    keys: of word_keys. codes: scratch, int32[words].
+    keys: of word_keys. codes, candidates: scratch, int32[words].
     """
     data, word_bounds, sequence, starts, order, firsts, slots, likely = phrases
-    found = 0
-    any_code = False
+    n = 0
     for i in range(words):
-        if ids[i] != i:
-            codes[i] = codes[ids[i]]
-            continue
-        codes[i] = -1
-        if not likely[home(keys[i], len(likely) - 1)]:
-            continue
-        n = bounds[i + 1] - bounds[i]
+        set_item(codes, i, np.int32(-1))
+        set_item(candidates, n, np.int32(i))
+        n += item(likely, home(item(keys, i), len(likely) - 1))
+    for j in range(n):
+        i = candidates[j]
+        size = bounds[i + 1] - bounds[i]
         s = np.int64(hash_bytes(packed, bounds[i], bounds[i + 1]) & np.uint64(4095))
         while slots[s] >= 0:
             w = slots[s]
-            if word_bounds[w + 1] - word_bounds[w] == n and _same(packed, bounds[i], data, word_bounds[w], n):
+            if word_bounds[w + 1] - word_bounds[w] == size and _same(packed, bounds[i], data, word_bounds[w], size):
                 codes[i] = w
-                any_code = True
                 break
             s = (s + 1) & 4095
-    if not any_code:
-        return 0
-    for i in range(words):
+    found = 0
+    for j in range(n):
+        i = candidates[j]
         w = codes[i]
         if w < 0:
             continue
-        for e in order[firsts[w] : firsts[w + 1]]:
-            n = starts[e + 1] - starts[e]
+        for e in range(firsts[w], firsts[w + 1]):
+            start, size = starts[order[e]], starts[order[e] + 1] - starts[order[e]]
             k = 1
-            while k < n and i + k < words and codes[i + k] == sequence[starts[e] + k]:
+            while k < size and i + k < words and codes[i + k] == sequence[start + k]:
                 k += 1
-            found += k == n
+            found += k == size
     return found
 
 
-_LOREM, _IPSUM, _JAVASCRIPT = (np.frombuffer(w, np.uint8).copy() for w in (b"lorem", b"ipsum", b"javascript"))
+def _bytes(text: str) -> np.uint64:
+    """Up to eight bytes as load_u64 gives them."""
+    return np.uint64(int.from_bytes(text.encode(), "little"))
+
+
+_JAVASCR, _IPT, _LOREM, _IPSUM = map(_bytes, ("javascr", "ipt", "lorem", "ipsum"))
+_THREE, _FIVE, _SEVEN = (np.uint64((1 << 8 * n) - 1) for n in (3, 5, 7))
+"""Masks of three, five and seven bytes."""
 
 
 @leaf
 def _word_texts(words, packed, bounds, row):
-    """The columns javascript and lorem."""
+    """Write the columns javascript and lorem, without branches that depend on the words."""
     javascript = lorem = 0
     for i in range(words):
-        start, end = bounds[i], bounds[i + 1]
-        n = end - start
-        if n == 10 and packed[start] == 0x6A:
-            javascript += _same(packed, start, _JAVASCRIPT, 0, 10)
-        if n >= 5 and packed[end - 1] == 0x6D and i + 1 < words and bounds[i + 2] - end >= 5 and packed[end] == 0x69:
-            lorem += _same(packed, end - 5, _LOREM, 0, 5) and _same(packed, end, _IPSUM, 0, 5)
+        start, end = item(bounds, i), item(bounds, i + 1)
+        last = load_u64(packed, max(end - 5, 0)) & _FIVE
+        javascript += (
+            (end - start == 10)
+            & (load_u64(packed, start) & _SEVEN == _JAVASCR)
+            & (load_u64(packed, start + 7) & _THREE == _IPT)
+        )
+        lorem += (
+            (end - start >= 5)
+            & (last == _LOREM)
+            & (load_u64(packed, end) & _FIVE == _IPSUM)
+            & (item(bounds, min(i + 2, words)) - end >= 5)
+        )
     row[C.javascript], row[C.lorem] = javascript, lorem
 
 
@@ -554,7 +649,7 @@ def _count(data, offsets, tables, lists, scratch, table, out):
         row[C.unique_words], table = number_words(words, text, grams, table)
         row[C.entropy] = _entropy_of(words, grams.ids, grams.counts, logarithms)
         _word_texts(words, packed, text.bounds, row)
-        row[C.bad_phrases] = _phrases(words, packed, text.bounds, grams.keys, grams.ids, grams.places, phrases)
+        row[C.bad_phrases] = _phrases(words, packed, text.bounds, grams.keys, grams.places, grams.first, phrases)
         m = pair_places(words, grams)
         for n in range(TOP[0], LONG[-1] + 1):
             m, top, table = repeated_grams(n, m, chars, grams, table)
@@ -573,7 +668,7 @@ def _lists() -> tuple[Any, Any]:
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
     longest = int(np.diff(text.offsets).max(initial=0))
-    scratch = np.empty(normal_form.EXPANSION * longest + 16, np.uint8), normal_form.new_marks(longest)
+    scratch = np.empty(normal_form.EXPANSION * longest + BLOCK, np.uint8), normal_form.new_marks(longest)
     lists = (*_lists(), normal_form.LOGARITHMS)
     _count(padded(text.data), text.offsets, normal_form.UNICODE_TABLES, lists, scratch, new_table(), out)
     return out

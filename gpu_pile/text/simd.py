@@ -148,6 +148,18 @@ def lower_64(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     return types.void(target, types.int64, source, types.int64), codegen
 
 
+@njit(inline="always")
+def lower_bytes(target, to, source, start, n):
+    """Copy n bytes, capitals of ASCII as small letters; 63 bytes more of the target may be written."""
+    if start + n + 64 <= len(source):
+        for k in range(0, n, 64):
+            lower_64(target, to + k, source, start + k)
+    else:
+        for k in range(n):
+            b = item(source, start + k)
+            set_item(target, to + k, b | np.uint8(0x20) if np.uint8(b - 65) < 26 else b)
+
+
 def _mask(builder: Any, bits: Any) -> Any:
     return builder.bitcast(bits, _I32)
 
