@@ -54,7 +54,10 @@ struct Marks {
     // The columns of the marks at both ends of a line. kind: SPLITLINES or 0.
     __device__ __forceinline__ u64 of(const u8* data, const Line& line, int kind) const
     {
-        return at(data, line, kind) | at(data, line, kind | AT_END);
+        u64 columns = 0;
+#pragma unroll 1
+        for (int end = 0; end <= AT_END; ++end) columns |= at(data, line, kind | end);
+        return columns;
     }
 
     // The columns of a word if it is listed, and into `distinct` the bits of rows that count different words.

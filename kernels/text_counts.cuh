@@ -1,52 +1,43 @@
-// What the kernels of text_counts.cu share: what a lane counts, words and lines, the summary of a segment.
+// What the kernels of text_counts.cu share: what a warp counts, words and lines, the summary of a segment.
 #pragma once
-#include "common.cuh"
+#include "blocks.cuh"
 #include "marks.cuh"
 #include "text_counts.columns"
 
 constexpr u32 SHORT_CHARS = 30, XML_CHARS = 100, LENGTHS = 256;
 constexpr u32 ELLIPSIS_SIGN = 0x2026, LEFT_ANGLE = 0x27E8, RIGHT_ANGLE = 0x27E9;
 
-static_assert(C::N_COLUMNS <= 32, "a lane of a warp counts one column, and a column is a bit of 32");
+static_assert(C::N_COLUMNS <= 32, "a lane of a warp adds one column to the row, and a column is a bit of 32");
 
-// What lane l of a warp has counted for column l, and for the marks l and 32 + l.
-struct Counts {
-    u32 columns = 0, marks_low = 0, marks_high = 0;
+// What a warp adds up in shared memory.
+struct Tally {
+    u32 columns[32];
+    u32 marks[64];
+    u32 lengths[32];  // words of fewer characters, by their number
 
-    __device__ __forceinline__ void count(int column, bool is)
-    {
-        const u32 n = __popc(__ballot_sync(FULL, is));
-        if (lane_index() == (u32)column) columns += n;
-    }
-
-    // found: the marks that this lane has seen, as bits.
-    __device__ __forceinline__ void count_marks(u64 found)
-    {
-        for (u32 all = warp_or((u32)found); all; all &= all - 1) {
-            const u32 k = (u32)lowest(all), n = __popc(__ballot_sync(FULL, found >> k & 1));
-            if (lane_index() == k) marks_low += n;
-        }
-        for (u32 all = warp_or((u32)(found >> 32)); all; all &= all - 1) {
-            const u32 k = (u32)lowest(all), n = __popc(__ballot_sync(FULL, found >> (32 + k) & 1));
-            if (lane_index() == k) marks_high += n;
-        }
-    }
-
-    // Adds everything to the row of the document.
-    __device__ __forceinline__ void add_to(u64* row) const
+    __device__ __forceinline__ void clear()
     {
         const u32 lane = lane_index();
-        if (columns) atomicAdd(&row[lane], (u64)columns);
-        if (marks_low) atomicAdd(&row[C::N_COLUMNS + lane], (u64)marks_low);
-        if (marks_high) atomicAdd(&row[C::N_COLUMNS + 32 + lane], (u64)marks_high);
+        columns[lane] = marks[lane] = marks[32 + lane] = lengths[lane] = 0;
+        __syncwarp();
+    }
+
+    __device__ __forceinline__ void add_marks(u64 found)
+    {
+        for (u32 low = (u32)found; low; low &= low - 1) atomicAdd(&marks[lowest(low)], 1u);
+        for (u32 high = (u32)(found >> 32); high; high &= high - 1) atomicAdd(&marks[32 + lowest(high)], 1u);
+    }
+
+    // Adds everything to the row of the document and to the number of words of each length.
+    __device__ __forceinline__ void add_to(u64* row, u32* all_lengths) const
+    {
+        const u32 lane = lane_index();
+        if (columns[lane]) atomicAdd(&row[lane], (u64)columns[lane]);
+        if (marks[lane]) atomicAdd(&row[C::N_COLUMNS + lane], (u64)marks[lane]);
+        if (marks[32 + lane]) atomicAdd(&row[C::N_COLUMNS + 32 + lane], (u64)marks[32 + lane]);
+        if (lengths[lane]) atomicAdd(&all_lengths[lane], lengths[lane]);
     }
 };
-
-// Bits from .. below `to` of a mask; to <= 32.
-__device__ __forceinline__ u32 bits(u32 mask, int from, int to)
-{
-    return (u32)((u64)mask & ((1ull << to) - 1) & ~((1ull << from) - 1));
-}
 
 __device__ __forceinline__ bool is_letter(u32 b) { return (b | 0x20) >= 'a' && (b | 0x20) <= 'z'; }
 
@@ -119,7 +110,7 @@ struct Words {
     u32 longest = 0;
     u32 plain_chars = 0;
 
-    // The word that ends before data[end]; columns and marks are of this word alone.
+    // The word that ends before data[end]; columns and marks are of this word alone. Its length is left to the caller.
     __device__ __forceinline__ void take(const Document& document, const Word& word, i64 end)
     {
         columns = 1u << C::words | (u32)((word.has & HAS_PLAIN) != 0) << C::plain_words |
@@ -127,23 +118,30 @@ struct Words {
             (u32)((word.has & HAS_SYMBOL) != 0) << C::symbol_words | (u32)(2 * word.hashes > word.chars) << C::hash_words;
         longest = longest > word.chars ? longest : word.chars;
         if (word.has & HAS_PLAIN) plain_chars += word.chars;
-        document.add_length(word.chars);
-        marks = end - word.start <= 7 ? listed(document, word, end) : 0;
+        marks = listed(document, word, end);
         if (word.has & MAYBE_URL) document.find_urls(word.start, end);
     }
 
-    // The marks of a word of at most 7 bytes: of 2 to 4 letters, or of punctuation.
+    // The marks of a word of 2 to 4 letters, or of at most 7 bytes of punctuation.
     __device__ __forceinline__ u64 listed(const Document& document, const Word& word, i64 end)
     {
         const i64 n = end - word.start;
-        u64 key = 0;
-        bool letters = n >= 2 && n <= 4;
-        for (i64 i = word.start; i < end; ++i) {
-            key = key << 8 | document.data[i];
-            letters &= is_letter(document.data[i]);
+        const u8* const bytes = document.data + word.start;
+        if (word.has & HAS_PLAIN) {
+            if (n < 2 || n > 4) return 0;
+            u32 key = 0;
+            bool letters = true;
+#pragma unroll
+            for (int k = 0; k < 4; ++k)
+                if (k < n) {
+                    key = key << 8 | bytes[k];
+                    letters &= is_letter(bytes[k]);
+                }
+            return letters ? document.marks.of_word(key, key | 0x20202020u >> (u32)(8 * (4 - n)), distinct) : 0;
         }
-        if (letters) return document.marks.of_word(key, key | 0x20202020u >> (u32)(8 * (4 - n)), distinct);
-        if (word.has & HAS_PLAIN) return 0;
+        if (n > 7) return 0;
+        u64 key = 0;
+        for (i64 k = 0; k < n; ++k) key = key << 8 | bytes[k];
         key |= (u64)n << 56;
         return document.marks.of_word(key, key, distinct);
     }

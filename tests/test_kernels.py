@@ -285,7 +285,7 @@ BUGS = {
     ("sketch", "fss_round"): ("find_empty(out + d * k,", "if (r == 2) return; find_empty(out + d * k,"),
     ("sketch", "affine32"): ("                    atomicMin(&out[segment.owner * k + at], least[j]);", ""),
     ("sketch_matches", "sketch_matches"): ("a[j] == b[j]", "a[j] <= b[j]"),
-    ("text_counts", "text_counts_segments"): ("s.lead && !s.ink && !after_space", "s.lead && !s.ink && space_before"),
+    ("text_counts", "text_counts_segments"): ("last & 1 : (u32)open << first", "last & 1 : (u32)open"),
     ("text_counts", "text_counts_join"): ("dots += segment.head_dots;", "dots = segment.head_dots;"),
     ("dclm_words", "count_pieces"): ("return is_lead(data[i]) && breaks", "return data[i] < 0x80 && breaks"),
     ("dclm_words", "find_pieces"): ("starts[piece] = i;", "starts[piece] = segment.lo;"),

@@ -513,5 +513,12 @@ T atomicCAS(T* at, emulator::Same<T> expected, emulator::Same<T> value)
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 inline int __ffs(int x) { return __builtin_ffs(x); }
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector)
+{
+    const uint64_t bytes = (uint64_t)y << 32 | x;
+    unsigned result = 0;
+    for (int k = 0; k < 4; ++k) result |= (unsigned)(bytes >> 8 * (selector >> 4 * k & 7) & 0xFF) << 8 * k;
+    return result;
+}
 inline unsigned min(unsigned a, unsigned b) { return b < a ? b : a; }
 inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
