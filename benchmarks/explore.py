@@ -30,8 +30,9 @@ from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.policy import pile
 from gpu_pile.run import config, directory
-from gpu_pile.run.stages import decide, report
+from gpu_pile.run.stages import decide
 from gpu_pile.run.stages.measure.columns import ROW_GROUP, definition_key
+from gpu_pile.run.stages.report import stage
 from gpu_pile.summaries import histograms, samples
 
 SHARDS = 10
@@ -73,7 +74,13 @@ def generate(folder: Path, documents: int) -> None:
     run.set_state(dedupe, "dedupe")
     for item in listed:
         item["bad_lines"] = 0
-    content = {"gpu_pile": gp.__version__, "backend": "cpu", "config": settings.model_dump(), "shards": listed}
+    content = {
+        "gpu_pile": gp.__version__,
+        "backend": "cpu",
+        "config": settings.model_dump(),
+        "warnings": [],
+        "shards": listed,
+    }
     files.write_json(folder / "run.json", content)
     context = gp.open_run(folder).context
     for name in names:
@@ -190,7 +197,7 @@ def time_decide(folder: Path, workers: int) -> dict[str, Any]:
 def time_report(folder: Path, workers: int) -> dict[str, Any]:
     run = opened(folder, workers)
     start = time.perf_counter()
-    report.report(run.context)
+    stage.report(run.context)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "html_bytes": (folder / "report.html").stat().st_size}
 

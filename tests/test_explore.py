@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 
@@ -82,7 +83,12 @@ def test_histograms_count_every_document(opened, frame, signal):
     whole = opened.histogram(signal, by=None)
     assert whole.table.column("documents").to_numpy().sum() == defined.sum()
     assert whole._repr_html_().count("<svg") == 1
-    assert opened.histogram(signal)._repr_html_().count("<svg") == len(defined)
+    shown = opened.histogram(signal)._repr_html_()
+    titles = re.findall(r"<figcaption>(.*?) <small>", shown)
+    sizes = sorted(defined.items(), key=lambda item: (-item[1], item[0]))
+    assert titles == ["all subsets", *(name for name, _ in sizes)]
+    ticks = [re.findall(r'y="105.0"[^>]*>([^<]*)', chart) for chart in shown.split("<svg")[1:]]
+    assert all(t == ticks[0] for t in ticks), "one scale"
 
 
 @given(
@@ -150,6 +156,18 @@ def test_sweeps_are_exact(opened, frame, given_):
             want = expected.loc[row.subset] if row.subset in expected.index else {"size": 0, "sum": 0}
             assert (row.kept_documents, row.kept_text_bytes) == (want["size"], want["sum"])
             assert row.documents == (frame.subset == row.subset).sum()
+
+
+def test_a_sweep_shows_one_row_per_subset(opened, frame):
+    found = opened.sweep("plain_word_count", min=[50, 200])
+    shown = found.shown.to_pylist()
+    text = frame.groupby("subset").text_bytes.sum()
+    assert [r["subset"] for r in shown] == ["all", *sorted(text.index, key=lambda name: -text[name])]
+    for row in shown:
+        own = frame if row["subset"] == "all" else frame[frame.subset == row["subset"]]
+        for bound in (50, 200):
+            passing = own[own.plain_word_count >= bound].text_bytes.sum()
+            assert row[str(bound)] == pytest.approx(passing / own.text_bytes.sum())
 
 
 def test_sweep_and_histogram_say_what_is_wrong(opened):
@@ -593,7 +611,7 @@ def test_sliders_count_exactly(opened, frame, names):
         opened.explore()
 
 
-def test_duplicates_side_by_side(opened):
+def test_duplicates_side_by_side(opened, frame):
     pytest.importorskip("ipywidgets")
     viewer = opened.duplicates(5)
     assert [p["similarity"] for p in viewer.pairs] == sorted(opened.pairs.column("similarity").to_pylist())[:5]
@@ -601,6 +619,19 @@ def test_duplicates_side_by_side(opened):
         viewer.choice.value = i
         assert str(viewer.pairs[i]["a"]) in viewer.html()
         assert "<del" in viewer.html() or "<ins" in viewer.html()
+        assert f"Pair {i + 1} of 5" in viewer.html()
+    viewer.choice.value = 0
+    assert viewer.previous.disabled
+    for _ in range(9):
+        viewer.next.click()
+    assert viewer.choice.value == 4
+    assert viewer.next.disabled
+    viewer.previous.click()
+    assert viewer.choice.value == 3
+    for row in frame.itertuples():
+        if row.doc_id in (viewer.pairs[3]["a"], viewer.pairs[3]["b"]):
+            said = f"{'kept' if row.keep else 'removed'}, {row.subset}, "
+            assert re.search(rf"{re.escape(said)}\d\d:{row.line}, doc_id {row.doc_id}", viewer.html())
 
 
 def test_exploring_needs_no_notebook():

@@ -6,7 +6,7 @@ Shards are read only for the texts that are shown, from the nearest place where 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,11 +120,31 @@ def story(run: RunTables, doc_id: int) -> dict[str, Any]:
     return content
 
 
-class Difference:
-    """Two texts with their differences marked; .segments as gpu_pile.present.diff gives them."""
+def labels(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
+    """What was decided about some documents, and where they are, by doc_id: "removed, Github, 02:14, doc_id 3"."""
+    columns = ["keep", "subset"]
+    tables: dict[tuple[int, int], pa.Table] = {}
+    out = {}
+    for doc_id, place in locate(run, ids).items():
+        at = (place.shard.index, place.group)
+        if at not in tables:
+            with pq.ParquetFile(rundir.table(run.directory.decisions(place.shard.name))) as file:
+                tables[at] = file.read_row_group(place.group, columns=columns)
+        row = tables[at].slice(place.row, 1).to_pylist()[0]
+        verdict = "kept" if row["keep"] else "removed"
+        out[doc_id] = f"{verdict}, {row['subset'] or '(no subset)'}, {place.shard.name}:{place.line}, doc_id {doc_id}"
+    return out
 
-    def __init__(self, a: int, b: int, first: str, second: str) -> None:
-        self.a, self.b = a, b
+
+class Difference:
+    """Two texts with their differences marked; .segments as gpu_pile.present.diff gives them.
+
+    titles: what is said above each text.
+    """
+
+    def __init__(self, a: int, b: int, texts: Mapping[int, str], titles: Mapping[int, str]) -> None:
+        self.a, self.b, self.titles = a, b, (titles[a], titles[b])
+        first, second = texts[a], texts[b]
         self.segments = diff.difference(first, second)
 
     def __repr__(self) -> str:
@@ -134,13 +154,12 @@ class Difference:
         )
 
     def _repr_html_(self) -> str:
-        return diff.side_by_side(diff.shortened(self.segments), (str(self.a), str(self.b)))
+        return diff.side_by_side(diff.shortened(self.segments), self.titles)
 
 
 def difference(run: RunTables, a: int, b: int) -> Difference:
     """Two documents side by side, with their differences marked."""
-    text_by_id = texts_of(run, [a, b])
-    return Difference(a, b, text_by_id[a], text_by_id[b])
+    return Difference(a, b, texts_of(run, [a, b]), labels(run, [a, b]))
 
 
 # texts around a bound

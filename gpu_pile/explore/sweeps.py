@@ -15,8 +15,8 @@ from gpu_pile.errors import UsageError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.policy.thresholds import Policy, bounds_of
 from gpu_pile.present import charts
-from gpu_pile.present.histogram import documents_in, figure
-from gpu_pile.present.tables import Result, html_text, side_by_side
+from gpu_pile.present.histogram import Scale, documents_in, figure
+from gpu_pile.present.tables import Result, Unit, html_text, side_by_side
 from gpu_pile.run.tables import row_groups, subset_codes
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms
@@ -82,20 +82,31 @@ class Histogram(Result):
         if by_subset:
             columns = {"subset": defined.column("subset"), **columns}
         counts = {name: defined.column(name) for name in ("documents", "text_bytes")}
-        drawn = []
-        for name in names:
-            rows = defined.filter(pc.equal(defined.column("subset"), name))
-            if len(rows):
-                bounds = bounds_of(policy.rules_of(name).get(signal))
-                drawn.append(figure(rows, name or ("(no subset)" if by_subset else "all subsets"), bounds))
+        drawn = _figures(signal, defined, names if by_subset else [], policy)
         note = f"{documents_in(cells):,} documents"
         note += f"; the signal is undefined for {undefined:,} of them" if undefined else ""
-        note += ". Heights are square roots of the counts, so that rare values show."
+        note += ". Heights are square roots of the counts, so that rare values show; all charts have one scale."
         super().__init__(pa.table({**columns, **counts}), signal, note=note, charts=drawn)
 
     def _repr_html_(self) -> str:
         charts = side_by_side(self.charts)
         return f"<div><p><strong>{html_text(self.title)}</strong></p>{charts}<p>{html_text(self.note)}</p></div>"
+
+
+def _figures(signal: str, cells: pa.Table, subsets: Sequence[str], policy: Policy) -> list[str]:
+    """All documents first, then the subsets, those with most documents first: all on one scale, with their bounds."""
+    if not len(cells):
+        return []
+    whole = histograms.merged([cells.set_column(1, "subset", pa.array([""] * len(cells), pa.string()))])
+    bounds = {name: bounds_of(policy.rules_of(name).get(signal)) for name in ("", *subsets)}
+    scale = Scale.of(whole, [bound for of_subset in bounds.values() for bound in of_subset])
+    everywhere = bounds[""] if all(b == bounds[""] for b in bounds.values()) else []
+    drawn = [figure(whole, "all subsets", everywhere, scale)]
+    parts = [(name, cells.filter(pc.equal(cells.column("subset"), name))) for name in subsets]
+    for name, rows in sorted(parts, key=lambda part: (-documents_in(part[1]), part[0])):
+        if len(rows):
+            drawn.append(figure(rows, name or "(no subset)", bounds[name], scale))
+    return drawn
 
 
 def histogram(run: RunTables, signal: str, by: str | None) -> Histogram:
@@ -186,8 +197,38 @@ def _result(axes: Sequence[Axis], counted: Counted) -> Result:
         ]
     )
     title = f"What passes {' and '.join(axis.name for axis in axes)}"
-    drawn = [_chart(axes[0].name, counted.names, rows)] if len(axes) == 1 else []
-    return Result(pa.Table.from_pylist(rows, schema=schema), title, shares=["share_of_text"], charts=drawn)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    if len(axes) > 1 or not rows:
+        return Result(table, title, shares=["share_of_text"])
+    shown = _by_subset(axes[0], rows)
+    series = [(r["subset"], [(float(v), r[f"{v:g}"]) for v in axes[0].values]) for r in shown]
+    chart = charts.lines(series, title=f"share of text that passes by {axes[0].name}, one line per subset")
+    note = "The share of the text that passes each bound; .table has the documents and bytes."
+    values = [f"{v:g}" for v in axes[0].values]
+    return Result(table, title, note=note, shares=values, charts=[chart], shown=pa.Table.from_pylist(shown))
+
+
+def _by_subset(axis: Axis, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per subset, all documents first, then those with most text: the share of text that passes each bound."""
+    sums: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        for subset in ("all", row["subset"] or "(no subset)"):
+            mine = sums.setdefault(subset, {"subset": subset, "documents": 0, "text_bytes": 0, "kept": {}})
+            if row[axis.name] == axis.values[0]:
+                mine["documents"] += row["documents"]
+                mine["text_bytes"] += row["text_bytes"]
+            mine["kept"][row[axis.name]] = mine["kept"].get(row[axis.name], 0) + row["kept_text_bytes"]
+    unit = Unit.of(r["text_bytes"] for r in sums.values())
+    ordered = sorted(sums.values(), key=lambda r: (r["subset"] != "all", -r["text_bytes"], r["subset"]))
+    return [
+        {
+            "subset": r["subset"],
+            "documents": r["documents"],
+            f"text, {unit.name}": round(r["text_bytes"] / unit.size, 1),
+            **{f"{v:g}": r["kept"][v] / max(1, r["text_bytes"]) for v in axis.values.tolist()},
+        }
+        for r in ordered
+    ]
 
 
 def _passing(axes: Sequence[Axis], cube: Array) -> Array:
@@ -200,8 +241,3 @@ def _passing(axes: Sequence[Axis], cube: Array) -> Array:
         else:
             passing = np.cumsum(passing, i).take(range(n), i)
     return passing
-
-
-def _chart(bound: str, subsets: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    series = [(s, [(r[bound], r["share_of_text"]) for r in rows if r["subset"] == s]) for s in subsets]
-    return charts.lines(series, title=f"share of text kept by {bound}, one line per subset")

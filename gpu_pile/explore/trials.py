@@ -134,6 +134,9 @@ class Trial(Decided):
     def __repr__(self) -> str:
         return f"<Trial: keeps {int(self.keep.sum()):,} of {len(self.keep):,} documents>"
 
+    def _repr_html_(self) -> str:
+        return self.subsets()._repr_html_()
+
     def save(self, path: str | AnyPath) -> None:
         """Write the run's configuration with these thresholds as YAML.
 
@@ -205,7 +208,14 @@ class Comparison(Result):
         rows.sort(key=lambda r: -(r["only_first"] + r["only_second"]))
         schema = pa.schema([("subset", pa.string()), *((c, pa.int64()) for _, k in shown for c in (k, f"{k}_bytes"))])
         title = f"Kept by the first ({first.name}) and the second ({second.name})"
-        super().__init__(pa.Table.from_pylist(rows, schema=schema), title)
+        changed = [row for row in rows if row["only_first"] or row["only_second"]]
+        note = f"{len(rows) - len(changed):,} of {len(rows):,} subsets, about which both agree, are in .table only."
+        super().__init__(
+            pa.Table.from_pylist(rows, schema=schema),
+            title,
+            note=note if len(changed) < len(rows) else "",
+            shown=pa.Table.from_pylist(changed, schema=schema),
+        )
 
     def ids(self, kind: str = "only_first") -> Array:
         """uint64: doc_ids of the documents that only_first or only_second keeps."""

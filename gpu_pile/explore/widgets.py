@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_pile.errors import UsageError
-from gpu_pile.explore.documents import Difference, locate
+from gpu_pile.explore.documents import Difference, labels, locate
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.trials import Trial, decide
 from gpu_pile.policy.thresholds import bounds_of, policy_data
@@ -306,7 +306,9 @@ def _summed(keys: Array, documents: Array, text_bytes: Array) -> Sums:
 class Duplicates(_View):
     """Pairs of near duplicates, the least similar first: two texts side by side with their differences marked.
 
-    .pairs: rows of run.pairs; .choice: an ipywidgets.Dropdown of them.
+    Above each text stands whether the document is kept, its subset, its shard and line, and its doc_id.
+
+    .pairs: rows of run.pairs; .choice: an ipywidgets.Dropdown of them; .previous, .next: buttons.
     """
 
     def __init__(self, run: RunTables, n: int) -> None:
@@ -314,13 +316,17 @@ class Duplicates(_View):
         self.run = run
         order = pc.sort_indices(run.pairs, [("similarity", "ascending"), ("a", "ascending"), ("b", "ascending")])
         self.pairs: list[dict[str, Any]] = run.pairs.take(order[:n]).to_pylist()
-        where = locate(run, list(dict.fromkeys(i for p in self.pairs for i in (p["a"], p["b"]))))
-        self._texts = read_texts(run.context, list(where.values()))
+        ids = list(dict.fromkeys(i for p in self.pairs for i in (p["a"], p["b"])))
+        self._texts = read_texts(run.context, list(locate(run, ids).values()))
+        self._labels = labels(run, ids)
         options = [(f"{p['similarity']:.3f}  {p['a']} and {p['b']}", i) for i, p in enumerate(self.pairs)]
-        self.choice = widgets.Dropdown(options=options, description="pair", layout={"width": "40em"})
+        self.choice = widgets.Dropdown(options=options, description="pair", layout={"width": "30em"})
+        self.previous, self.next = (widgets.Button(description=text) for text in ("previous", "next"))
+        self.previous.on_click(lambda _: self._step(-1))
+        self.next.on_click(lambda _: self._step(1))
         self._output = widgets.HTML()
         self.choice.observe(lambda _: self._update(), "value")
-        self.widget = widgets.VBox([self.choice, self._output])
+        self.widget = widgets.VBox([widgets.HBox([self.previous, self.next, self.choice]), self._output])
         self._update()
 
     def __repr__(self) -> str:
@@ -329,10 +335,17 @@ class Duplicates(_View):
     def html(self) -> str:
         if not self.pairs:
             return "<p>There are no near duplicates.</p>"
-        pair = self.pairs[self.choice.value]
-        a, b = pair["a"], pair["b"]
-        marked = Difference(a, b, self._texts[a], self._texts[b])
-        return f"<p>Jaccard similarity {pair['similarity']:.4f}</p>{marked._repr_html_()}"
+        i = self.choice.value
+        pair = self.pairs[i]
+        marked = Difference(pair["a"], pair["b"], self._texts, self._labels)
+        about = f"Pair {i + 1:,} of {len(self.pairs):,}, Jaccard similarity {pair['similarity']:.4f}"
+        return f"<p>{about}</p>{marked._repr_html_()}"
+
+    def _step(self, by: int) -> None:
+        if self.pairs:
+            self.choice.value = min(len(self.pairs) - 1, max(0, self.choice.value + by))
 
     def _update(self) -> None:
+        at = self.choice.value if self.pairs else 0
+        self.previous.disabled, self.next.disabled = at <= 0, at >= len(self.pairs) - 1
         self._output.value = self.html()

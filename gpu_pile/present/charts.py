@@ -18,6 +18,9 @@ BAR = "var(--bar, #3b7dd8)"
 BOUND = "var(--bound, #c9372c)"
 """Colours: a page may set these two variables of CSS."""
 
+COLOURS = ("#3b7dd8", "#d1622b", "#2e8b57", "#a04fb5", "#b8860b", "#d14d7a", "#2a9d9d", "#808080")
+"""Colours of lines, which differ for most eyes and on light and dark grounds."""
+
 LINE_HEIGHT = 11
 """Pixels from one label to the next below it."""
 
@@ -224,19 +227,39 @@ def columns(values: Sequence[tuple[str, float]], *, title: str, width: int = 560
     return _svg(width, height, title, elements)
 
 
-def lines(series: Sequence[tuple[str, Sequence[Point]]], *, title: str, width: int = 560, height: int = 220) -> str:
-    """Draw shares between 0 and 1 as lines: one line per name, in a colour of its own, named at its end."""
-    left, top, base, right = 34.0, 8.0, height - 20.0, 150.0
+def lines(series: Sequence[tuple[str, Sequence[Point]]], *, title: str, width: int = 640, height: int = 260) -> str:
+    """Draw shares between 0 and 1 as lines, named at their ends; the first one is the thickest.
+
+    The y axis begins at the tenth below the smallest share.
+    """
+    left, top, base, right = 40.0, 8.0, height - 20.0, 190.0
     xs = [x for _, points in series for x, _ in points] or [0.0]
+    lowest = min([1.0, *(y for _, points in series for _, y in points)])
+    lowest = min(0.9, math.floor(lowest * 10 + 1e-9) / 10)
     logarithmic = min(xs) > 0 and max(xs) / min(xs) > 20
     axis = _Axis(min(xs), max(xs), left, width - left - right, logarithmic)
-    elements = _shares(left, width - right, top, base)
-    ends = sorted(((base - (base - top) * points[-1][1], name, points) for name, points in series if points))
+    heights = _Axis(lowest, 1.0, base, top - base)
+    elements = []
+    for share in (lowest, (lowest + 1) / 2, 1.0):
+        y = heights(share)
+        elements.append(f'<path d="M{left:g} {y:.1f}H{width - right:.1f}" stroke="currentColor" opacity=".15"/>')
+        elements.append(_text(left - 5, y + 3, f"{share:.0%}", "end", ' opacity=".7"'))
+    ends = sorted((heights(points[-1][1]), i) for i, (_, points) in enumerate(series) if points)
     label = -math.inf
-    for i, (y, name, points) in enumerate(ends):
-        colour = f"hsl({210 + 360 * i / len(ends):.0f} 60% 50%)"
-        path = "L".join(f"{axis(x):.1f} {base - (base - top) * s:.1f}" for x, s in points)
-        elements.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+    for y, i in ends:
+        name, points = series[i]
+        colour = COLOURS[i % len(COLOURS)]
+        dashes = f' stroke-dasharray="{3 * (i // len(COLOURS))} 3"' if i >= len(COLOURS) else ""
+        path = "L".join(f"{axis(x):.1f} {heights(share):.1f}" for x, share in points)
+        thick = 3 if i == 0 else 1.5
+        said = "; ".join(f"{number(x)}: {share:.1%}" for x, share in points)
+        elements.append(
+            f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="{thick}"{dashes}>'
+            f"<title>{html_text(name)}, {said}</title></path>"
+        )
         label = max(label + LINE_HEIGHT, y + 3)  # labels of lines that end close together move apart
-        elements.append(_text(width - right + 5, label, name[:NAME_MAX], "start", f' fill="{colour}"'))
+        end = width - right
+        elements.append(f'<path d="M{end:.1f} {y:.1f}L{end + 12:.1f} {label - 3:.1f}" stroke="{colour}" opacity=".6"/>')
+        shown = f"{name[:NAME_MAX]} {points[-1][1]:.0%}"
+        elements.append(_text(end + 15, label, shown, "start", f' fill="{colour}"'))
     return _svg(width, max(height, label + 6), title, [*elements, *_baseline(axis, base)])

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from gpu_pile.present.tables import html_text
+from gpu_pile.present.tables import MONOSPACE, html_text
 
 Segment = tuple[str, str]
 """(kind, text): "equal", "removed" (in the first text only) or "added" (in the second only)."""
@@ -153,7 +153,7 @@ def side_by_side(segments: Sequence[Segment], titles: tuple[str, str]) -> str:
                 pieces.append(f'<span style="opacity:.6">{html_text(text)}</span>')
             elif kind == own:
                 pieces.append(f'<{tag} style="background:{colour};text-decoration:none">{html_text(text)}</{tag}>')
-        style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.3em 0"
+        style = f"{MONOSPACE};margin:.3em 0"
         text = f'<strong>{html_text(title)}</strong><pre style="{style}">{"".join(pieces)}</pre>'
         sides.append(f'<div style="flex:1 1 20rem;min-width:0">{text}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:1.5em;text-align:left">{"".join(sides)}</div>'

@@ -14,6 +14,11 @@ ROWS_SHOWN = 60
 ID_COLUMNS = ("doc_id", "cluster", "witness", "line")
 """Columns of whole numbers that name something: they are shown without thousands separators."""
 
+TEXT_COLUMNS = ("excerpt", "text")
+"""Columns with texts of documents."""
+
+MONOSPACE = "font-family:ui-monospace,monospace;font-size:.9em;white-space:pre-wrap;overflow-wrap:anywhere"
+
 _CONTROL_PICTURES = 0x2400
 """U+2400 SYMBOL FOR NULL; the symbols of the other ASCII control characters follow it."""
 
@@ -81,7 +86,7 @@ class Result:
     """A small table that shows itself in a notebook; .table is the pyarrow table.
 
     Args:
-        table: the rows.
+        table: the rows. shown: what is shown in their place, where another arrangement is easier to read.
         title: one line above the table. note: a sentence below it that a reader should know.
         shares: columns of fractions, which are shown in percent.
         charts: SVG, shown above the table.
@@ -95,28 +100,32 @@ class Result:
         note: str = "",
         shares: Sequence[str] = (),
         charts: Sequence[str] = (),
+        shown: pa.Table | None = None,
     ) -> None:
         self.table, self.title, self.note = table, title, note
+        self.shown = table if shown is None else shown
         self.shares, self.charts = frozenset(shares), list(charts)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __repr__(self) -> str:
-        rows = self.table.slice(0, ROWS_SHOWN).to_pylist()
-        cells = [self.table.column_names, *([_line(self._cell(k, v)) for k, v in row.items()] for row in rows)]
+        rows = self.shown.slice(0, ROWS_SHOWN).to_pylist()
+        cells = [self.shown.column_names, *([_line(self._cell(k, v)) for k, v in row.items()] for row in rows)]
         widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
         lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-        more = [f"... {len(self.table) - ROWS_SHOWN:,} more rows in .table"] if len(self.table) > ROWS_SHOWN else []
+        more = [f"... {len(self.shown) - ROWS_SHOWN:,} more rows"] if len(self.shown) > ROWS_SHOWN else []
         return "\n".join([self.title, *lines, *more, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
-        rows = [list(row.items()) for row in self.table.slice(0, ROWS_SHOWN).to_pylist()]
-        texts = {f.name for f in self.table.schema if pa.types.is_string(f.type)}
-        side = {name: "left" if name in texts else "right" for name in self.table.column_names}
-        head = "".join(f'<th style="text-align:{side[n]}">{html_text(n)}</th>' for n in self.table.column_names)
+        rows = [list(row.items()) for row in self.shown.slice(0, ROWS_SHOWN).to_pylist()]
+        texts = {f.name for f in self.shown.schema if pa.types.is_string(f.type)}
+        side = {name: "left" if name in texts else "right" for name in self.shown.column_names}
+        head = "".join(
+            f'<th style="padding:.1em .6em;text-align:{side[n]}">{html_text(n)}</th>' for n in self.shown.column_names
+        )
         body = "".join(f"<tr>{''.join(self._html_cell(k, v, side[k]) for k, v in row)}</tr>" for row in rows)
-        more = f"<p>{len(self.table) - ROWS_SHOWN:,} more rows in .table</p>" if len(self.table) > ROWS_SHOWN else ""
+        more = f"<p>{len(self.shown) - ROWS_SHOWN:,} more rows</p>" if len(self.shown) > ROWS_SHOWN else ""
         charts = side_by_side(self.charts) if self.charts else ""
         note = f"<p>{html_text(self.note)}</p>" if self.note else ""
         return (
@@ -126,8 +135,8 @@ class Result:
 
     def _html_cell(self, name: str, value: Any, side: str) -> str:
         shown = html_text(self._cell(name, value))
-        if len(shown) > 200:
-            shown = f'<div style="max-height:9em;overflow:auto">{shown}</div>'
+        if name in TEXT_COLUMNS:
+            shown = f'<div style="{MONOSPACE};max-height:9em;overflow:auto">{shown}</div>'
         style = f"vertical-align:top;padding:.1em .6em;text-align:{side}" + (
             ";white-space:pre-wrap;overflow-wrap:anywhere" if side == "left" else ""
         )
