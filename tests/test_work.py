@@ -177,10 +177,9 @@ def entries(name: str) -> list[Dispatcher]:
 @pytest.mark.parametrize("name", TEXT_OPS)
 def test_references_are_not_counted_in_more_places(name):
     OPS[name].run("cpu", TextColumn.from_documents(["some text"]))
-    places = 0
     for entry in entries(name):
         again = numba.njit(nogil=True)(entry.py_func)  # what is loaded from the cache cannot be looked at
         for signature in entry.signatures:
             again.compile(signature)
-            places += len(re.findall(r"call[^\n]*@NRT_incref", again.inspect_llvm(signature)))
-    assert places <= REFERENCES.get(name, 0)
+            places = len(re.findall(r"call[^\n]*@NRT_incref", again.inspect_llvm(signature)))
+            assert places <= REFERENCES.get(name, 0)
