@@ -168,7 +168,7 @@ def _show_run(context: Context) -> None:
         speed = f", {rate(entry) / 1e6:.0f} MB/s of text" if rate(entry) else ""
         compiled = entry.get("compile_seconds", 0.0)
         without = f" after {compiled:.1f} s of compiling" if compiled >= 0.05 else ""
-        floor = f", {entry['of_floor']:.0%} of its floor" if "of_floor" in entry else ""
+        floor = f", {100 * entry['of_floor']:.0f} % of its floor's speed" if "of_floor" in entry else ""
         err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{speed}{floor}{without}[/]")
     if compilation.functions:
         err.print(f"[dim]compiled {compilation.functions} kernels in {compilation.seconds:.1f} s[/]")

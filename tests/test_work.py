@@ -1,7 +1,7 @@
 """A guard on work, not on time: what stages and operations do is counted, and has a budget.
 
-The counts are the same on every machine, whatever else it does. Whoever raises a budget says why in the commit; whoever
-makes something cheaper lowers it.
+The counts are the same on every machine, whatever else it does. A commit that raises a budget says why; one that makes
+something cheaper lowers it.
 """
 
 import json

@@ -183,34 +183,40 @@ class StageFloors:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._per_text_byte: dict[str, float] | None = None
+        self._seconds: dict[str, float] | None = None  # per byte of text, by Floor.what
 
     def add(self, stage: str) -> None:
         """Add to a stage that is done; nothing for a stage without a floor, or one that had little to do."""
         entry = self.context.reporter.stages.get(stage)
         if stage not in ("measure", "write") or not entry or entry["text_bytes"] < STAGE_BYTES_MIN:
             return
-        if self._per_text_byte is None:
-            self._per_text_byte = {}
+        if self._seconds is None:
+            self._seconds = {}
             with contextlib.suppress(DataError, OSError):  # a run does not fail by a look at its speed
-                self._per_text_byte = self._measure()
-        if stage in self._per_text_byte:
-            entry["floor_seconds"] = round(entry["text_bytes"] * self._per_text_byte[stage], 4)
+                self._seconds = self._measure()
+        if self._seconds:
             own = entry["cpu_seconds"] - entry.get("compile_seconds", 0.0)
+            entry["floor_seconds"] = round(entry["text_bytes"] * self._floor(stage), 4)
             entry["of_floor"] = round(entry["floor_seconds"] / own, 4) if own > 0 else 1.0
 
     def _measure(self) -> dict[str, float]:
         config = self.context.config
         samples = take_samples(self.context.shards, RUN_BYTES)
         line_format, level = config.input.line_format, config.write.compression.level
+        blocks = [block for sample in samples for block in sample.blocks()]
+        text, stream = text_bytes(blocks, line_format), sum(map(len, blocks))
         seconds: dict[str, float] = {}
         for floor in measure_floors(samples, line_format, [level]):
-            seconds[floor.what] = seconds.get(floor.what, 0.0) + floor.seconds
-        text = text_bytes([block for sample in samples for block in sample.blocks()], line_format)
-        return {
-            "measure": (seconds["decompress"] + seconds["line feeds"] + seconds["fields"]) / text,
-            "write": (seconds["decompress"] + seconds["compress"] * self._kept_share()) / text,
-        }
+            part = floor.seconds if floor.what == "decompress" else stream / floor.bytes_per_second
+            seconds[floor.what] = seconds.get(floor.what, 0.0) + part / text
+        return seconds
+
+    def _floor(self, stage: str) -> float:
+        """CPU seconds per byte of text."""
+        seconds = self._seconds or {}
+        if stage == "measure":
+            return seconds["decompress"] + seconds["line feeds"] + seconds["fields"]
+        return seconds["decompress"] + seconds["compress"] * self._kept_share()
 
     def _kept_share(self) -> float:
         directory = self.context.directory
