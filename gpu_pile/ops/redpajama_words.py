@@ -60,7 +60,7 @@ from gpu_pile.text.blocks import (
     runs_with,
 )
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.hash_table import hash_bytes, home, new_table
+from gpu_pile.text.hash_table import home, home_int, new_table
 from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import covered_chars, new_grams, number_words, pair_places, repeated_grams, word_keys
 from gpu_pile.text.simd import (
@@ -206,7 +206,7 @@ _TOP_CHARS = columns_by_width(C, "top_{}_chars", TOP)
 _COVERED_CHARS = columns_by_width(C, "covered_{}_chars", LONG)
 
 
-_LIKELY_BITS = 14
+_LIKELY_BITS, _SLOTS = 14, 4096
 
 
 class _Phrases:
@@ -232,15 +232,16 @@ class _Phrases:
         self.order = np.array(sorted(range(len(entries)), key=lambda e: number[entries[e][0]]), np.int64)
         begins = np.bincount([number[e[0]] for e in entries], minlength=len(words))
         self.firsts = np.concatenate(([0], np.cumsum(begins))).astype(np.int64)
-        self.slots = np.full(4096, -1, np.int64)
         keys = np.empty(len(words), np.uint64)
         word_keys(len(words), np.append(self.data, np.zeros(8, np.uint8)), self.bounds, keys)
-        self.likely = np.zeros(1 << _LIKELY_BITS, bool)  # a word of another key begins no entry
-        self.likely[[home(k, len(self.likely) - 1) for k in keys]] = True
-        for i in range(len(words)):
-            s = int(hash_bytes(self.data, self.bounds[i], self.bounds[i + 1])) & 4095
+        homes = [home_int(int(k), (1 << _LIKELY_BITS) - 1) for k in keys]
+        self.likely = np.zeros(1 << _LIKELY_BITS, bool)  # a word of another key is in no entry
+        self.likely[homes] = True
+        self.slots = np.full(_SLOTS, -1, np.int64)
+        for i, s in enumerate(homes):
+            s &= _SLOTS - 1
             while self.slots[s] >= 0:
-                s = (s + 1) & 4095
+                s = (s + 1) & (_SLOTS - 1)
             self.slots[s] = i
 
     def arrays(self) -> tuple[Array, ...]:
@@ -572,13 +573,13 @@ def _phrases(words, packed, bounds, keys, codes, candidates, phrases):
     for j in range(n):
         i = candidates[j]
         size = bounds[i + 1] - bounds[i]
-        s = np.int64(hash_bytes(packed, bounds[i], bounds[i + 1]) & np.uint64(4095))
+        s = home(keys[i], _SLOTS - 1)
         while slots[s] >= 0:
             w = slots[s]
             if word_bounds[w + 1] - word_bounds[w] == size and _same(packed, bounds[i], data, word_bounds[w], size):
                 codes[i] = w
                 break
-            s = (s + 1) & 4095
+            s = (s + 1) & (_SLOTS - 1)
     found = 0
     for j in range(n):
         i = candidates[j]

@@ -36,6 +36,7 @@ from gpu_pile.gpu.ngrams import NONE, device_numbers, device_table, hash_spans, 
 from gpu_pile.gpu.segments import Segments, count_then_write, exclusive_sum, flag_tables, gather
 from gpu_pile.ops.op import Op, columns_by_width
 from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import new_table
 from gpu_pile.text.jit import jit, leaf
@@ -192,8 +193,8 @@ def _count(data, offsets, tables, powers, table, out):
 @word_repetition.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), len(C)), np.int64)
-    tables = unicode.ASCII_FLAGS, unicode.FLAG_STAGE, unicode.FLAG_LEAVES
-    _count(text.data, text.offsets, tables, hash_powers(), new_table(), out)
+    tables = unicode.FLAG_STAGE, unicode.FLAG_LEAVES
+    _count(padded(text.data), text.offsets, tables, hash_powers(), new_table(), out)
     return out
 
 

@@ -127,6 +127,12 @@ def home(key, mask):
     return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(mask))
 
 
+def home_int(key: int, mask: int) -> int:
+    """The same as home, in Python."""
+    h = key * int(P) % (1 << 64)
+    return (h ^ h >> 32) & mask
+
+
 @njit(inline="always")
 def is_filled(table, s):
     """Return whether slot s has an item."""

@@ -8,6 +8,7 @@ Scratch memory of a document is at most 57 bytes per word and 32 to 96 bytes per
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -379,6 +380,7 @@ def _eight(x):
     )
 
 
+@cache
 def hash_powers() -> Array:
     """Return uint64[4 * 256]: the polynomial's base to the power of each byte of a number of 32 bits."""
     b = int(_B)

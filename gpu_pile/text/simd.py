@@ -312,12 +312,6 @@ def starts_with(data, i, end, pattern):
     return k == len(pattern)
 
 
-@njit(inline="always")
-def ascii_space_mask(data, i):
-    """Bit k is set where byte i + k is white space for str.split(): 9 to 13, 28 to 32."""
-    return bytes_between(data, i, 9, 13) | bytes_between(data, i, 28, 32)
-
-
 @jit
 def count_newlines(data, n):
     """Line feeds among the first n bytes; SLACK bytes past them can be read."""

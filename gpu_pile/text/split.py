@@ -11,23 +11,18 @@ import numpy as np
 from numba import njit
 
 from gpu_pile.text import unicode
+from gpu_pile.text.blocks import BLOCK, SPACES, TAILS, below, block, last_bit, lowest, runs_of
 from gpu_pile.text.jit import leaf
-from gpu_pile.text.simd import (
-    ascii_space_mask,
-    bytes_between,
-    copy_32,
-    count_ones,
-    count_trailing_zeros,
-    set_item,
-)
+from gpu_pile.text.simd import bytes_between, bytes_of_64, copy_bytes, count_ones, count_trailing_zeros, set_item
 from gpu_pile.types import Array
 
 _SPACE = unicode.SPACE
 _LINE_FEED = ord("\n")
 _TAIL_BITS, _TAIL = 0xC0, 0x80
 """The bits that tell a byte of a character beyond ASCII from its first one, and their value."""
-_FIRST_TAIL, _LAST_TAIL = 0x80, 0xBF
-_1 = np.uint32(1)
+_SPACE_LEADS = "\xc2\xe1\xe2\xe3"
+"""Bytes that white space beyond ASCII begins with."""
+_0, _1 = np.uint64(0), np.uint64(1)
 
 
 @njit
@@ -126,110 +121,86 @@ class Words(NamedTuple):
 
 
 @leaf
-def _wide_spaces(data, base, end, leads, stage, leaves):
-    """Return the bytes of white space beyond ASCII, as bits from data[base] on.
+def _wide_spaces(data, base, leads, stage, leaves):
+    """Return the bytes of white space beyond ASCII: (bits from data[base] on, bits from the next block on).
 
     leads: the bits of bytes that white space may begin with.
     """
-    spaces = np.uint64(0)
+    spaces = after = _0
     while leads:
         k = count_trailing_zeros(leads)
         leads &= leads - _1
-        if base + k >= end:
-            break
         c, n = unicode.decode_at(data, base + k)
         if unicode.table_value(stage, leaves, c) & _SPACE:
-            spaces |= ((np.uint64(1) << np.uint64(n)) - np.uint64(1)) << np.uint64(k)
-    return spaces
+            own = (_1 << np.uint64(n)) - _1
+            spaces |= own << np.uint64(k)
+            after |= own >> np.uint64(BLOCK - k) if k + n > BLOCK else _0
+    return spaces, after
+
+
+@njit(inline="always")
+def _word_bytes(data, i, end, tables, spilled):
+    """Return (bits of data[i:i + 64] that are not white space, bytes of white space in the next block).
+
+    spilled: bytes of white space that began in the block before. tables: (stage, leaves).
+    """
+    at, shift, valid = block(data, i, end)
+    spaces = bytes_of_64(data, at, SPACES) >> shift | spilled
+    leads = bytes_of_64(data, at, _SPACE_LEADS) >> shift & valid
+    spilled = _0
+    if leads:
+        wide, spilled = _wide_spaces(data, i, leads, tables[0], tables[1])
+        spaces |= wide
+    return valid & ~spaces, spilled
 
 
 @leaf
 def split_words(data, start, end, tables, words):
     """Write the words of str.split() of data[start:end] to `words`. Return how many.
 
-    tables: (flags of ASCII, stage, leaves).
+    data has BLOCK bytes or more. tables: (stage, leaves).
     """
-    _, stage, leaves = tables
     packed, bounds, chars = words
     n = o = tails = 0  # tails: bytes of the words but the first of each character
     bounds[0] = chars[0] = 0
-    i = first = start  # first: where the word begins that the next block goes on with
-    outside, spilled = _1, np.uint32(0)  # spilled: bytes of white space that began in the block before
-    while i < end and i + 64 <= len(data):  # a word that ends in these 32 bytes is copied 32 bytes at a time
-        space = ascii_space_mask(data, i) | spilled
-        spilled = np.uint32(0)
-        leads = bytes_between(data, i, 0xE1, 0xE3) | bytes_between(data, i, 0xC2, 0xC2)  # of white space, among others
-        if leads:
-            wide = _wide_spaces(data, i, end, leads, stage, leaves)
-            space |= np.uint32(wide)
-            spilled = np.uint32(wide >> np.uint64(32))
-        if i + 32 > end:
-            space |= np.uint32(np.uint64(0xFFFFFFFF) << np.uint64(end - i))
-        word_tails = bytes_between(data, i, _FIRST_TAIL, _LAST_TAIL) & ~space
-        edges = np.uint32(space ^ ((space << _1) | outside))
-        starts, ends = edges & ~space, edges & space
-        if outside:
+    first = start  # where the word begins that the next block goes on with
+    inside = spilled = _0
+    for i in range(start, end, BLOCK):
+        word, spilled = _word_bytes(data, i, end, tables, spilled)
+        runs = runs_of(word, inside)
+        starts, ends = runs.starts, runs.ends
+        at, shift, _ = block(data, i, end)
+        word_tails = bytes_of_64(data, at, TAILS) >> shift & word
+        if inside == _0:
             first = i + count_trailing_zeros(starts)
             starts &= starts - _1
         while ends:
             k = count_trailing_zeros(ends)
-            ends &= ends - _1
-            copy_32(packed, o, data, first)
-            for copied in range(32, i + k - first, 32):
-                copy_32(packed, o + copied, data, first + copied)
+            copy_bytes(packed, o, data, first, i + k - first)
             o += i + k - first
             n += 1
             set_item(bounds, n, o)
-            set_item(chars, n, o - tails - count_ones(word_tails & ((_1 << np.uint32(k)) - _1)))
+            set_item(chars, n, o - tails - count_ones(word_tails & below(lowest(ends))))
+            ends &= ends - _1
             first = i + count_trailing_zeros(starts)  # after the block if no other begins in it
             starts &= starts - _1
-        outside = space >> np.uint32(31)
+        inside = last_bit(word)
         tails += count_ones(word_tails)
-        i += 32
-    return _split_rest(data, i + count_ones(spilled) if outside else first, end, tables, words, n)
-
-
-@leaf
-def _split_rest(data, i, end, tables, words, n):
-    """Write the words of data[i:end] after the first n, one character at a time. Return how many there are then."""
-    ascii_flags, stage, leaves = tables
-    packed, bounds, chars = words
-    o, length = bounds[n], chars[n]
-    while i < end:
-        if data[i] < _TAIL:
-            size, flags = 1, np.int64(ascii_flags[data[i]])
-        else:
-            c, size = unicode.decode_at(data, i)
-            flags = np.int64(unicode.table_value(stage, leaves, c))
-        if flags & _SPACE == 0:
-            for k in range(size):
-                packed[o + k] = data[i + k]
-            o += size
-            length += 1
-        elif o > bounds[n]:
-            n += 1
-            bounds[n], chars[n] = o, length
-        i += size
-    if o > bounds[n]:
+    if inside:
+        copy_bytes(packed, o, data, first, end - first)
+        o += end - first
         n += 1
-        bounds[n], chars[n] = o, length
+        bounds[n], chars[n] = o, o - tails
     return n
 
 
 @leaf
 def count_words(data, start, end, tables):
     """Return len(text.split()) of data[start:end], to know how much room split_words needs."""
-    ascii_flags, stage, leaves = tables
-    words = 0
-    inside = False
-    i = start
-    while i < end:
-        if data[i] < _TAIL:
-            space, n = (ascii_flags[data[i]] & _SPACE) != 0, 1
-        else:
-            c, n = unicode.decode_at(data, i)
-            space = (unicode.table_value(stage, leaves, c) & _SPACE) != 0
-        words += not space and not inside
-        inside = not space
-        i += n
-    return words
+    n = 0
+    inside = spilled = _0
+    for i in range(start, end, BLOCK):
+        word, spilled = _word_bytes(data, i, end, tables, spilled)
+        n += count_ones(runs_of(word, inside).starts)
+        inside = last_bit(word)
+    return n
