@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 SM ?= 90
+STEP ?= 1
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -53,11 +54,11 @@ format: $(VENV)/.developing  ## rewrite the sources in the project's format
 
 check: lint types test  ## what a change must pass
 
-check-gpu:  ## on a machine with a GPU: conformance, whole runs, compute-sanitizer, benchmarks; PYTHON=... CORPUS=folder
-	PYTHON=$(if $(filter-out python3,$(PYTHON)),$(PYTHON),$(if $(wildcard $(BIN)/python),$(BIN)/python,python3)) bash tools/check_gpu.sh
+check-gpu:  ## on a machine with a GPU: STEP=1 speed of operations, 2 of whole runs, 3 equal bytes, 4 compute-sanitizer
+	PYTHON=$(if $(filter-out python3,$(PYTHON)),$(PYTHON),$(if $(wildcard $(BIN)/python),$(BIN)/python,python3)) bash tools/check_gpu.sh $(STEP)
 
-pack-gpu: $(VENV)/.developing  ## build/gpu/pack.tar.xz: cuDF for a GPU machine without a package registry; SM=90
-	$(BIN)/python tools/pack_gpu.py --sm $(SM)
+pack-gpu: $(VENV)/.developing  ## build/gpu/pack.tar.xz for a GPU machine without a package registry; SM=90, SMALL=1: no cuDF
+	$(BIN)/python tools/pack_gpu.py --sm $(SM) $(if $(SMALL),--small)
 
 clean:  ## remove the environment and the demo's run
 	rm -rf $(VENV) demo build dist

@@ -1,12 +1,14 @@
-"""Backend cuda on this machine's GPU: kernel by kernel, and from files to a keep list.
+"""Backend cuda on this machine's GPU: operation by operation, and from files to a keep list.
 
     python benchmarks/gpu.py kernels FOLDER [--megabytes 256] [--out FOLDER]
-    python benchmarks/gpu.py run FOLDER [--repeat 3] [--copies 8] [--out FOLDER]
+    python benchmarks/gpu.py minhash FOLDER [--megabytes 256] [--out FOLDER]
+    python benchmarks/gpu.py run FOLDER [--backend cuda] [--workers 16 32] [--verify exact] [--out FOLDER]
 
-kernels: each operation on text that is on the device, by CUDA events, medians after a warm-up; the share of the floor
-that memory sets (one read of the text), and cuDF's nvtext.minhash on the same documents with as many hashes.
-run: the command itself at 1, 4, ... workers over the shards, each given several times under other names; beside it, in
-the same run, how fast the same number of threads only decompress them.
+kernels: each operation on text that is on the device, by CUDA events, medians after a warm-up, beside what a copy of
+memory on the device takes. Three texts: the lines of FOLDER, these with a line of 4 MB, and lines of ten words.
+minhash: nvtext.minhash of cuDF on the same documents, beside the sketch with as many hashes.
+run: the command itself, once after a short warm-up; beside it how fast as many threads only decompress the shards.
+FOLDER can be made by benchmarks/big_corpus.py.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpu_pile.corpus.reader import ShardReader
+from gpu_pile.gpu.device import device_for
 from gpu_pile.ops import op
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.text.column import TextColumn
@@ -37,6 +41,8 @@ TARGETS = {  # GB/s of text on an H200
     "text_counts()": 50,
 }
 
+LONG_BYTES = 4_000_000
+
 
 def lines_of(folder: Path, n_bytes: int) -> np.ndarray:
     """Decompressed lines of the shards, over and over, up to about n_bytes."""
@@ -45,9 +51,25 @@ def lines_of(folder: Path, n_bytes: int) -> np.ndarray:
         for block in ShardReader(path):
             blocks.append(block.data[: block.n_bytes].copy())
             block.release()
+        if sum(map(len, blocks)) > n_bytes:
+            break
     once = np.concatenate(blocks)
     whole = np.tile(once, max(1, -(-n_bytes // len(once))))
     return whole[: whole[:n_bytes].tobytes().rfind(b"\n") + 1]
+
+
+def inputs(folder: Path, n_bytes: int) -> dict[str, np.ndarray]:
+    """Blocks of lines by what is in them."""
+    lines = lines_of(folder, n_bytes)
+    words = " ".join(json.loads(line)["text"] for line in lines.tobytes().splitlines()[:100]).split()
+    words *= 1 + min(LONG_BYTES, n_bytes) // len(" ".join(words))
+    long = json.dumps({"text": " ".join(words)}).encode() + b"\n"
+    ten = b"".join(json.dumps({"text": " ".join(words[i : i + 10])}).encode() + b"\n" for i in range(0, 10_000, 10))
+    return {
+        "natural": lines,
+        "with a line of 4 MB": np.concatenate([np.frombuffer(long, np.uint8), lines]),
+        "lines of ten words": np.frombuffer(ten * max(1, n_bytes // len(ten) // 4), np.uint8),
+    }
 
 
 def seconds_on_device(function: Any, repeat: int) -> float:
@@ -66,83 +88,103 @@ def seconds_on_device(function: Any, repeat: int) -> float:
     return statistics.median(times)
 
 
+class Table:
+    """Rows of figures, printed and kept."""
+
+    def __init__(self, repeat: int, n_bytes: int) -> None:
+        import cupy
+
+        self.repeat, self.rows = repeat, list[dict[str, Any]]()
+        memory = cupy.zeros(n_bytes, np.uint8)
+        self.bandwidth = 2 * n_bytes / seconds_on_device(memory.copy, repeat)
+        self.device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        print(f"{self.device}: a copy reads and writes {self.bandwidth / 1e9:.0f} GB/s\n")
+
+    def head(self, text: TextColumn, of: str) -> None:
+        self.of = of
+        print(f"{of}: {len(text)} documents, {text.n_bytes / 1e6:.0f} MB of text\n")
+        print("| operation | GB/s of text | of what memory allows |\n|---|---:|---:|")
+
+    def measure(self, name: str, size: int, function: Any) -> None:
+        try:
+            seconds = seconds_on_device(function, self.repeat)
+        except Exception as error:  # the other figures are worth having
+            self.rows.append({"name": name, "input": self.of, "error": f"{type(error).__name__}: {error}"})
+            print(f"| {name} | {self.rows[-1]['error']} | |", flush=True)
+            return
+        row = {"name": name, "input": self.of, "gb_per_s": size / seconds / 1e9, "ms": seconds * 1e3}
+        self.rows.append({**row, "of_memory": size / self.bandwidth / seconds})
+        wanted = f" (to reach: {TARGETS[name]})" if name in TARGETS else ""
+        print(f"| {name} | {row['gb_per_s']:.2f}{wanted} | {self.rows[-1]['of_memory']:.1%} |", flush=True)
+
+    def result(self) -> dict[str, Any]:
+        """Everything measured."""
+        return {"device": self.device, "bandwidth": self.bandwidth, "figures": self.rows}
+
+
 def kernels(folder: Path, n_bytes: int, repeat: int) -> dict[str, Any]:
     import cupy
 
-    from gpu_pile.gpu import cudf as frames
-
-    frames.share_memory()
-    runtime = cupy.cuda.runtime
-    device = runtime.getDeviceProperties(0)["name"].decode()
-    clock_khz, bus_bits = (runtime.deviceGetAttribute(attribute, 0) for attribute in (36, 37))  # of the memory
-    bandwidth = 2 * clock_khz * 1e3 * bus_bits / 8  # bytes per second
-    block = cupy.asarray(lines_of(folder, n_bytes))
-    parsed = parse_lines(block)
-    text: TextColumn = parsed.text
-    rows: list[dict[str, Any]] = []
-
-    def measure(name: str, size: int, function: Any) -> None:
-        seconds = seconds_on_device(function, repeat)
-        rows.append({"name": name, "gb_per_s": size / seconds / 1e9, "of_memory_floor": size / bandwidth / seconds})
-        wanted = f" (to reach: {TARGETS[name]})" if name in TARGETS else ""
-        print(f"| {name} | {rows[-1]['gb_per_s']:.1f}{wanted} | {rows[-1]['of_memory_floor']:.1%} |")
-
-    print(f"{device}, {len(text)} documents, {text.n_bytes / 1e6:.0f} MB of text\n")
-    print("| operation | GB/s of text | of the memory floor |\n|---|---:|---:|")
-    measure("parse_lines()", len(block), lambda: parse_lines(block))
-    for name, operation in op.load_all().items():
-        some = operation.inputs(TextColumn.from_documents(["a b"]), operation.samples[0])
-        if not isinstance(some[0], TextColumn) or "cuda" not in operation.implementations:
-            continue
-        samples = list(operation.samples)
-        if name == "sketch":
-            samples.append({"method": "affine32", "kind": "byte"})
-        for params in samples:
-            given = ", ".join(f"{k}={v}" for k, v in params.items())
-            measure(f"{name}({given})", text.n_bytes, lambda o=operation, p=params: o(text, **p))
-    series = frames.series(text)
-    a, b = (np.arange(1, 257, 2, dtype=np.uint32), np.arange(128, dtype=np.uint32))
-    try:
-        import cudf
-
-        factors, summands = cudf.Series(a), cudf.Series(b)
-        measure("cuDF nvtext.minhash, 5 bytes, 128", text.n_bytes, lambda: series.str.minhash(0, factors, summands, 5))
-    except Exception as error:  # another version of cuDF: the rest is worth having
-        print(f"| cuDF nvtext.minhash: {error} | | |")
-    return {"device": device, "text_bytes": text.n_bytes, "kernels": rows}
+    operations = op.load_all()
+    device_for("cuda")
+    table = Table(repeat, n_bytes)
+    for of, lines in inputs(folder, n_bytes).items():
+        block = cupy.asarray(lines)
+        text: TextColumn = parse_lines(block).text
+        table.head(text, of)
+        table.measure("parse_lines()", len(block), lambda block=block: parse_lines(block))
+        for name, operation in operations.items():
+            some = operation.inputs(TextColumn.from_documents(["a b"]), operation.samples[0])
+            if not isinstance(some[0], TextColumn):
+                continue
+            samples = list(operation.samples if of == "natural" else operation.samples[:1])
+            if name == "sketch":
+                samples.append({"method": "affine32", "kind": "byte"})
+            for params in samples:
+                given = ", ".join(f"{k}={'...' if isinstance(v, tuple) else v}" for k, v in params.items())
+                call = partial(operation, text, **params)
+                table.measure(f"{name}({given})", text.n_bytes, call)
+    return table.result()
 
 
-def run(folder: Path, repeat: int, copies: int) -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0))
-    out: dict[str, Any] = {"cores": cores, "runs": []}
-    print("| backend | workers | file to decisions | only decompressing | share | whole run |")
-    print("|---|---:|---:|---:|---:|---:|")
-    with tempfile.TemporaryDirectory() as scratch:
-        shards = Path(scratch) / "shards"
-        shards.mkdir()
-        for path in sorted(folder.glob("*.jsonl.zst")):
-            for i in range(copies):
-                shutil.copy(path, shards / f"{path.name.split('.')[0]}-{i:03d}.jsonl.zst")
-        paths = sorted(shards.iterdir())
-        for backend, workers in [("cuda", w) for w in (1, 4, 16, 32) if w <= 2 * cores] + [("cpu", cores)]:
-            results = [one_run(paths, Path(scratch), backend, workers) for _ in range(repeat + 1)][1:]
-            decided = statistics.median(r["decided"] for r in results)
-            wall = statistics.median(r["wall"] for r in results)
-            with ThreadPoolExecutor(workers) as pool:
-                start = time.perf_counter()
-                stream = sum(pool.map(decompress, paths))
-                floor = time.perf_counter() - start
-            speed, limit = results[0]["text_bytes"] / decided / 1e9, results[0]["text_bytes"] / floor / 1e9
-            row = {
-                "backend": backend,
-                "workers": workers,
-                "gb_per_s": speed,
-                "decompress_gb_per_s": limit,
-                "wall": wall,
-            }
-            out["runs"].append({**row, "stream_bytes": stream, "all": results})
-            cells = f"{speed:.2f} GB/s | {limit:.2f} GB/s | {speed / limit:.0%} | {wall:.2f} s"
-            print(f"| {backend} | {workers} | {cells} |", flush=True)
+def minhash(folder: Path, n_bytes: int, repeat: int) -> dict[str, Any]:
+    import cudf
+    import cupy
+
+    from gpu_pile.gpu import cudf as columns
+
+    device_for("cuda")
+    table = Table(repeat, n_bytes)
+    text: TextColumn = parse_lines(cupy.asarray(lines_of(folder, n_bytes))).text
+    table.head(text, "natural")
+    a, b = (cudf.Series(x) for x in (np.arange(1, 257, 2, dtype=np.uint32), np.arange(128, dtype=np.uint32)))
+    series = columns.series(text)
+    table.measure("cuDF nvtext.minhash, 5 bytes, 128", text.n_bytes, lambda: series.str.minhash(0, a, b, 5))
+    for params in ({"method": "affine32", "kind": "byte"}, {}):
+        table.measure(f"sketch({params})", text.n_bytes, partial(op.OPS["sketch"], text, **params))
+    return table.result()
+
+
+def run(folder: Path, scratch: Path, backend: str, workers: list[int], verify: str) -> dict[str, Any]:
+    out: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "runs": []}
+    paths = sorted(folder.glob("*.jsonl.zst"))
+    one_run(paths[:1], scratch, backend, workers[0], verify)  # what is compiled, and the driver's start
+    print("| backend | workers | file to decisions | only decompressing | share | measure | dedupe | decide | run |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for n in workers:
+        result = one_run(paths, scratch, backend, n, verify)
+        with ThreadPoolExecutor(n) as pool:
+            start = time.perf_counter()
+            stream = sum(pool.map(decompress, paths))
+            floor = time.perf_counter() - start
+        stages = {name: result["timings"][name]["seconds"] for name in ("measure", "dedupe", "decide")}
+        speed, limit = (result["text_bytes"] / s / 1e9 for s in (sum(stages.values()), floor))
+        row = {"backend": backend, "workers": n, "verify": verify, "gb_per_s": speed, "decompress_gb_per_s": limit}
+        out["runs"].append({**row, "stream_bytes": stream, **result})
+        seconds = " | ".join(f"{s:.2f} s" for s in (*stages.values(), result["wall"]))
+        print(
+            f"| {backend} | {n} | {speed:.2f} GB/s | {limit:.2f} GB/s | {speed / limit:.0%} | {seconds} |", flush=True
+        )
     return out
 
 
@@ -153,35 +195,43 @@ def decompress(path: Path) -> int:
     return reader.stream_bytes
 
 
-def one_run(paths: list[Path], scratch: Path, backend: str, workers: int) -> dict[str, Any]:
+def one_run(paths: list[Path], scratch: Path, backend: str, workers: int, verify: str) -> dict[str, Any]:
     folder = scratch / "run"
     shutil.rmtree(folder, ignore_errors=True)
     config = scratch / "config.yaml"
     settings = {"input": {"shards": [str(p) for p in paths]}, "output": str(folder), "backend": backend}
-    config.write_text(json.dumps({**settings, "workers": workers, "thresholds": {"use": ["gopher"]}}))
+    more = {"workers": workers, "thresholds": {"use": ["gopher"]}, "dedupe": {"fuzzy": {"verify": verify}}}
+    config.write_text(json.dumps({**settings, **more}))
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "gpu_pile.cli", "run", str(config)], check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - start
     timings = json.loads((folder / "timings.json").read_text())
-    decided = sum(timings[s]["seconds"] for s in ("measure", "dedupe", "decide"))
-    return {"wall": wall, "decided": decided, "text_bytes": timings["measure"]["text_bytes"], "timings": timings}
+    shutil.rmtree(folder)
+    return {"wall": wall, "text_bytes": timings["measure"]["text_bytes"], "timings": timings}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kernels", "run"])
+    parser.add_argument("what", choices=["kernels", "minhash", "run"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--megabytes", type=int, default=256)
-    parser.add_argument("--copies", type=int, default=8)
+    parser.add_argument("--megabytes", type=float, default=256)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--backend", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--workers", type=int, nargs="+", default=[len(os.sched_getaffinity(0))])
+    parser.add_argument("--verify", choices=["exact", "sketch"], default="exact")
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="folder for the run")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    result = (
-        kernels(a.folder, a.megabytes << 20, a.repeat) if a.what == "kernels" else run(a.folder, a.repeat, a.copies)
-    )
+    if a.what == "run":
+        result = run(a.folder, a.scratch, a.backend, a.workers, a.verify)
+    else:
+        result = (kernels if a.what == "kernels" else minhash)(a.folder, int(a.megabytes * 1e6), a.repeat)
     if a.out:
         a.out.mkdir(parents=True, exist_ok=True)
-        (a.out / f"gpu_{a.what}.json").write_text(json.dumps(result, indent=1) + "\n")
+        name = f"gpu_run_{a.backend}_{a.verify}" if a.what == "run" else f"gpu_{a.what}"
+        (a.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    if failed := [row["name"] for row in result.get("figures", ()) if "error" in row]:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

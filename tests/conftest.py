@@ -116,7 +116,9 @@ def results(folder: Path) -> dict[str, bytes]:
 def demo_run(tmp_path_factory) -> Path:
     """The demo corpus, run with the quickstart's settings. Do not change it."""
     folder = tmp_path_factory.mktemp("demo") / "run"
-    quick = config.load(HERE.parent / "configs" / "quickstart.yaml", [f"output={folder}", f"input.shards=['{DEMO}']"])
+    quick = config.load(
+        HERE.parent / "configs" / "quickstart.yaml", [f"output={folder}", f"input.shards=['{DEMO}']", "backend=cpu"]
+    )
     run(quick)
     return folder
 

@@ -1,11 +1,13 @@
 """Every operation on its documents on the GPU, in small segments: what compute-sanitizer is run on.
 
-    compute-sanitizer --tool memcheck --error-exitcode 9 python -m tests.gpu_small
+    compute-sanitizer --tool memcheck --error-exitcode 9 python -m tests.gpu_small [OPERATION ...]
 
 Memory comes from the driver itself, without a pool, so that the tool sees where each array ends.
 """
 
 from __future__ import annotations
+
+import sys
 
 import cupy
 
@@ -15,10 +17,11 @@ from tests import emulator
 from tests.test_conformance import SEAMS
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     cupy.cuda.set_allocator(None)
     cases = 0
-    for operation in op.load_all().values():
+    operations = op.load_all()
+    for operation in [operations[name] for name in names or operations]:
         for params in operation.samples:
             for segment in (None, 40):
                 with emulator.installed(segment=segment):
@@ -28,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

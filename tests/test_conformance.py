@@ -93,8 +93,15 @@ SEAMS = ("x" * 159 + "İ" + "y", "." * 100 + "a…\r\n" * 30, " the " * 50, "é"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("operation", "name", "params"), [c for c in CASES if c.values[1] != "cpu"])
-@pytest.mark.parametrize("order", emulator.ORDERS)
+@pytest.mark.parametrize(
+    ("operation", "name", "params", "order"),
+    [
+        pytest.param(*case.values, order, id=f"{order}-{case.id}")
+        for case in CASES
+        if case.values[1] != "cpu"
+        for order in (emulator.ORDERS if case.values[1] == "cuda-emulated" else emulator.ORDERS[:1])
+    ],
+)
 def test_documents_of_several_segments(operation, name, params, order):
     for segment in (8, 32, 104):
         with emulator.installed(order=order, segment=segment, switch_at_atomics=True):

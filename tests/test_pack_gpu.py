@@ -486,7 +486,8 @@ def test_pip_brings_only_what_is_not_there(tmp_path, monkeypatch):
 
 
 def test_from_command_to_command(parts, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pack_gpu, "SITE", ["libcudf-cu13==26.10.2"])
+    monkeypatch.setattr(pack_gpu, "RAPIDS", ["libcudf-cu13==26.10.2"])
+    monkeypatch.setattr(pack_gpu, "SITE", [])
     monkeypatch.setattr(pack_gpu, "SPARE", ["helper==1.2", "shadow==1"])
     cache = tmp_path / "cache"
     shutil.copytree(tmp_path / "wheels", cache / PYTHON)
@@ -521,6 +522,18 @@ def test_from_command_to_command(parts, tmp_path, monkeypatch, capsys):
         unpack_gpu.main([str(out), str(tmp_path)])
 
 
+def test_a_small_pack_has_no_cudf(parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pack_gpu, "SITE", ["helper==1.2"])
+    cache = tmp_path / "cache"
+    shutil.copytree(tmp_path / "wheels", cache / PYTHON)
+    out = tmp_path / "small.tar.xz"
+    pack_gpu.main(["--cache", str(cache), "--out", str(out), "--python", PYTHON, "--small"])
+    unpack_gpu.main([str(out), str(tmp_path / "there")])
+    script = f"{capsys.readouterr().out.splitlines()[-1]}\n{sys.executable} -c 'import helper'"
+    subprocess.run(["sh", "-c", script], check=True)
+    assert not (tmp_path / "there" / "site" / unpack_gpu.BESIDE).exists()
+
+
 def test_a_package_that_is_not_there_is_said_to_be():
     assert unpack_gpu.machine({"no-such-package": {"cudf": ">=1", "other": ""}}) == [
         "no-such-package: not here (wanted: cudf >=1)"
@@ -533,9 +546,9 @@ def test_what_the_project_needs_is_packed_or_on_the_machine():
     tests = [r for r in extras["dev"] if Requirement(r).name in ("hypothesis", "pytest")]
     packed = {
         canonicalize_name(r.name): Version(next(iter(r.specifier)).version)
-        for r in map(Requirement, [*pack_gpu.SITE, *pack_gpu.SPARE])
+        for r in map(Requirement, [*pack_gpu.RAPIDS, *pack_gpu.SITE, *pack_gpu.SPARE])
     }
-    assert len(packed) == len(pack_gpu.SITE) + len(pack_gpu.SPARE)
+    assert len(packed) == len(pack_gpu.RAPIDS) + len(pack_gpu.SITE) + len(pack_gpu.SPARE)
     assert not packed.keys() & pack_gpu.MACHINE
     for line in [*project["dependencies"], *extras["cu13"], *tests]:
         requirement = Requirement(line)

@@ -1,7 +1,9 @@
 """Pack cuDF, and what gpu_pile needs beside it, into one small archive for a GPU machine that reaches no registry.
 
     python tools/pack_gpu.py --sm 90 --out build/gpu/pack.tar.xz
+    python tools/pack_gpu.py --small
 
+With --small neither cuDF nor what a machine may have already: enough for runs and for steps 1, 2 and 4 of check-gpu.
 Nine tenths of RAPIDS's wheels are machine code for GPUs of other architectures. The archive has the code for one, and
 none of the headers, tests and debugging information. tools/unpack_gpu.py unpacks it:
 
@@ -41,13 +43,17 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-SITE = [
+RAPIDS = [
     "libcudf-cu13==26.10.2", "pylibcudf-cu13==26.10.2", "cudf-cu13==26.10.2",
     "dask-cuda==26.10.0", "librmm-cu13==26.10.0", "rmm-cu13==26.10.0", "libkvikio-cu13==26.10.0",
     "nvidia-libnvcomp-cu13==5.3.0.16", "rapids-logger==0.3.0", "rapids-dask-dependency==26.10.0", "dask==2026.7.1",
-    "distributed==2026.7.1", "cachetools==8.0.0", "locket==1.0.0", "nvtx==0.2.17", "partd==1.4.2", "tblib==3.2.2",
-    "tornado==6.6.1", "zict==3.0.0", "pydantic==2.14.3", "pydantic-core==2.50.4", "annotated-types==0.8.0",
-    "typing-inspection==0.4.5", "typing-extensions==4.16.0", "zstandard==0.25.0",
+    "distributed==2026.7.1", "cachetools==8.0.0", "locket==1.0.0", "partd==1.4.2", "tblib==3.2.2", "tornado==6.6.1",
+    "zict==3.0.0",
+]  # fmt: skip
+
+SITE = [
+    "nvtx==0.2.17", "pydantic==2.14.3", "pydantic-core==2.50.4", "annotated-types==0.8.0", "typing-inspection==0.4.5",
+    "typing-extensions==4.16.0", "zstandard==0.25.0",
 ]  # fmt: skip
 
 SPARE = [
@@ -419,8 +425,8 @@ def write(out: Path, parts: Mapping[str, list[Path]], sm: int, python: str) -> d
     return manifest
 
 
-def pins(added: Iterable[str]) -> dict[str, list[str]]:
-    """{folder: pins}, with those added to site/ in place of any of the same package.
+def pins(added: Iterable[str], small: bool = False) -> dict[str, list[str]]:
+    """{folder: pins}, with those added to site/ in place of any of the same package; small: without cuDF and SPARE.
 
     Raises:
         PackError: an added one is not name==version.
@@ -434,21 +440,24 @@ def pins(added: Iterable[str]) -> dict[str, list[str]]:
     def others(group: list[str]) -> list[str]:
         return [pin for pin in group if canonicalize_name(Requirement(pin).name) not in names]
 
-    return {"site": [*others(SITE), *added], "spare": others(SPARE)}
+    if small:
+        return {"site": [*others(SITE), *added], "spare": []}
+    return {"site": [*others([*RAPIDS, *SITE]), *added], "spare": others(SPARE)}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Pack cuDF for a GPU machine that reaches no package registry.")
     parser.add_argument("--out", type=Path, default=Path("build/gpu/pack.tar.xz"), help="the archive [%(default)s]")
-    parser.add_argument("--cache", type=Path, default=Path("build/gpu/wheels"), help="wheels go here [%(default)s]")
+    parser.add_argument("--cache", type=Path, default=Path("build/wheels"), help="wheels go here [%(default)s]")
     parser.add_argument("--sm", type=int, default=90, help="compute capability of the GPU, times 10 [%(default)s]")
     parser.add_argument("--python", default="3.12", help="the GPU machine's Python [%(default)s]")
     parser.add_argument("--add", action="append", default=[], metavar="NAME==VERSION", help="also pack this one")
+    parser.add_argument("--small", action="store_true", help="without cuDF: 3 MiB")
     parser.add_argument("--most-mib", type=float, default=60, help="a larger archive is an error [%(default)s]")
     given = parser.parse_args(arguments)
     try:
         cache = given.cache / given.python
-        parts = {folder: download(group, cache, given.python) for folder, group in pins(given.add).items()}
+        parts = {folder: download(group, cache, given.python) for folder, group in pins(given.add, given.small).items()}
         given.out.parent.mkdir(parents=True, exist_ok=True)
         manifest = write(given.out, parts, given.sm, given.python)
     except PackError as error:

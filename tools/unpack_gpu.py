@@ -110,7 +110,7 @@ def unpack(archive: Path, target: Path) -> dict[str, Any]:
         raise UnpackError(f"{archive} is damaged ({error}): pack or copy it again") from None
     manifest = check(partial)
     site = partial / "site"
-    for library in LIBRARIES:
+    for library in LIBRARIES if (site / BESIDE).is_dir() else ():
         if not (site / library).exists():
             raise UnpackError(f"{archive} has no {library}, which libcudf needs: LIBRARIES no longer suits the pins")
         link = site / BESIDE / Path(library).name
