@@ -1,8 +1,8 @@
 """A GPU that is not there, so that every line that talks to one runs in tests.
 
 cupy/ and cupyx/ stand for CuPy: arrays that become NumPy arrays only where that is asked for, streams, errors, and
-modules whose kernels tests/emulator executes. cupy.counts says how many device calls, waits and bytes a piece of code takes.
-bin/ has nvidia-smi and compute-sanitizer; sitecustomize.py stands for the driver in other processes.
+modules whose kernels tests/emulator executes. cupy.counts says how many device calls, waits and bytes a piece of code
+takes. bin/ has nvidia-smi and compute-sanitizer; sitecustomize.py stands for the driver in other processes.
 
     fake_gpu.importable(monkeypatch)    # in this process
     fake_gpu.environment(folder)        # for another process

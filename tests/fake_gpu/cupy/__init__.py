@@ -1,8 +1,8 @@
 """As much of CuPy as gpu_pile uses, over NumPy and the emulator of tests/emulator.
 
-As in CuPy, an array becomes a NumPy array only where that is asked for, and a NumPy array is never taken for one; memory
-that was not written is not zero; results of reductions are arrays; every read by the host waits for the device.
-Functions that are not in FUNCTIONS do not exist: those are the ones that NumPy and CuPy both have with the same meaning.
+As in CuPy, an array becomes a NumPy array only where that is asked for, and a NumPy array is never taken for one;
+memory that was not written is not zero; results of reductions are arrays; every read by the host waits for the device.
+Functions that are not in FUNCTIONS do not exist: those are what NumPy and CuPy both have with the same meaning.
 """
 
 import contextlib
