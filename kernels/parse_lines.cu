@@ -1,191 +1,17 @@
 // parse_lines: a block of JSON lines -> documents, and why each other line is not one.
 // Contract and reference: gpu_pile/ops/parse_lines.py, whose cpu functions find the same reasons at the same positions.
 //
-// One warp parses one line. Between strings all its lanes walk the same bytes; a string, which is nearly all of a line,
-// is decoded 32 bytes per step, one lane per byte: escapes, quotes and UTF-8 are judged side by side. Text is decoded to
+// One warp parses one line. Between strings all its lanes walk the same bytes; a string, which is nearly all of a line, is
+// decoded in steps of 512 bytes (json_strings.cuh): escapes, quotes and UTF-8 are judged side by side. Text is decoded to
 // where its line lies in the block (decoding never lengthens it), and array code gathers it without gaps.
 //
-// Work: about 90 instructions per step of 32 bytes and warp, 150 where there are escapes. Floor on an H200: about
-// 250 GB/s of lines; a single line goes at the latency of its steps, some 100 MB/s.
-#include "common.cuh"
+// Work: a step of 512 bytes takes about 900 instructions by estimate, of those in the machine code: 1.8 for each byte, which
+// puts the floor on an H200 above 400 GB/s of lines. A single line goes at the latency of its steps; they are 16 times
+// as long as with a byte per lane.
+#include "json_strings.cuh"
 
-// As in the Python file.
-enum { GOOD, NOT_JSON, UNFINISHED, CONTROL, BAD_ESCAPE, NOT_UTF8, TOO_DEEP, EXTRA, NOT_OBJECT, NO_TEXT, NOT_STRING };
 constexpr int BLANK = -1;
 constexpr int MAX_DEPTH = 512;
-
-// The number of four hexadecimal digits at data[i], or -1.
-__device__ __forceinline__ int hex4(const u8* data, i64 i, i64 end)
-{
-    if (i + 4 > end) return -1;
-    int value = 0;
-    for (int k = 0; k < 4; ++k) {
-        const int c = data[i + k];
-        const int digit = c >= '0' && c <= '9' ? c - '0'
-            : c >= 'a' && c <= 'f'             ? c - 'a' + 10
-            : c >= 'A' && c <= 'F'             ? c - 'A' + 10
-                                               : -1;
-        if (digit < 0) return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
-
-constexpr int HIGH_SURROGATES = 0xD800, LOW_SURROGATES = 0xDC00, AFTER_SURROGATES = 0xE000, REPLACEMENT = 0xFFFD;
-
-__device__ __forceinline__ bool is_high(int c) { return c >= HIGH_SURROGATES && c < LOW_SURROGATES; }
-__device__ __forceinline__ bool is_low(int c) { return c >= LOW_SURROGATES && c < AFTER_SURROGATES; }
-
-// Bytes of the UTF-8 sequence beyond ASCII at data[i], 0 if it is not valid (Unicode 14, table 3-7).
-__device__ __forceinline__ int valid_sequence(const u8* data, i64 i, i64 end)
-{
-    const u32 b = data[i];
-    if (b < 0xC2 || b > 0xF4) return 0;
-    const int n = sequence_length(b);
-    if (i + n > end) return 0;
-    const u32 low = b == 0xE0 ? 0xA0 : b == 0xF0 ? 0x90 : 0x80;  // what the second byte may be
-    const u32 high = b == 0xED ? 0x9F : b == 0xF4 ? 0x8F : 0xBF;
-    if (data[i + 1] < low || data[i + 1] > high) return 0;
-    for (int k = 2; k < n; ++k)
-        if (is_lead(data[i + k])) return 0;
-    return n;
-}
-
-// Whether the byte beyond ASCII at data[i] is part of a valid sequence that begins at `first` or later.
-__device__ __forceinline__ bool is_valid(const u8* data, i64 first, i64 i, i64 end)
-{
-    if (is_lead(data[i])) return valid_sequence(data, i, end) != 0;
-    for (int k = 1; k <= 3 && i - k >= first; ++k)
-        if (is_lead(data[i - k])) return data[i - k] >= 0x80 && valid_sequence(data, i - k, end) > k;
-    return false;
-}
-
-// What a simple escape stands for, 0 if it is not one.
-__device__ __forceinline__ u32 simple_escape(u32 letter)
-{
-    switch (letter) {
-    case 'n': return '\n';
-    case 't': return '\t';
-    case 'r': return '\r';
-    case 'b': return '\b';
-    case 'f': return '\f';
-    case '"':
-    case '\\':
-    case '/': return letter;
-    default: return 0;
-    }
-}
-
-// Where a warp is in a line.
-struct Place {
-    i64 i;       // the next byte
-    int reason;  // why the line is bad, or GOOD; i is then where that was noticed
-};
-
-// What a lane adds to the output: `bytes` bytes of the UTF-8 of `value`, or why the string is bad.
-struct Decoded {
-    u32 value, bytes;
-    int reason;
-};
-
-// The escape \\uXXXX whose backslash is data[i]. recent: the backslashes that begin an escape among the 32 bytes up to
-// data[i], which is bit 31.
-__device__ __forceinline__ Decoded decode_unicode(const u8* data, i64 first, i64 i, i64 end, u32 recent)
-{
-    int c = hex4(data, i + 2, end);
-    if (c < 0) return {0, 1, i + 6 > end ? UNFINISHED : BAD_ESCAPE};
-    if (is_high(c)) {
-        const bool more = i + 7 < end && data[i + 6] == '\\' && data[i + 7] == 'u';
-        const int low = more ? hex4(data, i + 8, end) : -1;
-        if (!is_low(low)) return {REPLACEMENT, 3, GOOD};
-        return {0x10000u + ((c - HIGH_SURROGATES) << 10) + (low - LOW_SURROGATES), 4, GOOD};
-    }
-    if (is_low(c)) {  // nothing if it is the second half of a pair, whose first half writes both
-        const bool pair =
-            i - 6 >= first && (recent >> (31 - 6) & 1) && data[i - 5] == 'u' && is_high(hex4(data, i - 4, end));
-        return {REPLACEMENT, pair ? 0u : 3u, GOOD};
-    }
-    return {(u32)c, (u32)encoded_length((u32)c), GOOD};
-}
-
-__device__ __forceinline__ Decoded decode_escape(const u8* data, i64 first, i64 i, i64 end, u32 recent)
-{
-    if (i + 1 >= end) return {'\\', 1, GOOD};  // the string is unfinished in any case
-    const u32 letter = data[i + 1], simple = simple_escape(letter);
-    if (letter == 'u') return decode_unicode(data, first, i, end, recent);
-    return {simple, 1, simple ? GOOD : BAD_ESCAPE};
-}
-
-// The escapes among 32 bytes of a string, a bit per byte.
-struct Escapes {
-    u32 begins;     // backslashes that begin one
-    u32 body;       // the bytes that belong to these and to those of the step before
-    u32 body_next;  // the bytes of the next step that do
-
-    // For the first step of a string.
-    __device__ __forceinline__ Escapes() : begins(0), body(0), body_next(0) {}
-
-    // b: the byte of each lane, data[i]; before: the escapes of the step before.
-    __device__ __forceinline__ Escapes(const u8* data, i64 i, i64 end, u32 b, const Escapes& before)
-        : begins(0), body(before.body_next), body_next(0)
-    {
-        const u32 lane = lane_index(), backslashes = __ballot_sync(FULL, b == '\\');
-        if (!(backslashes | body)) return;
-        // in a row of backslashes every second one begins an escape, the first if it is not escaped itself
-        const u32 others = ~backslashes & lanes_below();
-        const int row = others ? (int)lane - highest(others) - 1 : (int)lane + (int)(before.begins >> 31);
-        const bool is_escape = b == '\\' && row % 2 == 0;
-        begins = __ballot_sync(FULL, is_escape);
-        const u64 unicode = __ballot_sync(FULL, is_escape && i + 1 < end && data[i + 1] == 'u');
-        const u64 bodies = (u64)begins << 1 | unicode << 2 | unicode << 3 | unicode << 4 | unicode << 5;
-        body |= (u32)bodies;
-        body_next = (u32)(bodies >> 32);
-    }
-
-    __device__ __forceinline__ bool any() const { return begins | body; }
-};
-
-// Decodes the string whose opening quote is at data[first - 1] to out + o, and moves o to the end of the output. Returns
-// the place after the closing quote. Called by the whole warp; what it wrote is visible to all lanes.
-__device__ __forceinline__ Place read_string(const u8* data, const i64 first, const i64 end, u8* out, i64& o)
-{
-    const u32 lane = lane_index();
-    Escapes before;
-    for (i64 base = first; base < end; base += 32) {
-        const i64 i = base + lane;
-        const u32 b = i < end ? data[i] : ' ';
-        const Escapes escapes(data, i, end, b, before);
-        const bool is_escape = escapes.begins >> lane & 1, in_body = escapes.body >> lane & 1;
-        Decoded decoded{b, i < end && !in_body, GOOD};
-        const u32 recent = (u32)(((u64)escapes.begins << 32 | before.begins) >> (lane + 1));  // this lane is bit 31
-        if (is_escape)
-            decoded = decode_escape(data, first, i, end, recent);
-        else if (b < ' ' || b >= 0x80)
-            decoded.reason = b < ' ' ? CONTROL : is_valid(data, first, i, end) ? GOOD : NOT_UTF8;
-        const u32 quotes = __ballot_sync(FULL, b == '"' && !in_body);
-        const u32 stops = quotes | __ballot_sync(FULL, decoded.reason != GOOD);
-        const int last = stops ? lowest(stops) : 32;  // the lane that ends the string
-        if ((int)lane >= last) decoded.bytes = 0;
-        const int n = (int)smaller(last, end - base);
-        const u32 sum = escapes.any() ? warp_prefix_sum(decoded.bytes) : (int)lane < n ? lane + 1 : n;
-        if (decoded.bytes) {
-            u8* target = out + o + sum - decoded.bytes;
-            if (is_escape)
-                encode(decoded.value, [&](u32 byte) { *target++ = (u8)byte; });
-            else
-                *target = (u8)b;
-        }
-        o += __shfl_sync(FULL, sum, 31);
-        if (stops) {
-            __syncwarp();
-            const int reason = __shfl_sync(FULL, decoded.reason, last);
-            return {base + last + (reason == GOOD), reason};
-        }
-        before = escapes;
-    }
-    __syncwarp();
-    return {end, UNFINISHED};
-}
 
 // The first position from i on where test(byte) does not hold.
 template <class Test>
@@ -297,6 +123,7 @@ struct Line {
     const Path &text_path, &subset_path;
     bool text_lists;
     u8 *out, *side;  // where the text and the subset are left
+    u8* room;        // for read_string
 
     i64 text_bytes = 0, subset_bytes = 0;
     int text = MISSING;
@@ -363,7 +190,7 @@ struct Line {
         const bool whole_subset = !expect_key && !listed && is_whole_subset(), beside = whole_subset && !whole_text;
         const i64 from = whole_text || beside ? 0 : text_bytes + (listed && list_begun ? 2 : 0);
         i64 to = from;
-        const Place place = read_string(data, i + 1, end, beside ? side : out, to);
+        const Place place = read_string(data, i + 1, end, beside ? side : out, to, room);
         if (place.reason) return place;
         if (expect_key) return key(place.i, from, to);
         if (whole_text) text = FOUND;
@@ -462,6 +289,7 @@ WARP_KERNEL parse_lines(
     i64 skip_bom, i64 bare_strings, i64 text_lists, i64* starts, i64* lengths, i64* reasons, i64* places,
     i64* text_bytes, i64* subset_bytes, u8* out, u8* side)
 {
+    __shared__ u8 rooms[4][ROOM];
     const i64 k = warp_index();
     if (k >= n_lines) return;
     const i64 end = ends[k];
@@ -469,7 +297,7 @@ WARP_KERNEL parse_lines(
     if (k == 0 && skip_bom && starts_with(data, 0, end, "\xEF\xBB\xBF")) start = 3;
     const Path text_path{keys, bounds, n_text}, subset_path{keys, bounds + n_text, n_subset};
     const i64 first = skip_space(data, start, end);
-    Line line{data, end, text_path, subset_path, text_lists != 0, out + start, side + start};
+    Line line{data, end, text_path, subset_path, text_lists != 0, out + start, side + start, rooms[threadIdx.x >> 5]};
     const Place place = first < end ? line.read(first, bare_strings) : Place{-1, BLANK};
     if (lane_index()) return;
     starts[k] = start;

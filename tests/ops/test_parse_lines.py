@@ -1,6 +1,7 @@
 """parse_lines against json.loads: on random objects, and on random damage to them against its own reference."""
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gpu_pile.ops import parse_lines as module
 from gpu_pile.ops.parse_lines import explain, parse_lines
 from gpu_pile.testing import ALPHABET, arrays, assert_same_bits
 from gpu_pile.text.column import TextColumn
+from tests import emulator
 
 strings = st.text(st.sampled_from(ALPHABET + "\x01\x1f") | st.characters(exclude_categories=["Cs"]), max_size=70)
 keys = st.sampled_from(["text", "meta", "pile_set_name", "t", "s", "é", "te\\xt", ""]) | strings
@@ -150,3 +152,38 @@ def test_a_column_of_documents_goes_through_unchanged():
     texts = ["", "a", "é" * 33, '\\"\n', "x" * 31 + "\n" + "y" * 31]
     got = parse_lines(block([json.dumps({"text": t}).encode() for t in texts]))
     assert got.text.documents() == TextColumn.from_documents(texts).documents()
+
+
+PIECES = (
+    *(b"a" * n for n in (1, 2, 3, 5, 13, 15, 16, 17, 31, 100)),
+    *(b"\\n", b"\\/", b'\\"', b"\\\\", b"\\\\" * 8, b"\\\\" * 7 + b"\\n", b"\\\\" * 20, b" ", b"u", b"{}[],:"),
+    *(b"\\u00e9", b"\\u0041", b"\\ud83d\\ude00", b"\\ud83d", b"\\ude00", b"\\\\ude00", b"\\ud83d\\\\ude00"),
+    *("é".encode(), "漢".encode(), "😀".encode(), "漢".encode() * 6),
+)
+WRONG = (
+    *(b"\\q", b"\\u12g4", b"\\ud83d\\u12", b"\\", b'"', b"\x01", b"\t"),
+    *(b"\xff", b"\x80", b"\xe6\xbc", b"\xf0\x9f\x98", b"\xed\xa0\x80"),
+)
+
+
+def long_line(choose):
+    """A line with a long string, whose pieces go over the seams of what a lane and a warp decode at once."""
+    pieces = []
+    for _ in range(choose.choice((5, 30, 60, 100))):
+        pieces.append(choose.choice(PIECES))
+    if choose.random() < 0.5:
+        pieces.insert(choose.randrange(len(pieces)), choose.choice(WRONG))
+    text = b"".join(pieces)
+    end = choose.choice((b'"}', b'"}', b'"', b"", b'", "meta": {"pile_set_name": "' + text[:100] + b'"}}'))
+    return b" " * choose.randrange(16) + b'{"text": "' + text + end
+
+
+@pytest.mark.parametrize("order", emulator.ORDERS)
+def test_long_strings_on_a_gpu_as_on_the_cpu(order):
+    choose = random.Random(order)
+    data = block([long_line(choose) for _ in range(300)])
+    want = arrays(parse_lines(data))
+    with emulator.installed(order=order):
+        got = arrays(parse_lines.run("cuda-emulated", data))
+    for a, b in zip(got, want, strict=True):
+        assert a.tobytes() == b.tobytes()
