@@ -633,7 +633,7 @@ def test_a_slider_moves_the_bounds_of_the_chosen_subsets(opened, frame):
     assert "just removed" in shown
     assert "<p>Pile-CC, " in shown
     assert not [s for s in set(frame.subset) - {"Pile-CC"} if f"<p>{s}, " in shown]
-    explorer.subsets.value = ("Pile-CC", "Wikipedia (en)", "Github")
+    explorer.subsets.value = ("Pile-CC", "StackExchange", "Github")
     assert "different bounds" in explorer.html()
     explorer.subsets.value = ()
     assert explorer.bounds == {"plain_word_count": (None, None)}
@@ -723,6 +723,9 @@ def test_a_run_of_nothing_can_be_looked_at(tmp_path):
     ):
         assert len(result) == 0
         assert result._repr_html_()
+    pytest.importorskip("ipywidgets")
+    assert "now 0, then 0 of 0 documents" in opened.explore("word_count").html()
+    assert "no near duplicates" in opened.duplicates().html()
     assert pipeline.damages(opened.context) == []
 
 

@@ -198,7 +198,7 @@ class Explorer(_View):
             return "<p>No document of these subsets has a value.</p>"
         bounds = [(kind, b) for kind, b in zip(("min", "max"), self.bounds[name], strict=True) if b is not None]
         scale = Scale.on_slider(self.by_subset.edges[name])
-        return chart(rows, name, bounds, scale, width=WIDTH, height=120)
+        return chart(rows, name, bounds, scale, size=(WIDTH, 120))
 
     def _below(self) -> str:
         rows = []

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from gpu_pile.present.tables import html_text
 
 Point = tuple[float, float]
+Size = tuple[int, int]
+"""(width, height) in pixels."""
 
 BAR = "var(--bar, #3b7dd8)"
 BOUND = "var(--bound, #c9372c)"
@@ -148,8 +150,7 @@ def histogram(
     title: str,
     bounds: Sequence[tuple[str, float]] = (),
     steps: Sequence[float] = (),
-    width: int = 320,
-    height: int = 110,
+    size: Size = (320, 110),
 ) -> str:
     """Draw bars between limits, and bounds as vertical lines; heights are square roots, so that rare values show.
 
@@ -159,6 +160,7 @@ def histogram(
         limits: n + 1 values. counts: of the n bars. bounds: ("min" or "max", value) of each bound.
         steps: the values of a slider of this width, to be drawn below it.
     """
+    width, height = size
     left, top, base = 42.0, 18.0, height - 18.0
     axis: _Axis | _Steps = _Axis(limits[0], limits[-1], left, width - left - 6, logarithmic)
     if steps:

@@ -46,26 +46,32 @@ def documents_in(cells: pa.Table) -> int:
 
 
 def figure(
-    rows: pa.Table, title: str, bounds: Bounds = (), scale: Scale | None = None, said: str = "", **size: int
+    rows: pa.Table,
+    title: str,
+    bounds: Bounds = (),
+    scale: Scale | None = None,
+    said: str = "",
+    size: charts.Size = (320, 110),
 ) -> str:
     """HTML: the histogram of one signal, with a caption.
 
     Args:
         rows: the cells to draw. scale: None for the one that suits them.
         said: what the caption says beside the title; the number of documents if nothing is given.
-        size: width and height of the chart.
     """
     caption = f"{html_text(title)} <small>{html_text(said or f'{documents_in(rows):,}')}</small>"
-    drawn = chart(rows, title, bounds, scale, **size)
+    drawn = chart(rows, title, bounds, scale, size)
     return f'<figure style="margin:0;min-width:0"><figcaption>{caption}</figcaption>{drawn}</figure>'
 
 
-def chart(rows: pa.Table, title: str, bounds: Bounds = (), scale: Scale | None = None, **size: int) -> str:
+def chart(
+    rows: pa.Table, title: str, bounds: Bounds = (), scale: Scale | None = None, size: charts.Size = (320, 110)
+) -> str:
     """As figure, but the SVG alone."""
     limits, logarithmic, steps = scale or Scale.of(rows, bounds)
     bars = histograms.bars_of(_cells(rows), _documents(rows), limits)
     return charts.histogram(
-        limits.tolist(), bars.tolist(), logarithmic=logarithmic, title=title, bounds=bounds, steps=steps, **size
+        limits.tolist(), bars.tolist(), logarithmic=logarithmic, title=title, bounds=bounds, steps=steps, size=size
     )
 
 
