@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import gpu_pile as gp
 from gpu_pile.errors import ConfigError, DataError, UsageError
-from gpu_pile.present import diff
+from gpu_pile.present import charts, diff
 from gpu_pile.run import config, pipeline
 from gpu_pile.summaries import histograms, reason_counts, samples
 from tests.conftest import DEMO, decisions, results, run, settings, write_shard
@@ -568,18 +568,26 @@ def test_lazy_tables(opened):
     assert "word_count" in repr(opened.signals)
 
 
+def pressed(slider, low, high):
+    """Move a slider away and to a place, so that it has moved."""
+    slider.index = (0, 0) if slider.index != (0, 0) else (0, 1)
+    slider.index = (low, high)
+
+
 @pytest.mark.parametrize("names", [["plain_word_count"], ["alpha_word_fraction", "plain_word_count"]])
 def test_sliders_count_exactly(opened, frame, names):
     pytest.importorskip("ipywidgets")
     explorer = opened.explore(*names)
     begin = {"plain_word_count": (50, 100_000), "alpha_word_fraction": (0.8, None)}
     assert explorer.bounds == {name: begin[name] for name in names}, "they begin with the run's rules"
+    assert set(explorer.subsets.value) == set(frame.subset) - {"Github", "DM Mathematics"}, "of the subsets with rules"
     assert all(slider.index[0] < slider.index[1] for slider in explorer.sliders.values())
+    explorer.subsets.value = tuple(frame.subset.unique())
     rng = np.random.default_rng(1)
     for _ in range(10):
         for slider in explorer.sliders.values():
             low = int(rng.integers(0, len(slider.options) - 1))
-            slider.index = (low, int(rng.integers(low, len(slider.options))))
+            pressed(slider, low, int(rng.integers(low, len(slider.options))))
         bounds = {
             f"{n}.{k}": b
             for n, pair in explorer.bounds.items()
@@ -589,26 +597,84 @@ def test_sliders_count_exactly(opened, frame, names):
         expected = swept(frame, bounds)
         for row in explorer.counts():
             want = expected.loc[row["subset"]] if row["subset"] in expected.index else {"size": 0, "sum": 0}
-            assert (row["kept_documents"], row["kept_text_bytes"]) == (want["size"], want["sum"])
-        html = explorer.widget.children[-1].value
-        assert explorer.text() in html
-    slider = explorer.sliders[names[0]]
-    slider.index = (len(slider.options) // 2, len(slider.options) - 1)
-    shown = {
-        row["subset"] for row in opened.sample.to_pylist() if f"{row['subset']}, {names[0]}" in explorer.examples()
-    }
-    assert shown
-    explorer.subset.label = "Pile-CC"
-    assert "<p>Pile-CC, " in explorer.examples()
-    assert not [s for s in shown - {"Pile-CC"} if f"<p>{s}, " in explorer.examples()]
-    assert explorer.examples() in explorer.widget.children[-1].value
-    trial = explorer.trial()
-    assert set(trial.config.thresholds.default) >= {k.rpartition(".")[0] for k in bounds}
+            assert (row["then_documents"], row["then_text_bytes"]) == (want["size"], want["sum"])
+        assert explorer.text() in explorer.widget.children[-1].value
+    assert set(explorer.trial().config.thresholds.default) >= {k.rpartition(".")[0] for k in bounds}
     bundle = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "passes" in bundle["text/html"] or "pass" in bundle["text/html"]
+    assert explorer.text() in bundle["text/html"]
     with pytest.raises(UsageError, match="needs the name of a signal"):
         opened.explore()
+
+
+def test_a_slider_moves_the_bounds_of_the_chosen_subsets(opened, frame):
+    pytest.importorskip("ipywidgets")
+    explorer = opened.explore("plain_word_count")
+    ruled = ~frame.subset.isin(["Github", "DM Mathematics"])
+    now = (~ruled | frame.plain_word_count.between(50, 100_000)).groupby(frame.subset).sum()
+    explorer.subsets.value = ("Github",)
+    assert explorer.bounds == {"plain_word_count": (None, None)}
+    explorer.subsets.value = ("Pile-CC",)
+    assert explorer.bounds == {"plain_word_count": (50, 100_000)}
+    explorer.sliders["plain_word_count"].value = (200.0, np.inf)
+    then = {r["subset"]: r["then_documents"] for r in explorer.counts()}
+    assert {r["subset"]: r["now_documents"] for r in explorer.counts()} == now.to_dict()
+    assert then["Pile-CC"] == (frame.plain_word_count[frame.subset == "Pile-CC"] >= 200).sum()
+    assert {s: n for s, n in then.items() if s != "Pile-CC"} == now.drop("Pile-CC").to_dict()
+    before = explorer.run.config.thresholds
+    assert explorer.thresholds()["default"] == {}
+    assert explorer.thresholds()["subsets"]["Pile-CC"] == {"rules": {"plain_word_count": {"min": 200.0}}}
+    decided = explorer.trial().thresholds
+    for subset in frame.subset.unique():
+        assert (decided.rules_of(subset) == before.rules_of(subset)) == (subset != "Pile-CC")
+    explorer.decide_button.click()
+    assert f"these bounds keep {int(explorer.trial().keep.sum()):,}" in explorer.widget.children[-2].value
+    shown = explorer.examples()
+    assert "just removed" in shown
+    assert "<p>Pile-CC, " in shown
+    assert not [s for s in set(frame.subset) - {"Pile-CC"} if f"<p>{s}, " in shown]
+    explorer.subsets.value = ("Pile-CC", "StackExchange", "Github")
+    assert "different bounds" in explorer.html()
+    explorer.subsets.value = ()
+    assert explorer.bounds == {"plain_word_count": (None, None)}
+    assert {r["subset"]: r["then_documents"] for r in explorer.counts()} == then
+
+
+def test_a_required_signal_stays_required(tmp_path):
+    pytest.importorskip("ipywidgets")
+    write_shard(tmp_path / "a.jsonl.zst", [*((words(9, i), "x") for i in range(5)), ("", "x"), ("", "y")])
+    bounds = {"subsets": {"x": {"rules": {"hash_per_word": {"max": 0.5, "required": True}}}}}
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", thresholds=bounds))
+    explorer = gp.open_run(tmp_path / "run").explore("hash_per_word")
+    assert [(r["subset"], r["now_documents"]) for r in explorer.counts()] == [("x", 5), ("y", 1)]
+    pressed(explorer.sliders["hash_per_word"], 1, len(explorer.sliders["hash_per_word"].options) - 1)
+    assert explorer.thresholds()["subsets"]["x"]["rules"]["hash_per_word"]["required"]
+
+
+def test_the_explorer_saves_a_configuration(demo_copy, tmp_path):
+    pytest.importorskip("ipywidgets")
+    explorer = gp.open_run(demo_copy).explore("plain_word_count")
+    explorer.sliders["plain_word_count"].value = (200.0, 100_000.0)
+    (tmp_path / "mine.yaml").write_text("precious")
+    explorer.path.value = str(tmp_path / "mine.yaml")
+    explorer.save_button.click()
+    assert "exists already" in explorer.widget.children[-2].value
+    assert (tmp_path / "mine.yaml").read_text() == "precious"
+    explorer.path.value = str(tmp_path / "new.yaml")
+    for _ in range(2):
+        explorer.save_button.click()
+        assert "Saved" in explorer.widget.children[-2].value
+    run(config.load(tmp_path / "new.yaml"))
+    assert (gp.open_run(demo_copy).decisions.keep == explorer.trial().keep).all()
+
+
+def test_the_histogram_has_the_scale_of_its_slider():
+    values = [*range(1, 10), *range(10, 100, 10)]
+    axis = charts._Steps(values, 0, len(values) + 1)
+    assert [axis(v) for v in values] == list(range(1, len(values) + 1))
+    assert axis(15) == 10.5
+    assert (axis(0), axis(1000)) == (0, len(values))
+    assert {1, 10} <= set(charts._Steps(values, 0, 640).ticks())
 
 
 def test_duplicates_side_by_side(opened, frame):
@@ -657,6 +723,9 @@ def test_a_run_of_nothing_can_be_looked_at(tmp_path):
     ):
         assert len(result) == 0
         assert result._repr_html_()
+    pytest.importorskip("ipywidgets")
+    assert "now 0, then 0 of 0 documents" in opened.explore("word_count").html()
+    assert "no near duplicates" in opened.duplicates().html()
     assert pipeline.damages(opened.context) == []
 
 

@@ -142,12 +142,17 @@ class Trial(Decided):
 
         `gpu-pile run PATH` then applies them to the run; it decides and writes again, and measures nothing.
         """
-        content = self.config.shown()
-        content["input"]["shards"] = [str(s.path) for s in self.run.shards]
-        content["output"] = str(self.run.directory.path.resolve())
-        content["thresholds"] = policy_data(self.config.thresholds)
-        head = "# Thresholds tried in a notebook; everything else as in the run. Bounds are inclusive.\n"
-        files.write_text(files.path_of(path), head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        save_configuration(self.run, policy_data(self.config.thresholds), path)
+
+
+def save_configuration(run: RunTables, thresholds: Mapping[str, Any], path: str | AnyPath) -> None:
+    """Write a run's configuration with other thresholds as YAML."""
+    content = run.config.shown()
+    content["input"]["shards"] = [str(s.path) for s in run.shards]
+    content["output"] = str(run.directory.path.resolve())
+    content["thresholds"] = thresholds
+    head = "# Thresholds tried in a notebook; everything else as in the run. Bounds are inclusive.\n"
+    files.write_text(files.path_of(path), head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def decide(run: RunTables, thresholds: Mapping[str, Any] | Policy) -> Trial:

@@ -7,24 +7,25 @@ HTML.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpu_pile.errors import UsageError
+from gpu_pile.corpus import files
+from gpu_pile.corpus.files import AnyPath
+from gpu_pile.errors import GpuPileError, UsageError
+from gpu_pile.explore.bounds import NO_BOUNDS, SubsetBounds
 from gpu_pile.explore.documents import Difference, labels, locate
 from gpu_pile.explore.tables import RunTables
-from gpu_pile.explore.trials import Trial, decide
-from gpu_pile.policy.thresholds import bounds_of, policy_data
-from gpu_pile.present.histogram import figure
-from gpu_pile.present.tables import Result, html_text
+from gpu_pile.explore.trials import Trial, decide, save_configuration
+from gpu_pile.present.histogram import Scale, chart, documents_in
+from gpu_pile.present.tables import MONOSPACE, Result, Unit, html_text
 from gpu_pile.run.documents import read_texts
-from gpu_pile.run.tables import row_groups
-from gpu_pile.summaries import histograms
-from gpu_pile.types import Array
+from gpu_pile.run.stages.decide import failures
+from gpu_pile.summaries import histograms, reason_counts
 
 EXAMPLES = 3
 """Texts that are shown on each side of a bound."""
@@ -32,7 +33,11 @@ EXAMPLES = 3
 EXCERPT = 400
 """Characters of each."""
 
-SIGNALS_MAX = 4
+SUBSETS_SHOWN = 8
+"""Subsets that are seen at once in the list to choose from."""
+
+WIDTH = 640
+"""Pixels of a slider and of the histogram below it."""
 
 
 def _widgets() -> Any:
@@ -57,30 +62,17 @@ class _View(abc.ABC):
         return {**shown, "text/plain": repr(self), "text/html": self.html()}
 
 
-class JointCells(NamedTuple):
-    """Documents counted by subset and by the cells of some signals: k different combinations.
-
-    subsets: names. codes: int64[k], the subset of each combination. cells: int64[k, signals]; -1: undefined.
-    documents, text_bytes: int64[k].
-    """
-
-    subsets: list[str]
-    codes: Array
-    cells: Array
-    documents: Array
-    text_bytes: Array
-
-
 class Explorer(_View):
-    """A slider with two ends for the bounds of each signal; below it, what passes the bounds, by subset.
+    """A slider with two ends for the bounds of each signal, for the subsets that are chosen.
 
-    The sliders stand on edges of the histograms (numbers of two digits), so every count is exact, over all documents.
-    With one signal the counts come from the stored histograms; with several, the signals' columns are read once, when
-    the view is made. The view counts what passes these bounds, whatever other rules and deduplication do; .trial()
-    decides everything.
+    Every subset has its own bounds, those of the run's rules at first. Choosing subsets shows theirs; moving a slider
+    gives them new ones, and the others keep what they have. Below each slider stands the histogram of the chosen
+    subsets on the slider's scale, what is removed in another colour. Counts are exact, over all documents; they are of
+    what passes the bounds of these signals now, in the run, and then, with the moved bounds. .decide() applies all
+    rules and deduplication.
 
-    .sliders: by signal, ipywidgets.SelectionRangeSlider. .bounds: by signal, (min or None, max or None).
-    .subset: an ipywidgets.Dropdown, whose texts to show.
+    .subsets: an ipywidgets.SelectMultiple. .sliders: by signal, ipywidgets.SelectionRangeSlider. .bounds: of the chosen
+    subsets by signal, (min or None, max or None). .path, .save_button, .decide_button: what their names say.
     """
 
     def __init__(self, run: RunTables, names: Sequence[str]) -> None:
@@ -88,49 +80,84 @@ class Explorer(_View):
             raise UsageError("explore needs the name of a signal, such as run.explore('word_count')")
         widgets = _widgets()
         self.run, self.names = run, list(names)
-        self._moved = self.names[0]
-        self._joint = joint_cells(run, self.names)
+        self.by_subset = SubsetBounds(run, self.names)
+        self._moved, self._following, self._saved = self.names[0], False, ""
         self._sample = run.sample
+        self._failing = _failing(run, self._sample)
         self._values = {name: histograms.numbers(self._sample.column(name)) for name in self.names}
-        self.sliders = {name: self._slider(widgets, name, self._joint.cells[:, i]) for i, name in enumerate(self.names)}
-        self._choices = [None, *(row["subset"] for row in self.counts())]
-        self.subset = self._dropdown(widgets)
-        self.subset.observe(lambda _: self._update(self._moved), "value")
-        self._output = widgets.HTML()
+        self.subsets = self._choice(widgets)
+        self.sliders = {name: self._slider(widgets, name) for name in self.names}
+        self._heads, self._charts = ({name: widgets.HTML() for name in self.names} for _ in range(2))
+        self.path = widgets.Text(value="thresholds.yaml", layout={"width": "20em"})
+        self.save_button = widgets.Button(description="save as YAML")
+        self.decide_button = widgets.Button(description="decide")
+        self._said, self._output = widgets.HTML(), widgets.HTML()
+        parts = [w for name in self.names for w in (self._heads[name], self.sliders[name], self._charts[name])]
+        buttons = widgets.HBox([self.decide_button, self.path, self.save_button])
+        self.widget = widgets.VBox([self.subsets, *parts, buttons, self._said, self._output])
+        self.subsets.observe(lambda _: self._follow(), "value")
         for name, slider in self.sliders.items():
-            slider.observe(lambda _, name=name: self._update(name), "value")
-        self.widget = widgets.VBox([*self.sliders.values(), self.subset, self._output])
-        self._update(self._moved)
+            slider.observe(lambda _, name=name: self._move(name), "value")
+        self.save_button.on_click(lambda _: self._say(self._save))
+        self.decide_button.on_click(lambda _: self._say(self._decided))
+        self._follow()
 
     def __repr__(self) -> str:
         return f"<Explorer of {', '.join(self.names)}: {self.text()}>"
 
-    def _dropdown(self, widgets: Any) -> Any:
-        labels = ["all subsets", *(name or "(no subset)" for name in self._choices[1:])]
-        # positions rather than names: a Dropdown takes None to mean that nothing is chosen
-        options = [(label, i) for i, label in enumerate(labels)]
-        return widgets.Dropdown(options=options, value=0, description="texts of", style={"description_width": "14em"})
+    # widgets
 
-    def _slider(self, widgets: Any, name: str, cells: Array) -> Any:
-        """A slider from below the smallest value to above the largest; it begins with the run's rule."""
-        used = cells[cells >= 0]
-        low, high = int(used.min(initial=histograms.CELLS)), int(used.max(initial=0))
-        edges = histograms.EDGES[max(0, (low - 1) // 2) : (high + 1) // 2 + 1]
-        if pa.types.is_integer(self._sample.schema.field(name).type):
-            edges = edges[edges == np.floor(edges)]
-        bounds = dict(bounds_of(self.run.config.thresholds.rules_of("").get(name)))
-        edges = np.unique(np.concatenate([edges, [b for b in bounds.values() if histograms.is_edge(b)]]))
-        options = [("no min", -np.inf), *((f"{e:g}", float(e)) for e in edges), ("no max", np.inf)]
-        position = {float(e): i + 1 for i, e in enumerate(edges)}
-        index = (position.get(bounds.get("min", np.nan), 0), position.get(bounds.get("max", np.nan), len(edges) + 1))
-        return widgets.SelectionRangeSlider(
-            options=options,
-            index=index,
-            description=name,
-            continuous_update=True,
-            layout={"width": "60em"},
-            style={"description_width": "14em"},
+    def _choice(self, widgets: Any) -> Any:
+        """The subsets that can be chosen; a document of another subset than those counted separately has none."""
+        rows = {row["subset"]: row["documents"] for row in self.by_subset.counts()}
+        options = [(f"{named(s)} ({n:,})", s) for s, n in rows.items() if s != histograms.OTHERS]
+        chosen = tuple(s for s in self.by_subset.together() if s != histograms.OTHERS)
+        style = {"description_width": "6em"}
+        layout = {"width": "32em"}
+        height = max(2, min(SUBSETS_SHOWN, len(options)))
+        return widgets.SelectMultiple(
+            options=options, value=chosen, rows=height, description="subsets", style=style, layout=layout
         )
+
+    def _slider(self, widgets: Any, name: str) -> Any:
+        edges = self.by_subset.edges[name]
+        options = [("no min", -np.inf), *((f"{e:g}", float(e)) for e in edges), ("no max", np.inf)]
+        layout = {"width": f"{WIDTH}px"}
+        return widgets.SelectionRangeSlider(
+            options=options, index=(0, len(options) - 1), continuous_update=True, readout=False, layout=layout
+        )
+
+    def _follow(self) -> None:
+        """Show the bounds of the chosen subsets: of the largest one, where they differ."""
+        self._following = True
+        for name, slider in self.sliders.items():
+            pair = self.by_subset.after[self.subsets.value[0], name] if self.subsets.value else NO_BOUNDS
+            positions = {value: i for i, (_, value) in enumerate(slider.options)}
+            slider.index = (positions[pair[0]], positions[pair[1]])
+        self._following = False
+        self._update(self.names)
+
+    def _move(self, name: str) -> None:
+        if not self._following:
+            self._moved = name
+            pair = zip(self.bounds[name], NO_BOUNDS, strict=True)
+            low, high = (end if bound is None else bound for bound, end in pair)
+            self.by_subset.move(self.subsets.value, name, (low, high))
+            self._update([name])
+
+    def _update(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._heads[name].value = self._head(name)
+            self._charts[name].value = self._figure(name)
+        self._output.value = self._below()
+
+    def _say(self, action: Callable[[], str]) -> None:
+        try:
+            self._said.value = f"<p>{html_text(action())}</p>"
+        except (GpuPileError, OSError) as error:
+            self._said.value = f"<p><strong>{html_text(str(error))}</strong></p>"
+
+    # what they show
 
     @property
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
@@ -141,166 +168,129 @@ class Explorer(_View):
         }
 
     def counts(self) -> list[dict[str, Any]]:
-        """documents, text_bytes, kept_documents, kept_text_bytes by subset, most text first."""
-        joint = self._joint
-        passing = np.ones(len(joint.documents), bool)
-        for i, (low, high) in enumerate(self.bounds.values()):
-            cell = joint.cells[:, i]
-            inside = np.ones(len(cell), bool)
-            if low is not None:
-                inside &= cell >= _cell(low)
-            if high is not None:
-                inside &= cell <= _cell(high)
-            passing &= inside | (cell < 0)  # a document whose signal is undefined passes
-        n = len(joint.subsets)
-        sums = {
-            "documents": np.bincount(joint.codes, joint.documents, n),
-            "text_bytes": np.bincount(joint.codes, joint.text_bytes, n),
-            "kept_documents": np.bincount(joint.codes[passing], joint.documents[passing], n),
-            "kept_text_bytes": np.bincount(joint.codes[passing], joint.text_bytes[passing], n),
-        }
-        rows = [{"subset": s, **{k: int(v[i]) for k, v in sums.items()}} for i, s in enumerate(joint.subsets)]
-        return sorted(rows, key=lambda r: -r["text_bytes"])
+        """Documents and text_bytes by subset: all, those that pass now_, those that pass then_."""
+        return self.by_subset.counts()
 
     def text(self) -> str:
         """What passes, in a sentence."""
         rows = self.counts()
-        kept, documents = sum(r["kept_documents"] for r in rows), sum(r["documents"] for r in rows)
-        kept_bytes, text_bytes = sum(r["kept_text_bytes"] for r in rows), sum(r["text_bytes"] for r in rows)
+        documents, now, then = (sum(r[f"{k}documents"] for r in rows) for k in ("", "now_", "then_"))
+        of_text, text_now, text_then = (sum(r[f"{k}text_bytes"] for r in rows) / 1e6 for k in ("", "now_", "then_"))
         return (
-            f"{kept:,} of {documents:,} documents pass ({kept / max(1, documents):.1%}), "
-            f"{kept_bytes / 1e6:,.1f} of {text_bytes / 1e6:,.1f} MB of text ({kept_bytes / max(1, text_bytes):.1%})"
+            f"now {now:,}, then {then:,} of {documents:,} documents pass; "
+            f"now {text_now:,.1f}, then {text_then:,.1f} of {of_text:,.1f} MB of text"
         )
 
+    def _head(self, name: str) -> str:
+        chosen = self.subsets.value
+        pairs = {self.by_subset.after[s, name] for s in chosen}
+        low, high = self.bounds[name]
+        said = ", ".join(f"{k} {v:g}" for k, v in (("min", low), ("max", high)) if v is not None) or "no bound"
+        if len(pairs) > 1:
+            said += f" (of {named(chosen[0])}; the chosen subsets have different bounds until the slider moves)"
+        documents = documents_in(self.by_subset.documents_by_cell(name, chosen))
+        said += f"; {documents:,} documents of {len(chosen)} of {len(self.subsets.options)} subsets"
+        return f'<p style="margin:.6em 0 0"><strong>{html_text(name)}</strong> {html_text(said)}</p>'
+
+    def _figure(self, name: str) -> str:
+        rows = self.by_subset.documents_by_cell(name, self.subsets.value)
+        if not len(rows):
+            return "<p>No document of these subsets has a value.</p>"
+        bounds = [(kind, b) for kind, b in zip(("min", "max"), self.bounds[name], strict=True) if b is not None]
+        scale = Scale.on_slider(self.by_subset.edges[name])
+        return chart(rows, name, bounds, scale, size=(WIDTH, 120))
+
+    def _below(self) -> str:
+        rows = []
+        unit = Unit.of(r["text_bytes"] for r in self.counts())
+        for r in self.counts():
+            documents, now, then = (r[f"{k}documents"] for k in ("", "now_", "then_"))
+            text, text_now, text_then = (round(r[f"{k}text_bytes"] / unit.size, 1) for k in ("", "now_", "then_"))
+            rows.append(
+                {
+                    "subset": named(r["subset"]),
+                    "documents": documents,
+                    "now": now,
+                    "then": then,
+                    "change": then - now,
+                    f"text, {unit.name}": text,
+                    "text now": text_now,
+                    "text then": text_then,
+                    "share of text": r["then_text_bytes"] / max(1, r["text_bytes"]),
+                }
+            )
+        shown = Result(pa.Table.from_pylist(rows), self.text(), shares=["share of text"])
+        return f"{shown._repr_html_()}{self.examples()}"
+
     def examples(self) -> str:
-        """HTML: texts of the sample just outside and just inside the bounds of the slider that moved last."""
+        """HTML: texts of the chosen subsets just outside and just inside the bounds of the slider that moved last."""
         name = self._moved
-        chosen = np.ones(len(self._sample), bool)
-        subset = self._choices[self.subset.value]
-        if subset is not None:
-            chosen = pc.equal(self._sample.column("subset"), subset).to_numpy()
+        chosen = pc.is_in(self._sample.column("subset"), pa.array(self.subsets.value, pa.string())).to_numpy()
         values = self._values[name]
-        paragraphs = []
+        parts = []
         for kind, bound in zip(("min", "max"), self.bounds[name], strict=True):
             if bound is None:
                 continue
             outside = values < bound if kind == "min" else values > bound
             inside = ~outside & ~np.isnan(values)
-            for title, side in (("removed", outside & chosen), ("kept", inside & chosen)):
+            sides = []
+            for title, side in (("just removed", outside & chosen), ("just kept", inside & chosen)):
                 rows = np.flatnonzero(side)
                 rows = rows[np.argsort(np.abs(values[rows] - bound), kind="stable")[:EXAMPLES]]
-                paragraphs.append(f"<p><strong>{name} {kind} {bound:g}: just {title}</strong></p>")
-                paragraphs += [self._example(row) for row in self._sample.take(pa.array(rows)).to_pylist()]
-        return "".join(paragraphs)
+                texts = "".join(self._example(int(row)) for row in rows) or "<p>none in the sample</p>"
+                head = f"<strong>{html_text(f'{name} {kind} {bound:g}: {title}')}</strong>"
+                sides.append(f'<div style="flex:1 1 20rem;min-width:0">{head}{texts}</div>')
+            parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:1.5em;text-align:left">{"".join(sides)}</div>')
+        return "".join(parts)
 
-    def _example(self, row: dict[str, Any]) -> str:
-        about = f"{row['subset']}, {self._moved} {row[self._moved]:g}, doc_id {row['doc_id']}"
-        style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:9em;overflow-y:auto"
-        return f'<p>{html_text(about)}</p><pre style="{style}">{html_text(row["excerpt"][:EXCERPT])}</pre>'
+    def _example(self, row: int) -> str:
+        found = self._sample.slice(row, 1).to_pylist()[0]
+        others = [rule for rule in self._failing[row] if rule.rpartition(".")[0] != self._moved]
+        about = f"{named(found['subset'])}, {self._moved} {found[self._moved]:g}, doc_id {found['doc_id']}"
+        about += f"; fails {', '.join(others)}" if others else ""
+        text = html_text(found["excerpt"][:EXCERPT])
+        return f'<p>{html_text(about)}</p><pre style="{MONOSPACE};max-height:9em;overflow-y:auto">{text}</pre>'
 
     def html(self) -> str:
-        rows = []
-        for r in self.counts():
-            shares = {f"share_of_{k}": r[f"kept_{k}"] / max(1, r[k]) for k in ("documents", "text_bytes")}
-            rows.append({**r, "subset": r["subset"] or "(no subset)", **shares})
-        shown = Result(
-            pa.Table.from_pylist(rows),
-            self.text(),
-            shares=["share_of_documents", "share_of_text_bytes"],
-            charts=["".join(self._figure(i, name) for i, name in enumerate(self.names))],
-        )
-        return f"{shown._repr_html_()}{self.examples()}"
+        return "".join(self._head(name) + self._figure(name) for name in self.names) + self._below()
 
-    def _figure(self, i: int, name: str) -> str:
-        defined = self._joint.cells[:, i] >= 0
-        cell, counts = self._joint.cells[defined, i], self._joint.documents[defined]
-        documents = np.bincount(cell, counts, histograms.CELLS).astype(np.int64)
-        used = np.flatnonzero(documents)
-        if not len(used):
-            return ""
-        bounds = [(kind, b) for kind, b in zip(("min", "max"), self.bounds[name], strict=True) if b is not None]
-        return figure(pa.table({"cell": used, "documents": documents[used]}), name, bounds)
-
-    def _update(self, moved: str) -> None:
-        self._moved = moved
-        self._output.value = self.html()
+    # what can be done with them
 
     def thresholds(self) -> dict[str, Any]:
-        """The run's thresholds with these bounds as its default rules; a subset's own rules stay as they are."""
-        data = policy_data(self.run.config.thresholds)
-        for name, (low, high) in self.bounds.items():
-            data["default"].pop(name, None)
-            rule = {k: v for k, v in (("min", low), ("max", high)) if v is not None}
-            if rule:
-                data["default"][name] = rule
-        return data
+        """The run's thresholds with the moved bounds."""
+        return self.by_subset.thresholds()
 
     def trial(self) -> Trial:
         """Decide everything with .thresholds()."""
         return decide(self.run, self.thresholds())
 
+    def _decided(self) -> str:
+        now = reason_counts.by_subset(self.run.reason_counts).values()
+        then = reason_counts.by_subset(self.trial().combinations).values()
+        kept = [sum(s["kept_documents"] for s in side) for side in (now, then)]
+        return f"With all rules and deduplication, the run keeps {kept[0]:,} documents; these bounds keep {kept[1]:,}."
 
-def _cell(bound: float) -> int:
-    """The cell of a bound that is an edge."""
-    return 2 * int(np.searchsorted(histograms.EDGES, bound)) + 1
+    def save(self, path: str | AnyPath) -> None:
+        """Write the run's configuration with .thresholds() as YAML, for `gpu-pile run PATH`."""
+        save_configuration(self.run, self.thresholds(), path)
 
-
-def joint_cells(run: RunTables, names: Sequence[str]) -> JointCells:
-    """Documents counted by subset and by the cells of up to SIGNALS_MAX signals.
-
-    Raises:
-        UsageError: there are more signals.
-    """
-    if len(names) == 1:
-        return _stored_cells(run, names[0])
-    if len(names) > SIGNALS_MAX:
-        raise UsageError(f"explore takes up to {SIGNALS_MAX} signals at a time, not {len(names)}")
-    named = histograms.Names()
-    size = histograms.CELLS + 1
-    sums = [_summed(*(np.empty(0, np.int64) for _ in range(3)))]
-    for shard in run.shards:
-        for table in row_groups(run.context, shard, sorted({"subset", "text_bytes", *names})):
-            key = named.of(table.column("subset"))
-            for name in names:
-                key = key * size + histograms.cells_of(histograms.numbers(table.column(name))) + 1
-            sums.append(_summed(key, np.ones(len(key), np.int64), table.column("text_bytes").to_numpy()))
-            if len(sums) == 16:
-                sums = [_merged(sums)]
-    keys, documents, text_bytes = _merged(sums)
-    cells = np.empty((len(keys), len(names)), np.int64)
-    for i in reversed(range(len(names))):
-        keys, cells[:, i] = np.divmod(keys, size)
-    subsets = [named.name(c) for c in range(int(keys.max(initial=-1)) + 1)]
-    return JointCells(subsets, keys, cells - 1, documents, text_bytes)
+    def _save(self) -> str:
+        path = self.path.value
+        if path != self._saved and files.path_of(path).exists():
+            raise UsageError(f"{path} exists already; give another name")
+        self.save(path)
+        self._saved = path
+        return f"Saved: gpu-pile run {path}"
 
 
-def _stored_cells(run: RunTables, name: str) -> JointCells:
-    """The stored histograms of one signal."""
-    table = run.cells.filter(pc.field("signal") == name)
-    subset = table.column("subset").combine_chunks().dictionary_encode()
-    cells = table.column("cell").fill_null(-1).to_numpy().astype(np.int64)[:, None]
-    documents, text_bytes = (table.column(c).to_numpy() for c in ("documents", "text_bytes"))
-    codes = subset.indices.to_numpy().astype(np.int64)
-    return JointCells(subset.dictionary.to_pylist(), codes, cells, documents, text_bytes)
+def _failing(run: RunTables, sample: pa.Table) -> list[list[str]]:
+    """The rules of the run that each document of the sample fails."""
+    rules, marks, _ = failures(sample, run.config)
+    return [[rules[j] for j in np.flatnonzero(row)] for row in marks]
 
 
-Sums = tuple[Array, Array, Array]
-"""(distinct keys, documents of each, text_bytes of each)"""
-
-
-def _merged(sums: Sequence[Sums]) -> Sums:
-    keys, documents, text_bytes = (np.concatenate(arrays) for arrays in zip(*sums, strict=True))
-    return _summed(keys, documents, text_bytes)
-
-
-def _summed(keys: Array, documents: Array, text_bytes: Array) -> Sums:
-    """Sum documents and bytes of equal keys."""
-    if not len(keys):
-        return keys, documents, text_bytes
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    return keys[starts], np.add.reduceat(documents[order], starts), np.add.reduceat(text_bytes[order], starts)
+def named(subset: str) -> str:
+    return subset or "(no subset)"
 
 
 class Duplicates(_View):

@@ -7,12 +7,15 @@ escaped.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterator, Sequence
 
 from gpu_pile.present.tables import html_text
 
 Point = tuple[float, float]
+Size = tuple[int, int]
+"""(width, height) in pixels."""
 
 BAR = "var(--bar, #3b7dd8)"
 BOUND = "var(--bound, #c9372c)"
@@ -20,6 +23,12 @@ BOUND = "var(--bound, #c9372c)"
 
 COLOURS = ("#3b7dd8", "#d1622b", "#2e8b57", "#a04fb5", "#b8860b", "#d14d7a", "#2a9d9d", "#808080")
 """Colours of lines, which differ for most eyes and on light and dark grounds."""
+
+SLIDER_LEFT, SLIDER_RIGHT = 4.0, 8.0
+"""Pixels between the ends of a slider's track and those of a chart of the same width below it."""
+
+TICK_DISTANCE = 36
+"""Pixels between the ticks of a slider's axis."""
 
 LINE_HEIGHT = 11
 """Pixels from one label to the next below it."""
@@ -80,7 +89,38 @@ class _Axis:
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def _baseline(axis: _Axis, y: float) -> list[str]:
+class _Steps:
+    """The axis of a slider over some values: each is as far from the next as the others, with a step at both ends."""
+
+    logarithmic = False
+
+    def __init__(self, values: Sequence[float], left: float, width: float) -> None:
+        self.values, self.left, self.width = list(values), left, width
+
+    def __call__(self, value: float) -> float:
+        """The x of a value; values outside are drawn at the end of the axis."""
+        i = bisect.bisect_right(self.values, value)
+        place = float(i)
+        if 0 < i < len(self.values):
+            place += (value - self.values[i - 1]) / (self.values[i] - self.values[i - 1])
+        return self.left + self.width * place / (len(self.values) + 1)
+
+    def ticks(self) -> list[float]:
+        """The roundest values, at least TICK_DISTANCE apart."""
+        ticks: list[float] = []
+        for value in sorted(self.values, key=lambda v: (_digits(v), v)):
+            if all(abs(self(value) - self(other)) >= TICK_DISTANCE for other in ticks):
+                ticks.append(value)
+        return sorted(ticks)
+
+
+def _digits(value: float) -> int:
+    """How round a number is: 0 for 0 and powers of ten, 1 for 2 and 5 times these, then by its digits."""
+    digits = f"{abs(value):e}".partition("e")[0].rstrip("0").rstrip(".")
+    return 0 if digits in ("0", "1") else 1 if digits in ("2", "5") else len(digits) + 1
+
+
+def _baseline(axis: _Axis | _Steps, y: float) -> list[str]:
     """The axis as a line with ticks and numbers."""
     right = axis.left + axis.width
     elements = [f'<path d="M{axis.left:.1f} {y:.1f}H{right:.1f}" stroke="currentColor" opacity=".4"/>']
@@ -109,8 +149,8 @@ def histogram(
     logarithmic: bool,
     title: str,
     bounds: Sequence[tuple[str, float]] = (),
-    width: int = 320,
-    height: int = 110,
+    steps: Sequence[float] = (),
+    size: Size = (320, 110),
 ) -> str:
     """Draw bars between limits, and bounds as vertical lines; heights are square roots, so that rare values show.
 
@@ -118,9 +158,14 @@ def histogram(
 
     Args:
         limits: n + 1 values. counts: of the n bars. bounds: ("min" or "max", value) of each bound.
+        steps: the values of a slider of this width, to be drawn below it.
     """
+    width, height = size
     left, top, base = 42.0, 18.0, height - 18.0
-    axis = _Axis(limits[0], limits[-1], left, width - left - 6, logarithmic)
+    axis: _Axis | _Steps = _Axis(limits[0], limits[-1], left, width - left - 6, logarithmic)
+    if steps:
+        left = SLIDER_LEFT
+        axis = _Steps(steps, left, width - left - SLIDER_RIGHT)
     tallest = max([*counts, 1.0])
     inside = [axis(limits[0]), axis(limits[-1])]
     for kind, value in bounds:
@@ -144,7 +189,7 @@ def histogram(
                 if end > start:
                     path.append(f"M{start:.1f} {base:g}v{-tall:.1f}H{end:.1f}V{base:g}z")
     elements = [
-        *_heights(tallest, left, width - 6, top, base),
+        *_heights(tallest, left, width - 6, top, base, inside=bool(steps)),
         f'<path d="{"".join(kept)}" fill="{BAR}"/>',
         f'<path d="{"".join(removed)}" fill="{BOUND}" opacity=".6"/>',
         *_baseline(axis, base),
@@ -155,19 +200,20 @@ def histogram(
     return _svg(width, height, f"{title}: histogram{f', bounds {listed}' if listed else ''}", elements)
 
 
-def _heights(tallest: float, left: float, right: float, top: float, base: float) -> list[str]:
+def _heights(tallest: float, left: float, right: float, top: float, base: float, *, inside: bool) -> list[str]:
     """Lines at the tallest bar's count and at a quarter of it, which is half as high."""
     elements = []
     for count in (tallest, tallest / 4):
         y = base - (base - top) * math.sqrt(count / tallest)
         elements.append(f'<path d="M{left:g} {y:.1f}H{right:g}" stroke="currentColor" opacity=".15"/>')
         if count >= 1:
-            elements.append(_text(left - 4, y + 3, number(round(count)), "end", ' opacity=".7"'))
+            x, down, anchor = (left, -2, "start") if inside else (left - 4, 3, "end")
+            elements.append(_text(x, y + down, number(round(count)), anchor, ' opacity=".7"'))
     return elements
 
 
 def _bound_lines(
-    axis: _Axis, bounds: Sequence[tuple[str, float]], width: float, top: float, base: float
+    axis: _Axis | _Steps, bounds: Sequence[tuple[str, float]], width: float, top: float, base: float
 ) -> Iterator[str]:
     """A vertical line with its name for each bound; names of two bounds point away from each other."""
     for kind, value in bounds:

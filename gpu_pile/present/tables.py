@@ -17,7 +17,7 @@ ID_COLUMNS = ("doc_id", "cluster", "witness", "line")
 TEXT_COLUMNS = ("excerpt", "text")
 """Columns with texts of documents."""
 
-MONOSPACE = "font-family:ui-monospace,monospace;font-size:.9em;white-space:pre-wrap;overflow-wrap:anywhere"
+MONOSPACE = "font:.9em/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere"
 
 _CONTROL_PICTURES = 0x2400
 """U+2400 SYMBOL FOR NULL; the symbols of the other ASCII control characters follow it."""

@@ -91,7 +91,7 @@ def _group_chart(
     if not len(rows):
         return []
     title = "every subset" if is_all and len(members) > 1 else some([cut_name(named(m)) for m in members])
-    return [Markup(figure(rows, title, bounds, said=_said(rows, members, fails), width=400, height=130))]
+    return [Markup(figure(rows, title, bounds, said=_said(rows, members, fails), size=(400, 130)))]
 
 
 def _subset_charts(
@@ -103,7 +103,7 @@ def _subset_charts(
         return []
     scale = Scale.of(_together(_of(cells, members)), bounds, BINS_BY_SUBSET)
     return [
-        Markup(figure(rows, cut_name(named(m)), bounds, scale, _said(rows, [m], fails), width=280, height=100))
+        Markup(figure(rows, cut_name(named(m)), bounds, scale, _said(rows, [m], fails), size=(280, 100)))
         for m, rows in there
     ]
 
