@@ -18,6 +18,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_pile.corpus.identity import step_digest
 from gpu_pile.corpus.lines import copy_spans
 from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.shards import find_shards
@@ -33,13 +34,13 @@ MANIFEST = json.loads((NASTY / "MANIFEST.json").read_text())["files"]
 
 def identity(raw):
     """What shards.identity_of is, by plain Python."""
-    steps = (hashlib.blake2b(raw[i : i + 2**20], digest_size=32).digest() for i in range(0, len(raw), 2**20))
+    steps = (step_digest(bytearray(raw[i : i + 2**20])) for i in range(0, len(raw), 2**20))
     return hashlib.blake2b(b"".join(steps), digest_size=32).hexdigest()
 
 
 def read(path, block_bytes=1 << 20, limits=None):
     """What a reader delivers: documents, bad lines, damages; checks what must hold of any block."""
-    reader = ShardReader(path, block_bytes=block_bytes, limits=limits or Limits())
+    reader = ShardReader(path, block_bytes=block_bytes, limits=limits or Limits(), identify=True)
     good, bad, position, line = [], [], 0, 0
     for block in reader:
         assert block.n_bytes

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import zstandard
 
@@ -16,6 +17,7 @@ from gpu_pile.corpus.sinks import Compression, LineSink, ZstdFrame, sink_of
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.explore.verify import verify
 from gpu_pile.run import directory
+from gpu_pile.run.rereading import Wanted
 from gpu_pile.run.stages.write import copy, stage
 from tests.conftest import HERE, run, settings, write_shard
 
@@ -138,6 +140,7 @@ import os, pathlib, signal, sys
 from gpu_pile.corpus import sinks
 from gpu_pile.explore.verify import verify
 from gpu_pile.run import directory
+from gpu_pile.run.rereading import Wanted
 from gpu_pile.run.stages.write import stage
 from tests import test_sinks
 
@@ -175,8 +178,8 @@ def test_kill_9_between_two_files(tmp_path, plain):
 
 
 def test_the_sink_of_a_configuration(tmp_path):
-    lines = copy.Lines(*([],) * 3)
+    nothing = Wanted.of(np.empty(0, np.int64), np.empty(0, np.int64), 1)
     context = type("Context", (), {"config": settings(["x"], tmp_path, write={"level": 7, "checksum": False})})
-    sink = copy.OutputShard(context, None, tmp_path / "x", lines).sink
+    sink = copy.OutputShard(context, tmp_path / "x", nothing, np.empty(0, np.int64)).sink
     assert isinstance(sink, ZstdFrame)
     assert sink.compression == Compression(7, 0, False)

@@ -39,6 +39,7 @@ FIRST_REDONE = {
     "workers": (None, 3),
     "batch_bytes": (None, 1000),
     "memory_bytes": (None, 10**6),
+    "spool_bytes": (None, 0),
     "strict": (None, True),
     "cluster.where": (None, "local"),
     "cluster.workers": (None, 1),

@@ -37,6 +37,7 @@ def _parse_bytes(value: Any) -> Any:
 
 
 Bytes = Annotated[int, BeforeValidator(_parse_bytes), Field(gt=0)]
+BytesOrNone = Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -131,7 +132,7 @@ class Fuzzy(Section):
     rows: int | None = Field(None, ge=1, description="values per band; null: chosen from the threshold")
     verify: Literal["exact", "sketch"] = Field(
         "exact",
-        description="exact: the Jaccard similarity of the texts, read again; sketch: estimated from the sketches. "
+        description="exact: the Jaccard similarity of the texts; sketch: estimated from the sketches. "
         "Exact duplicates are compared by their texts either way",
     )
     resolve: Literal["witness", "connected"] = Field(
@@ -290,6 +291,12 @@ class Config(Section):
     )
     memory_bytes: Bytes = Field(
         2 * 2**30, description="memory for sorting in dedupe: of this process, or of each worker"
+    )
+    spool_bytes: BytesOrNone = Field(
+        4 * 2**30,
+        description="decompressed lines that measure leaves in scratch, so that dedupe and write need not decompress "
+        "them again; at most a quarter of the free space there. Each range of a shard has a share by the size of the "
+        "file, and what takes more than its share is read again. 0: everything is read again",
     )
     strict: bool = Field(False, description="a name of a subset that no document has is an error, not a warning")
     cluster: Cluster = Cluster()

@@ -15,8 +15,9 @@ bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
 state/lease.json             while a cluster does tasks: the call that counts
-scratch/                     spilled intermediates and finished ranges of shards, removed at the end of a stage;
-                             elsewhere, if the configuration says so, or the run directory is at a URL
+scratch/                     spilled intermediates and finished ranges of shards, removed at the end of a stage, and
+                             decompressed lines, removed at the end of the run; elsewhere, if the configuration says
+                             so, or the run directory is at a URL
 """
 
 from __future__ import annotations

@@ -5,71 +5,52 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AnyPath, AtomicFile
-from gpu_pile.corpus.lines import packed_lines
 from gpu_pile.corpus.rewrite import edited_lines
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.sinks import sink_of
+from gpu_pile.run import spool
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import open_shard, read_blocks
-from gpu_pile.run.stages.by_shard import Finished, changed, check_unchanged, write_parquet
+from gpu_pile.run.reading import check_unchanged
+from gpu_pile.run.rereading import Group, Wanted, read_again
+from gpu_pile.run.stages.by_shard import Finished, write_parquet
 from gpu_pile.run.tables import MeasuredRange, measured_ranges, table_rows
 from gpu_pile.types import Array
 
 
-class Lines(NamedTuple):
-    """Lines of a shard: start and length in the decompressed stream, and the bytes that editing takes from each text.
+class OutputShard:
+    """A sink, and the lines that go into it.
 
-    int64[n] each, start ascending.
+    edited_bytes: int64[n], the bytes that editing takes from the text of each line
     """
 
-    start: Array
-    length: Array
-    edited_bytes: Array
-
-
-class OutputShard:
-    """A sink, and the lines that go into it."""
-
-    def __init__(self, context: Context, shard: Shard, path: AnyPath, lines: Lines) -> None:
-        self.context, self.shard, self.lines = context, shard, lines
+    def __init__(self, context: Context, path: AnyPath, wanted: Wanted, edited_bytes: Array) -> None:
+        self.context, self.wanted, self.edited_bytes = context, wanted, edited_bytes
         settings = context.config.write
         self.sink = sink_of(settings.format)(path, settings.compression)
 
-    def lines_of(self, block: Block) -> Array:
-        """Return the lines from this block, one after the other.
-
-        Raises:
-            DataError: they are not in the block; the shard has changed since it was measured.
-        """
-        end = block.start + block.n_bytes
-        first, last = np.searchsorted(self.lines.start, [block.start, end])
-        lines = Lines(*(values[first:last] for values in self.lines))
-        if np.any(lines.start + lines.length > end):
-            raise changed(self.shard)
-        edited = np.flatnonzero(lines.edited_bytes)
+    def lines_of(self, group: Group) -> Array:
+        """Return the lines of a group, one after the other, as they are written."""
+        lines = group.lines()
+        edited_bytes = self.edited_bytes[group.lo : group.hi]
+        edited = np.flatnonzero(edited_bytes)
         if not len(edited):
-            return self._copy(block, lines)
-        bounds = zip([0, *(edited + 1)], [*edited, len(lines.start)], strict=True)
-        unchanged = [self._copy(block, Lines(*(values[a:b] for values in lines))) for a, b in bounds]
+            return lines
         with self.context.reporter.span("write", "edit"):
-            starts, lengths = (lines.start[edited] - block.start).tolist(), lines.length[edited].tolist()
-            raw = [block.data[s : s + n].tobytes() for s, n in zip(starts, lengths, strict=True)]
-            text_path = self.context.config.input.line_format.text_path
-            new = edited_lines(raw, text_path, lines.edited_bytes[edited])
-            joined = [b"".join((copied.tobytes(), line, b"\n")) for copied, line in zip(unchanged, new, strict=False)]
-            return np.frombuffer(b"".join((*joined, unchanged[-1].tobytes())), np.uint8)
-
-    def _copy(self, block: Block, lines: Lines) -> Array:
-        with self.context.reporter.span("write", "copy"):
-            return packed_lines(block.data, lines.start - block.start, lines.length)
+            length = self.wanted.length[group.lo : group.hi]
+            ends = np.cumsum(length + 1)
+            begins, stops = (ends - length - 1)[edited].tolist(), ends[edited].tolist()
+            raw = [lines[a : b - 1].tobytes() for a, b in zip(begins, stops, strict=True)]
+            new = edited_lines(raw, self.context.config.input.line_format.text_path, edited_bytes[edited])
+            between = [lines[a:b].tobytes() for a, b in zip([0, *stops], [*begins, len(lines)], strict=True)]
+            joined = [b"".join((as_it_was, line, b"\n")) for as_it_was, line in zip(between, new, strict=False)]
+            return np.frombuffer(b"".join((*joined, between[-1])), np.uint8)
 
 
 class Writer(abc.ABC):
@@ -83,31 +64,27 @@ class Writer(abc.ABC):
     def paths(self) -> Sequence[AnyPath]:
         """Where the kept lines go, and with write.removed the others."""
 
-    def open(self) -> Iterator[Block]:
+    def open(self) -> Iterator[Group]:
         directory, name = self.context.directory, self.shard.name
         keep, edited_bytes = self._rows(directory.decisions(name), "keep", "edited_bytes")
         start, length = self._rows(directory.measured(name), "start", "length")
-        lines = Lines(start, length, edited_bytes)
         for path, chosen in zip(self.paths(), (keep, ~keep), strict=False):
-            output = OutputShard(self.context, self.shard, path, Lines(*(values[chosen] for values in lines)))
-            self.outputs.append(output)
-            output.sink.open()
-        self.reader = open_shard(self.context, self.shard, shard_range=self.measured.shard_range)
-        yield from read_blocks(self.context, "write", self.reader)
+            wanted = Wanted.of(start[chosen], length[chosen], self.context.batch_bytes)
+            self.outputs.append(OutputShard(self.context, path, wanted, edited_bytes[chosen]))
+            self.outputs[-1].sink.open()
+        yield from read_again(self.context, "write", self.measured, [output.wanted for output in self.outputs])
 
     def _rows(self, path: AnyPath, *columns: str) -> list[Array]:
         table = table_rows(path, self.measured.first, self.measured.end, columns)
         return [table.column(c).to_numpy() for c in columns]
 
-    def process(self, block: Block) -> list[Array]:
-        lines = [output.lines_of(block) for output in self.outputs]
-        block.release()
-        return lines
+    def process(self, group: Group) -> tuple[int, Array]:
+        return group.request, self.outputs[group.request].lines_of(group)
 
-    def consume(self, lines: list[Array]) -> bool:
+    def consume(self, result: tuple[int, Array]) -> bool:
+        request, lines = result
         with self.context.reporter.span("write", "compress"):
-            for output, chosen in zip(self.outputs, lines, strict=True):
-                output.sink.write(chosen)
+            self.outputs[request].sink.write(lines)
         return True
 
     def abandon(self) -> None:
@@ -126,8 +103,11 @@ class ShardWriter(Writer):
         return line_outputs(self.context, self.shard)
 
     def finish(self) -> Finished:
-        check_unchanged(self.shard, self.reader.identity, self.context.directory.state("measure", self.shard.name))
-        return finished_shard(self.context, self.shard, self.key, [output.sink.finish() for output in self.outputs])
+        state = self.context.directory.state("measure", self.shard.name)
+        check_unchanged(self.shard, state["file"], state["identity"])
+        made = [output.sink.finish() for output in self.outputs]
+        spool.release(self.context, self.measured)
+        return finished_shard(self.context, self.shard, self.key, made)
 
 
 class RangeWriter(Writer):
@@ -143,8 +123,8 @@ class RangeWriter(Writer):
 
     def close(self) -> None:
         files.commit_together([output.sink.finish() for output in self.outputs])
-        digests = [d.hex() for d in self.reader.digests]
-        files.write_json(range_file(self.context, self.measured, self.key, "json"), {"digests": digests})
+        files.write_json(range_file(self.context, self.measured, self.key, "json"), {})
+        spool.release(self.context, self.measured)
 
 
 def kinds_of_lines(context: Context) -> Sequence[str]:
