@@ -41,6 +41,8 @@ def corpus(folder, n=150) -> None:
     lines = [json.dumps({"text": t}).encode() for t in texts]
     lines[5:5] = [b"", b"{", b'"a string"']
     parts = [b"\n".join(lines[i::4]) for i in range(4)]
+    (folder / "in").mkdir()
+    folder = folder / "in"
     (folder / "one.jsonl.zst").write_bytes(zstandard.compress(parts[0]))
     frames = (zstandard.compress(parts[1][i : i + 700]) for i in range(0, len(parts[1]), 700))
     (folder / "many.jsonl.zst").write_bytes(b"".join(frames))
@@ -49,7 +51,7 @@ def corpus(folder, n=150) -> None:
 
 
 def chosen(folder, name, **more):
-    return settings([folder], folder / name, **{"input": RANGES, "write": {"removed": True}, "workers": 2, **more})
+    return settings([folder / "in"], folder / name, **{"input": RANGES, "write": {"removed": True}, "workers": 2, **more})
 
 
 def test_dedupe_and_write_read_no_shard(tmp_path, monkeypatch):
@@ -112,7 +114,8 @@ def test_what_a_killed_run_has_left_is_not_used(tmp_path, monkeypatch):
 
 def test_a_shard_written_again_with_its_former_time_is_noticed(tmp_path, monkeypatch):
     """The same size and mtime: only ctime differs."""
-    path = tmp_path / "x.jsonl"
+    path = tmp_path / "in" / "x.jsonl"
+    path.parent.mkdir()
     path.write_bytes(b"".join(b'{"text": "a document %03d"}\n' % i for i in range(100)))
     configuration = chosen(tmp_path, "run")
     run(configuration, "decide")
