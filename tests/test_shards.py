@@ -22,7 +22,7 @@ from gpu_pile.corpus.identity import step_digest
 from gpu_pile.corpus.lines import copy_spans
 from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.shards import find_shards
-from gpu_pile.corpus.sinks import FORMATS, Compression, ZstdFrame
+from gpu_pile.corpus.sinks import FORMATS, Compression, ZstdFrames
 from gpu_pile.corpus.zstd_frames import CHUNK
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.ops.parse_lines import parse_lines
@@ -362,7 +362,7 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
 
 
 def write_lines(path, chunks):
-    sink = ZstdFrame(path, Compression())
+    sink = ZstdFrames(path, Compression())
     sink.open()
     try:
         for chunk in chunks:
@@ -407,7 +407,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, where, monkeypatch):
         def close(self):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ZstdFrame, "writer", lambda self, file: Full())
+    monkeypatch.setattr(ZstdFrames, "writer", lambda self, file: Full())
     with pytest.raises(DataError, match="disk is full"):
         write_lines(tmp_path / "k.zst", [b"x"])
     assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,9 @@ def corpus(folder, n=150) -> None:
 
 
 def chosen(folder, name, **more):
-    return settings([folder / "in"], folder / name, **{"input": RANGES, "write": {"removed": True}, "workers": 2, **more})
+    return settings(
+        [folder / "in"], folder / name, **{"input": RANGES, "write": {"removed": True}, "workers": 2, **more}
+    )
 
 
 def test_dedupe_and_write_read_no_shard(tmp_path, monkeypatch):

@@ -74,6 +74,8 @@ FIRST_REDONE = {
     "write.level": ("write", 5),
     "write.threads": ("write", 2),
     "write.checksum": ("write", False),
+    "write.frame_bytes": ("write", 2000),
+    "write.copy_frames": ("write", False),
     "write.removed": ("write", True),
 }
 """By field of the configuration: the first stage that a change of it redoes, None for none; and another value."""

@@ -8,7 +8,7 @@ pairs.parquet                verified pairs of near duplicates (doc_ids, similar
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
-kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard, or more
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.lines import copy_spans
+from gpu_pile.corpus.reader import ShardReader
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import changed, open_shard, read_blocks
@@ -42,6 +43,18 @@ class Wanted(NamedTuple):
         return cls(start, length, np.array(bounds, np.int64))
 
 
+class Stretch(NamedTuple):
+    """A part of a range that begins where a zstd frame begins.
+
+    first, end: bytes of the file
+    start:      position of `first` in the decompressed stream
+    """
+
+    first: int
+    end: int
+    start: int
+
+
 class Group(NamedTuple):
     """Lines lo .. hi of a request.
 
@@ -55,22 +68,33 @@ class Group(NamedTuple):
     lines: Callable[[], Array]
 
 
-def read_again(context: Context, stage: str, measured: MeasuredRange, requests: Sequence[Wanted]) -> Iterator[Group]:
+def read_again(
+    context: Context, stage: str, measured: MeasuredRange, requests: Sequence[Wanted], stretch: Stretch | None = None
+) -> Iterator[Group]:
     """Yield the groups of all requests; those of one request in their order.
+
+    stretch: has all lines that are wanted, if not the whole range is read; it begins where a line begins.
 
     Raises:
         DataError: a line is not where it was measured, so the shard has changed.
     """
-    spooled = SpooledLines.of(context, measured.shard, measured.shard_range)
-    if spooled is None:
-        yield from _from_shard(context, stage, measured, requests)
+    whole, shown = measured.shard_range, 0
+    stretch = stretch or Stretch(whole.first, whole.end, whole.start)
+    spooled = SpooledLines.of(context, measured.shard, whole)
+    if spooled is not None:
+        yield from _from_spool(context, stage, requests, spooled)
     else:
-        yield from _from_spool(context, stage, measured, requests, spooled)
+        reader = (
+            open_shard(context, measured.shard, shard_range=whole)
+            if stretch.first == whole.first
+            else open_shard(context, measured.shard, (stretch.first, stretch.start))
+        )
+        yield from _from_shard(context, stage, measured.shard, requests, reader)
+        shown = reader.compressed_bytes_read
+    context.reporter.advance(stage, stretch.end - stretch.first - shown)
 
 
-def _from_spool(
-    context: Context, stage: str, measured: MeasuredRange, requests: Sequence[Wanted], spooled: SpooledLines
-) -> Iterator[Group]:
+def _from_spool(context: Context, stage: str, requests: Sequence[Wanted], spooled: SpooledLines) -> Iterator[Group]:
     def reader(start: Array, length: Array) -> Callable[[], Array]:
         def read() -> Array:
             with context.reporter.span(stage, "read"):
@@ -78,19 +102,15 @@ def _from_spool(
 
         return read
 
-    left, n_groups = measured.shard_range.n_bytes, sum(len(w.bounds) - 1 for w in requests)
     for number, wanted in enumerate(requests):
         for lo, hi in itertools.pairwise(wanted.bounds.tolist()):
             yield Group(number, lo, hi, reader(wanted.start[lo:hi], wanted.length[lo:hi]))
-            part = left // n_groups
-            context.reporter.advance(stage, part)
-            left, n_groups = left - part, n_groups - 1
-    context.reporter.advance(stage, left)
 
 
-def _from_shard(context: Context, stage: str, measured: MeasuredRange, requests: Sequence[Wanted]) -> Iterator[Group]:
-    reader = open_shard(context, measured.shard, shard_range=measured.shard_range)
-    gathered = [_Gathered(measured.shard, number, wanted) for number, wanted in enumerate(requests)]
+def _from_shard(
+    context: Context, stage: str, shard: Shard, requests: Sequence[Wanted], reader: ShardReader
+) -> Iterator[Group]:
+    gathered = [_Gathered(shard, number, wanted) for number, wanted in enumerate(requests)]
     for block in read_blocks(context, stage, reader):
         for request in gathered:
             with context.reporter.span(stage, "copy"):
@@ -100,8 +120,7 @@ def _from_shard(context: Context, stage: str, measured: MeasuredRange, requests:
         if all(request.is_complete for request in gathered):
             break
     if not all(request.is_complete for request in gathered):
-        raise changed(measured.shard)
-    context.reporter.advance(stage, measured.shard_range.n_bytes - reader.compressed_bytes_read)
+        raise changed(shard)
 
 
 class _Gathered:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,36 +15,99 @@ from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath, AtomicFile
 from gpu_pile.corpus.rewrite import edited_lines
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.corpus.sinks import sink_of
+from gpu_pile.corpus.sinks import Sink, sink_of
 from gpu_pile.run import spool
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import check_unchanged
 from gpu_pile.run.rereading import Group, Wanted, read_again
 from gpu_pile.run.stages.by_shard import Finished, write_parquet
+from gpu_pile.run.stages.write.parts import Part, parts_of
 from gpu_pile.run.tables import MeasuredRange, measured_ranges, table_rows
 from gpu_pile.types import Array
 
+COPY_BYTES = 4 * 2**20
+"""Compressed bytes that are copied at a time."""
 
-class OutputShard:
-    """A sink, and the lines that go into it.
 
-    edited_bytes: int64[n], the bytes that editing takes from the text of each line
+class Piece(NamedTuple):
+    """What one call writes: any thread calls content().
+
+    copied: content() is bytes of whole frames, and not what the output's sink has encoded
     """
 
-    def __init__(self, context: Context, path: AnyPath, wanted: Wanted, edited_bytes: Array) -> None:
-        self.context, self.wanted, self.edited_bytes = context, wanted, edited_bytes
-        settings = context.config.write
-        self.sink = sink_of(settings.format)(path, settings.compression)
+    output: int
+    copied: bool
+    content: Callable[[], Any]
 
-    def lines_of(self, group: Group) -> Array:
-        """Return the lines of a group, one after the other, as they are written."""
-        lines = group.lines()
-        edited_bytes = self.edited_bytes[group.lo : group.hi]
+
+class Writer(abc.ABC):
+    """What writing a shard and writing a range have in common: reading, copying, compressing."""
+
+    def __init__(self, context: Context, measured: MeasuredRange) -> None:
+        self.context, self.measured, self.shard = context, measured, measured.shard
+        self.sinks: list[Sink] = []
+
+    @abc.abstractmethod
+    def paths(self) -> Sequence[AnyPath]:
+        """Where the kept lines go, and with write.removed the others."""
+
+    def open(self) -> Iterator[Piece]:
+        settings = self.context.config.write
+        for path in self.paths():
+            self.sinks.append(sink_of(settings.format)(path, settings.compression))
+            self.sinks[-1].open()
+        directory, name = self.context.directory, self.shard.name
+        keep, edited_bytes = self._rows(directory.decisions(name), "keep", "edited_bytes")
+        start, length = self._rows(directory.measured(name), "start", "length")
+        output = np.where(keep, 0, len(self.sinks) - 1 or -1)
+        copied = settings.copy_frames and self.sinks[0].copies
+        whole = np.where((edited_bytes == 0) & copied, output, -1)
+        for part in parts_of(self.measured, directory.state("measure", name), start, length, whole):
+            here = slice(part.lo, part.hi)
+            if part.output >= 0:
+                yield from self._frames(part)
+            else:
+                yield from self._lines(part, start[here], length[here], output[here], edited_bytes[here])
+
+    def _rows(self, path: AnyPath, *columns: str) -> list[Array]:
+        table = table_rows(path, self.measured.first, self.measured.end, columns)
+        return [table.column(c).to_numpy() for c in columns]
+
+    def _frames(self, part: Part) -> Iterator[Piece]:
+        """Yield the pieces of a stretch that is copied."""
+
+        def read(first: int, end: int) -> bytes:
+            with files.read_errors(self.shard.path), files.opened(self.shard.path) as source:
+                return source.pread(end - first, first)
+
+        first, end, _ = part.stretch
+        for begin in range(first, end, COPY_BYTES):
+            stop = min(end, begin + COPY_BYTES)
+            yield Piece(part.output, True, functools.partial(read, begin, stop))
+            self.context.reporter.advance("write", stop - begin)
+
+    def _lines(self, part: Part, start: Array, length: Array, output: Array, edited_bytes: Array) -> Iterator[Piece]:
+        """Yield the pieces of lines that are read again."""
+        group_bytes = self.context.config.write.frame_bytes or self.context.batch_bytes
+        chosen = [output == number for number in range(len(self.sinks))]
+        requests = [Wanted.of(start[rows], length[rows], group_bytes) for rows in chosen]
+        for group in read_again(self.context, "write", self.measured, requests, part.stretch):
+            here = slice(group.lo, group.hi)
+            changes = edited_bytes[chosen[group.request]][here]
+            content = functools.partial(self._encoded, group, requests[group.request].length[here], changes)
+            yield Piece(group.request, False, content)
+
+    def _encoded(self, group: Group, length: Array, edited_bytes: Array) -> Any:
+        lines = self._edited(group.lines(), length, edited_bytes)
+        with self.context.reporter.span("write", "compress"):
+            return self.sinks[group.request].encode(lines)
+
+    def _edited(self, lines: Array, length: Array, edited_bytes: Array) -> Array:
+        """Return lines of these lengths with another text where editing takes bytes away."""
         edited = np.flatnonzero(edited_bytes)
         if not len(edited):
             return lines
         with self.context.reporter.span("write", "edit"):
-            length = self.wanted.length[group.lo : group.hi]
             ends = np.cumsum(length + 1)
             begins, stops = (ends - length - 1)[edited].tolist(), ends[edited].tolist()
             raw = [lines[a : b - 1].tobytes() for a, b in zip(begins, stops, strict=True)]
@@ -52,44 +116,19 @@ class OutputShard:
             joined = [b"".join((as_it_was, line, b"\n")) for as_it_was, line in zip(between, new, strict=False)]
             return np.frombuffer(b"".join((*joined, between[-1])), np.uint8)
 
+    def process(self, piece: Piece) -> tuple[Piece, Any]:
+        return piece, piece.content()
 
-class Writer(abc.ABC):
-    """What writing a shard and writing a range have in common: reading, copying, compressing."""
-
-    def __init__(self, context: Context, measured: MeasuredRange) -> None:
-        self.context, self.measured, self.shard = context, measured, measured.shard
-        self.outputs: list[OutputShard] = []
-
-    @abc.abstractmethod
-    def paths(self) -> Sequence[AnyPath]:
-        """Where the kept lines go, and with write.removed the others."""
-
-    def open(self) -> Iterator[Group]:
-        directory, name = self.context.directory, self.shard.name
-        keep, edited_bytes = self._rows(directory.decisions(name), "keep", "edited_bytes")
-        start, length = self._rows(directory.measured(name), "start", "length")
-        for path, chosen in zip(self.paths(), (keep, ~keep), strict=False):
-            wanted = Wanted.of(start[chosen], length[chosen], self.context.batch_bytes)
-            self.outputs.append(OutputShard(self.context, path, wanted, edited_bytes[chosen]))
-            self.outputs[-1].sink.open()
-        yield from read_again(self.context, "write", self.measured, [output.wanted for output in self.outputs])
-
-    def _rows(self, path: AnyPath, *columns: str) -> list[Array]:
-        table = table_rows(path, self.measured.first, self.measured.end, columns)
-        return [table.column(c).to_numpy() for c in columns]
-
-    def process(self, group: Group) -> tuple[int, Array]:
-        return group.request, self.outputs[group.request].lines_of(group)
-
-    def consume(self, result: tuple[int, Array]) -> bool:
-        request, lines = result
+    def consume(self, result: tuple[Piece, Any]) -> bool:
+        piece, content = result
+        sink = self.sinks[piece.output]
         with self.context.reporter.span("write", "compress"):
-            self.outputs[request].sink.write(lines)
+            (sink.copy if piece.copied else sink.write)(content)
         return True
 
     def abandon(self) -> None:
-        for output in self.outputs:
-            output.sink.discard()
+        for sink in self.sinks:
+            sink.discard()
 
 
 class ShardWriter(Writer):
@@ -105,7 +144,7 @@ class ShardWriter(Writer):
     def finish(self) -> Finished:
         state = self.context.directory.state("measure", self.shard.name)
         check_unchanged(self.shard, state["file"], state["identity"])
-        made = [output.sink.finish() for output in self.outputs]
+        made = [sink.finish() for sink in self.sinks]
         spool.release(self.context, self.measured)
         return finished_shard(self.context, self.shard, self.key, made)
 
@@ -122,7 +161,7 @@ class RangeWriter(Writer):
         return [range_file(self.context, self.measured, self.key, what) for what in kinds_of_lines(self.context)]
 
     def close(self) -> None:
-        files.commit_together([output.sink.finish() for output in self.outputs])
+        files.commit_together([sink.finish() for sink in self.sinks])
         files.write_json(range_file(self.context, self.measured, self.key, "json"), {})
         spool.release(self.context, self.measured)
 

@@ -18,7 +18,7 @@ from gpu_pile.run.stages.write.join import RangeJoiner
 from gpu_pile.run.tables import MeasuredRange, measured_ranges
 from gpu_pile.run.tasks import Task
 
-VERSION = 3
+VERSION = 4
 
 
 def settings_key(context: Context) -> str:
