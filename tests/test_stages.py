@@ -70,6 +70,7 @@ FIRST_REDONE = {
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
     "edit.c4_lines": ("decide", ["all"]),
+    "write.keep": ("write", "bitmap"),
     "write.format": ("write", "plain"),
     "write.level": ("write", 5),
     "write.threads": ("write", 2),
@@ -293,7 +294,11 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     by_shard = (here.measured, here.histogram, here.sample, here.decisions, here.kept, here.removed)
-    paths = [path("{shard}") for path in (*by_shard, here.removed_reasons)] + [here.pairs, here.clusters, here.reasons]
+    paths = [path("{shard}") for path in (*by_shard, here.removed_reasons, here.bitmap)] + [
+        here.pairs,
+        here.clusters,
+        here.reasons,
+    ]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known
 
 

@@ -211,6 +211,11 @@ EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
 
 
 class Write(Section):
+    keep: Literal["lines", "bitmap"] = Field(
+        "lines",
+        description="lines: the kept lines, as new shards; bitmap: one bit per line of each shard, no second corpus "
+        "(docs/run-directory.md has the few lines of Python that apply it)",
+    )
     format: str = Field(FORMATS[0].name, description="of the kept shards; zstd: JSON lines in zstd frames")
     level: int = Field(3, ge=-7, le=22, description="zstd level")
     threads: int = Field(0, ge=0, description="zstd threads per shard; shards are written in parallel in any case")
@@ -233,6 +238,12 @@ class Write(Section):
     @property
     def compression(self) -> Compression:
         return Compression(self.level, self.threads, self.checksum, self.frame_bytes is not None)
+
+    @pydantic.model_validator(mode="after")
+    def _bitmaps_have_no_lines(self) -> Write:
+        if self.keep == "bitmap" and self.removed:
+            raise ValueError("removed needs keep: lines; a bitmap says which lines are removed, and decisions/ why")
+        return self
 
     @pydantic.field_validator("format")
     @classmethod
@@ -361,6 +372,8 @@ class Config(Section):
                 f"thresholds use {', '.join(sorted(missing))}, which measure.signals does not list; "
                 f"add {', '.join(needed)} to measure.signals"
             )
+        if self.edit.c4_lines and self.write.keep == "bitmap":
+            raise ValueError("edit.c4_lines changes lines, which write.keep: bitmap does not write; use keep: lines")
         missing = set(EDIT_SIGNALS) - set(signals.names(self.measure.signals))
         if self.edit.c4_lines and missing:
             raise ValueError("edit.c4_lines needs the signals of c4; add c4 to measure.signals")

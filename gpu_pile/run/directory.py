@@ -9,6 +9,7 @@ clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
 kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard, or more
+kept/<shard>.npy             with write.keep: bitmap, instead: one bit per line of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
@@ -78,6 +79,9 @@ class RunDir:
 
     def kept(self, shard: str) -> AnyPath:
         return self.path / "kept" / f"{shard}{self.line_suffix}"
+
+    def bitmap(self, shard: str) -> AnyPath:
+        return self.path / "kept" / f"{shard}.npy"
 
     def removed(self, shard: str) -> AnyPath:
         return self.path / "removed" / f"{shard}{self.line_suffix}"
