@@ -1,7 +1,8 @@
 """Floors: what a stage cannot avoid, timed on a sample of the user's own shards.
 
     decompress, line feeds, fields     measure does all three before it can compute anything
-    decompress, compress               write, at write.level; where it copies compressed bytes as they are, it is faster
+    compress                           write, at write.level: the kept share of the lines, if they came from the spool;
+                                       where it copies compressed bytes as they are, it is faster
 
 A floor is CPU time of one core, the least of REPEATS, with the file in the page cache.
 """
@@ -209,7 +210,7 @@ class StageFloors:
         text = text_bytes([block for sample in samples for block in sample.blocks()], line_format)
         return {
             "measure": (seconds["decompress"] + seconds["line feeds"] + seconds["fields"]) / text,
-            "write": (seconds["decompress"] + seconds["compress"] * self._kept_share()) / text,
+            **({"write": seconds["compress"] * self._kept_share() / text} if config.write.keep == "lines" else {}),
         }
 
     def _kept_share(self) -> float:
