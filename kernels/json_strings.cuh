@@ -228,7 +228,7 @@ struct WideStep {
     __device__ __forceinline__ void find_escapes(const u8* data, i64 end, int first, Carry& carry)
     {
         const u32 lane = lane_index(), known = lane ? 0 : carry.body & 1;
-        // a lane that is all backslashes hands on what it gets, every other one what it has by itself
+        // a lane that is all backslashes hands on what it gets, every other one what it has alone
         const u32 hands_on = __ballot_sync(FULL, lane && backslashes == LANE_BITS);
         const u32 out = __ballot_sync(FULL, escaped(known, first) >> LANE_BYTES & 1);
         const u32 sources = ~hands_on & lanes_below();

@@ -61,7 +61,7 @@ sketch = Op(
         {"width": 1, "k": 8, "seed": 7},
         {"width": 3, "k": 100, "seed": 2**63 - 1},
     ),
-    documents=DOCUMENTS,
+    documents=(*DOCUMENTS, " ".join(map(str, range(60)))),
 )
 
 
@@ -216,18 +216,30 @@ def _cuda(
     s = seeds(k, seed)
     shared = 4 * (k + -(-k // 32))
     launch_warps("sketch", "fss", segments.count, *documents, constant(xp, s), k, out, shared=shared, UNIT=unit)
-    # Documents of several segments have only had round 0; few still have empty bins.
     left = xp.flatnonzero((xp.diff(segments.first) > 1) & (out == _NONE).any(axis=1))
+    if len(left):
+        _finish(xp, (units, starts, width), counts, left, s, out, unit)
+    return out, counts
+
+
+def _finish(xp: Any, shingles: tuple[Any, ...], counts: Array, left: Array, s: Array, out: Array, unit: str) -> None:
+    """Fill the bins that round 0 has left empty in the documents `left`, which have several segments.
+
+    shingles: units, where those of each document begin, and the width; counts: of the shingles; s: the seeds.
+    """
+    k = out.shape[1]
+    shared = 4 * (k + -(-k // 32))
+    few = (*shingles, left, len(left), constant(xp, s), k, out)
+    launch_warps("sketch", "fss_few", len(left), *few, shared=shared, UNIT=unit)
     for r in range(1, 2 * k):
+        left = left[(out[left] == _NONE).any(axis=1)]
         if not len(left):
             break
         segments = Segments.of(xp, counts[left], 8192)
         values = xp.full((len(left), k), _NONE, np.uint32)
+        units, starts, width = shingles
         launch_warps(
             "sketch", "fss_round", segments.count, units, starts, *segments.args, width, left, r, int(s[r]), k, out,
             values, shared=shared, UNIT=unit,
         )  # fmt: skip
-        rows = xp.where(out[left] == _NONE, values, out[left])
-        out[left] = rows
-        left = left[(rows == _NONE).any(axis=1)]
-    return out, counts
+        out[left] = xp.where(out[left] == _NONE, values, out[left])
