@@ -7,6 +7,7 @@ narrow screen, so that nothing is cut off or has to be scrolled sideways.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import jinja2
@@ -103,6 +104,7 @@ def _about(context: Context, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": path.name,
         "path": str(path),
+        "show": f"gpu-pile show {shlex.quote(str(path))}",
         "inputs": f"{some(shards)}: {n:,} shard{'' if n == 1 else 's'}, {human_bytes(read)}",
         "command": _cut(without_secrets(context.command), COMMAND_MAX),
         "date": context.date,
