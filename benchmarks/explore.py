@@ -120,7 +120,7 @@ def _measure(run: directory.RunDir, name: str, n: int, rng: np.random.Generator,
             else:
                 columns[signal] = rng.beta(18, 1.5, rows) if "alpha" in signal else rng.beta(1, 40, rows)
         table = pa.table(columns)
-        cells = [histograms.cells_of(histograms.numbers(table.column(s))) for s in wanted]
+        cells = histograms.cells_of_columns(table, wanted)
         counted = [histograms.merged([*counted, histograms.count(wanted, table, cells, seen)])]
         excerpt = pa.array(["the beginning of a generated text " * 20]).take(pa.array(np.zeros(rows, np.int64)))
         sample.offer(table.append_column("excerpt", excerpt), cells)

@@ -67,6 +67,14 @@ def test_cells(values):
         assert ((near > value) == (near > middle)).all()
 
 
+def test_cells_of_all_edges_and_their_neighbours():
+    edges = histograms.EDGES
+    values = np.concatenate([edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf), edges * 1.003])
+    below, at_most = np.searchsorted(edges, values, "left"), np.searchsorted(edges, values, "right")
+    assert (histograms.cells_of(values) == below + at_most).all()
+    assert np.diff(histograms.EDGES_BELOW).max() == 1, "one comparison is enough"
+
+
 @pytest.mark.parametrize("signal", ["plain_word_count", "alpha_word_fraction", "mean_line_length", "hash_per_word"])
 def test_histograms_count_every_document(opened, frame, signal):
     table = opened.histogram(signal).table.to_pandas()

@@ -18,7 +18,7 @@ import pyarrow as pa
 from gpu_pile.gpu.segments import prefixes
 from gpu_pile.summaries.histograms import CELLS, EDGES, SUBSETS_MAX, Names
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.types import Array
 
 PER_RANGE = 2
@@ -83,30 +83,38 @@ class _Chosen(NamedTuple):
     line: Array
 
 
-@jit
-def _offer(signal, cells, ranges, rows, chosen):
-    """Insert rows where they are among the smallest of their range; equal keys are equal texts, the first one stays."""
+@leaf
+def _offer(cells, ranges, rows, chosen):
+    """Insert rows where they are among the smallest of their range; equal keys are equal texts, the first one stays.
+
+    cells: int16[signals, rows]. Returns how many places are filled that were empty.
+    """
     subset, key, line, entered = rows
     width = chosen.key.shape[3]
-    for i in range(len(cells)):
-        keys = chosen.key[subset[i], signal, ranges[cells[i]]]
-        lines = chosen.line[subset[i], signal, ranges[cells[i]]]
-        if lines[width - 1] and key[i] >= keys[width - 1]:
-            continue
-        place, known = width, False
-        for j in range(width):
-            if lines[j] == 0 or key[i] < keys[j]:
-                place = j
-                break
-            if key[i] == keys[j]:
-                known = True
-                break
-        if known or place == width:
-            continue
-        for j in range(width - 1, place, -1):
-            keys[j], lines[j] = keys[j - 1], lines[j - 1]
-        keys[place], lines[place] = key[i], line[i]
-        entered[i] = True
+    filled = 0
+    for signal in range(len(cells)):
+        for i in range(len(key)):
+            cell = np.int64(cells[signal, i])
+            which = subset[i], signal, ranges[cell]
+            keys, lines = chosen.key[which], chosen.line[which]
+            if lines[width - 1] and key[i] >= keys[width - 1]:
+                continue
+            place, known = width, False
+            for j in range(width):
+                if lines[j] == 0 or key[i] < keys[j]:
+                    place = j
+                    break
+                if key[i] == keys[j]:
+                    known = True
+                    break
+            if known or place == width:
+                continue
+            filled += lines[width - 1] == 0
+            for j in range(width - 1, place, -1):
+                keys[j], lines[j] = keys[j - 1], lines[j - 1]
+            keys[place], lines[place] = key[i], line[i]
+            entered[i] = True
+    return filled
 
 
 class Sample:
@@ -121,22 +129,21 @@ class Sample:
         self.names = Names()
         self._chosen = self._none(0)
         self._rows: list[pa.Table] = []
-        self._held = 0
+        self._held = self._filled = 0
 
-    def offer(self, table: pa.Table, cells: Sequence[Array]) -> None:
-        """Offer more documents: a measured table with a column `excerpt`, and the cells of each signal."""
+    def offer(self, table: pa.Table, cells: Array) -> None:
+        """Offer more documents: a measured table with a column `excerpt`, and cells int16[signals, documents]."""
         subset = self.names.of(table.column("subset"))
         self._grow(int(subset.max(initial=-1)) + 1)
         key, line = table.column("hash_lo").to_numpy(), table.column("line").to_numpy()
         entered = np.zeros(len(table), bool)
         rows = _Rows(subset, key, line, entered)
-        for i, where in enumerate(cells):
-            _offer(i, where, RANGES, rows, self._chosen)
+        self._filled += _offer(np.ascontiguousarray(cells), RANGES, rows, self._chosen)
         if entered.any():
             columns = ["line", "subset", "text_bytes", "hash_lo", *self.signals, "excerpt"]
             self._rows.append(table.select(columns).filter(pa.array(entered)).combine_chunks())
             self._held += int(entered.sum())
-            if self._held > 1000 and self._held > 4 * np.count_nonzero(self._chosen.line) + 1000:
+            if self._held > 1000 and self._held > 4 * self._filled + 1000:
                 self._prune()
 
     def _grow(self, subsets: int) -> None:

@@ -88,10 +88,8 @@ def write_parquet(path: AnyPath, table: pa.Table) -> AtomicFile:
     file = AtomicFile(path)
     try:
         with file.errors():
-            if is_small(table):
-                pq.write_table(table, file.partial, compression="none", use_dictionary=False)
-            else:
-                pq.write_table(table, file.partial, compression="zstd")
+            compression = "none" if is_small(table) else "zstd"
+            pq.write_table(table, file.partial, compression=compression, use_dictionary=False, write_statistics=False)
     except BaseException:
         file.discard()
         raise

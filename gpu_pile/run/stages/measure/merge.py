@@ -99,7 +99,7 @@ class RangeMerger:
         for index, facts in enumerate(self.facts):
             if facts["sample"]:
                 table = self._renumber(pq.read_table(self.files[index].sample), index)
-                cells = [histograms.cells_of(histograms.numbers(table.column(n))) for n in sample.signals]
+                cells = histograms.cells_of_columns(table, sample.signals)
                 sample.offer(table, cells)
         return sample
 

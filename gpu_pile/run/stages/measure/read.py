@@ -92,13 +92,12 @@ class LineMeasurer:
         )
         with self._span("summarize"):
             table = table.append_column("excerpt", samples.excerpts_of(parsed.text))
-            cells = [histograms.cells_of(histograms.numbers(table.column(name))) for name in self.signals]
+            cells = histograms.cells_of_columns(table, self.signals)
         bad_lines = [
             (int(number) + first_line + 1, explain(int(reason), int(position), config.input.text_field))
             for number, reason, position in zip(*bad, strict=True)
         ]
-        all_cells = np.array(cells, np.int16).reshape(len(cells), len(table))
-        return MeasuredLines(table, all_cells, bad_lines, first_line + parsed.n_lines)
+        return MeasuredLines(table, cells, bad_lines, first_line + parsed.n_lines)
 
     def _span(self, name: str) -> Any:
         return self.context.reporter.span("measure", name)
@@ -145,7 +144,7 @@ class Measurer(abc.ABC):
         self.documents += len(table)
         self.text_bytes += int(np.sum(table.column("text_bytes").to_numpy()))
         with self.context.reporter.span("measure", "summarize"):
-            self.sample.offer(table, list(cells))
+            self.sample.offer(table, cells)
         with self.context.reporter.span("measure", "store"):
             self.groups.add(table.drop_columns(["excerpt"]), cells)
         return self.stopped is None
@@ -173,7 +172,7 @@ class Measurer(abc.ABC):
         )
 
     def _add_group(self, table: pa.Table, cells: Array) -> None:
-        counted = histograms.count(self.signals, table, list(cells), self.subsets)
+        counted = histograms.count(self.signals, table, cells, self.subsets)
         self.histogram = counted if self.histogram is None else histograms.merged([self.histogram, counted])
         self.store(table)
 
