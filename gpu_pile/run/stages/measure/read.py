@@ -25,9 +25,8 @@ from gpu_pile.errors import DataError
 from gpu_pile.gpu.device import Device
 from gpu_pile.ops.parse_lines import explain
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import changed, open_shard, read_blocks
-from gpu_pile.run.spool import SpoolWriter
-from gpu_pile.run.stages.by_shard import Finished, is_small, write_parquet
+from gpu_pile.run.reading import open_shard, read_blocks
+from gpu_pile.run.stages.by_shard import Finished, changed, is_small, write_parquet
 from gpu_pile.run.stages.measure.columns import INCOMPRESSIBLE, RowGroups, empty_table, measure_text
 from gpu_pile.summaries import histograms, samples
 from gpu_pile.text.simd import SLACK
@@ -106,7 +105,7 @@ class LineMeasurer:
 class Measurer(abc.ABC):
     """What measuring a shard and measuring a range have in common: reading, and adding up what blocks give."""
 
-    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange, spool_share: float) -> None:
+    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange | None = None) -> None:
         self.context, self.shard, self.shard_range = context, shard, shard_range
         self.lines = LineMeasurer(context, shard)
         self.signals = self.lines.signals
@@ -116,19 +115,15 @@ class Measurer(abc.ABC):
         self.subsets = histograms.Names()
         self.histogram: pa.Table | None = None
         self.sample = samples.Sample(self.signals)
-        self.spool = SpoolWriter(context, shard, shard_range, spool_share)
         self.groups = RowGroups(self._add_group)
 
     def open(self) -> Iterator[Block]:
         with files.read_errors(self.shard.path):
             self.fingerprint = files.fingerprint(self.shard.path)
-        self.spool.open()
-        self.reader = open_shard(self.context, self.shard, shard_range=self.shard_range, identify=True)
+        self.reader = open_shard(self.context, self.shard, shard_range=self.shard_range)
         yield from read_blocks(self.context, "measure", self.reader)
 
     def process(self, block: Block) -> MeasuredLines:
-        with self.context.reporter.span("measure", "spool"):
-            self.spool.write(block)
         measured = self.lines.measure(block.data[: block.n_bytes], block.first_line, block.start)
         block.release()
         return measured
@@ -187,10 +182,8 @@ class ShardMeasurer(Measurer):
     again: its ranges were measured before, and cannot be merged.
     """
 
-    def __init__(
-        self, context: Context, shard: Shard, definition: str, spool_share: float, again: bool = False
-    ) -> None:
-        super().__init__(context, shard, ShardRange(0, 1, 0, shard.n_bytes), spool_share)
+    def __init__(self, context: Context, shard: Shard, definition: str, again: bool = False) -> None:
+        super().__init__(context, shard)
         self.output = MeasuredFile(context, shard, definition)
         self.again = again
 
@@ -206,7 +199,6 @@ class ShardMeasurer(Measurer):
     def finish(self) -> Finished:
         self.complete()
         reader = self.reader
-        self.spool.commit()
         return self.output.finish(
             self.all_cells(),
             self.sample,
@@ -227,7 +219,6 @@ class ShardMeasurer(Measurer):
 
     def abandon(self) -> None:
         self.output.discard()
-        self.spool.discard()
 
 
 class RangeFiles:
@@ -248,10 +239,8 @@ class RangeFiles:
 class RangeMeasurer(Measurer):
     """The job of one of several ranges of a shard (see run.threads.Job)."""
 
-    def __init__(
-        self, context: Context, shard: Shard, shard_range: ShardRange, definition: str, spool_share: float
-    ) -> None:
-        super().__init__(context, shard, shard_range, spool_share)
+    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange, definition: str) -> None:
+        super().__init__(context, shard, shard_range)
         self.cost = shard_range.n_bytes
         self.range_bytes = shard_range.n_bytes
         self.files = RangeFiles(context, shard, shard_range, definition)
@@ -280,7 +269,6 @@ class RangeMeasurer(Measurer):
         reader, sample = self.reader, None
         stands_alone = not reader.damages and self.stopped is None and not self.sample.names.exceeded
         if stands_alone:
-            self.spool.commit()
             write_parquet(self.files.histogram, self.all_cells()).commit()
             sample = self.sample.candidates()
             if sample is not None:
@@ -288,7 +276,6 @@ class RangeMeasurer(Measurer):
             self.rows.commit()
         else:
             self.rows.discard()
-            self.spool.discard()
         facts = {
             "alone": stands_alone,
             "documents": self.documents,
@@ -307,7 +294,6 @@ class RangeMeasurer(Measurer):
         _close_quietly(self.writer)
         if self.rows is not None:
             self.rows.discard()
-        self.spool.discard()
 
 
 class MeasuredFile:
@@ -347,8 +333,7 @@ class MeasuredFile:
         with self.files[0].errors():
             self.writer.close()
         with files.read_errors(self.shard.path):
-            now = files.fingerprint(self.shard.path)
-            if now != fingerprint and file_identity(self.shard.path) != facts["identity"]:
+            if files.fingerprint(self.shard.path) != fingerprint:
                 raise changed(self.shard)
         chosen = sample.table()
         if chosen is None:
