@@ -29,6 +29,8 @@ from numba.core import caching
 from numba.core.dispatcher import Dispatcher
 from numba.core.extending import _Intrinsic
 
+from gpu_pile.text.callees import callee, without_literals
+
 UNUSED_DAYS = 30
 """Machine code that no process has loaded for this long is removed when something new is stored."""
 
@@ -55,6 +57,14 @@ def leaf(function: Callable[..., Any]) -> Any:
 def _cached(function: Callable[..., Any], **options: bool) -> Any:
     dispatcher: Any = numba.njit(**options)(function)  # type: ignore[call-overload]
     dispatcher._cache = _Cache(function, options)
+
+    @functools.cache
+    def called() -> Any:
+        return callee(function, options)
+
+    # numba asks for these where a compiled function calls this one
+    dispatcher.get_call_template = lambda args, kws: called().get_call_template(*without_literals(args, kws))
+    dispatcher.get_overload = lambda signature: called().get_overload(signature)
     return dispatcher
 
 
@@ -156,6 +166,8 @@ class _Cache(caching.FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         compilation.end()
+        for environment in data._find_referenced_environments():  # those of the callees
+            data.library.codegen.set_env(environment.env_name, environment)
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
             _remove_unused(Path(self._cache_path))
             super().save_overload(sig, data)
