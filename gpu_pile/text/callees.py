@@ -3,7 +3,7 @@
 numba compiles every function as if Python might call it: with wrappers for Python and C, through all of LLVM's passes,
 down to machine code. A caller then takes in the function's LLVM code and sends it through the passes again, so that
 what was made of a function that Python never calls is thrown away. That was a quarter of the time of compiling. Here a
-callee ends as LLVM code without wrappers, and the passes see it once, together with its caller.
+callee ends as simplified LLVM code without wrappers, and most passes see it once, together with its caller.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba import _dynfunc
+from numba import _dynfunc  # type: ignore[attr-defined]
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, _LowerResult
@@ -35,10 +35,7 @@ def without_literals(args: tuple[Any, ...], kws: dict[str, Any]) -> tuple[tuple[
 
 
 class _Library(JITCodeLibrary):
-    """LLVM code that is linked into that of callers. It goes through no passes, and never becomes machine code."""
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
+    """LLVM code that is linked into that of callers: each function is simplified, no machine code is made."""
 
     def _optimize_final_module(self) -> None:
         pass

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import gc
 import hashlib
 import os
 import threading
@@ -54,6 +55,11 @@ def leaf(function: Callable[..., Any]) -> Any:
     return _cached(function, nogil=True, _nrt=False)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """Decorator: jit for a function whose machine code is always put into that of its caller."""
+    return _cached(function, nogil=True, forceinline=True)
+
+
 def _cached(function: Callable[..., Any], **options: bool) -> Any:
     dispatcher: Any = numba.njit(**options)(function)  # type: ignore[call-overload]
     dispatcher._cache = _Cache(function, options)
@@ -80,6 +86,8 @@ class Compilation:
         self.on_first: Callable[[], None] = lambda: None
         """Called once, when the first function is about to be compiled, here or in a worker."""
         self._announced = False
+        self._running = 0
+        self._collects = False
         self._lock = threading.Lock()
         self._thread = threading.local()
 
@@ -88,6 +96,10 @@ class Compilation:
         stack.append(time.perf_counter())
         with self._lock:
             self.functions += 1
+            if self._running == 0:  # numba makes hundreds of thousands of objects, and looking for cycles finds none
+                self._collects = gc.isenabled()
+                gc.disable()
+            self._running += 1
         self.announce()
 
     def announce(self) -> None:
@@ -105,6 +117,10 @@ class Compilation:
     def end(self) -> None:
         stack = self._thread.__dict__.get("begun", [])
         begun = stack.pop() if stack else time.perf_counter()
+        with self._lock:
+            self._running -= 1
+            if self._running == 0 and self._collects:
+                gc.enable()
         if not stack:  # a callee's time is part of its caller's
             with self._lock:
                 self.seconds += time.perf_counter() - begun
