@@ -37,8 +37,11 @@ def without_literals(args: tuple[Any, ...], kws: dict[str, Any]) -> tuple[tuple[
 class _Library(JITCodeLibrary):
     """LLVM code that is linked into that of callers: each function is simplified, no machine code is made."""
 
+    counts_references = False
+
     def _optimize_final_module(self) -> None:
-        pass
+        if self.counts_references:  # what is superfluous of that is found in small functions alone
+            super()._optimize_final_module()
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -54,6 +57,7 @@ class _Lowering(NativeLowering):
     def run_pass(self, state: Any) -> bool:
         target = state.targetctx
         state.library = library = _Library(target.codegen(), state.func_id.func_qualname)
+        library.counts_references = state.flags.nrt
         state.flags.no_compile = True
         super().run_pass(state)
         lowered = state["cr"]

@@ -56,8 +56,8 @@ def leaf(function: Callable[..., Any]) -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Decorator: jit for a function whose machine code is always put into that of its caller."""
-    return _cached(function, nogil=True, forceinline=True)
+    """Decorator: leaf for a function whose machine code is always put into that of its caller."""
+    return _cached(function, nogil=True, forceinline=True, _nrt=False)
 
 
 def _cached(function: Callable[..., Any], **options: bool) -> Any:
@@ -68,10 +68,44 @@ def _cached(function: Callable[..., Any], **options: bool) -> Any:
     def called() -> Any:
         return callee(function, options)
 
+    dispatcher.called_by_functions = called
+
+    compile_ = dispatcher.compile
+
+    def compile_without_collecting(signature: Any) -> Any:
+        with _no_collection:
+            return compile_(signature)
+
+    dispatcher.compile = compile_without_collecting
     # numba asks for these where a compiled function calls this one
     dispatcher.get_call_template = lambda args, kws: called().get_call_template(*without_literals(args, kws))
     dispatcher.get_overload = lambda signature: called().get_overload(signature)
     return dispatcher
+
+
+class _NoCollection:
+    """While a thread is inside, Python looks for no cycles: numba makes many objects, and few of them die early."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._was_enabled = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._was_enabled:
+                gc.enable()
+
+
+_no_collection = _NoCollection()
 
 
 # compilation, as the user waits for it
@@ -86,8 +120,6 @@ class Compilation:
         self.on_first: Callable[[], None] = lambda: None
         """Called once, when the first function is about to be compiled, here or in a worker."""
         self._announced = False
-        self._running = 0
-        self._collects = False
         self._lock = threading.Lock()
         self._thread = threading.local()
 
@@ -96,10 +128,6 @@ class Compilation:
         stack.append(time.perf_counter())
         with self._lock:
             self.functions += 1
-            if self._running == 0:  # numba makes hundreds of thousands of objects, and looking for cycles finds none
-                self._collects = gc.isenabled()
-                gc.disable()
-            self._running += 1
         self.announce()
 
     def announce(self) -> None:
@@ -117,10 +145,6 @@ class Compilation:
     def end(self) -> None:
         stack = self._thread.__dict__.get("begun", [])
         begun = stack.pop() if stack else time.perf_counter()
-        with self._lock:
-            self._running -= 1
-            if self._running == 0 and self._collects:
-                gc.enable()
         if not stack:  # a callee's time is part of its caller's
             with self._lock:
                 self.seconds += time.perf_counter() - begun
