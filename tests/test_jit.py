@@ -1,6 +1,7 @@
 """Machine code on disk is never older than what went into it, and never compiled again without need."""
 
 import fcntl
+import gc
 import json
 import os
 import subprocess
@@ -8,7 +9,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
+import numpy as np
 import pytest
+
+from gpu_pile.text.jit import inlined, jit, leaf
 
 CODE = """
 import sys, json
@@ -133,3 +138,53 @@ def test_options_of_the_compiler_are_part_of_what_is_compiled(tmp_path):
     for decorator, functions in (("jit", 1), ("leaf", 1), ("jit", 0)):
         outer = OPTIONS.format(decorator=decorator)
         assert run(tmp_path / "a", tmp_path / "cache", INNER, outer) == [6, functions], decorator
+
+
+@jit
+def at(data, i):
+    if i >= len(data):
+        raise IndexError("past the end")
+    return data[i]
+
+
+@inlined
+def three_times(x):
+    return 3 * x
+
+
+@leaf
+def ends(data):
+    return three_times(at(data, 0)) + at(data, len(data) - 1)
+
+
+@leaf
+def third(data):
+    return at(data, 2) + at(data, 0)
+
+
+def test_a_function_is_called_by_python_and_by_compiled_functions():
+    data = np.array([1, 10])
+    assert [ends(data), at(data, 1), ends.py_func(data)] == [13, 10, 13]
+    with pytest.raises(IndexError, match="past the end"):
+        third(data)
+    assert [third(np.arange(3)), three_times(5)] == [2, 15]
+
+
+def test_constants_and_callers_share_what_is_compiled_of_a_function():
+    array = numba.typeof(np.arange(1))
+    for index in (numba.types.literal(0), numba.types.literal(2), numba.int64):
+        at.get_call_template((array, index), {})
+    callee = at.called_by_functions()
+    assert callee.signatures == [(array, numba.int64)]
+    (compiled,) = callee.overloads.values()
+    assert "wrapper" not in compiled.library.get_llvm_str()
+
+
+def test_python_collects_cycles_again_after_a_compilation_even_a_failed_one():
+    @jit
+    def cannot_be_typed(x):
+        return x.no_such_attribute
+
+    with pytest.raises(numba.TypingError):
+        cannot_be_typed(1)
+    assert gc.isenabled()

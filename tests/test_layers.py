@@ -143,7 +143,7 @@ def test_functions_are_short_and_take_few_parameters(name):
         if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef):
             code = f.body[bool(ast.get_docstring(f)) :]
             lines = f.end_lineno - code[0].lineno + 1 if code else 0
-            compiled = any(ast.unparse(d).split("(")[0] in ("jit", "leaf", "njit") for d in f.decorator_list)
+            compiled = any(ast.unparse(d).split("(")[0] in ("inlined", "jit", "leaf") for d in f.decorator_list)
             assert lines <= (70 if compiled else 40), f"{f.name} has {lines} lines"
             a = f.args
             parameters = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpu_pile.text.jit import jit
-from gpu_pile.text.simd import SLACK
+from gpu_pile.text.simd import SLACK, copy_items
 from gpu_pile.types import Array
 
 LINE_FEED = ord("\n")
@@ -20,7 +20,7 @@ def copy_spans(data, starts, lengths, target):
     o = 0
     for i in range(len(starts)):
         n = lengths[i]
-        target[o : o + n] = data[starts[i] : starts[i] + n]
+        copy_items(data, starts[i], n, target, o)
         target[o + n] = LINE_FEED
         o += n + 1
     return o

@@ -127,7 +127,7 @@ class Writer:
                 self.flush()
 
     def flush(self) -> None:
-        bounds = group(self.buffer[: self.n], np.uint64(self.layout.shift), self.layout.partitions, self.grouped)
+        bounds = group(self.buffer[: self.n], self.layout.shift, self.layout.partitions, self.grouped)
         self.file.write(self.grouped[: self.n].data.cast("B"))
         self.index.append(bounds + self.written)
         self.written += self.n

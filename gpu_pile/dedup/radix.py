@@ -8,40 +8,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.types import Array
 
 DIGIT = 11
 """Bits per pass: the 2,048 places that are written to stay in a core's cache."""
 
 SHORT = 32
-"""Runs up to this length are sorted by insertion."""
+"""Runs up to this length are sorted by insertion, longer ones by merging."""
 
 
-@jit
-def group(records, shift, partitions, out):
+def group(records: Array, shift: int, partitions: int, out: Array) -> Array:
     """Copy the records to out, stably, by partition; the partition of a record is column 0 >> shift.
 
     Returns:
         int64[partitions + 1], where each partition begins in out.
     """
-    n, width = records.shape
+    shift64, mask = np.uint64(shift), np.uint64(2**64 - 1)
     bounds = np.zeros(partitions + 1, np.int64)
-    for i in range(n):
-        bounds[np.int64(records[i, 0] >> shift) + 1] += 1
-    for p in range(partitions):
-        bounds[p + 1] += bounds[p]
-    at = bounds[:-1].copy()
-    for i in range(n):
-        p = np.int64(records[i, 0] >> shift)
-        to = at[p]
-        at[p] = to + 1
-        for c in range(width):
-            out[to, c] = records[i, c]
+    _count(records, shift64, mask, bounds[1:])
+    np.cumsum(bounds, out=bounds)
+    _by_digit(records, shift64, mask, bounds[:-1].copy(), out)
     return bounds
 
 
-@jit
+@leaf
 def _by_digit(records, shift, mask, at, out):
     """Copy the records to out, stably, by the bits (column 0 >> shift) & mask.
 
@@ -56,13 +47,11 @@ def _by_digit(records, shift, mask, at, out):
             out[to, c] = records[i, c]
 
 
-@jit
-def _counts(records, shift, mask):
-    """Return how many records have each value of the bits (column 0 >> shift) & mask."""
-    counts = np.zeros(mask + np.uint64(1), np.int64)
+@leaf
+def _count(records, shift, mask, counts):
+    """Add to counts how many records have each value of the bits (column 0 >> shift) & mask."""
     for i in range(len(records)):
         counts[np.int64((records[i, 0] >> shift) & mask)] += 1
-    return counts
 
 
 @jit
@@ -75,28 +64,59 @@ def _less(x, i, y, j):
 
 
 @jit
-def _insertion(records, start, stop, held):
-    """Sort records start .. stop in place; held: room for one record."""
+def _insertion(records, start, stop, spare):
+    """Sort records start .. stop in place; record start of spare holds the one that moves."""
     width = records.shape[1]
     for i in range(start + 1, stop):
         if not _less(records, i, records, i - 1):
             continue
         for c in range(width):
-            held[0, c] = records[i, c]
+            spare[start, c] = records[i, c]
         j = i
-        while j > start and _less(held, 0, records, j - 1):
+        while j > start and _less(spare, start, records, j - 1):
             for c in range(width):
                 records[j, c] = records[j - 1, c]
             j -= 1
         for c in range(width):
-            records[j, c] = held[0, c]
+            records[j, c] = spare[start, c]
 
 
 @jit
-def _finish(records, shift):
+def _copy(source, start, stop, target):
+    for i in range(start, stop):
+        for c in range(source.shape[1]):
+            target[i, c] = source[i, c]
+
+
+@jit
+def _merge(source, start, middle, stop, target):
+    """Merge the sorted records start .. middle and middle .. stop of source into target[start:stop]."""
+    a, b = start, middle
+    for i in range(start, stop):
+        from_b = a == middle or (b < stop and _less(source, b, source, a))
+        taken = b if from_b else a
+        for c in range(source.shape[1]):
+            target[i, c] = source[taken, c]
+        a, b = a + (not from_b), b + from_b
+
+
+@jit
+def _sort_run(records, start, stop, spare):
+    """Sort records start .. stop in place, by insertion and then by merging; spare: as long as records."""
+    for i in range(start, stop, SHORT):
+        _insertion(records, i, min(i + SHORT, stop), spare)
+    width = SHORT
+    while width < stop - start:
+        for i in range(start, stop, 2 * width):
+            _merge(records, i, min(i + width, stop), min(i + 2 * width, stop), spare)
+        _copy(spare, start, stop, records)
+        width *= 2
+
+
+@leaf
+def _finish(records, shift, spare):
     """Sort by all columns, in place, records whose bits from `shift` upwards are in order already."""
-    n, width = records.shape
-    held = np.empty((1, width), np.uint64)
+    n = len(records)
     i = 0
     while i < n:
         j = i + 1
@@ -105,16 +125,7 @@ def _finish(records, shift):
             ordered = ordered and not _less(records, j, records, j - 1)
             j += 1
         if not ordered:
-            if j - i <= SHORT:
-                _insertion(records, i, j, held)
-            else:
-                run = records[i:j].copy()
-                order = np.arange(j - i)
-                for c in range(width - 1, -1, -1):
-                    order = order[np.argsort(run[order, c], kind="mergesort")]
-                for k in range(j - i):
-                    for c in range(width):
-                        records[i + k, c] = run[order[k], c]
+            _sort_run(records, i, j, spare)
         i = j
 
 
@@ -130,8 +141,9 @@ def sort(records: Array, spare: Array) -> Array:
     bits = min(top, -(-len(records).bit_length() // DIGIT) * DIGIT)
     for shift in range(top - bits, top, DIGIT):
         mask = np.uint64((1 << min(DIGIT, top - shift)) - 1)
-        counts = _counts(records, np.uint64(shift), mask)
+        counts = np.zeros(int(mask) + 1, np.int64)
+        _count(records, np.uint64(shift), mask, counts)
         _by_digit(records, np.uint64(shift), mask, np.cumsum(counts) - counts, spare)
         records, spare = spare, records
-    _finish(records, np.uint64(top - bits))
+    _finish(records, np.uint64(top - bits), spare)
     return records

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_pile.text.jit import jit
+from gpu_pile.text.blocks import read_only
+from gpu_pile.text.jit import leaf
+from gpu_pile.text.simd import copy_items
 from gpu_pile.types import Array
 
 WORDS = 8
 """Words, of 64 rows each, between two entries of `before`."""
 
 
-@jit
+@leaf
 def _add(bits, rows):
     """Set the bits of rows."""
     for row in rows:
         bits[row >> 6] |= np.uint64(1) << np.uint64(row & 63)
 
 
-@jit
+@leaf
 def _ones(word):
     """Return how many bits of a word are set."""
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
@@ -27,35 +29,31 @@ def _ones(word):
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@jit
-def _before(bits, words):
-    """Return how many bits are set before each group of words, and in all."""
-    out = np.zeros(len(bits) // words + 1, np.int64)
+@leaf
+def _before(bits, words, out):
+    """Write to out how many bits are set before each group of words, and in all."""
+    out[0] = 0
     for i in range(len(bits) // words):
         ones = 0
         for j in range(words):
             ones += _ones(bits[words * i + j])
         out[i + 1] = out[i] + ones
-    return out
 
 
-@jit
-def _rank(bits, before, words, rows):
-    """Return how many bits are set before that of each row."""
-    out = np.empty(len(rows), np.int64)
+@leaf
+def _rank(bits, before, words, rows, out):
+    """Write to out how many bits are set before that of each row."""
     for i in range(len(rows)):
         word = rows[i] >> 6
         n = before[word // words]
         for w in range(word // words * words, word):
             n += _ones(bits[w])
         out[i] = n + _ones(bits[word] & ((np.uint64(1) << np.uint64(rows[i] & 63)) - np.uint64(1)))
-    return out
 
 
-@jit
-def _rows(bits, start, stop, n):
-    """Return the n rows from start to stop whose bits are set."""
-    out = np.empty(n, np.int64)
+@leaf
+def _rows(bits, start, stop, out):
+    """Write to out the rows from start to stop whose bits are set."""
     found = 0
     for word in range(start >> 6, (stop + 63) >> 6):
         left = bits[word]
@@ -66,7 +64,6 @@ def _rows(bits, start, stop, n):
                 out[found] = row
                 found += 1
             left ^= lowest
-    return out
 
 
 class RowSet:
@@ -92,7 +89,8 @@ class RowSet:
     @property
     def before(self) -> Array:
         if self._before is None:
-            self._before = _before(self.bits, WORDS)
+            self._before = np.empty(len(self.bits) // WORDS + 1, np.int64)
+            _before(read_only(self.bits), WORDS, self._before)
         return self._before
 
     def __len__(self) -> int:
@@ -100,15 +98,20 @@ class RowSet:
 
     def rank(self, rows: Array) -> Array:
         """Return int64[n], the rank of each row: how many rows of the set are smaller."""
-        return np.asarray(_rank(self.bits, self.before, WORDS, np.ascontiguousarray(rows, np.int64)))
+        out = np.empty(len(rows), np.int64)
+        bits, before = read_only(self.bits), read_only(self.before)
+        _rank(bits, before, WORDS, read_only(np.ascontiguousarray(rows, np.int64)), out)
+        return out
 
     def rows(self, start: int, stop: int) -> Array:
         """Return the rows of the set with start <= row < stop, int64, ascending."""
         lo, hi = self.rank(np.array([start, stop]))
-        return np.asarray(_rows(self.bits, start, stop, hi - lo))
+        out = np.empty(hi - lo, np.int64)
+        _rows(read_only(self.bits), start, stop, out)
+        return out
 
 
-@jit
+@leaf
 def scatter_sets(values, offsets, places, target):
     """Copy set i, values[offsets[i]:offsets[i + 1]], to target[places[i]:]; leave the rest of target as it is.
 
@@ -116,4 +119,4 @@ def scatter_sets(values, offsets, places, target):
     """
     for i in range(len(places)):
         n = offsets[i + 1] - offsets[i]
-        target[places[i] : places[i] + n] = values[offsets[i] : offsets[i + 1]]
+        copy_items(values, offsets[i], n, target, places[i])

@@ -27,7 +27,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import Segments, constants, exclusive_sum, flag_tables
@@ -36,7 +35,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.blocks import BLOCK, FASTTEXT_SPACES, below, classify, last_bit, lowest, padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.simd import byte_at, count_ones, count_trailing_zeros
 from gpu_pile.text.split import is_blank, is_first_byte, lstripped, previous_character, rstripped
 from gpu_pile.types import Array
@@ -205,7 +204,7 @@ _LINE = np.dtype(
 )
 
 
-@njit(inline="always")
+@inlined
 def _flags_at(data, i, tables):
     """Return (flags, code point, bytes) of the character at data[i]."""
     ascii, stage, leaves = tables

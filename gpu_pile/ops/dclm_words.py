@@ -20,7 +20,6 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.gpu.launch import launch_threads
 from gpu_pile.gpu.ngrams import device_numbers, device_table, hash_spans, number_spans
@@ -30,7 +29,7 @@ from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.blocks import BEYOND, BLOCK, DIGITS, LETTERS, below, block, lowest, padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import new_table
-from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.ngrams import DOCUMENTS, covered_chars, new_grams, number_words, pair_places, repeated_grams
 from gpu_pile.text.simd import SLACK, byte_at, bytes_of_64, copy_bytes, count_trailing_zeros, set_item
 from gpu_pile.text.split import Words
@@ -111,7 +110,7 @@ _ASCII[:128] = unicode.ASCII_BREAKS
 """Values of the table of word boundaries for ASCII, 0 for other bytes; no boundary is between two from _LETTER on."""
 
 
-@njit(inline="always")
+@inlined
 def _value_at(data, i, breaks):
     """Return (value in the table of word boundaries, bytes) of the character at data[i]."""
     if data[i] < _BEYOND_ASCII:
@@ -120,7 +119,7 @@ def _value_at(data, i, breaks):
     return np.int64(unicode.table_value(breaks.stage, breaks.leaves, c)), n
 
 
-@njit
+@jit
 def _kind_after(data, i, end, breaks):
     """Return the class of the next character in data[i:end] that is not ignored; 0 if there is none."""
     while i < end:
@@ -132,7 +131,7 @@ def _kind_after(data, i, end, breaks):
     return 0
 
 
-@njit
+@jit
 def _belongs(two_before, before, kind, data, after, end, breaks):
     """Whether no boundary is before a character, as in gpu_pile.text.unicode_reference._belongs.
 
@@ -161,7 +160,7 @@ def _belongs(two_before, before, kind, data, after, end, breaks):
     return False
 
 
-@njit
+@jit
 def _segment_end(data, i, end, breaks):
     """Return (where the piece that begins at data[i] ends, its characters, the value of its first character).
 
@@ -205,7 +204,7 @@ def _segment_end(data, i, end, breaks):
     return i, chars, first
 
 
-@njit(inline="always")
+@inlined
 def _word_runs(data, i, end):
     """Find the words of ASCII in data[i:i + 64], where i begins a piece and ends a piece before it.
 

@@ -34,7 +34,7 @@ from gpu_pile.gpu.segments import FeedRuns, Segments, flag_tables, split_at
 from gpu_pile.ops.op import Op
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.ngrams import DOCUMENTS
 from gpu_pile.text.pieces import count_newlines, new_pieces, number_pieces, with_room
 from gpu_pile.text.split import code_points, next_newline, stripped
@@ -89,7 +89,7 @@ _LINE_FEED = ord("\n")
 _PARAGRAPHS, _BLOCKS, _LINES = range(3)
 
 
-@jit
+@leaf
 def _is_blank(data, start, end, flags):
     """Whether data[start:end] is empty or white space."""
     stage, leaves = flags
@@ -101,7 +101,7 @@ def _is_blank(data, start, end, flags):
     return True
 
 
-@jit
+@leaf
 def _next_piece(data, i, end, kind):
     """Return (where the piece that begins at data[i] ends, where the next one begins or -1)."""
     while True:
@@ -116,7 +116,7 @@ def _next_piece(data, i, end, kind):
         i = j
 
 
-@jit
+@leaf
 def _split(data, start, end, kind, pieces):
     """Write the bounds of the pieces of data[start:end]. Return how many there are."""
     bounds = pieces.bounds
@@ -130,7 +130,7 @@ def _split(data, start, end, kind, pieces):
     return n
 
 
-@jit
+@leaf
 def _duplicates(data, pieces, n):
     """Return (how many of n pieces are duplicate, their characters)."""
     bounds, first = pieces.bounds, pieces.first
@@ -142,7 +142,7 @@ def _duplicates(data, pieces, n):
     return dup, dup_chars
 
 
-@jit
+@leaf
 def _count_lines(data, flags, pieces, n, row):
     """Fill the columns of filled lines and nonblank lines."""
     bounds, first, counts = pieces.bounds, pieces.first, pieces.counts

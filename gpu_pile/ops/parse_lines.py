@@ -22,13 +22,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.gpu.launch import launch_warps
 from gpu_pile.gpu.segments import gather, line_feeds
 from gpu_pile.ops.op import Op
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.simd import SLACK, copy_32, count_newlines, count_trailing_zeros, string_mask
 from gpu_pile.text.split import next_newline
 from gpu_pile.text.unicode import put_code_point
@@ -612,7 +611,7 @@ def _scalar(data, i, end):
     return i, NOT_JSON if b < _FIRST_BEYOND_ASCII or _utf8_length(data, i, end) else NOT_UTF8
 
 
-@njit(inline="always")
+@inlined
 def _is_space(b):
     return b in (_SPACE, _TAB, _RETURN)
 
@@ -686,7 +685,7 @@ _LINE = np.dtype(
 """How far a line has been parsed. All functions below change it."""
 
 
-@njit(inline="always")
+@inlined
 def _begin_line(line, text_start, subset_start):
     line.depth = line.text_depth = line.subset_depth = 0
     line.list_depth = -1
@@ -721,7 +720,7 @@ def _after_value(data, stack, i, end, line):
     return i + 1, 0
 
 
-@njit(inline="always")
+@inlined
 def _is_next_key(path, depth, line_depth, key):
     """Whether a key of the innermost of line_depth containers is key `depth` of the path."""
     if depth != line_depth - 1 or depth + 1 >= len(path.bounds):
@@ -760,25 +759,25 @@ def _key(data, texts, paths, i, end, line):
     return i + 1, 0
 
 
-@njit(inline="always")
+@inlined
 def _is_whole_text(line):
     """Whether the next value is what the path to the text leads to."""
     return line.is_text and line.text_depth == line.text_keys - 1
 
 
-@njit(inline="always")
+@inlined
 def _is_whole_subset(line):
     return line.is_subset and line.subset_depth == line.subset_keys - 1
 
 
-@njit(inline="always")
+@inlined
 def _replaces_text(line):
     """Note that a value which is not a string stands where the text, or a string of the list that is, should be."""
     if _is_whole_text(line) or (line.list_depth >= 0 and line.depth == line.list_depth):
         line.text = _OTHER
 
 
-@njit(inline="always")
+@inlined
 def _end_value(line):
     line.is_text = line.is_subset = False
     line.after_value = True
@@ -874,7 +873,7 @@ def _line(block, options, i, end, line):
     return NOT_STRING if line.text == _OTHER else NO_TEXT, -1
 
 
-@njit(inline="always")
+@inlined
 def _has_bom(data, i, end):
     return end - i >= 3 and data[i] == 0xEF and data[i + 1] == 0xBB and data[i + 2] == 0xBF
 

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.gpu.launch import launch_threads, launch_warps
 from gpu_pile.gpu.segments import Segments, constant, constants, exclusive_sum, flag_tables, lines
 from gpu_pile.ops.op import Op
 from gpu_pile.text import normal_form, unicode, unicode_reference
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import leaf
+from gpu_pile.text.jit import inlined, leaf
 from gpu_pile.text.simd import byte_at
 from gpu_pile.types import Array
 
@@ -207,7 +206,7 @@ class _Word(NamedTuple):
     """bytes that are not the first of a character, here and in the white space"""
 
 
-@njit(inline="always")
+@inlined
 def _read_word(data, i, end, tables):
     """Read the word at data[i]."""
     flag_stage, flag_leaves = tables.unicode[0], tables.unicode[1]
@@ -243,7 +242,7 @@ def _read_word(data, i, end, tables):
     return _Word(i, space, plain, upper, kept, digits, tails)
 
 
-@njit(inline="always")
+@inlined
 def _read_line(data, line_start, end, tables, scratch, row):
     """Read the line that begins at data[line_start], and write its columns but C.start. Return where it ends."""
     i = line_start

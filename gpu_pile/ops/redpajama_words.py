@@ -36,7 +36,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.gpu.launch import launch_threads, launch_warps
 from gpu_pile.gpu.ngrams import device_numbers, device_table, hash_spans, number_spans
@@ -61,7 +60,7 @@ from gpu_pile.text.blocks import (
 )
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hash_table import home, home_int, new_table
-from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.ngrams import covered_chars, new_grams, number_words, pair_places, repeated_grams, word_keys
 from gpu_pile.text.simd import (
     byte_at,
@@ -403,7 +402,7 @@ def _count_raw(data, begin, end, tables, stops, row):
     row[C.stop_words], row[C.sentences], row[C.curly] = stop, sentences + np.int64(sentence_open), curly
 
 
-@njit(inline="always")
+@inlined
 def _next_start(base, starts, lower):
     """Return (position of the first start or after the block, 1 if it is a small letter, the other starts)."""
     k = count_trailing_zeros(starts)

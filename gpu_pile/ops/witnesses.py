@@ -20,8 +20,9 @@ import numpy as np
 from gpu_pile.gpu.launch import launch_threads
 from gpu_pile.ops.components import GRAPHS, NODES, graph
 from gpu_pile.ops.op import Op
+from gpu_pile.text.blocks import read_only
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import leaf
 from gpu_pile.types import Array
 
 
@@ -59,31 +60,25 @@ def _reference(
     return np.array([x in kept for x in range(n)]), np.array(witness, np.int64), np.array(highest)
 
 
-@jit
-def _adjacency(n, a, b):
-    """Return (start, neighbour, edge): node x has neighbours neighbour[start[x]:start[x + 1]], by those edges."""
-    start = np.zeros(n + 1, np.int64)
+@leaf
+def _adjacency(a, b, start, neighbour, edge, fill):
+    """Node x has neighbours neighbour[start[x]:start[x + 1]], by those edges. start: zeros before; fill: scratch."""
     for i in range(len(a)):
         start[a[i] + 1] += 1
         start[b[i] + 1] += 1
-    for x in range(n):
+    for x in range(len(fill)):
+        fill[x] = start[x]
         start[x + 1] += start[x]
-    neighbour = np.empty(2 * len(a), np.int64)
-    edge = np.empty(2 * len(a), np.int64)
-    fill = start[:n].copy()
     for i in range(len(a)):
         neighbour[fill[a[i]]], edge[fill[a[i]]] = b[i], i
         fill[a[i]] += 1
         neighbour[fill[b[i]]], edge[fill[b[i]]] = a[i], i
         fill[b[i]] += 1
-    return start, neighbour, edge
 
 
-@jit
-def _witnesses(order, eligible, rank, a, b, similarity):
-    n = len(order)
-    start, neighbour, edge = _adjacency(n, a, b)
-    kept = np.zeros(n, np.bool_)
+@leaf
+def _choose(order, eligible, start, neighbour, kept):
+    """Keep, in the order, each eligible node without a kept neighbour."""
     for x in order:
         if eligible[x]:
             free = True
@@ -92,23 +87,33 @@ def _witnesses(order, eligible, rank, a, b, similarity):
                     free = False
                     break
             kept[x] = free
-    witness = np.full(n, -1, np.int64)
-    highest = np.zeros(n, np.float64)
-    for x in range(n):
+
+
+@leaf
+def _explain(rank, similarity, tables, kept, witness, highest):
+    """Find the most similar kept neighbour of each node that is not kept; of equal ones that of the lowest rank."""
+    start, neighbour, edge = tables
+    for x in range(len(kept)):
         if not kept[x]:
             for i in range(start[x], start[x + 1]):
                 y, s = neighbour[i], similarity[edge[i]]
                 if kept[y] and (s > highest[x] or (s == highest[x] and (witness[x] < 0 or rank[y] < rank[witness[x]]))):
                     witness[x], highest[x] = y, s
-    return kept, witness, highest
 
 
 @witnesses.cpu
 def _cpu(
     order: Array, eligible: Array, rank: Array, a: Array, b: Array, similarity: Array
 ) -> tuple[Array, Array, Array]:
-    result: tuple[Array, Array, Array] = _witnesses(order, eligible, rank, a, b, similarity)
-    return result
+    n = len(order)
+    order, eligible, rank, a, b, similarity = map(read_only, (order, eligible, rank, a, b, similarity))
+    start, fill = np.zeros(n + 1, np.int64), np.empty(n, np.int64)
+    neighbour, edge = np.empty(2 * len(a), np.int64), np.empty(2 * len(a), np.int64)
+    _adjacency(a, b, start, neighbour, edge, fill)
+    kept, witness, highest = np.zeros(n, bool), np.full(n, -1, np.int64), np.zeros(n, np.float64)
+    _choose(order, eligible, start, neighbour, kept)
+    _explain(rank, similarity, (start, neighbour, edge), kept, witness, highest)
+    return kept, witness, highest
 
 
 _OPEN, _KEPT, _REMOVED = 0, 1, 2

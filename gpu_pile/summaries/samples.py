@@ -18,7 +18,8 @@ import pyarrow as pa
 from gpu_pile.gpu.segments import prefixes
 from gpu_pile.summaries.histograms import CELLS, EDGES, SUBSETS_MAX, Names
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.jit import leaf
+from gpu_pile.text.simd import copy_items
 from gpu_pile.types import Array
 
 PER_RANGE = 2
@@ -41,7 +42,7 @@ def _ranges() -> tuple[Array, int]:
 RANGES, RANGE_COUNT = _ranges()
 
 
-@jit
+@leaf
 def excerpts(data, offsets, limit, out, bounds):
     """Copy the first `limit` bytes of each document, less a character that would be cut; return the bytes written."""
     n = 0
@@ -51,7 +52,7 @@ def excerpts(data, offsets, limit, out, bounds):
             end = start + limit
             while end > start and data[end] & 0xC0 == 0x80:  # not the first byte of a character
                 end -= 1
-        out[n : n + end - start] = data[start:end]
+        copy_items(data, start, end - start, out, n)
         n += end - start
         bounds[i + 1] = n
     return n

@@ -13,9 +13,9 @@ import string
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.text import unicode
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.simd import bytes_of_64, count_trailing_zeros
 
 BLOCK = 64
@@ -87,7 +87,7 @@ class Masks(NamedTuple):
     """bytes of characters beyond ASCII but their first"""
 
 
-@njit(inline="always")
+@inlined
 def block(data, i, end):
     """(at, shift, valid): bytes_of_64(data, at, ...) >> shift & valid is a mask of data[i:i + 64], cut off at end.
 
@@ -98,7 +98,7 @@ def block(data, i, end):
     return at, np.uint64(min(i - at, 63)), valid
 
 
-@njit(inline="always")
+@inlined
 def classify(data, i, end):
     """The Masks of data[i:i + 64], cut off at end. i may be end: then all masks are empty."""
     at, shift, valid = block(data, i, end)
@@ -140,20 +140,20 @@ class Runs(NamedTuple):
     ends: Any
 
 
-@njit(inline="always")
+@inlined
 def runs_of(bits, carry):
     """The Runs of set bits. carry: 1 if the block before ends with a set bit, which is `last_bit` of that block."""
     after = bits << _1 | carry
     return Runs(bits & ~after, after & ~bits)
 
 
-@njit(inline="always")
+@inlined
 def last_bit(bits):
     """Bit 63 of a block as the carry into the next block."""
     return bits >> _63
 
 
-@njit(inline="always")
+@inlined
 def runs_with(runs, seeds, carry):
     """Find the runs of set bits that contain a seed, which is itself a bit of a run.
 
@@ -166,13 +166,13 @@ def runs_with(runs, seeds, carry):
     return twice & ~runs, np.uint64((once < runs) | (twice < once))
 
 
-@njit(inline="always")
+@inlined
 def lowest(bits):
     """The lowest set bit, as a mask; 0 for 0."""
     return bits & (_0 - bits)
 
 
-@njit(inline="always")
+@inlined
 def below(bit):
     """The bits below a single bit; all of them for 0."""
     return bit - _1
@@ -208,12 +208,12 @@ for _i, _class in enumerate(_COUNTED):
     _COUNTS |= np.where(np.arange(_SETS) & _class, np.uint64(1 << 8 * _i), _0)
 
 
-@njit(inline="always")
+@inlined
 def _byte(sums, i):
     return np.int64(sums >> np.uint64(8 * i) & np.uint64(0xFF))
 
 
-@njit
+@jit
 def beyond_ascii(data, base, leads, stage, leaves):
     """Look up the characters whose first bytes are the bits `leads` of the block at data[base], none of them ASCII.
 

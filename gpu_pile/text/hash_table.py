@@ -13,10 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.text.hashing import mix64
-from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.simd import item, load_u64, set_item
 from gpu_pile.types import Array
 
@@ -31,7 +30,7 @@ _TICK = np.uint64(1 << 32)
 _ITEM = np.uint64((1 << 32) - 1)
 
 
-@njit
+@jit
 def hash_bytes(data, start, end):
     """Return a hash of data[start:end], taken eight bytes at a time; the last eight overlap those before."""
     h = np.uint64(end - start) * Q
@@ -63,7 +62,7 @@ def hash_bytes(data, start, end):
     return mix64(h)
 
 
-@njit
+@jit
 def same_bytes(data, a, b, n):
     """Return whether data[a:a + n] equals data[b:b + n]."""
     if n < 8:
@@ -107,20 +106,20 @@ def clear(table, items):
     _empty(table, n - 1)
 
 
-@njit(inline="always")
+@inlined
 def _empty(table, mask):
     table.state[_CLOCK] += _TICK
     table.state[_MASK] = mask
     table.state[_ITEMS] = 0
 
 
-@njit(inline="always")
+@inlined
 def mask_of(table):
     """Return the number of a table's slots less 1."""
     return np.int64(table.state[_MASK])
 
 
-@njit(inline="always")
+@inlined
 def home(key, mask):
     """Return the slot where the search for a key begins."""
     h = key * P
@@ -133,19 +132,19 @@ def home_int(key: int, mask: int) -> int:
     return (h ^ h >> 32) & mask
 
 
-@njit(inline="always")
+@inlined
 def is_filled(table, s):
     """Return whether slot s has an item."""
     return item(table.slots, 2 * s + 1) >= table.state[_CLOCK]
 
 
-@njit(inline="always")
+@inlined
 def item_at(table, s):
     """Return the item in slot s."""
     return np.int64(item(table.slots, 2 * s + 1) & _ITEM)
 
 
-@njit(inline="always")
+@inlined
 def put(table, s, key, value):
     """Fill slot s. Then look whether the table is full."""
     set_item(table.slots, 2 * s, key)
@@ -153,7 +152,7 @@ def put(table, s, key, value):
     table.state[_ITEMS] += np.uint64(1)
 
 
-@njit(inline="always")
+@inlined
 def is_full(table):
     """Return whether half of the slots are filled: it has to be `grown` before more is put into it."""
     return np.uint64(2) * table.state[_ITEMS] >= table.state[_MASK]
@@ -192,7 +191,7 @@ def _put_items(table, mask, live, n):
         put(table, s, live[i], live[i + 1])
 
 
-@njit(inline="always")
+@inlined
 def same_item(data, bounds, step, width, a, b):
     """Return whether items a and b have the same bytes; item i is data[bounds[i * step]:bounds[i * step + width]]."""
     start, other = item(bounds, a * step), item(bounds, b * step)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from gpu_pile.text.jit import inlined
 
 
-@njit(inline="always")
+@inlined
 def mix64(x: np.uint64) -> np.uint64:
     """A bijection of 64 bits that spreads every input bit (Degski's variant of the splitmix64 finaliser)."""
     x ^= x >> np.uint64(32)

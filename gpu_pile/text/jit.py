@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import gc
 import hashlib
 import os
 import threading
@@ -28,6 +29,8 @@ import numpy as np
 from numba.core import caching
 from numba.core.dispatcher import Dispatcher
 from numba.core.extending import _Intrinsic
+
+from gpu_pile.text.callees import callee, without_literals
 
 UNUSED_DAYS = 30
 """Machine code that no process has loaded for this long is removed when something new is stored."""
@@ -52,10 +55,57 @@ def leaf(function: Callable[..., Any]) -> Any:
     return _cached(function, nogil=True, _nrt=False)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """Decorator: leaf for a function whose machine code is always put into that of its caller."""
+    return _cached(function, nogil=True, forceinline=True, _nrt=False)
+
+
 def _cached(function: Callable[..., Any], **options: bool) -> Any:
     dispatcher: Any = numba.njit(**options)(function)  # type: ignore[call-overload]
     dispatcher._cache = _Cache(function, options)
+
+    @functools.cache
+    def called() -> Any:
+        return callee(function, options)
+
+    dispatcher.called_by_functions = called
+
+    compile_ = dispatcher.compile
+
+    def compile_without_collecting(signature: Any) -> Any:
+        with _no_collection:
+            return compile_(signature)
+
+    dispatcher.compile = compile_without_collecting
+    # numba asks for these where a compiled function calls this one
+    dispatcher.get_call_template = lambda args, kws: called().get_call_template(*without_literals(args, kws))
+    dispatcher.get_overload = lambda signature: called().get_overload(signature)
     return dispatcher
+
+
+class _NoCollection:
+    """While a thread is inside, Python looks for no cycles: numba makes many objects, and few of them die early."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._was_enabled = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._was_enabled:
+                gc.enable()
+
+
+_no_collection = _NoCollection()
 
 
 # compilation, as the user waits for it
@@ -156,6 +206,8 @@ class _Cache(caching.FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         compilation.end()
+        for environment in data._find_referenced_environments():  # those of the callees
+            data.library.codegen.set_env(environment.env_name, environment)
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
             _remove_unused(Path(self._cache_path))
             super().save_overload(sig, data)

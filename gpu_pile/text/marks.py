@@ -19,9 +19,9 @@ from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.simd import byte_at, slot_table
 from gpu_pile.types import Array
 
@@ -287,14 +287,14 @@ class Line(NamedTuple):
     last: Any
 
 
-@njit(inline="always")
+@inlined
 def may_have_marks(data, line, table):
     """Whether a line must be looked at to know its marks."""
     before = table.before[byte_at(data, max(line.last - 1, 0))]
     return table.first[byte_at(data, line.first)] | table.last[byte_at(data, line.last)] & before
 
 
-@njit
+@jit
 def _is_at(data, i, marks, k):
     """Whether mark k is at data[i]."""
     start = marks.offsets[k]
@@ -306,7 +306,7 @@ def _is_at(data, i, marks, k):
     return True
 
 
-@njit
+@jit
 def marks_at(data, line, kind, marks):
     """The columns of the marks at one end of a line, as bits. kind: AT_END or not, SPLITLINES or not."""
     at = line.last if kind & AT_END else line.first

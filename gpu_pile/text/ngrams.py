@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.text.hash_table import (
     P,
@@ -28,7 +27,7 @@ from gpu_pile.text.hash_table import (
     put,
     same_item,
 )
-from gpu_pile.text.jit import jit, leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.simd import item, load_u64, prefetch, set_item
 from gpu_pile.types import Array
 
@@ -100,7 +99,7 @@ class Grams(NamedTuple):
     twice: Array
 
 
-@njit
+@jit
 def new_grams(words):
     """Return Grams with room for this many words."""
     bits = 1
@@ -179,7 +178,7 @@ def _number_words_from(i, words, text, grams, table):
     return words, distinct
 
 
-@njit(inline="always")
+@inlined
 def _clear_bits(once, twice, items):
     """Clear bits for this many items. Return how many bits: 16 per item if there are so many."""
     bits = 64
@@ -190,7 +189,7 @@ def _clear_bits(once, twice, items):
     return bits
 
 
-@njit(inline="always")
+@inlined
 def _set_bit(once, twice, s):
     """Note that bit s is met, and whether it had been met before."""
     bit = np.uint64(1) << np.uint64(s & 63)
@@ -199,13 +198,13 @@ def _set_bit(once, twice, s):
     set_item(once, s >> 6, before | bit)
 
 
-@njit(inline="always")
+@inlined
 def _fetch_bit(once, twice, s):
     prefetch(once, s >> 6)
     prefetch(twice, s >> 6)
 
 
-@njit(inline="always")
+@inlined
 def _was_set_twice(twice, s):
     return (item(twice, s >> 6) >> np.uint64(s & 63)) & np.uint64(1) != 0
 
@@ -231,13 +230,13 @@ def pair_places(words, grams):
     return n
 
 
-@njit(inline="always")
+@inlined
 def _gram_key(first, word):
     """The key of the n-gram whose (n - 1)-gram and last word were first seen there."""
     return (np.uint64(first) << np.uint64(32)) | np.uint64(word)
 
 
-@njit(inline="always")
+@inlined
 def _pair_slot(ids, i, bits):
     return home(_gram_key(item(ids, i), item(ids, i + 1)), bits - 1)
 
@@ -326,7 +325,7 @@ def _repeated_from(j, n, m, chars, grams, table, top):
     return j, TopGram(best, most, longest)
 
 
-@njit(inline="always")
+@inlined
 def _fetch_gram(n, i, grams, table, mask):
     first = np.int64(item(grams.first, i))
     prefetch(grams.ids, first + n - 1)
@@ -365,7 +364,7 @@ def hash_prefixes(words, packed, bounds, powers, hashes):
         set_item(hashes, i + 1, h)
 
 
-@njit(inline="always")
+@inlined
 def _eight(x):
     """Return the polynomial of eight bytes, the lowest first; zeros at the beginning add nothing."""
     return (
@@ -387,7 +386,7 @@ def hash_powers() -> Array:
     return np.array([pow(b, n << (8 * k), 1 << 64) for k in range(4) for n in range(256)], np.uint64)
 
 
-@njit(inline="always")
+@inlined
 def joined_hash(i, n, bounds, hashes, powers):
     """Return the hash of words i to i + n without anything between them."""
     i, after = np.uint64(i), np.uint64(i) + np.uint64(n)  # unsigned, so that numba checks for no negative index

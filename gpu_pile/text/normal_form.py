@@ -12,10 +12,9 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.text import unicode, unicode_reference
-from gpu_pile.text.jit import leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.unicode import put_code_point
 from gpu_pile.types import Array
 
@@ -72,7 +71,7 @@ def logarithm_int(c: int) -> int:
     return int(LOGARITHMS[top]) + shift * int(LOGARITHMS[2]) + x - ((x * x) >> (FRACTION + 1))
 
 
-@njit
+@jit
 def logarithm(table, c):
     """Return about ln(c) * 2^32 for 0 < c < 2^31, 0 for 0: at most 2^-30 off, and the same on every machine."""
     shift = 0
@@ -106,7 +105,7 @@ _FIRST_COMPOSED, _FIRST_MARK, _DOT_ABOVE = 0xC0, 0x300, 0x307
 _FIRST_BEYOND_ASCII = 0x80
 
 
-@njit(inline="always")
+@inlined
 def _is_dropped(c):
     return c < _FIRST_BEYOND_ASCII and ASCII_NORMAL[c] == DROPPED
 
@@ -141,7 +140,7 @@ def _ends_word(data, i, end, flag_stage, flag_leaves):
     return True
 
 
-@njit(inline="always")
+@inlined
 def _count_parts(low, stage, leaves, parts):
     """Return (number of code points that low is decomposed into, their position in parts or 0)."""
     if _HANGUL <= low < _HANGUL_END:
@@ -150,7 +149,7 @@ def _count_parts(low, stage, leaves, parts):
     return np.int64(parts[at]) if at else 1, at
 
 
-@njit(inline="always")
+@inlined
 def _part(low, k, at, parts):
     """Return code point k of those that low is decomposed into."""
     if at:

@@ -25,11 +25,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.hashing import M64, mix64, mix64_int
-from gpu_pile.text.jit import leaf
+from gpu_pile.text.jit import inlined, leaf
 from gpu_pile.text.lower_words import TABLES, LowerWords, find_lower_words, room_for_words
 from gpu_pile.text.simd import item, load_u64, set_item
 from gpu_pile.types import Array
@@ -98,14 +97,14 @@ _0, _1, _8, _BYTE = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(0xFF)
 _ONES = np.uint64(0x0101010101010101)
 
 
-@njit(inline="always")
+@inlined
 def _last_bytes(text, start, end):
     """Return the last eight bytes of text[start:end], each + 1, and 0 for bytes before its start."""
     outside = np.uint64(max(64 - 8 * (end - start), 0))
     return ((load_u64(text, end - 8) >> outside) + (_ONES >> outside)) << outside
 
 
-@njit(inline="always")
+@inlined
 def _polynomial(x):
     """Return the polynomial in P of eight bytes, the lowest first: eight products of which none waits for another."""
     return (

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from gpu_pile.text.jit import jit
+from gpu_pile.text.jit import inlined, jit, leaf
 
 SLACK = 32
 
@@ -120,7 +120,14 @@ def copy_32(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     return types.void(target, types.int64, source, types.int64), codegen
 
 
-@njit(inline="always")
+@leaf
+def copy_items(source, start, n, target, to):
+    """Copy source[start:start + n] to target[to:]. Slices do the same, and add two seconds of compiling to a run."""
+    for i in range(n):
+        target[to + i] = source[start + i]
+
+
+@inlined
 def copy_bytes(target, to, source, start, n):
     """Copy n bytes; SLACK bytes more of the target may be written. 32 at a time, but at the end of the source."""
     if start + n + 32 <= len(source):
@@ -148,7 +155,7 @@ def lower_64(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     return types.void(target, types.int64, source, types.int64), codegen
 
 
-@njit(inline="always")
+@inlined
 def lower_bytes(target, to, source, start, n):
     """Copy n bytes, capitals of ASCII as small letters; 63 bytes more of the target may be written."""
     if start + n + 64 <= len(source):
@@ -301,7 +308,7 @@ def slot_table(numbers: Iterable[int], bits: int) -> tuple[Any, np.uint64]:
     return table, np.uint64(factor)
 
 
-@njit
+@jit
 def starts_with(data, i, end, pattern):
     """Whether data[i:end] begins with the bytes of the pattern."""
     if i + len(pattern) > end:

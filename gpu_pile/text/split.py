@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import BLOCK, SPACES, TAILS, below, block, last_bit, lowest, runs_of
-from gpu_pile.text.jit import leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.simd import bytes_between, bytes_of_64, copy_bytes, count_ones, count_trailing_zeros, set_item
 from gpu_pile.types import Array
 
@@ -25,7 +24,7 @@ _SPACE_LEADS = "\xc2\xe1\xe2\xe3"
 _0, _1 = np.uint64(0), np.uint64(1)
 
 
-@njit
+@jit
 def code_points(data, start, end):
     """Return the number of characters of UTF-8 data[start:end]."""
     n = 0
@@ -34,13 +33,13 @@ def code_points(data, start, end):
     return n
 
 
-@njit(inline="always")
+@inlined
 def is_first_byte(data, i):
     """Return whether a character begins at data[i]."""
     return data[i] & _TAIL_BITS != _TAIL
 
 
-@njit(inline="always")
+@inlined
 def previous_character(data, i):
     """Return where the character before data[i] begins."""
     i -= 1
@@ -91,7 +90,7 @@ def is_blank(data, start, end, stage, leaves):
     return start == end
 
 
-@njit
+@jit
 def next_newline(data, i, end):
     """Return the position of the first line feed in data[i:end], or end."""
     while i < end and i + 32 <= len(data):
@@ -138,7 +137,7 @@ def _wide_spaces(data, base, leads, stage, leaves):
     return spaces, after
 
 
-@njit(inline="always")
+@inlined
 def _word_bytes(data, i, end, tables, spilled):
     """Return (bits of data[i:i + 64] that are not white space, bytes of white space in the next block).
 

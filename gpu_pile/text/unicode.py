@@ -37,7 +37,8 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from gpu_pile.text.jit import inlined, jit
 
 ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD, DIGIT = (
     1 << i for i in range(13)
@@ -76,7 +77,7 @@ ASCII_FLAGS: np.ndarray[Any, Any] = FLAG_LEAVES[FLAG_STAGE[0] * 128 :][:128].cop
 ASCII_BREAKS: np.ndarray[Any, Any] = BREAK_LEAVES[BREAK_STAGE[0] * 128 :][:128].copy()
 
 
-@njit(inline="always")
+@inlined
 def decode_at(data, i):
     """The code point whose UTF-8 begins at data[i], and its length in bytes. The bytes must be valid UTF-8."""
     b = np.int64(data[i])
@@ -94,19 +95,19 @@ def decode_at(data, i):
     ), 4
 
 
-@njit(inline="always")
+@inlined
 def ascii_lower(b):
     """A byte, with the capitals A to Z as small letters."""
     return b | CASE_BIT if ord("A") <= b <= ord("Z") else np.int64(b)
 
 
-@njit(inline="always")
+@inlined
 def sequence_length(lead):
     """Bytes of the UTF-8 sequence that begins with this byte."""
     return 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
 
 
-@njit
+@jit
 def character_start(data, i):
     """Where the character begins that data[i] belongs to."""
     while data[i] & 0xC0 == 0x80:
@@ -114,13 +115,13 @@ def character_start(data, i):
     return i
 
 
-@njit(inline="always")
+@inlined
 def table_value(stage, leaves, c):
     """The value of code point c in a two-stage table."""
     return leaves[np.int64(stage[c >> 7]) * 128 + (c & 127)]
 
 
-@njit
+@jit
 def put_code_point(out, o, c):
     """Write the UTF-8 of c at out[o]. Return the position after it."""
     if c < 0x80:

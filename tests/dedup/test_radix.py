@@ -55,8 +55,8 @@ def test_group_keeps_the_order_within_a_partition(array, shift):
 
 
 def test_the_fallback_for_long_runs_is_reached(monkeypatch):
-    """What the tests above compare covers both ways to finish a run: a longer one than SHORT, out of order."""
+    """What the tests above compare covers all ways to finish a run: longer ones than SHORT, out of order."""
     array = np.zeros((SHORT + 1, 2), np.uint64)
     array[:, 1] = np.arange(SHORT + 1)[::-1]
-    radix._finish(array, np.uint64(0))
+    radix._finish(array, np.uint64(0), np.empty_like(array))
     assert array[:, 1].tolist() == list(range(SHORT + 1))

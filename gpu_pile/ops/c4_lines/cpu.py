@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.c4_lines.contract import WORD_CHARS_MAX, WORDS_MIN, C, c4_lines
 from gpu_pile.ops.c4_lines.phrases import NEEDS_CLEANING, verdict_on
@@ -13,7 +12,7 @@ from gpu_pile.ops.c4_lines.sentences import SLOTS, count_sentences
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import BLOCK, LINE_BREAK_STARTS, block, lowest, padded, read_only
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import leaf
+from gpu_pile.text.jit import inlined, jit, leaf
 from gpu_pile.text.simd import byte_at, bytes_of_64, count_trailing_zeros, starts_with
 from gpu_pile.text.unicode import BEYOND_ASCII
 
@@ -61,20 +60,20 @@ class Judged(NamedTuple):
     stop: Any
 
 
-@njit(inline="always")
+@inlined
 def _is_ink(b):
     """Whether a byte is certain to be no white space: a character of ASCII that can be seen."""
     return ord("!") <= b <= ord("~")
 
 
-@njit(inline="always")
+@inlined
 def _breaks_at(data, base, end):
     """The Breaks of the block at data[base]."""
     at, shift, valid = block(data, base, end)
     return Breaks(base, bytes_of_64(data, at, LINE_BREAK_STARTS) >> shift & valid)
 
 
-@njit
+@jit
 def _break_length(data, i, end, tables):
     """Bytes of the line break at data[i], a byte of LINE_BREAK_STARTS; 0 if there is none."""
     b = byte_at(data, i)
@@ -84,7 +83,7 @@ def _break_length(data, i, end, tables):
     return n if unicode.table_value(tables.stage, tables.leaves, c) & _LINE_BREAK else 0
 
 
-@njit(inline="always")
+@inlined
 def _next_break(data, i, end, breaks, tables):
     """(where the line that begins at data[i] ends, where the next one begins, the Breaks after that)."""
     base, places = breaks
@@ -101,7 +100,7 @@ def _next_break(data, i, end, breaks, tables):
     return end, end, Breaks(base, places)
 
 
-@njit
+@jit
 def _strip(data, i, end, tables):
     """Where data[i:end] begins and ends without white space around it."""
     while i < end:
@@ -118,7 +117,7 @@ def _strip(data, i, end, tables):
     return i, end
 
 
-@njit
+@jit
 def _count_words(line, i, end, enough, tables):
     """(words of line[i:end] but no more than `enough`, whether one of those is longer than WORD_CHARS_MAX)."""
     words = length = 0
@@ -135,7 +134,7 @@ def _count_words(line, i, end, enough, tables):
     return words, False
 
 
-@njit
+@jit
 def _citation_end(data, i, end, tables):
     """Where the citation ends whose bracket is data[i]; i if it is not one."""
     if i + 5 < end and data[i + 1] == ord("e") and starts_with(data, i + 1, end, _EDIT):
@@ -151,7 +150,7 @@ def _citation_end(data, i, end, tables):
     return j + 1 if j < end and data[j] == ord("]") else i
 
 
-@njit
+@jit
 def _clean(data, i, end, tables, out, o):
     """Copy data[i:end] to out[o:] without citations; returns where the copy ends."""
     while i < end:
@@ -166,7 +165,7 @@ def _clean(data, i, end, tables, out, o):
     return o
 
 
-@njit
+@jit
 def _judge(data, first, last, start, tables, kept):
     """What becomes of the stripped line data[first:last]. start: where in kept.text its text goes."""
     if last - first > WORD_CHARS_MAX and _count_words(data, first, last, last - first, tables)[1]:
@@ -183,7 +182,7 @@ def _judge(data, first, last, start, tables, kept):
     return Judged(verdict, cleaned, start, stop)
 
 
-@njit
+@jit
 def _keep(data, first, last, judged, tables, kept, row):
     """Count a kept line, and put its text at judged.start. Returns where it ends there."""
     is_first = row[C.kept] == 1
@@ -209,7 +208,7 @@ def _keep(data, first, last, judged, tables, kept, row):
     return stop
 
 
-@njit
+@jit
 def _read_document(data, i, end, total, tables, kept, row):
     """Count the lines of a document. Returns where its kept text ends, which begins at kept.text[total]."""
     breaks = _breaks_at(data, i, end)

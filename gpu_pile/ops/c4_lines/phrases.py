@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.c4_lines.contract import C
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import block, lowest
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.simd import bytes_of_64, count_trailing_zeros, letters_64
 from gpu_pile.text.unicode import BEYOND_ASCII, CASE_BIT
 from gpu_pile.types import Array
@@ -33,7 +33,7 @@ _COO, _IE_POLICY, _IES = map(_bytes, ("coo", "ie policy", "ies"))
 _USES, _USE_OF, _USE = map(_bytes, ("uses ", "use of ", "use "))
 
 
-@njit
+@jit
 def _is_at(line, i, start, end, phrase):
     """Whether line[start:end] has the phrase, in either case of ASCII, at position i."""
     if i < start or i + len(phrase) > end:
@@ -44,7 +44,7 @@ def _is_at(line, i, start, end, phrase):
     return True
 
 
-@njit
+@jit
 def _has_cookies(line, i, start, end):
     """Whether a phrase of POLICY has the k of its "cookie" at line[i]."""
     after = i + 1
@@ -64,7 +64,7 @@ def _has_cookies(line, i, start, end):
     )
 
 
-@njit
+@jit
 def _phrase_at(line, i, start, end):
     """The phrase whose rare letter is line[i]: one of the bits above, or 0."""
     letter = line[i] | CASE_BIT
@@ -79,7 +79,7 @@ def _phrase_at(line, i, start, end):
     return _POLICY if _has_cookies(line, i, start, end) else 0
 
 
-@njit(inline="always")
+@inlined
 def _rare_letters(line, at):
     """Where a phrase may be: the last of three letters that are rare together: j, " ip", "riv", "erm", "ook"."""
     i, o, r = letters_64(line, at, "i"), letters_64(line, at, "o"), letters_64(line, at, "r")
@@ -90,7 +90,7 @@ def _rare_letters(line, at):
     return places | (o << _1 & o) << _1 & (letters_64(line, at, "k") | bytes_of_64(line, at, _KELVIN_START))
 
 
-@njit
+@jit
 def ends_as_sentence(line, start, end):
     """Whether line[start:end] ends with . ? ! " or ', and not with "..."."""
     last = line[end - 1]
@@ -99,7 +99,7 @@ def ends_as_sentence(line, start, end):
     return last in (ord("?"), ord("!"), ord('"'), ord("'"))
 
 
-@njit
+@jit
 def verdict_on(line, start, end, cleaned):
     """The column of what becomes of a stripped line[start:end] whose words are neither too long nor too few.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.c4_lines.contract import ABBREVIATIONS, CLOSING
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import BLOCK, below, beyond_ascii, classify, last_bit, lowest, runs_of, runs_with
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.simd import count_trailing_zeros, highest_bit, slot_table
 from gpu_pile.text.unicode import BEYOND_ASCII
 from gpu_pile.types import Array
@@ -46,7 +46,7 @@ class _Text(NamedTuple):
     """bytes in the next block of white space that begins in this one"""
 
 
-@njit(inline="always")
+@inlined
 def _read(line, base, end, spaces, tables):
     """The _Text of line[base:base + 64]; spaces: spaces_after of the block before."""
     masks = classify(line, base, end)
@@ -63,7 +63,7 @@ def _read(line, base, end, spaces, tables):
     return _Text(masks.valid & ~spaces, plain, marks, spaces_after)
 
 
-@njit
+@jit
 def count_sentences(line, start, end, tables):
     """Sentences of line[start:end], which has one at least."""
     sentences = 1
@@ -98,7 +98,7 @@ def count_sentences(line, start, end, tables):
     return sentences
 
 
-@njit
+@jit
 def _without_closing_marks(line, start, end):
     """(i, c): the last character of line[start:end] that is not a closing mark, at line[i]; (start, 0) if all are."""
     while end > start:
@@ -109,7 +109,7 @@ def _without_closing_marks(line, start, end):
     return start, 0
 
 
-@njit
+@jit
 def _ends_sentence(line, start, end, tables):
     """Whether the word line[start:end] ends a sentence if another one follows."""
     end, c = _without_closing_marks(line, start, end)
@@ -118,20 +118,20 @@ def _ends_sentence(line, start, end, tables):
     return c == ord(".") and not _is_abbreviation(line, start, end, tables)
 
 
-@njit
+@jit
 def _has_flag(line, i, flag, tables):
     """Whether the character that holds the byte line[i] is of a class."""
     c, _ = unicode.decode_at(line, unicode.character_start(line, i))
     return unicode.table_value(tables.stage, tables.leaves, c) & flag != 0
 
 
-@njit
+@jit
 def _is_between_letters(line, start, k, tables):
     """Whether the characters before and after the byte line[k] of a word are letters; line[k] is not its last byte."""
     return k > start and _has_flag(line, k - 1, _ALPHA, tables) and _has_flag(line, k + 1, _ALPHA, tables)
 
 
-@njit
+@jit
 def _is_abbreviation(line, start, end, tables):
     """Whether the full stop at line[end], after the word line[start:end], does not end a sentence."""
     if end == start:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.text_counts.contract import XML_CHARS, C, text_counts
 from gpu_pile.ops.text_counts.lines import Longest, count_lines, finish_lines, first_line
@@ -21,7 +20,7 @@ from gpu_pile.ops.text_counts.words import LENGTHS, WordScratch, count_words, fi
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import BLOCK, classify, padded, read_only
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import leaf
+from gpu_pile.text.jit import jit, leaf
 from gpu_pile.text.marks import Mark, MarkTables, mark_tables
 from gpu_pile.types import Array
 
@@ -42,7 +41,7 @@ class Scratch(NamedTuple):
     """int64[2, 256]: lines and pieces by the class of their last byte"""
 
 
-@njit
+@jit
 def _count_document(data, begin, end, tables, scratch, row):
     row[:] = 0
     word, line = no_word(begin), first_line(begin)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.text_counts.contract import SHORT_CHARS, C, text_counts
 from gpu_pile.ops.text_counts.scan import characters_before
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import below, lowest
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.marks import AT_END, SPLITLINES, Line, marks_at, may_have_marks
 from gpu_pile.text.simd import byte_at, count_trailing_zeros, highest_bit
 
@@ -47,14 +47,14 @@ class Longest(NamedTuple):
     third: Any
 
 
-@njit(inline="always")
+@inlined
 def first_line(begin):
     """The state before the first block."""
     begin = np.int64(begin)
     return OpenLine(begin, np.int64(0), _NONE, _NONE, begin, _NONE, _NONE)
 
 
-@njit(inline="always")
+@inlined
 def with_length(longest, length):
     """The three longest lines, with one more line."""
     if length <= longest.third:
@@ -66,7 +66,7 @@ def with_length(longest, length):
     return Longest(longest.first, longest.second, length)
 
 
-@njit(inline="always")
+@inlined
 def count_lines(data, block, line, longest, tables, classes, row):
     """Count the lines and pieces that end in a block. Returns (OpenLine, Longest) for the next one.
 
@@ -94,7 +94,7 @@ def count_lines(data, block, line, longest, tables, classes, row):
     return _with_inks(line, block.base, inks), longest
 
 
-@njit(inline="always")
+@inlined
 def finish_lines(data, end, line, longest, tables, classes, row):
     """Count the last line and piece of a document, and write the columns that need all lines."""
     line = _end_piece(data, line, end, tables.marks, classes, row)
@@ -108,7 +108,7 @@ def finish_lines(data, end, line, longest, tables, classes, row):
     _add_classes(tables.marks.pieces.class_columns, classes[1], row)
 
 
-@njit(inline="always")
+@inlined
 def _with_inks(line, base, inks):
     """An open line with further characters that are not white space, whose first bytes are bits of a block."""
     first, last = line.piece_first, line.piece_last
@@ -119,7 +119,7 @@ def _with_inks(line, base, inks):
     return OpenLine(line.start, line.character, line.first, line.last, line.piece, first, last)
 
 
-@njit(inline="always")
+@inlined
 def _end_piece(data, line, end, marks, classes, row):
     """Count a piece that ends at data[end]. Returns the line with that piece."""
     if line.piece_first < 0:
@@ -133,7 +133,7 @@ def _end_piece(data, line, end, marks, classes, row):
     return OpenLine(line.start, line.character, first, line.piece_last, line.piece, line.piece_first, line.piece_last)
 
 
-@njit(inline="always")
+@inlined
 def _count_line(data, line, end, character, tables, classes, row):
     """Count a line that is not blank and ends at data[end], before this character."""
     row[C.nonblank_lines] += 1
@@ -146,7 +146,7 @@ def _count_line(data, line, end, character, tables, classes, row):
         classes[0, tables.marks.lines.classes[byte_at(data, whole.last)]] += 1
 
 
-@njit(inline="always")
+@inlined
 def _ends_terminal(data, end, tables):
     """Whether the character before data[end] is TERMINAL; in ASCII, those are . ! ?"""
     b = byte_at(data, end - 1)
@@ -155,14 +155,14 @@ def _ends_terminal(data, end, tables):
     return b in (ord("."), ord("!"), ord("?"))
 
 
-@njit
+@jit
 def _is_terminal(data, end, tables):
     """Whether the character before data[end], which is beyond ASCII, is TERMINAL."""
     c, _ = unicode.decode_at(data, unicode.character_start(data, end - 1))
     return unicode.table_value(tables.stage, tables.leaves, c) & _TERMINAL != 0
 
 
-@njit
+@jit
 def _add_marks(data, line, kind, marks, row):
     """Count the marks at both ends of a line. kind: SPLITLINES for pieces, 0 for lines."""
     columns = marks_at(data, line, kind, marks) | marks_at(data, line, kind | AT_END, marks)
@@ -171,7 +171,7 @@ def _add_marks(data, line, kind, marks, row):
         columns &= columns - _1
 
 
-@njit
+@jit
 def _add_classes(class_columns, counts, row):
     """Add the lines that were counted by the class of their last byte; the counts are 0 afterwards."""
     for k in range(len(class_columns)):

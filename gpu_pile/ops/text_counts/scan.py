@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.text_counts.contract import C
 from gpu_pile.text.blocks import BLOCK, below, beyond_ascii, last_bit
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.simd import count_ones, count_trailing_zeros
 
 _0, _1 = np.uint64(0), np.uint64(1)
@@ -36,13 +36,13 @@ class Block(NamedTuple):
     line_breaks: Any
 
 
-@njit(inline="always")
+@inlined
 def characters_before(block, bit):
     """Characters of the document before the byte of this bit; for 0, all up to the end of the block."""
     return block.characters + count_trailing_zeros(bit) - count_ones(block.tails & below(bit))
 
 
-@njit(inline="always")
+@inlined
 def count_block(data, base, masks, spaces_carry, place, tables, row):
     """Count the characters of a block. place: (where the document begins, characters before the block).
 
@@ -72,7 +72,7 @@ def count_block(data, base, masks, spaces_carry, place, tables, row):
     )  # fmt: skip
 
 
-@njit(inline="always")
+@inlined
 def _count_ascii(masks, row):
     plain = masks.letters | masks.digits
     blanks = masks.blanks | masks.line_feeds | masks.tabs
@@ -89,7 +89,7 @@ def _count_ascii(masks, row):
     row[C.hashes] += count_ones(masks.hashes)
 
 
-@njit(inline="always")
+@inlined
 def _count_beyond(far, row):
     row[C.ellipses] += count_ones(far.ellipses)
     row[C.numeric_chars] += far.n_numeric
@@ -99,7 +99,7 @@ def _count_beyond(far, row):
     row[C.bracket_chars] += far.n_brackets
 
 
-@njit(inline="always")
+@inlined
 def count_ellipses(dots, run, row):
     """Count "..." without overlaps. Returns the dots at the end of the block that none has taken, 0 to 2.
 
@@ -113,7 +113,7 @@ def count_ellipses(dots, run, row):
     return np.int64(last_bit(dots)) + np.int64(last_bit(two))
 
 
-@njit
+@jit
 def _take_threes(dots, run):
     """(how many times three dots in a row, dots left at the end) of a block with `run` dots before it."""
     threes = 0

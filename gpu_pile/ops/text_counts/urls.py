@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.text_counts.contract import PORN, XML_CHARS, XML_HEADER, C
 from gpu_pile.ops.text_counts.scan import characters_before
 from gpu_pile.text.blocks import lowest
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.simd import byte_at, count_trailing_zeros, starts_with
 
 _1 = np.uint64(1)
@@ -20,7 +20,7 @@ _IN_URL = np.array([c < 128 and bool(re.match("[a-zA-Z!$-_]", chr(c))) for c in 
 """Whether a byte may be in a URL after its ://. The other alternatives of URL are ASCII that this class includes."""
 
 
-@njit(inline="always")
+@inlined
 def count_urls(data, colons, base, counted, end, row):
     """Count the URLs whose colon is in the block. counted: up to where URLs are counted. Returns the next `counted`."""
     while colons:
@@ -35,7 +35,7 @@ def count_urls(data, colons, base, counted, end, row):
     return counted
 
 
-@njit
+@jit
 def _find_url(data, colon, begin, end):
     """(start, end) of the URL in data[begin:end] with this colon after http or https; (colon, colon) for none."""
     start = colon - 4
@@ -50,7 +50,7 @@ def _find_url(data, colon, begin, end):
     return (start, i) if i > first else (colon, colon)
 
 
-@njit
+@jit
 def _contains(data, start, end, pattern):
     for i in range(start, end - len(pattern) + 1):  # noqa: SIM110, numba compiles no generators
         if starts_with(data, i, end, pattern):
@@ -58,7 +58,7 @@ def _contains(data, start, end, pattern):
     return False
 
 
-@njit
+@jit
 def find_xml_header(data, less_signs, block, end, row):
     """Look for the header of XML at every < of a block."""
     while less_signs:

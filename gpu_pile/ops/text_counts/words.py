@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gpu_pile.ops.text_counts.contract import C, text_counts
 from gpu_pile.ops.text_counts.scan import characters_before
 from gpu_pile.text import unicode
 from gpu_pile.text.blocks import below, last_bit, lowest, runs_of, runs_with
+from gpu_pile.text.jit import inlined, jit
 from gpu_pile.text.simd import count_ones, count_trailing_zeros, highest_bit, load_u64, swap_bytes
 
 LENGTHS = 256
@@ -42,7 +42,7 @@ class OpenWord(NamedTuple):
     character: Any
 
 
-@njit(inline="always")
+@inlined
 def no_word(begin):
     """The state before the first block."""
     return OpenWord(_0, _0, _0, _0, _0, np.int64(begin), np.int64(0))
@@ -59,7 +59,7 @@ class WordScratch(NamedTuple):
     """int64[2, slots]: how often each listed word occurs, in its own spelling and in any case"""
 
 
-@njit(inline="always")
+@inlined
 def count_words(data, block, word, marks, scratch, row):
     """Count the words that end in a block. Returns the OpenWord for the next one."""
     runs = runs_of(block.inks, last_bit(word.inks))
@@ -97,7 +97,7 @@ class EndedWord(NamedTuple):
     characters: Any
 
 
-@njit(inline="always")
+@inlined
 def _word_before(block, bit, starts, word):
     """The word that ends before a bit. starts: where words begin before it; word: the last one of the block before."""
     start, first = word.start, word.character
@@ -107,7 +107,7 @@ def _word_before(block, bit, starts, word):
     return EndedWord(start, block.base + count_trailing_zeros(bit), characters_before(block, bit) - first)
 
 
-@njit(inline="always")
+@inlined
 def _count_symbol(data, ended, words, listed):
     """Look up a word of punctuation alone."""
     n = ended.end - ended.start
@@ -116,7 +116,7 @@ def _count_symbol(data, ended, words, listed):
         _count_listed(key, key, words, listed)
 
 
-@njit
+@jit
 def _hash_runs(data, start, end):
     """Runs of # in data[start:end]."""
     runs = 0
@@ -125,7 +125,7 @@ def _hash_runs(data, start, end):
     return runs
 
 
-@njit
+@jit
 def _key(data, start, end):
     """The bytes data[start:end], one to eight, as a number: the first one highest."""
     if end >= 8:
@@ -137,7 +137,7 @@ def _key(data, start, end):
     return key
 
 
-@njit(inline="always")
+@inlined
 def _count_listed(key, small, words, listed):
     """Count a word if it is listed; small: its key with small letters."""
     slot = small * words.factor >> words.shift
@@ -146,7 +146,7 @@ def _count_listed(key, small, words, listed):
         listed[1, slot] += 1
 
 
-@njit(inline="always")
+@inlined
 def _count_short_words(data, block, runs, word, words, listed):
     """Look up the words of 2 to 4 bytes that end in a block."""
     inks, starts = block.inks, runs.starts
@@ -166,7 +166,7 @@ def _count_short_words(data, block, runs, word, words, listed):
         _count_listed(key, key | _CASE_BITS >> np.uint64(8 * (4 - n)), words, listed)
 
 
-@njit(inline="always")
+@inlined
 def _count_lengths(block, runs, word, scratch):
     """Count the words that end in a block by length. Returns where the last one begins: (byte, character)."""
     starts, ends = runs.starts, runs.ends
@@ -190,7 +190,7 @@ def _count_lengths(block, runs, word, scratch):
     return start, first
 
 
-@njit
+@jit
 def finish_words(words, scratch, row):
     """Write the columns that need all words of a document; the scratch is all zero afterwards."""
     _write_lengths(scratch.lengths, scratch.long, row)
@@ -210,7 +210,7 @@ def finish_words(words, scratch, row):
             row[_N_COLUMNS + k] += count_ones(np.uint64(different & words.distinct_rows[k]))
 
 
-@njit
+@jit
 def _write_lengths(lengths, long, row):
     """Twice the median and the longest of the words' lengths."""
     low, high = (row[C.words] - 1) // 2, row[C.words] // 2  # positions of the two middle words in order of length
@@ -237,7 +237,7 @@ def _write_lengths(lengths, long, row):
     row[C.twice_median_word], row[C.longest_word] = twice, longest
 
 
-@njit
+@jit
 def _sort(values, n):
     """Sort values[:n] in place (Shell's method; numba's own sort allocates, and takes seconds to compile)."""
     gap = n // 2
