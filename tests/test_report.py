@@ -369,11 +369,13 @@ CUT = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize(("width", "media"), [(375, "screen"), (1280, "screen"), (700, "print")])
 @pytest.mark.parametrize("which", ["demo", "hostile"])
-def test_nothing_is_cut_off(which, width, demo_run, hostile, tmp_path):
-    """Neither on a phone nor on a screen, with every fold open."""
+def test_nothing_is_cut_off(which, width, media, demo_run, hostile, tmp_path):
+    """Neither on a phone nor on a screen nor on paper, with every fold open."""
     shown = (demo_run / "report.html" if which == "demo" else hostile).read_text()
+    if media == "print":
+        shown = shown.replace("@media print", "@media all").replace("@media screen", "@media not all")
     inside = json.dumps(shown).replace("<", "\\u003c")
     (tmp_path / "around.html").write_text(CUT.replace("WIDTH", str(width)).replace("PAGE", inside))
     done = chromium(tmp_path / "around.html", tmp_path, "--dump-dom", "--window-size=1400,1000")
