@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.sinks import ZstdFrame
+from gpu_pile.corpus.sinks import ZstdFrames
 from gpu_pile.errors import DataError
 from tests.conftest import HERE, results, run, settings
 
@@ -29,7 +29,7 @@ CALLS = {
     "a whole table": (pq, "write_table", errno.ENOSPC),
     "a group of rows": (pq.ParquetWriter, "write_table", errno.ENOSPC),
     "the end of a table": (pq.ParquetWriter, "close", errno.ENOSPC),
-    "kept lines": (ZstdFrame, "writer", errno.EMFILE),
+    "kept lines": (ZstdFrames, "writer", errno.EMFILE),
 }
 
 

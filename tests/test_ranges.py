@@ -58,7 +58,7 @@ def read_ranges(path: Path, range_bytes: int, block_bytes: int, limits: Limits |
     assert [ranges[0].first, *(p.end for p in ranges)] == [*(p.first for p in ranges), path.stat().st_size]
     assert all(p.n_bytes >= range_bytes for p in ranges if len(ranges) > 1)
     for shard_range in ranges:
-        reader = ShardReader(path, shard_range=shard_range, block_bytes=block_bytes, limits=limits)
+        reader = ShardReader(path, shard_range=shard_range, block_bytes=block_bytes, limits=limits, identify=True)
         n = 0
         for block in reader:
             assert block.n_bytes

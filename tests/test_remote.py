@@ -29,7 +29,7 @@ from gpu_pile.cli import app
 from gpu_pile.corpus import files, remote
 from gpu_pile.corpus.remote import RemoteFile, RemotePath
 from gpu_pile.corpus.shards import find_shards
-from gpu_pile.corpus.sinks import Compression, ZstdFrame
+from gpu_pile.corpus.sinks import Compression, ZstdFrames
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.explore import export
 from gpu_pile.explore.verify import verify
@@ -251,7 +251,7 @@ def test_an_upload_in_parts_that_fails_midway(tmp_path, s3, monkeypatch):
     monkeypatch.setattr(s3fs.core, "calculate_chunksize", lambda size, chunksize=None: 5 << 20)
     path = RemotePath("s3://runs/parts/x.jsonl.zst")
     s3.fail = lambda method, path: method == "PUT" and "partNumber=3" in path
-    shard = ZstdFrame(path, Compression())
+    shard = ZstdFrames(path, Compression())
     shard.open()
     shard.write(os.urandom(14 << 20))
     with pytest.raises(DataError, match="cannot write"):

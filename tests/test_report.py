@@ -4,8 +4,10 @@ import html.parser
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from gpu_pile.present.tables import Unit
 from gpu_pile.run import config
 from gpu_pile.run.stages.report import examples, findings, page, stage
 from gpu_pile.summaries import reason_counts
-from tests.conftest import decisions, run, settings, write_shard
-from tests.test_run import words
+from tests.conftest import DEMO, decisions, run, settings, write_shard
+from tests.test_cli import invoke
+from tests.test_run import QUICK, words
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MOST_BYTES = 2_000_000
@@ -191,6 +194,16 @@ def test_the_same_run_and_date_give_the_same_bytes(demo_copy):
     assert shown[0] == shown[1] != shown[2]
     assert b"2026-11-22" in shown[2]
     assert "gpu-pile run 'my file.yaml' --set 'input.shards=[https://host/a?...]'" in Page(shown[2].decode()).text
+
+
+def test_the_command_line_passes_what_was_asked_and_when(demo_copy, monkeypatch):
+    command = ["report", str(QUICK), "--set", f"input.shards=['{DEMO}']", "--set", f"output={demo_copy}"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/gpu-pile", *command])
+    before = datetime.now(UTC).date().isoformat()
+    assert invoke(*command)[0] == 0
+    text = Page((demo_copy / "report.html").read_text()).text
+    assert shlex.join(["gpu-pile", *command]) in text
+    assert before in text or datetime.now(UTC).date().isoformat() in text
 
 
 def test_damage_says_what_is_missing(tmp_path):
@@ -369,11 +382,14 @@ CUT = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize(("width", "media"), [(375, "screen"), (1280, "screen"), (700, "print")])
 @pytest.mark.parametrize("which", ["demo", "hostile"])
-def test_nothing_is_cut_off(which, width, demo_run, hostile, tmp_path):
-    """Neither on a phone nor on a screen, with every fold open."""
+def test_nothing_is_cut_off(which, width, media, demo_run, hostile, tmp_path):
+    """Neither on a phone nor on a screen nor on paper, with every fold open."""
     shown = (demo_run / "report.html" if which == "demo" else hostile).read_text()
+    shown = shown.replace(">512<", ">210,607,728<")  # as many documents as The Pile has
+    if media == "print":
+        shown = shown.replace("@media print", "@media all").replace("@media screen", "@media not all")
     inside = json.dumps(shown).replace("<", "\\u003c")
     (tmp_path / "around.html").write_text(CUT.replace("WIDTH", str(width)).replace("PAGE", inside))
     done = chromium(tmp_path / "around.html", tmp_path, "--dump-dom", "--window-size=1400,1000")

@@ -18,10 +18,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_pile.corpus.identity import step_digest
 from gpu_pile.corpus.lines import copy_spans
 from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.shards import find_shards
-from gpu_pile.corpus.sinks import FORMATS, Compression, ZstdFrame
+from gpu_pile.corpus.sinks import FORMATS, Compression, ZstdFrames
 from gpu_pile.corpus.zstd_frames import CHUNK
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.ops.parse_lines import parse_lines
@@ -33,13 +34,13 @@ MANIFEST = json.loads((NASTY / "MANIFEST.json").read_text())["files"]
 
 def identity(raw):
     """What shards.identity_of is, by plain Python."""
-    steps = (hashlib.blake2b(raw[i : i + 2**20], digest_size=32).digest() for i in range(0, len(raw), 2**20))
+    steps = (step_digest(bytearray(raw[i : i + 2**20])) for i in range(0, len(raw), 2**20))
     return hashlib.blake2b(b"".join(steps), digest_size=32).hexdigest()
 
 
 def read(path, block_bytes=1 << 20, limits=None):
     """What a reader delivers: documents, bad lines, damages; checks what must hold of any block."""
-    reader = ShardReader(path, block_bytes=block_bytes, limits=limits or Limits())
+    reader = ShardReader(path, block_bytes=block_bytes, limits=limits or Limits(), identify=True)
     good, bad, position, line = [], [], 0, 0
     for block in reader:
         assert block.n_bytes
@@ -361,7 +362,7 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
 
 
 def write_lines(path, chunks):
-    sink = ZstdFrame(path, Compression())
+    sink = ZstdFrames(path, Compression())
     sink.open()
     try:
         for chunk in chunks:
@@ -406,7 +407,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, where, monkeypatch):
         def close(self):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ZstdFrame, "writer", lambda self, file: Full())
+    monkeypatch.setattr(ZstdFrames, "writer", lambda self, file: Full())
     with pytest.raises(DataError, match="disk is full"):
         write_lines(tmp_path / "k.zst", [b"x"])
     assert list(tmp_path.iterdir()) == []

@@ -12,11 +12,11 @@ import pytest
 import zstandard
 
 from gpu_pile.corpus import sinks
-from gpu_pile.corpus.sinks import Compression, LineSink, ZstdFrame, sink_of
+from gpu_pile.corpus.sinks import Compression, LineSink, ZstdFrames, sink_of
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.explore.verify import verify
 from gpu_pile.run import directory
-from gpu_pile.run.stages.write import copy, stage
+from gpu_pile.run.stages.write import stage
 from tests.conftest import HERE, run, settings, write_shard
 
 
@@ -44,7 +44,7 @@ class Bzip2(LineSink):
 @pytest.fixture
 def plain(monkeypatch):
     for module in (sinks, directory, stage):
-        monkeypatch.setattr(module, "FORMATS", [ZstdFrame, Plain, Bzip2])
+        monkeypatch.setattr(module, "FORMATS", [ZstdFrames, Plain, Bzip2])
 
 
 def lines(path) -> list[bytes]:
@@ -142,7 +142,7 @@ from gpu_pile.run.stages.write import stage
 from tests import test_sinks
 
 for module in (sinks, directory, stage):
-    module.FORMATS = [sinks.ZstdFrame, test_sinks.Plain]
+    module.FORMATS = [sinks.ZstdFrames, test_sinks.Plain]
 at, seen = int(sys.argv[2]), 0
 real = pathlib.Path.replace
 def counted(self, target):
@@ -174,9 +174,8 @@ def test_kill_9_between_two_files(tmp_path, plain):
     assert whole
 
 
-def test_the_sink_of_a_configuration(tmp_path):
-    lines = copy.Lines(*([],) * 3)
-    context = type("Context", (), {"config": settings(["x"], tmp_path, write={"level": 7, "checksum": False})})
-    sink = copy.OutputShard(context, None, tmp_path / "x", lines).sink
-    assert isinstance(sink, ZstdFrame)
-    assert sink.compression == Compression(7, 0, False)
+def test_the_compression_of_a_configuration():
+    options = settings(["x"], HERE, write={"level": 7, "checksum": False, "frame_bytes": "4MiB"}).write
+    assert sink_of(options.format) is ZstdFrames
+    assert options.compression == Compression(7, 0, False, True)
+    assert settings(["x"], HERE).write.compression == Compression()

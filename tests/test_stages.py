@@ -39,6 +39,7 @@ FIRST_REDONE = {
     "workers": (None, 3),
     "batch_bytes": (None, 1000),
     "memory_bytes": (None, 10**6),
+    "spool_bytes": (None, 0),
     "strict": (None, True),
     "cluster.where": (None, "local"),
     "cluster.workers": (None, 1),
@@ -69,10 +70,13 @@ FIRST_REDONE = {
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
     "edit.c4_lines": ("decide", ["all"]),
+    "write.keep": ("write", "bitmap"),
     "write.format": ("write", "plain"),
     "write.level": ("write", 5),
     "write.threads": ("write", 2),
     "write.checksum": ("write", False),
+    "write.frame_bytes": ("write", 2000),
+    "write.copy_frames": ("write", False),
     "write.removed": ("write", True),
 }
 """By field of the configuration: the first stage that a change of it redoes, None for none; and another value."""
@@ -290,7 +294,11 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     by_shard = (here.measured, here.histogram, here.sample, here.decisions, here.kept, here.removed)
-    paths = [path("{shard}") for path in (*by_shard, here.removed_reasons)] + [here.pairs, here.clusters, here.reasons]
+    paths = [path("{shard}") for path in (*by_shard, here.removed_reasons, here.bitmap)] + [
+        here.pairs,
+        here.clusters,
+        here.reasons,
+    ]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known
 
 

@@ -160,8 +160,9 @@ class AtomicFiles:
             discard_together(self._made)
 
 
-SYNC_ALL_FROM = 3
-"""From this many files on, one call for the whole file system costs less than one per file."""
+SYNC_ALL_FROM = 4
+"""From this many files on, one call for the whole file system costs less than one per file. That call also waits for
+files that need not be on the disk, such as those of the spool, so the three files of one large shard are not enough."""
 
 
 def commit_together(made: Sequence[AtomicFile]) -> None:
@@ -335,11 +336,14 @@ def dataset(paths: Sequence[AnyPath]) -> Any:
 
 
 def fingerprint(path: AnyPath) -> dict[str, Any]:
-    """Return what shows, without reading a file, that it has changed; version is None if a store has none."""
+    """Return what shows, without reading a file, that it has changed; version is None if a store has none.
+
+    Nobody can set ctime_ns: a file that was written and given its former mtime has another one.
+    """
     if isinstance(path, RemotePath):
         return {"bytes": path.stat().st_size, "version": path.version()}
     stat = path.stat()
-    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns}
 
 
 def remove_tree(path: AnyPath) -> None:

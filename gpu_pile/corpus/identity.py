@@ -1,12 +1,20 @@
-"""The identity of a file: a hash of its bytes that ranges compute separately."""
+"""The identity of a file: a hash of its bytes that ranges compute separately.
+
+It shows whether a file that was touched, moved or fetched again is the one that was measured. It is not cryptographic:
+nothing is removed because two identities are equal.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
+from gpu_pile.ops.doc_hash import doc_hash
+from gpu_pile.text.column import TextColumn
 
 IDENTITY_STEP = 2**20
 """Bytes of a file that are hashed together for its identity."""
@@ -30,7 +38,7 @@ class HashedFile:
         first, end = hashed or (self.size, self.size)
         self._hashed = -(-first // IDENTITY_STEP) * IDENTITY_STEP
         self._end = min(self.size, -(-end // IDENTITY_STEP) * IDENTITY_STEP)
-        self._digest = hashlib.blake2b(digest_size=32)
+        self._step = bytearray()  # of the step under way, what was hashed of it
         self._digests: list[bytes] = []
 
     def pread(self, n: int, start: int) -> bytes:
@@ -58,7 +66,7 @@ class HashedFile:
         """Hash what was passed over, and return the digest of every step."""
         self._hash_to(self._end)
         if self._hashed % IDENTITY_STEP and self._hashed == self._end:  # the file's last step is a short one
-            self._digests.append(self._digest.digest())
+            self._digests.append(step_digest(self._step))
             self._hashed = self._end + IDENTITY_STEP
         return self._digests
 
@@ -74,16 +82,22 @@ class HashedFile:
         new = memoryview(data)[max(0, self._hashed - start) : max(0, self._end - start)]
         while new:
             n = min(len(new), IDENTITY_STEP - self._hashed % IDENTITY_STEP)
-            self._digest.update(new[:n])
+            self._step += new[:n]
             self._hashed += n
             if not self._hashed % IDENTITY_STEP:
-                self._digests.append(self._digest.digest())
-                self._digest = hashlib.blake2b(digest_size=32)
+                self._digests.append(step_digest(self._step))
+                self._step = bytearray()
             new = new[n:]
 
 
+def step_digest(step: bytearray) -> bytes:
+    """Return the 128-bit hash of a step of a file."""
+    column = TextColumn(np.frombuffer(step, np.uint8), np.array([0, len(step)], np.int64))
+    return np.asarray(doc_hash(column)).tobytes()
+
+
 def identity_of(digests: Sequence[bytes]) -> str:
-    """Return a file's identity: BLAKE2b-256 of the BLAKE2b-256 digests of its steps, which ranges hash separately."""
+    """Return a file's identity: BLAKE2b-256 of the 128-bit hashes of its steps, which ranges hash separately."""
     return hashlib.blake2b(b"".join(digests), digest_size=32).hexdigest()
 
 

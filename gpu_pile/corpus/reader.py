@@ -67,7 +67,7 @@ class ShardReader:
 
     damages:      what was damaged
     bad_lines:    (1-based line, reason) of lines over line_bytes_max
-    digests:      one per IDENTITY_STEP bytes of the file; of a range, those that begin in it
+    digests:      with identify: one per IDENTITY_STEP bytes of the file; of a range, those that begin in it
     identity:     identity_of(digests); of a whole shard only, else ""
     n_lines, stream_bytes: lines and bytes delivered
     own_bytes:    of a range: decompressed bytes of the range's own frames
@@ -76,9 +76,10 @@ class ShardReader:
 
     Args:
         start: one of the seek points of the same file: reading begins there. Block.start counts as if from the
-            beginning; lines are numbered from there, the first one may be the end of a line, and there is no identity.
+            beginning; lines are numbered from there, the first one may be the end of a line.
         shard_range: read only the lines of this range. Lines are numbered from the range's first, bytes of the stream
             from shard_range.start. Reading ends at damage: only a reader of the whole shard knows what that costs.
+        identify: hash the bytes of the file, or of the range, for its identity.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class ShardReader:
         limits: Limits | None = None,
         start: tuple[int, int] = (0, 0),
         shard_range: ShardRange | None = None,
+        identify: bool = False,
     ) -> None:
+        self.identify = identify
         self.path = shard.path if isinstance(shard, Shard) else files.path_of(shard)
         self.limits = limits or Limits()
         self.block_bytes = block_bytes
@@ -111,11 +114,10 @@ class ShardReader:
     def __iter__(self) -> Iterator[Block]:
         with files.read_errors(self.path), files.opened(self.path) as source:
             end = self.shard_range.end if self.shard_range else source.size
-            is_tail = self.start > 0 and self.shard_range is None
-            file = HashedFile(source, None if is_tail else (self.start, end), self.start)
+            file = HashedFile(source, (self.start, end) if self.identify else None, self.start)
             yield from self._blocks(file, end)
             self.compressed_bytes_read = end - self.start
-            if not is_tail:
+            if self.identify:
                 self.digests = file.all_digests()
                 self.identity = "" if self.shard_range else identity_of(self.digests)
 

@@ -19,33 +19,44 @@ class Compression(NamedTuple):
     level:    of zstd
     threads:  zstd threads for one shard; 0: the thread that writes
     checksum: add a checksum of the content
+    frames:   each group of lines is a frame of its own; otherwise there is one frame
     """
 
     level: int = 3
     threads: int = 0
     checksum: bool = True
+    frames: bool = False
 
 
 class Sink(Protocol):
     """An output shard in the making. No file has its name before commit().
 
-    The bytes of the file must depend on the lines alone, not on how they were divided into calls of write(). The files
-    of consecutive ranges of a shard, joined byte by byte, must be a file of the same format.
+    The bytes of the file must depend on the lines alone; only with compression.frames may they depend on how the lines
+    were divided into groups. The files of consecutive ranges of a shard, joined byte by byte, must be a file of the
+    same format.
 
     name:   of the format, for the configuration
     suffix: of the file names
+    copies: whether the format is that of compressed shards, so that whole frames of a shard can be copied
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
+    copies: ClassVar[bool]
 
     def __init__(self, path: AnyPath, compression: Compression) -> None: ...
 
     def open(self) -> None:
         """Begin the partial file; called once, first."""
 
-    def write(self, lines: Any) -> None:
-        """Append a buffer of whole lines, each with its line feed."""
+    def encode(self, lines: Any) -> Any:
+        """Return what write() takes for a group of whole lines, each with its line feed; any thread calls it."""
+
+    def write(self, encoded: Any) -> None:
+        """Append a group of lines."""
+
+    def copy(self, frames: Any) -> None:
+        """Append bytes of whole frames as they are; called only if `copies`."""
 
     def finish(self) -> AtomicFile:
         """Complete the partial file and return it: what is left is its commit, alone or with others."""
@@ -67,6 +78,8 @@ class Sink(Protocol):
 
 class LineSink:
     """What sinks of lines have in common: an atomic file, to which `writer` writes and from which `reader` reads."""
+
+    copies: ClassVar[bool] = False
 
     def __init__(self, path: AnyPath, compression: Compression) -> None:
         self.path = path
@@ -97,10 +110,16 @@ class LineSink:
             self._file = self._atomic.partial.open("wb")
         self._writer = self.writer(self._file)
 
-    def write(self, lines: Any) -> None:
+    def encode(self, lines: Any) -> Any:
+        return lines
+
+    def write(self, encoded: Any) -> None:
         assert self._atomic is not None, "open() comes first"
         with self._atomic.errors():
-            self._writer.write(lines)
+            self._writer.write(encoded)
+
+    def copy(self, frames: Any) -> None:
+        raise NotImplementedError("this format does not copy frames")
 
     def finish(self) -> AtomicFile:
         assert self._atomic is not None, "open() comes first"
@@ -123,25 +142,75 @@ class LineSink:
             self._atomic.discard()
 
 
-class ZstdFrame(LineSink):
-    """One zstd frame, without its content size."""
+class ZstdFrames(LineSink):
+    """zstd frames: one for the lines between frames that are copied, or one for each group of lines.
+
+    One frame has no content size, because that is not known when it begins.
+    """
 
     name: ClassVar[str] = "zstd"
     suffix: ClassVar[str] = ".jsonl.zst"
+    copies: ClassVar[bool] = True
+
+    def encode(self, lines: Any) -> Any:
+        level, _, checksum, frames = self.compression
+        if not frames:
+            return lines
+        return zstandard.ZstdCompressor(level=level, write_checksum=checksum).compress(lines)
 
     def writer(self, file: Any) -> Any:
-        level, threads, checksum = self.compression
-        compressor = zstandard.ZstdCompressor(
-            level=level, threads=threads, write_checksum=checksum, write_content_size=False
-        )
-        return compressor.stream_writer(file, closefd=False)
+        return _Frames(file, self.compression)
+
+    def copy(self, frames: Any) -> None:
+        assert self._atomic is not None, "open() comes first"
+        with self._atomic.errors():
+            self._writer.copy(frames)
 
     @staticmethod
     def reader(file: BinaryIO) -> Iterable[bytes]:
         return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True), 2**20)
 
 
-FORMATS: list[type[Sink]] = [ZstdFrame]
+class _Frames:
+    """Writes lines as one frame, and whole frames as they are; the file has at least one frame in the end."""
+
+    def __init__(self, file: Any, compression: Compression) -> None:
+        self._file, self._compression = file, compression
+        self._stream: Any = None  # the frame under way
+        self._is_empty = True
+
+    def write(self, lines: Any) -> None:
+        if self._compression.frames:
+            self.copy(lines)
+            return
+        if self._stream is None:
+            self._begin()
+        self._stream.write(lines)
+
+    def copy(self, frames: Any) -> None:
+        self._end()
+        self._file.write(frames)
+        self._is_empty = False
+
+    def close(self) -> None:
+        if self._is_empty and self._stream is None:
+            self._begin()
+        self._end()
+
+    def _begin(self) -> None:
+        level, threads, checksum, _ = self._compression
+        compressor = zstandard.ZstdCompressor(
+            level=level, threads=threads, write_checksum=checksum, write_content_size=False
+        )
+        self._stream = compressor.stream_writer(self._file, closefd=False)
+
+    def _end(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream, self._is_empty = None, False
+
+
+FORMATS: list[type[Sink]] = [ZstdFrames]
 """The output formats; the first one is the default."""
 
 

@@ -6,7 +6,7 @@ Shards are read only for the texts that are shown, from the nearest place where 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gpu_pile.corpus import files
+from gpu_pile.corpus import bitmap, files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup import survivors
 from gpu_pile.errors import UsageError
@@ -25,6 +25,7 @@ from gpu_pile.present.tables import Result
 from gpu_pile.run import directory as rundir
 from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
 from gpu_pile.run.documents import locate as find_documents
+from gpu_pile.run.reading import check_unchanged, open_shard
 from gpu_pile.run.stages.measure.columns import DOCUMENT_COLUMNS
 from gpu_pile.run.tables import row_groups
 from gpu_pile.run.threads import map_threads
@@ -33,6 +34,21 @@ from gpu_pile.types import Array
 
 READ_BYTES_PER_SECOND = 500e6
 """Decompressing a shard up to a document, on one core; see benchmarks/README.md."""
+
+
+def kept_lines(run: RunTables, name: str) -> Iterator[bytes]:
+    """The lines of a shard that its bitmap keeps, read from the shard.
+
+    Raises:
+        UsageError: the run has no such shard. DataError: it has changed since, or there is no bitmap.
+    """
+    shard = next((s for s in run.shards if s.name == name), None)
+    if shard is None:
+        raise UsageError(f"the run has no shard {name!r}; its shards are {', '.join(s.name for s in run.shards)}")
+    keep = bitmap.read_bitmap(run.directory.bitmap(name))
+    state = run.directory.state("measure", name)
+    check_unchanged(shard, state["file"], state["identity"])
+    return bitmap.kept_lines(open_shard(run.context, shard), keep)
 
 
 def locate(run: RunTables, ids: Sequence[int]) -> dict[int, DocumentLocation]:

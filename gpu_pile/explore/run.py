@@ -5,7 +5,7 @@ Every answer comes from the run directory; shards are read only for the texts th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -151,6 +151,14 @@ class Run(RunTables):
             UsageError: no document has one of these ids.
         """
         return documents.locate(self, ids)
+
+    def kept_lines(self, shard: str) -> Iterator[bytes]:
+        """The lines of a shard that stay, without line feeds, read from the shard itself; needs write.keep: bitmap.
+
+        Raises:
+            UsageError: the run has no such shard. DataError: it has changed since, or there is no bitmap.
+        """
+        return documents.kept_lines(self, shard)
 
     def texts(self, ids: Sequence[int]) -> Result:
         """The whole texts of some documents, in the order given."""

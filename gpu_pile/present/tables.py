@@ -17,7 +17,7 @@ ID_COLUMNS = ("doc_id", "cluster", "witness", "line")
 TEXT_COLUMNS = ("excerpt", "text")
 """Columns with texts of documents."""
 
-MONOSPACE = "font:.9em/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere"
+MONOSPACE = "font:.9em/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal"
 
 _CONTROL_PICTURES = 0x2400
 """U+2400 SYMBOL FOR NULL; the symbols of the other ASCII control characters follow it."""
@@ -138,7 +138,7 @@ class Result:
         if name in TEXT_COLUMNS:
             shown = f'<div style="{MONOSPACE};max-height:9em;overflow:auto">{shown}</div>'
         style = f"vertical-align:top;padding:.1em .6em;text-align:{side}" + (
-            ";white-space:pre-wrap;overflow-wrap:anywhere" if side == "left" else ""
+            ";white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal" if side == "left" else ""
         )
         return f'<td style="{style}">{shown}</td>'
 

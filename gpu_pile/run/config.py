@@ -37,6 +37,7 @@ def _parse_bytes(value: Any) -> Any:
 
 
 Bytes = Annotated[int, BeforeValidator(_parse_bytes), Field(gt=0)]
+BytesOrNone = Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -131,7 +132,7 @@ class Fuzzy(Section):
     rows: int | None = Field(None, ge=1, description="values per band; null: chosen from the threshold")
     verify: Literal["exact", "sketch"] = Field(
         "exact",
-        description="exact: the Jaccard similarity of the texts, read again; sketch: estimated from the sketches. "
+        description="exact: the Jaccard similarity of the texts; sketch: estimated from the sketches. "
         "Exact duplicates are compared by their texts either way",
     )
     resolve: Literal["witness", "connected"] = Field(
@@ -210,17 +211,39 @@ EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
 
 
 class Write(Section):
-    format: str = Field(FORMATS[0].name, description="of the kept shards; zstd: JSON lines, one zstd frame per range")
+    keep: Literal["lines", "bitmap"] = Field(
+        "lines",
+        description="lines: the kept lines, as new shards; bitmap: one bit per line of each shard, no second corpus "
+        "(docs/run-directory.md has the few lines of Python that apply it)",
+    )
+    format: str = Field(FORMATS[0].name, description="of the kept shards; zstd: JSON lines in zstd frames")
     level: int = Field(3, ge=-7, le=22, description="zstd level")
     threads: int = Field(0, ge=0, description="zstd threads per shard; shards are written in parallel in any case")
     checksum: bool = Field(True, description="add zstd's content checksum")
+    frame_bytes: Bytes | None = Field(
+        None,
+        description="null: one zstd frame per range of a shard, which every program can read; 4MiB, for example: a "
+        "frame for every 4 MiB of lines, compressed in parallel and with a fifth less CPU time, for programs that read "
+        "all frames of a file",
+    )
+    copy_frames: bool = Field(
+        True,
+        description="whole zstd frames of a shard of which every line is kept are copied as they are, whatever level "
+        "and checksum say; false: all lines are compressed again",
+    )
     removed: bool = Field(
         False, description="write the removed documents too, with their reasons, beside the kept ones"
     )
 
     @property
     def compression(self) -> Compression:
-        return Compression(self.level, self.threads, self.checksum)
+        return Compression(self.level, self.threads, self.checksum, self.frame_bytes is not None)
+
+    @pydantic.model_validator(mode="after")
+    def _bitmaps_have_no_lines(self) -> Write:
+        if self.keep == "bitmap" and self.removed:
+            raise ValueError("removed needs keep: lines; a bitmap says which lines are removed, and decisions/ why")
+        return self
 
     @pydantic.field_validator("format")
     @classmethod
@@ -291,6 +314,12 @@ class Config(Section):
     memory_bytes: Bytes = Field(
         2 * 2**30, description="memory for sorting in dedupe: of this process, or of each worker"
     )
+    spool_bytes: BytesOrNone = Field(
+        4 * 2**30,
+        description="decompressed lines that measure leaves in scratch, so that dedupe and write need not decompress "
+        "them again; at most a quarter of the free space there. Each range of a shard has a share by the size of the "
+        "file, and what takes more than its share is read again. 0: everything is read again",
+    )
     strict: bool = Field(False, description="a name of a subset that no document has is an error, not a warning")
     cluster: Cluster = Cluster()
     measure: Measure = Measure()
@@ -343,6 +372,8 @@ class Config(Section):
                 f"thresholds use {', '.join(sorted(missing))}, which measure.signals does not list; "
                 f"add {', '.join(needed)} to measure.signals"
             )
+        if self.edit.c4_lines and self.write.keep == "bitmap":
+            raise ValueError("edit.c4_lines changes lines, which write.keep: bitmap does not write; use keep: lines")
         missing = set(EDIT_SIGNALS) - set(signals.names(self.measure.signals))
         if self.edit.c4_lines and missing:
             raise ValueError("edit.c4_lines needs the signals of c4; add c4 to measure.signals")

@@ -8,15 +8,17 @@ pairs.parquet                verified pairs of near duplicates (doc_ids, similar
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
-kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard, or more
+kept/<shard>.npy             with write.keep: bitmap, instead: one bit per line of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed/<shard>.parquet      their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
 state/lease.json             while a cluster does tasks: the call that counts
-scratch/                     spilled intermediates and finished ranges of shards, removed at the end of a stage;
-                             elsewhere, if the configuration says so, or the run directory is at a URL
+scratch/                     spilled intermediates and finished ranges of shards, removed at the end of a stage, and
+                             decompressed lines, removed at the end of the run; elsewhere, if the configuration says
+                             so, or the run directory is at a URL
 """
 
 from __future__ import annotations
@@ -77,6 +79,9 @@ class RunDir:
 
     def kept(self, shard: str) -> AnyPath:
         return self.path / "kept" / f"{shard}{self.line_suffix}"
+
+    def bitmap(self, shard: str) -> AnyPath:
+        return self.path / "kept" / f"{shard}.npy"
 
     def removed(self, shard: str) -> AnyPath:
         return self.path / "removed" / f"{shard}{self.line_suffix}"

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
+from gpu_pile.corpus.lines import packed_lines
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard
-from gpu_pile.run.tables import parse_spans
+from gpu_pile.run.tables import parse_again
 from gpu_pile.types import Array
 
 
@@ -115,7 +116,7 @@ def read_texts(context: Context, wanted: Sequence[DocumentLocation]) -> dict[int
                     np.array(x) for x in zip(*((p.start - block.start, p.length) for p in here), strict=True)
                 )
                 inside = starts[-1] + lengths[-1] <= block.n_bytes
-                text = parse_spans(context, block, starts, lengths).documents() if inside else []
+                text = parse_again(context, packed_lines(block.data, starts, lengths)).documents() if inside else []
                 if len(text) != len(here):
                     break
                 texts.update({p.doc_id: t.decode() for p, t in zip(here, text, strict=True)})

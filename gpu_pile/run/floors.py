@@ -1,7 +1,8 @@
 """Floors: what a stage cannot avoid, timed on a sample of the user's own shards.
 
     decompress, line feeds, fields     measure does all three before it can compute anything
-    decompress, compress               write, at write.level; where it copies compressed bytes as they are, it is faster
+    compress                           write, at write.level: the kept share of the lines, if they came from the spool;
+                                       where it copies compressed bytes as they are, it is faster
 
 A floor is CPU time of one core, the least of REPEATS, with the file in the page cache.
 """
@@ -190,6 +191,8 @@ class StageFloors:
         entry = self.context.reporter.stages.get(stage)
         if stage not in ("measure", "write") or not entry or entry["text_bytes"] < STAGE_BYTES_MIN:
             return
+        if stage == "write" and self.context.config.write.keep != "lines":
+            return
         if self._seconds is None:
             self._seconds = {}
             with contextlib.suppress(DataError, OSError):  # a run does not fail by a look at its speed
@@ -216,7 +219,7 @@ class StageFloors:
         seconds = self._seconds or {}
         if stage == "measure":
             return seconds["decompress"] + seconds["line feeds"] + seconds["fields"]
-        return seconds["decompress"] + seconds["compress"] * self._kept_share()
+        return seconds["compress"] * self._kept_share()
 
     def _kept_share(self) -> float:
         directory = self.context.directory

@@ -15,7 +15,7 @@ from gpu_pile.corpus.shards import find_shards
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
 from gpu_pile.ops import op
-from gpu_pile.run import dask, directory
+from gpu_pile.run import dask, directory, spool
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.floors import StageFloors
@@ -51,12 +51,16 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         context = Context(config, run_directory, shards, Threads(device), reporter or Reporter())
         run_directory.lease.unlink(missing_ok=True)  # of a process that was killed: its workers stop
         _remove_strays(context)
-        if on_cluster:
-            with dask.Cluster(config) as context.executor:
+        spool.clear(run_directory)
+        try:
+            if on_cluster:
+                with dask.Cluster(config) as context.executor:
+                    yield context
+                run_directory.remove_partials()
+            else:
                 yield context
-            run_directory.remove_partials()
-        else:
-            yield context
+        finally:
+            spool.clear(run_directory)
 
 
 def _remove_strays(context: Context) -> None:

@@ -21,6 +21,7 @@ from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, shard_ranges
+from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
 from gpu_pile.run.tasks import Threads
@@ -95,6 +96,7 @@ class Sizes:
         self.ranges = [r.n_bytes for ranges in self.by_shard for r in ranges]
         self.largest_range = max(self.ranges, default=0)
         split = sum(s.n_bytes for s, ranges in zip(context.shards, self.by_shard, strict=True) if len(ranges) > 1)
+        self.spool = int(min(self.stream, spool_share(context, context.shards) * self.file))
         self.measured_ranges = self.measured * split / max(1, self.file)
         self.seconds_per_byte = self.text / self.file / 1e6 / MB_PER_CPU_SECOND if self.file else 0.0  # of a file
 
@@ -126,7 +128,8 @@ def describe(config: Config) -> str:
         f"memory     {executor.memory}; in addition 90 bytes per document that has a duplicate, 64 bytes per pair of "
         f"the largest cluster, and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(sizes.measured)}; kept at most about {human_bytes(sizes.file)}; "
-        f"scratch while measuring: ranges of shards about {human_bytes(sizes.measured_ranges)}; "
+        f"scratch while measuring: ranges of shards about {human_bytes(sizes.measured_ranges)}, and until the end of "
+        f"the run decompressed lines about {human_bytes(sizes.spool)}; "
         f"scratch while deduplicating: band keys {human_bytes(sizes.band_keys)}, shingles at most "
         f"{human_bytes(sizes.shingles)} (only of documents in candidate pairs)",
         f"time       {executor.time}",

@@ -10,9 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AnyPath
-from gpu_pile.corpus.lines import packed_lines
 from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run import directory
@@ -122,8 +120,7 @@ def subset_codes(table: pa.Table) -> tuple[list[str], Array]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def parse_spans(context: Context, block: Block, starts: Array, lengths: Array) -> TextColumn:
-    """The texts of good lines of a block, given by their position in the block."""
-    packed = context.device.upload(packed_lines(block.data, starts, lengths))
+def parse_again(context: Context, lines: Array) -> TextColumn:
+    """The texts of good lines, given one after the other, each with its line feed."""
     # only the first line of a stream can be good and begin with a BOM
-    return context.config.input.line_format.parse(packed, skip_bom=True).text
+    return context.config.input.line_format.parse(context.device.upload(lines), skip_bom=True).text

@@ -6,7 +6,7 @@ value. Only a damaged shard is read by the project's own recovering reader, and 
 
     counts       run.json, measured tables, decisions, reasons.parquet and report.json agree
     lines        every line of the input is a document, a bad line or blank
-    kept lines   kept/<shard> is exactly the kept lines of the input, byte for byte, in order
+    kept lines   kept/<shard>, or what its bitmap marks, is exactly the kept lines of the input, byte for byte, in order
     signals      stored signals, hashes and sketches are those of the plain references; the reasons follow from them
     exact        each exact duplicate has a kept document of equal text
     exact left   no two kept documents have equal texts

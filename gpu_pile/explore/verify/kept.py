@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gpu_pile.corpus.bitmap import read_bitmap
 from gpu_pile.corpus.sinks import sink_of
 from gpu_pile.errors import DataError
 from gpu_pile.explore.tables import RunTables
@@ -35,7 +37,7 @@ class Lines:
         state = self.run.directory.state("measure", name)
         if state["damage"]:
             self.kept.notes.append(f"{name} is damaged: its lines come from the recovering reader")
-        kept = self._kept_lines(name)
+        kept = self._marked_lines(decided, state) if self.run.config.write.keep == "bitmap" else self._kept_lines(name)
         keep, edited = decided.keep.tolist(), decided.table.column("edited_bytes").to_pylist()
         for row, place, line in self._documents(decided, state):
             self.lines.checked += 1
@@ -52,11 +54,20 @@ class Lines:
         if extra is not None:
             self.kept.fail(f"{name}: kept has more lines than were decided: {shortened(extra)}")
 
-    def _kept_lines(self, name: str) -> Iterator[bytes]:
+    def _kept_lines(self, name: str) -> Iterator[bytes | None]:
         try:
             yield from self.sink.lines(self.run.directory.kept(name))
         except DataError as error:
             self.kept.fail(str(error))
+
+    def _marked_lines(self, decided: ShardDecisions, state: dict[str, Any]) -> Iterator[bytes | None]:
+        """Each line of the input whose bit is set."""
+        try:
+            keep = read_bitmap(self.run.directory.bitmap(decided.shard.name))
+        except DataError as error:
+            self.kept.fail(str(error))
+            return
+        yield from itertools.compress(input_lines(self.run, decided.shard, bool(state["damage"])), keep.tolist())
 
     def _documents(self, decided: ShardDecisions, state: dict[str, Any]) -> Iterator[tuple[int, str, bytes]]:
         """(row, place in words, line) of each document; checks the lines between the documents."""

@@ -45,7 +45,8 @@ def verify(
     """
     run = RunTables(directory.open_dir(path))
     for shard in run.shards:
-        for file in (run.directory.measured, run.directory.decisions, run.directory.kept):
+        kept = run.directory.bitmap if run.config.write.keep == "bitmap" else run.directory.kept
+        for file in (run.directory.measured, run.directory.decisions, kept):
             directory.need(file(shard.name))
     checks = []
     with tempfile.TemporaryFile() as store:

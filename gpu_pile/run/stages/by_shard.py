@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath, AtomicFile
-from gpu_pile.corpus.identity import file_identity
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.errors import DataError
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
 
@@ -167,23 +165,3 @@ class ShardsJob(Generic[B, R]):
     def _finish_first(self) -> None:
         self._finished.append(self._jobs[0].finish())
         self._jobs.pop(0)
-
-
-def changed(shard: Shard) -> DataError:
-    """Return the error for a shard that was changed between or during the reads of a run."""
-    return DataError(f"{shard.path} changed while the run was going on; run the same command again to measure it again")
-
-
-def check_unchanged(shard: Shard, identity: str, recorded: dict[str, Any]) -> None:
-    """Raise unless the bytes that were read, and the file as it is now, are those that were measured.
-
-    Args:
-        identity: of the bytes that were read.
-        recorded: what measuring has recorded: identity, and fingerprint as `file`.
-    """
-    with files.read_errors(shard.path):
-        fingerprint = files.fingerprint(shard.path)
-        if identity != recorded["identity"]:
-            raise changed(shard)
-        if fingerprint != recorded["file"] and file_identity(shard.path) != identity:
-            raise changed(shard)

@@ -57,7 +57,7 @@ class RowRange(NamedTuple):
 
 
 class Spill(NamedTuple):
-    """Partitioned files of one kind, in a folder of the scratch folder; small, sent to workers."""
+    """Partitioned files of one kind, in a folder of the stage's scratch folder; small, sent to workers."""
 
     folder: str
     layout: Layout
@@ -71,14 +71,18 @@ class Spill(NamedTuple):
             self.path(context, number).unlink(missing_ok=True)
 
 
+def scratch_folder(context: Context) -> Path:
+    return context.directory.scratch / "dedupe"
+
+
 def numbered(context: Context, folder: str, number: int) -> Path:
-    """Return the path of a file of a folder of the scratch folder."""
-    return context.directory.scratch / folder / f"{number:05d}"
+    """Return the path of a file of a folder of the stage's scratch folder."""
+    return scratch_folder(context) / folder / f"{number:05d}"
 
 
 def copies_path(context: Context, search: str) -> Path:
     """Return the path of the rows that take no part in a search, int64, ascending."""
-    return context.directory.scratch / search / "copies.npy"
+    return scratch_folder(context) / search / "copies.npy"
 
 
 def candidates_folder(search: str) -> str:

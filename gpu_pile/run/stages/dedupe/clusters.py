@@ -23,6 +23,7 @@ from gpu_pile.dedup.radix import sort
 from gpu_pile.dedup.rowset import RowSet
 from gpu_pile.ops.components import link, name
 from gpu_pile.run.context import Context
+from gpu_pile.run.stages.dedupe.candidates import scratch_folder
 from gpu_pile.run.tables import Rows, doc_ids
 from gpu_pile.types import Array
 
@@ -84,7 +85,7 @@ class Clusters:
     def by_component(self) -> Iterator[Array]:
         """Yield uint64[n, 4]: component, b, a (nodes) and the bits of the similarity, sorted over all batches."""
         layout = Layout.of(4, self.n_pairs, self.context.config.memory_bytes, max(1, len(self.component)))
-        path = self.context.directory.scratch / "components"
+        path = scratch_folder(self.context) / "components"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             writer = Writer(file, layout)

@@ -81,7 +81,7 @@ def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None 
     make_source: another source of documents, for rows that have no shards (benchmarks and tests generate some).
     """
     run = context.directory
-    run.clear_scratch()
+    run.clear_scratch("dedupe")
     with context.stage("dedupe", context.shards) as entry, files.disk_errors(run.scratch):
         source = (make_source or RunSource)(context)
         duplicates = find_duplicates(source)
@@ -93,7 +93,7 @@ def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None 
         with context.reporter.span("dedupe", "clusters"):
             Clusters(context, source.rows, duplicates).write()
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
-    run.clear_scratch()
+    run.clear_scratch("dedupe")
     return _facts(context, source, duplicates)
 
 

@@ -16,17 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.blocks import Block
 from gpu_pile.dedup.rowset import RowSet, scatter_sets
 from gpu_pile.dedup.similarity import Evidence, ShingleSets, SimilarPairs, Sketches
-from gpu_pile.errors import DataError
 from gpu_pile.gpu.segments import take, to_host
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import DIGEST_BYTES, digests
-from gpu_pile.run.reading import open_shard, read_blocks
-from gpu_pile.run.stages.dedupe.candidates import candidates_folder, numbered, save, sketch_array
-from gpu_pile.run.tables import MeasuredRange, Rows, measured_ranges, parse_spans, scan, table_rows
+from gpu_pile.run.reading import changed
+from gpu_pile.run.rereading import Group, Wanted, read_again
+from gpu_pile.run.stages.dedupe.candidates import candidates_folder, numbered, save, scratch_folder, sketch_array
+from gpu_pile.run.tables import MeasuredRange, Rows, measured_ranges, parse_again, scan, table_rows
 from gpu_pile.run.tasks import Task
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
@@ -59,7 +58,7 @@ class Verification(NamedTuple):
     store: str
 
     def folder(self, context: Context) -> Path:
-        return context.directory.scratch / self.search
+        return scratch_folder(context) / self.search
 
     def of_range(self, context: Context, kind: str, measured: MeasuredRange) -> Path:
         """Return the path of what is "wanted" of a range, or was "found" there."""
@@ -201,42 +200,37 @@ class ShardReReader:
         self.shard, self.config = measured.shard, context.config.dedupe
         self.cost = measured.shard_range.n_bytes
 
-    def open(self) -> Iterator[Block]:
+    def open(self) -> Iterator[Group]:
         context = self.context
         self.wanted = files.load_array(self.verification.of_range(context, "wanted", self.measured))
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (self.verification.folder(context) / self.verification.store).open("rb+", buffering=0)
         columns = ["start", "length", "shingles"]
         table = table_rows(context.directory.measured(self.shard.name), self.measured.first, self.measured.end, columns)
-        self.start, self.length, self.room = (table.column(n).to_numpy()[self.wanted["row"]] for n in columns)
-        reader = open_shard(context, self.shard, shard_range=self.measured.shard_range)
-        for block in read_blocks(context, "dedupe", reader):
-            yield block
-            if len(self.start) and block.start + block.n_bytes > self.start[-1]:
-                return  # this block had the last wanted document
+        start, self.length, self.room = (table.column(n).to_numpy()[self.wanted["row"]] for n in columns)
+        yield from read_again(context, "dedupe", self.measured, [Wanted.of(start, self.length, context.batch_bytes)])
 
-    def process(self, block: Block) -> None:
-        lo, hi = np.searchsorted(self.start, [block.start, block.start + block.n_bytes])
-        if hi > lo:
-            self.read(block, int(lo), int(hi))
-        block.release()
+    def process(self, group: Group) -> None:
+        self.read(group.lines(), group.lo, group.hi)
 
-    def read(self, block: Block, lo: int, hi: int) -> None:
+    def read(self, lines: Array, lo: int, hi: int) -> None:
         """Keep what is wanted of documents lo .. hi; too many for the device's memory are read in halves."""
         try:
-            return self._read_at_once(block, lo, hi)
+            return self._read_at_once(lines, lo, hi)
         except MemoryError:
             if hi - lo == 1:
                 raise
         # the error is gone, and with it the arrays on the device that it held
-        self.read(block, lo, (lo + hi) // 2)
-        self.read(block, (lo + hi) // 2, hi)
+        middle = (lo + hi) // 2
+        cut = int(self.length[lo:middle].sum()) + middle - lo
+        self.read(lines[:cut], lo, middle)
+        self.read(lines[cut:], middle, hi)
 
-    def _read_at_once(self, block: Block, lo: int, hi: int) -> None:
+    def _read_at_once(self, lines: Array, lo: int, hi: int) -> None:
         span = self.context.reporter.span
         with self.context.device.session():
             with span("dedupe", "parse again"):
-                text = parse_spans(self.context, block, self.start[lo:hi] - block.start, self.length[lo:hi])
+                text = parse_again(self.context, lines)
             with span("dedupe", "shingle"):
                 self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
             with span("dedupe", "digest"):
@@ -250,9 +244,7 @@ class ShardReReader:
         values, offsets = map(to_host, shingle_set(take(text, chosen - first), kind=fuzzy.shingle, width=fuzzy.width))
         sizes, begin = np.diff(offsets), self.wanted["place"][chosen]
         if (sizes > self.room[chosen]).any():
-            raise DataError(
-                f"{self.shard.path} changed while the run was going on; run the same command again to measure it again"
-            )
+            raise changed(self.shard)
         packed = np.zeros(int(begin[-1] - begin[0] + sizes[-1]), np.uint64)
         scatter_sets(values, offsets, begin - begin[0], packed)
         byte, data = 8 * int(begin[0]), memoryview(packed.tobytes())

@@ -23,7 +23,8 @@ from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.reader import SEEK_POINTS_MAX, SEEK_SPACING, Limits
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run.context import Context
-from gpu_pile.run.stages.by_shard import Finished, changed
+from gpu_pile.run.reading import changed
+from gpu_pile.run.stages.by_shard import Finished
 from gpu_pile.run.stages.measure.columns import RowGroups, empty_table
 from gpu_pile.run.stages.measure.read import MeasuredFile, RangeFiles, scratch_folder
 from gpu_pile.summaries import histograms, samples

@@ -25,8 +25,9 @@ from gpu_pile.errors import DataError
 from gpu_pile.gpu.device import Device
 from gpu_pile.ops.parse_lines import explain
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import open_shard, read_blocks
-from gpu_pile.run.stages.by_shard import Finished, changed, is_small, write_parquet
+from gpu_pile.run.reading import changed, open_shard, read_blocks
+from gpu_pile.run.spool import SpoolWriter
+from gpu_pile.run.stages.by_shard import Finished, is_small, write_parquet
 from gpu_pile.run.stages.measure.columns import INCOMPRESSIBLE, RowGroups, empty_table, measure_text
 from gpu_pile.summaries import histograms, samples
 from gpu_pile.text.simd import SLACK
@@ -105,7 +106,7 @@ class LineMeasurer:
 class Measurer(abc.ABC):
     """What measuring a shard and measuring a range have in common: reading, and adding up what blocks give."""
 
-    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange | None = None) -> None:
+    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange, spool_share: float) -> None:
         self.context, self.shard, self.shard_range = context, shard, shard_range
         self.lines = LineMeasurer(context, shard)
         self.signals = self.lines.signals
@@ -115,15 +116,19 @@ class Measurer(abc.ABC):
         self.subsets = histograms.Names()
         self.histogram: pa.Table | None = None
         self.sample = samples.Sample(self.signals)
+        self.spool = SpoolWriter(context, shard, shard_range, spool_share)
         self.groups = RowGroups(self._add_group)
 
     def open(self) -> Iterator[Block]:
         with files.read_errors(self.shard.path):
             self.fingerprint = files.fingerprint(self.shard.path)
-        self.reader = open_shard(self.context, self.shard, shard_range=self.shard_range)
+        self.spool.open()
+        self.reader = open_shard(self.context, self.shard, shard_range=self.shard_range, identify=True)
         yield from read_blocks(self.context, "measure", self.reader)
 
     def process(self, block: Block) -> MeasuredLines:
+        with self.context.reporter.span("measure", "spool"):
+            self.spool.write(block)
         measured = self.lines.measure(block.data[: block.n_bytes], block.first_line, block.start)
         block.release()
         return measured
@@ -182,8 +187,10 @@ class ShardMeasurer(Measurer):
     again: its ranges were measured before, and cannot be merged.
     """
 
-    def __init__(self, context: Context, shard: Shard, definition: str, again: bool = False) -> None:
-        super().__init__(context, shard)
+    def __init__(
+        self, context: Context, shard: Shard, definition: str, spool_share: float, again: bool = False
+    ) -> None:
+        super().__init__(context, shard, ShardRange(0, 1, 0, shard.n_bytes), spool_share)
         self.output = MeasuredFile(context, shard, definition)
         self.again = again
 
@@ -199,6 +206,7 @@ class ShardMeasurer(Measurer):
     def finish(self) -> Finished:
         self.complete()
         reader = self.reader
+        self.spool.commit()
         return self.output.finish(
             self.all_cells(),
             self.sample,
@@ -219,6 +227,7 @@ class ShardMeasurer(Measurer):
 
     def abandon(self) -> None:
         self.output.discard()
+        self.spool.discard()
 
 
 class RangeFiles:
@@ -239,8 +248,10 @@ class RangeFiles:
 class RangeMeasurer(Measurer):
     """The job of one of several ranges of a shard (see run.threads.Job)."""
 
-    def __init__(self, context: Context, shard: Shard, shard_range: ShardRange, definition: str) -> None:
-        super().__init__(context, shard, shard_range)
+    def __init__(
+        self, context: Context, shard: Shard, shard_range: ShardRange, definition: str, spool_share: float
+    ) -> None:
+        super().__init__(context, shard, shard_range, spool_share)
         self.cost = shard_range.n_bytes
         self.range_bytes = shard_range.n_bytes
         self.files = RangeFiles(context, shard, shard_range, definition)
@@ -269,6 +280,7 @@ class RangeMeasurer(Measurer):
         reader, sample = self.reader, None
         stands_alone = not reader.damages and self.stopped is None and not self.sample.names.exceeded
         if stands_alone:
+            self.spool.commit()
             write_parquet(self.files.histogram, self.all_cells()).commit()
             sample = self.sample.candidates()
             if sample is not None:
@@ -276,6 +288,7 @@ class RangeMeasurer(Measurer):
             self.rows.commit()
         else:
             self.rows.discard()
+            self.spool.discard()
         facts = {
             "alone": stands_alone,
             "documents": self.documents,
@@ -294,6 +307,7 @@ class RangeMeasurer(Measurer):
         _close_quietly(self.writer)
         if self.rows is not None:
             self.rows.discard()
+        self.spool.discard()
 
 
 class MeasuredFile:
@@ -333,7 +347,8 @@ class MeasuredFile:
         with self.files[0].errors():
             self.writer.close()
         with files.read_errors(self.shard.path):
-            if files.fingerprint(self.shard.path) != fingerprint:
+            now = files.fingerprint(self.shard.path)
+            if now != fingerprint and file_identity(self.shard.path) != facts["identity"]:
                 raise changed(self.shard)
         chosen = sample.table()
         if chosen is None:

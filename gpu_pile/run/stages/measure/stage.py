@@ -19,6 +19,7 @@ from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import open_shard, shard_ranges
+from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.by_shard import ShardsJob, group_label, group_small
 from gpu_pile.run.stages.measure.columns import definition_key
 from gpu_pile.run.stages.measure.merge import RangeMerger, remove_ranges
@@ -36,12 +37,13 @@ def measure(context: Context) -> None:
     with context.stage("measure", todo) as entry:
         split = list(zip(todo, shard_ranges(context, todo), strict=True))
         whole = [shard for shard, ranges in split if len(ranges) == 1]
-        tasks = [measure_task(context, group, definition) for group in group_small(whole)]
+        share = spool_share(context, todo)
+        tasks = [measure_task(context, group, definition, share) for group in group_small(whole)]
         merges = []
         for shard, ranges in split:
             if len(ranges) > 1:
-                tasks += _range_tasks(context, shard, ranges, definition)
-                args = (shard, ranges, definition)
+                tasks += _range_tasks(context, shard, ranges, definition, share)
+                args = (shard, ranges, definition, share)
                 merges.append(Task(merge_job, args, shard.n_bytes, shard.name, _outputs(context, shard)))
         context.do("measure", tasks)
         context.do("measure", merges)
@@ -68,19 +70,21 @@ def is_done(context: Context, shard: Shard, definition: str) -> bool:
     return True
 
 
-def measure_task(context: Context, shards: Sequence[Shard], definition: str) -> Task:
-    """Return the task that measures shards as a whole."""
+def measure_task(context: Context, shards: Sequence[Shard], definition: str, share: float = 0.0) -> Task:
+    """Return the task that measures shards as a whole; share: of the spool, see spool_share()."""
     n_bytes = sum(shard.n_bytes for shard in shards)
     outputs = tuple(path for shard in shards for path in _outputs(context, shard))
-    return Task(measure_job, (tuple(shards), definition), n_bytes, group_label(shards), outputs, n_bytes)
+    return Task(measure_job, (tuple(shards), definition, share), n_bytes, group_label(shards), outputs, n_bytes)
 
 
-def measure_job(context: Context, shards: Sequence[Shard], definition: str) -> ShardsJob[Any, Any]:
+def measure_job(context: Context, shards: Sequence[Shard], definition: str, share: float) -> ShardsJob[Any, Any]:
     _check(context, definition)
-    return ShardsJob(context, "measure", shards, lambda shard: ShardMeasurer(context, shard, definition))
+    return ShardsJob(context, "measure", shards, lambda shard: ShardMeasurer(context, shard, definition, share))
 
 
-def _range_tasks(context: Context, shard: Shard, ranges: Sequence[ShardRange], definition: str) -> list[Task]:
+def _range_tasks(
+    context: Context, shard: Shard, ranges: Sequence[ShardRange], definition: str, share: float
+) -> list[Task]:
     """Return the tasks that measure the ranges of a shard, without those that a stopped run has finished."""
     tasks = []
     for shard_range in ranges:
@@ -88,23 +92,25 @@ def _range_tasks(context: Context, shard: Shard, ranges: Sequence[ShardRange], d
         if facts.is_file():
             context.reporter.advance("measure", shard_range.n_bytes)
             continue
-        n_bytes, args = shard_range.n_bytes, (shard, shard_range, definition)
+        n_bytes, args = shard_range.n_bytes, (shard, shard_range, definition, share)
         tasks.append(Task(range_job, args, n_bytes, shard_range.label(shard), (facts,), n_bytes))
     return tasks
 
 
-def range_job(context: Context, shard: Shard, shard_range: ShardRange, definition: str) -> RangeMeasurer:
+def range_job(context: Context, shard: Shard, shard_range: ShardRange, definition: str, share: float) -> RangeMeasurer:
     _check(context, definition)
-    return RangeMeasurer(context, shard, shard_range, definition)
+    return RangeMeasurer(context, shard, shard_range, definition, share)
 
 
-def merge_job(context: Context, shard: Shard, ranges: Sequence[ShardRange], definition: str) -> ShardsJob[Any, Any]:
+def merge_job(
+    context: Context, shard: Shard, ranges: Sequence[ShardRange], definition: str, share: float
+) -> ShardsJob[Any, Any]:
     """Merge the ranges; measure the shard as a whole if they cannot be merged."""
     _check(context, definition)
 
     def begin(shard: Shard) -> RangeMerger | ShardMeasurer:
         merger = RangeMerger(context, shard, ranges, definition)
-        return merger if merger.is_possible() else ShardMeasurer(context, shard, definition, again=True)
+        return merger if merger.is_possible() else ShardMeasurer(context, shard, definition, share, again=True)
 
     return ShardsJob(context, "measure", (shard,), begin)
 

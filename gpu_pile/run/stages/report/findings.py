@@ -221,7 +221,7 @@ def _two_rules(combinations: pa.Table) -> list[str]:
     two = sorted(counts, key=lambda rule: (-counts[rule], rule))[:2]
     if len(counts) < RULES_MIN or total < DOCUMENTS_MIN:
         return []
-    share = sum(n for rules, n in failing if rules & set(two)) / total
-    if share < SHARE_OF_TWO:
+    covered = sum(n for rules, n in failing if rules & set(two)) / total
+    if covered < SHARE_OF_TWO:
         return []
-    return [f"{two[0]} and {two[1]} account for {share:.0%} of the {total:,} documents that fail a threshold"]
+    return [f"{two[0]} and {two[1]} account for {covered:.0%} of the {total:,} documents that fail a threshold"]

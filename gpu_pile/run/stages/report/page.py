@@ -7,6 +7,7 @@ narrow screen, so that nothing is cut off or has to be scrolled sideways.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import jinja2
@@ -73,15 +74,17 @@ def render(context: Context, content: dict[str, Any]) -> str:
 def _more(context: Context, content: dict[str, Any]) -> dict[str, Any]:
     """What the page has beyond report.json."""
     reasons = content["reasons"][:REASONS_SHOWN]
+    histograms = pictures.histograms_of(context, content)
+    chart_of = {h["name"]: i for i, h in enumerate((h for h in histograms if h["ruled"]), 1)}
     return {
         "run": _about(context, content),
         "steps": [{**step, "name": STEP_NAMES[step["step"]]} for step in content["flow"]],
         "composition": _composition(content),
         "in_words": in_words(content),
-        "reasons_shown": _reasons(context, reasons, len(content["subsets"])),
+        "reasons_shown": _reasons(context, reasons, len(content["subsets"]), chart_of),
         "reason_unit": Unit.of(r["text_bytes"] for r in reasons),
         "overlaps_shown": sorted(content["overlaps"], key=lambda o: -o["documents"])[:OVERLAPS_SHOWN],
-        "histograms": pictures.histograms_of(context, content),
+        "histograms": histograms,
         "copies_removed": next((r["documents"] for r in content["reasons"] if r["reason"] == EXACT), 0),
         "cluster_sizes": pictures.cluster_sizes(content["clusters"]["sizes"]),
         "s_curve": pictures.s_curve(content["dedupe"]),
@@ -103,6 +106,7 @@ def _about(context: Context, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": path.name,
         "path": str(path),
+        "show": f"gpu-pile show {shlex.quote(str(path))}",
         "inputs": f"{some(shards)}: {n:,} shard{'' if n == 1 else 's'}, {human_bytes(read)}",
         "command": _cut(without_secrets(context.command), COMMAND_MAX),
         "date": context.date,
@@ -124,14 +128,17 @@ def _composition(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reasons(context: Context, reasons: list[dict[str, Any]], n_subsets: int) -> list[dict[str, Any]]:
-    """Each reason with the subsets that it is most about, and with some texts."""
+def _reasons(
+    context: Context, reasons: list[dict[str, Any]], n_subsets: int, chart_of: dict[str, int]
+) -> list[dict[str, Any]]:
+    """Each reason with the subsets that it is most about, the number of its chart, and some texts."""
     shown = examples(context)
     out = []
     for reason in reasons:
         most = [f"{cut_name(named(s))} {n:,}" for s, n in reason["by_subset"].items()] if n_subsets > 1 else []
         texts = [{**e, "marked": _marked(e)} for e in shown.get(reason["reason"], [])]
-        out.append({**reason, "most": some(most, 3), "examples": texts})
+        chart = chart_of.get(reason["reason"].rpartition(".")[0])
+        out.append({**reason, "most": some(most, 3), "chart": chart, "examples": texts})
     return out
 
 

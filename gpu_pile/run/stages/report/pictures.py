@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -38,33 +40,96 @@ def histograms_of(context: Context, content: dict[str, Any]) -> list[dict[str, A
     ruled = context.config.thresholds.signals()
     names = [*ruled, *(n for n in signals.names(context.config.measure.signals) if n not in ruled)]
     failing = {reason["reason"]: reason["by_subset"] for reason in content["reasons"]}
-    out = []
+    subsets = ["" if s["subset"] == UNKNOWN else s["subset"] for s in content["subsets"]]
+    by_signal = _by_signal(cells)
+    drawn = []
     for name in names[:CHARTS_MAX]:
-        here = cells.filter((pc.field("signal") == name) & pc.field("cell").is_valid())
-        if not len(here):
-            continue
-        shown: dict[str, Any] = {"name": name, "said": defined(about, name), "charts": [], "by_subset": []}
-        subsets = ["" if s["subset"] == UNKNOWN else s["subset"] for s in content["subsets"]]
-        groups = rules_by_bounds(context.config.thresholds, name, subsets) if name in ruled else {}
-        for bounds, members in groups.items():
-            fails = [failing.get(f"{name}.{kind}", {}) for kind, _ in bounds]
-            shown["charts"] += _group_chart(here, bounds, members, len(members) == len(subsets), fails)
-            shown["by_subset"] += _subset_charts(here, bounds, members, fails)
-        shown["ruled"] = bool(shown["charts"])
-        shown["charts"] = shown["charts"][:GROUPS_MAX] or [Markup(figure(_together(here), name))]
-        shown["failing"] = sum(sum(f.values()) for rule, f in failing.items() if rule.rpartition(".")[0] == name)
-        out.append(shown)
-    return _with_fewer_charts(out)
+        if name in by_signal:
+            here = by_signal[name]
+            groups = rules_by_bounds(context.config.thresholds, name, subsets) if name in ruled else {}
+            drawn.append(_Drawn(name, here, [_Group(b, members, name, failing) for b, members in groups.items()]))
+    _choose_subset_charts(drawn)
+    return [
+        {
+            "name": signal.name,
+            "said": defined(about, signal.name),
+            "ruled": bool(together := signal.group_charts(len(subsets))),
+            "charts": together[:GROUPS_MAX] or [Markup(figure(_together(signal.cells), signal.name))],
+            "by_subset": signal.subset_charts() if signal.with_subsets else [],
+        }
+        for signal in drawn
+    ]
 
 
-def _with_fewer_charts(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the charts of single subsets where few documents fail, so that SUBSET_CHARTS_MAX stay."""
+def _by_signal(cells: pa.Table) -> dict[str, pa.Table]:
+    """The cells of each signal, where it is defined; cells are sorted by signal."""
+    cells = cells.filter(pc.field("cell").is_valid()).combine_chunks()
+    encoded = cells.column("signal").combine_chunks().dictionary_encode()
+    first = np.flatnonzero(np.diff(encoded.indices.to_numpy(), prepend=-1))
+    ends = [*first.tolist(), len(cells)][1:]
+    names = encoded.dictionary.to_pylist()
+    return {name: cells.slice(i, end - i) for name, i, end in zip(names, first.tolist(), ends, strict=True)}
+
+
+class _Group(NamedTuple):
+    """The subsets that share bounds for a signal; failing: by rule and subset, documents that fail it."""
+
+    bounds: Bounds
+    members: list[str]
+    signal: str
+    failing: dict[str, dict[str, int]]
+
+    def fails(self, members: Iterable[str]) -> int:
+        rules = [self.failing.get(f"{self.signal}.{kind}", {}) for kind, _ in self.bounds]
+        return sum(rule.get(m, 0) for rule in rules for m in members)
+
+    def said(self, rows: pa.Table, members: Sequence[str]) -> str:
+        failing, total = self.fails(members), documents_in(rows)
+        return f"{total:,} documents, {failing:,} fail ({share(failing, total)})"
+
+
+@dataclass
+class _Drawn:
+    """A signal with its cells, and the groups of subsets that have bounds for it."""
+
+    name: str
+    cells: pa.Table
+    groups: list[_Group]
+    with_subsets: bool = False
+
+    def group_charts(self, n_subsets: int) -> list[Markup]:
+        """A chart for each group that has a document."""
+        out = []
+        for group in self.groups:
+            rows = _together(_of(self.cells, group.members))
+            if len(rows):
+                names = [cut_name(named(m)) for m in group.members]
+                title = "every subset" if len(names) == n_subsets > 1 else some(names)
+                chart = figure(rows, title, group.bounds, said=group.said(rows, group.members), size=(400, 130))
+                out.append(Markup(chart))
+        return out
+
+    def subset_charts(self) -> list[Markup]:
+        """A chart for each subset of the groups of several, those of a group on one scale."""
+        out = []
+        for group in self.groups:
+            there = [(m, rows) for m in group.members if len(rows := _of(self.cells, [m]))]
+            if len(there) > 1:
+                scale = Scale.of(_together(_of(self.cells, group.members)), group.bounds, BINS_BY_SUBSET)
+                for m, rows in there:
+                    said = group.said(rows, [m])
+                    chart = figure(rows, cut_name(named(m)), group.bounds, scale, said, size=(280, 100))
+                    out.append(Markup(chart))
+        return out
+
+
+def _choose_subset_charts(drawn: Sequence[_Drawn]) -> None:
+    """Of the signals that documents fail, those that most fail first, up to SUBSET_CHARTS_MAX charts of subsets."""
     left = SUBSET_CHARTS_MAX
-    for signal in sorted(shown, key=lambda s: -s["failing"]):
-        left -= len(signal["by_subset"])
-        if left < 0 or not signal["failing"]:
-            signal["by_subset"] = []
-    return shown
+    failing = {signal.name: sum(group.fails(group.members) for group in signal.groups) for signal in drawn}
+    for signal in sorted(drawn, key=lambda signal: -failing[signal.name]):
+        left -= sum(len(group.members) for group in signal.groups)
+        signal.with_subsets = left >= 0 and failing[signal.name] > 0
 
 
 def _together(cells: pa.Table) -> pa.Table:
@@ -75,37 +140,6 @@ def _together(cells: pa.Table) -> pa.Table:
 
 def _of(cells: pa.Table, subsets: Sequence[str]) -> pa.Table:
     return cells.filter(pc.is_in(cells.column("subset"), pa.array(subsets, pa.string())))
-
-
-def _said(rows: pa.Table, members: Sequence[str], fails: Sequence[dict[str, int]]) -> str:
-    """How many documents there are, and how many of them fail; fails: by bound, documents by subset."""
-    failing, total = sum(f.get(m, 0) for f in fails for m in members), documents_in(rows)
-    return f"{total:,} documents, {failing:,} fail ({share(failing, total)})"
-
-
-def _group_chart(
-    cells: pa.Table, bounds: Bounds, members: Sequence[str], is_all: bool, fails: Sequence[dict[str, int]]
-) -> list[Markup]:
-    """The chart of all subsets that share bounds, if they have a document."""
-    rows = _together(_of(cells, members))
-    if not len(rows):
-        return []
-    title = "every subset" if is_all and len(members) > 1 else some([cut_name(named(m)) for m in members])
-    return [Markup(figure(rows, title, bounds, said=_said(rows, members, fails), size=(400, 130)))]
-
-
-def _subset_charts(
-    cells: pa.Table, bounds: Bounds, members: Sequence[str], fails: Sequence[dict[str, int]]
-) -> list[Markup]:
-    """A chart for each of several subsets that share bounds, all on one scale."""
-    there = [(m, rows) for m in members if len(rows := _of(cells, [m]))]
-    if len(there) < 2:
-        return []
-    scale = Scale.of(_together(_of(cells, members)), bounds, BINS_BY_SUBSET)
-    return [
-        Markup(figure(rows, cut_name(named(m)), bounds, scale, _said(rows, [m], fails), size=(280, 100)))
-        for m, rows in there
-    ]
 
 
 def cluster_sizes(sizes: list[dict[str, int]]) -> Markup:

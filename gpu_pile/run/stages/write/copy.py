@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,65 +12,32 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AnyPath, AtomicFile
-from gpu_pile.corpus.lines import packed_lines
 from gpu_pile.corpus.rewrite import edited_lines
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.corpus.sinks import sink_of
+from gpu_pile.corpus.sinks import Sink, sink_of
+from gpu_pile.run import spool
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import open_shard, read_blocks
-from gpu_pile.run.stages.by_shard import Finished, changed, check_unchanged, write_parquet
+from gpu_pile.run.reading import check_unchanged
+from gpu_pile.run.rereading import Group, Wanted, read_again
+from gpu_pile.run.stages.by_shard import Finished, write_parquet
+from gpu_pile.run.stages.write.parts import Part, parts_of
 from gpu_pile.run.tables import MeasuredRange, measured_ranges, table_rows
 from gpu_pile.types import Array
 
+COPY_BYTES = 4 * 2**20
+"""Compressed bytes that are copied at a time."""
 
-class Lines(NamedTuple):
-    """Lines of a shard: start and length in the decompressed stream, and the bytes that editing takes from each text.
 
-    int64[n] each, start ascending.
+class Piece(NamedTuple):
+    """What one call writes: any thread calls content().
+
+    copied: content() is bytes of whole frames, and not what the output's sink has encoded
     """
 
-    start: Array
-    length: Array
-    edited_bytes: Array
-
-
-class OutputShard:
-    """A sink, and the lines that go into it."""
-
-    def __init__(self, context: Context, shard: Shard, path: AnyPath, lines: Lines) -> None:
-        self.context, self.shard, self.lines = context, shard, lines
-        settings = context.config.write
-        self.sink = sink_of(settings.format)(path, settings.compression)
-
-    def lines_of(self, block: Block) -> Array:
-        """Return the lines from this block, one after the other.
-
-        Raises:
-            DataError: they are not in the block; the shard has changed since it was measured.
-        """
-        end = block.start + block.n_bytes
-        first, last = np.searchsorted(self.lines.start, [block.start, end])
-        lines = Lines(*(values[first:last] for values in self.lines))
-        if np.any(lines.start + lines.length > end):
-            raise changed(self.shard)
-        edited = np.flatnonzero(lines.edited_bytes)
-        if not len(edited):
-            return self._copy(block, lines)
-        bounds = zip([0, *(edited + 1)], [*edited, len(lines.start)], strict=True)
-        unchanged = [self._copy(block, Lines(*(values[a:b] for values in lines))) for a, b in bounds]
-        with self.context.reporter.span("write", "edit"):
-            starts, lengths = (lines.start[edited] - block.start).tolist(), lines.length[edited].tolist()
-            raw = [block.data[s : s + n].tobytes() for s, n in zip(starts, lengths, strict=True)]
-            text_path = self.context.config.input.line_format.text_path
-            new = edited_lines(raw, text_path, lines.edited_bytes[edited])
-            joined = [b"".join((copied.tobytes(), line, b"\n")) for copied, line in zip(unchanged, new, strict=False)]
-            return np.frombuffer(b"".join((*joined, unchanged[-1].tobytes())), np.uint8)
-
-    def _copy(self, block: Block, lines: Lines) -> Array:
-        with self.context.reporter.span("write", "copy"):
-            return packed_lines(block.data, lines.start - block.start, lines.length)
+    output: int
+    copied: bool
+    content: Callable[[], Any]
 
 
 class Writer(abc.ABC):
@@ -77,42 +45,90 @@ class Writer(abc.ABC):
 
     def __init__(self, context: Context, measured: MeasuredRange) -> None:
         self.context, self.measured, self.shard = context, measured, measured.shard
-        self.outputs: list[OutputShard] = []
+        self.sinks: list[Sink] = []
 
     @abc.abstractmethod
     def paths(self) -> Sequence[AnyPath]:
         """Where the kept lines go, and with write.removed the others."""
 
-    def open(self) -> Iterator[Block]:
+    def open(self) -> Iterator[Piece]:
+        settings = self.context.config.write
+        for path in self.paths():
+            self.sinks.append(sink_of(settings.format)(path, settings.compression))
+            self.sinks[-1].open()
         directory, name = self.context.directory, self.shard.name
         keep, edited_bytes = self._rows(directory.decisions(name), "keep", "edited_bytes")
         start, length = self._rows(directory.measured(name), "start", "length")
-        lines = Lines(start, length, edited_bytes)
-        for path, chosen in zip(self.paths(), (keep, ~keep), strict=False):
-            output = OutputShard(self.context, self.shard, path, Lines(*(values[chosen] for values in lines)))
-            self.outputs.append(output)
-            output.sink.open()
-        self.reader = open_shard(self.context, self.shard, shard_range=self.measured.shard_range)
-        yield from read_blocks(self.context, "write", self.reader)
+        output = np.where(keep, 0, len(self.sinks) - 1 or -1)
+        copied = settings.copy_frames and self.sinks[0].copies
+        whole = np.where((edited_bytes == 0) & copied, output, -1)
+        for part in parts_of(self.measured, directory.state("measure", name), start, length, whole):
+            here = slice(part.lo, part.hi)
+            if part.output >= 0:
+                yield from self._frames(part)
+            else:
+                yield from self._lines(part, start[here], length[here], output[here], edited_bytes[here])
 
     def _rows(self, path: AnyPath, *columns: str) -> list[Array]:
         table = table_rows(path, self.measured.first, self.measured.end, columns)
         return [table.column(c).to_numpy() for c in columns]
 
-    def process(self, block: Block) -> list[Array]:
-        lines = [output.lines_of(block) for output in self.outputs]
-        block.release()
-        return lines
+    def _frames(self, part: Part) -> Iterator[Piece]:
+        """Yield the pieces of a stretch that is copied."""
 
-    def consume(self, lines: list[Array]) -> bool:
+        def read(first: int, end: int) -> bytes:
+            with files.read_errors(self.shard.path), files.opened(self.shard.path) as source:
+                return source.pread(end - first, first)
+
+        first, end, _ = part.stretch
+        for begin in range(first, end, COPY_BYTES):
+            stop = min(end, begin + COPY_BYTES)
+            yield Piece(part.output, True, functools.partial(read, begin, stop))
+            self.context.reporter.advance("write", stop - begin)
+
+    def _lines(self, part: Part, start: Array, length: Array, output: Array, edited_bytes: Array) -> Iterator[Piece]:
+        """Yield the pieces of lines that are read again."""
+        group_bytes = self.context.config.write.frame_bytes or self.context.batch_bytes
+        chosen = [output == number for number in range(len(self.sinks))]
+        requests = [Wanted.of(start[rows], length[rows], group_bytes) for rows in chosen]
+        for group in read_again(self.context, "write", self.measured, requests, part.stretch):
+            here = slice(group.lo, group.hi)
+            changes = edited_bytes[chosen[group.request]][here]
+            content = functools.partial(self._encoded, group, requests[group.request].length[here], changes)
+            yield Piece(group.request, False, content)
+
+    def _encoded(self, group: Group, length: Array, edited_bytes: Array) -> Any:
+        lines = self._edited(group.lines(), length, edited_bytes)
         with self.context.reporter.span("write", "compress"):
-            for output, chosen in zip(self.outputs, lines, strict=True):
-                output.sink.write(chosen)
+            return self.sinks[group.request].encode(lines)
+
+    def _edited(self, lines: Array, length: Array, edited_bytes: Array) -> Array:
+        """Return lines of these lengths with another text where editing takes bytes away."""
+        edited = np.flatnonzero(edited_bytes)
+        if not len(edited):
+            return lines
+        with self.context.reporter.span("write", "edit"):
+            ends = np.cumsum(length + 1)
+            begins, stops = (ends - length - 1)[edited].tolist(), ends[edited].tolist()
+            raw = [lines[a : b - 1].tobytes() for a, b in zip(begins, stops, strict=True)]
+            new = edited_lines(raw, self.context.config.input.line_format.text_path, edited_bytes[edited])
+            between = [lines[a:b].tobytes() for a, b in zip([0, *stops], [*begins, len(lines)], strict=True)]
+            joined = [b"".join((as_it_was, line, b"\n")) for as_it_was, line in zip(between, new, strict=False)]
+            return np.frombuffer(b"".join((*joined, between[-1])), np.uint8)
+
+    def process(self, piece: Piece) -> tuple[Piece, Any]:
+        return piece, piece.content()
+
+    def consume(self, result: tuple[Piece, Any]) -> bool:
+        piece, content = result
+        sink = self.sinks[piece.output]
+        with self.context.reporter.span("write", "compress"):
+            (sink.copy if piece.copied else sink.write)(content)
         return True
 
     def abandon(self) -> None:
-        for output in self.outputs:
-            output.sink.discard()
+        for sink in self.sinks:
+            sink.discard()
 
 
 class ShardWriter(Writer):
@@ -126,8 +142,11 @@ class ShardWriter(Writer):
         return line_outputs(self.context, self.shard)
 
     def finish(self) -> Finished:
-        check_unchanged(self.shard, self.reader.identity, self.context.directory.state("measure", self.shard.name))
-        return finished_shard(self.context, self.shard, self.key, [output.sink.finish() for output in self.outputs])
+        state = self.context.directory.state("measure", self.shard.name)
+        check_unchanged(self.shard, state["file"], state["identity"])
+        made = [sink.finish() for sink in self.sinks]
+        spool.release(self.context, self.measured)
+        return finished_shard(self.context, self.shard, self.key, made)
 
 
 class RangeWriter(Writer):
@@ -142,9 +161,9 @@ class RangeWriter(Writer):
         return [range_file(self.context, self.measured, self.key, what) for what in kinds_of_lines(self.context)]
 
     def close(self) -> None:
-        files.commit_together([output.sink.finish() for output in self.outputs])
-        digests = [d.hex() for d in self.reader.digests]
-        files.write_json(range_file(self.context, self.measured, self.key, "json"), {"digests": digests})
+        files.commit_together([sink.finish() for sink in self.sinks])
+        files.write_json(range_file(self.context, self.measured, self.key, "json"), {})
+        spool.release(self.context, self.measured)
 
 
 def kinds_of_lines(context: Context) -> Sequence[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AtomicFile
-from gpu_pile.corpus.identity import identity_of
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run.context import Context
-from gpu_pile.run.stages.by_shard import Finished, check_unchanged
+from gpu_pile.run.reading import check_unchanged
+from gpu_pile.run.stages.by_shard import Finished
 from gpu_pile.run.stages.write.copy import finished_shard, kinds_of_lines, line_outputs, range_file
 from gpu_pile.run.tables import measured_ranges
 
@@ -26,9 +25,8 @@ class RangeJoiner:
         self.files: list[AtomicFile] = []
 
     def open(self) -> Iterator[None]:
-        facts = [files.read_json(range_file(self.context, r, self.key, "json")) or {} for r in self.ranges]
-        identity = identity_of([bytes.fromhex(d) for f in facts for d in f.get("digests", ())])
-        check_unchanged(self.shard, identity, self.context.directory.state("measure", self.shard.name))
+        state = self.context.directory.state("measure", self.shard.name)
+        check_unchanged(self.shard, state["file"], state["identity"])
         for path, what in zip(line_outputs(self.context, self.shard), kinds_of_lines(self.context), strict=True):
             self.files.append(AtomicFile(path))
             with self.context.reporter.span("write", "join"):

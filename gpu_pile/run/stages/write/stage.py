@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpu_pile.corpus import files
@@ -13,12 +13,13 @@ from gpu_pile.corpus.sinks import FORMATS
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.run.context import Context
 from gpu_pile.run.stages.by_shard import ShardsJob, group_label, group_small
+from gpu_pile.run.stages.write.bits import BitmapWriter
 from gpu_pile.run.stages.write.copy import RangeWriter, ShardWriter, line_outputs, range_file
 from gpu_pile.run.stages.write.join import RangeJoiner
 from gpu_pile.run.tables import MeasuredRange, measured_ranges
 from gpu_pile.run.tasks import Task
 
-VERSION = 3
+VERSION = 4
 
 
 def settings_key(context: Context) -> str:
@@ -49,11 +50,13 @@ def write_keys(context: Context) -> dict[str, str]:
 def possible_outputs() -> list[str]:
     """Return the outputs of every configuration, {shard} for the name of a shard."""
     lines = [f"{folder}/{{shard}}{sink.suffix}" for sink in FORMATS for folder in ("kept", "removed")]
-    return [*lines, "removed/{shard}.parquet"]
+    return [*lines, "removed/{shard}.parquet", "kept/{shard}.npy"]
 
 
 def outputs(context: Context, shard: Shard) -> list[AnyPath]:
     """Return the files that write makes of a shard."""
+    if context.config.write.keep == "bitmap":
+        return [context.directory.bitmap(shard.name)]
     reasons = [context.directory.removed_reasons(shard.name)] if context.config.write.removed else []
     return [*line_outputs(context, shard), *reasons]
 
@@ -65,27 +68,39 @@ def write(context: Context) -> None:
     todo = [s for s in context.shards if not _is_done(context, s, keys[s.name])]
     _remove_outdated(context, todo)
     with context.stage("write", todo) as entry:
-        ranges = {shard.name: measured_ranges(context, shard) for shard in todo}
-        whole = [shard for shard in todo if len(ranges[shard.name]) == 1]
-        tasks = [_copy_task(context, group, keys) for group in group_small(whole)]
-        joins = []
-        for shard in todo:
-            if len(ranges[shard.name]) > 1:
-                key = keys[shard.name]
-                tasks += _range_tasks(context, ranges[shard.name], key)
-                joins.append(Task(join_job, (shard, key), shard.n_bytes, shard.name, _made(context, shard)))
-        context.do("write", tasks)
-        context.do("write", joins)
-        for shard in todo:
-            if len(ranges[shard.name]) > 1:
-                shutil.rmtree(directory.scratch / "write" / shard.name, ignore_errors=True)
+        if context.config.write.keep == "bitmap":
+            context.do("write", [_shards_task(bitmap_job, context, group, keys) for group in group_small(todo)])
+        else:
+            _write_lines(context, todo, keys)
         entry["text_bytes"] = sum(directory.state("measure", s.name)["text_bytes"] for s in todo)
     directory.clear_scratch("write")
+
+
+def _write_lines(context: Context, todo: Sequence[Shard], keys: dict[str, str]) -> None:
+    ranges = {shard.name: measured_ranges(context, shard) for shard in todo}
+    whole = [shard for shard in todo if len(ranges[shard.name]) == 1]
+    tasks = [_shards_task(copy_job, context, group, keys) for group in group_small(whole)]
+    joins = []
+    for shard in todo:
+        if len(ranges[shard.name]) > 1:
+            key = keys[shard.name]
+            tasks += _range_tasks(context, ranges[shard.name], key)
+            joins.append(Task(join_job, (shard, key), shard.n_bytes, shard.name, _made(context, shard)))
+    context.do("write", tasks)
+    context.do("write", joins)
+    for shard in todo:
+        if len(ranges[shard.name]) > 1:
+            shutil.rmtree(context.directory.scratch / "write" / shard.name, ignore_errors=True)
 
 
 def copy_job(context: Context, shards: Sequence[Shard], keys: Sequence[str]) -> ShardsJob[Any, Any]:
     key_of = {shard.name: key for shard, key in zip(shards, keys, strict=True)}
     return ShardsJob(context, "write", shards, lambda shard: ShardWriter(context, shard, key_of[shard.name]))
+
+
+def bitmap_job(context: Context, shards: Sequence[Shard], keys: Sequence[str]) -> ShardsJob[Any, Any]:
+    key_of = {shard.name: key for shard, key in zip(shards, keys, strict=True)}
+    return ShardsJob(context, "write", shards, lambda shard: BitmapWriter(context, shard, key_of[shard.name]))
 
 
 def join_job(context: Context, shard: Shard, key: str) -> ShardsJob[Any, Any]:
@@ -101,12 +116,14 @@ def _made(context: Context, shard: Shard) -> tuple[AnyPath, ...]:
     return (*outputs(context, shard), context.directory.state_path("write", shard.name))
 
 
-def _copy_task(context: Context, shards: Sequence[Shard], keys: dict[str, str]) -> Task:
-    """Return the task that writes shards of one range."""
+def _shards_task(
+    make: Callable[..., ShardsJob[Any, Any]], context: Context, shards: Sequence[Shard], keys: dict[str, str]
+) -> Task:
+    """Return the task that writes shards as wholes."""
     n_bytes = sum(shard.n_bytes for shard in shards)
     made = tuple(path for shard in shards for path in _made(context, shard))
     args = (tuple(shards), tuple(keys[shard.name] for shard in shards))
-    return Task(copy_job, args, n_bytes, group_label(shards), made, n_bytes)
+    return Task(make, args, n_bytes, group_label(shards), made, n_bytes)
 
 
 def _range_tasks(context: Context, ranges: Sequence[MeasuredRange], key: str) -> list[Task]:
@@ -126,8 +143,10 @@ def _remove_outdated(context: Context, shards: Sequence[Shard]) -> None:
     directory, settings = context.directory, context.config.write
     if not settings.removed and (directory.path / "removed").is_dir():
         files.remove_tree(directory.path / "removed")
+    for shard in shards if settings.keep != "bitmap" else ():
+        directory.bitmap(shard.name).unlink(missing_ok=True)
     for sink in FORMATS:
-        if sink.name != settings.format:
+        if sink.name != settings.format or settings.keep == "bitmap":
             for shard in shards:
                 for folder in ("kept", "removed"):
                     (directory.path / folder / f"{shard.name}{sink.suffix}").unlink(missing_ok=True)
