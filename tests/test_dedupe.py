@@ -215,7 +215,7 @@ def test_pairs_lie_by_cluster(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["witness", "connected"])
-def test_clusters_are_resolved_alike_some_or_all_at_a_time(tmp_path, how):
+def test_clusters_are_resolved_alike_some_or_all_at_a_time(tmp_path, monkeypatch, how):
     whole(tmp_path / "run")
     names = pq.read_table(tmp_path / "run" / "clusters.parquet")
     pairs = pq.read_table(tmp_path / "run" / "pairs.parquet")
@@ -227,6 +227,7 @@ def test_clusters_are_resolved_alike_some_or_all_at_a_time(tmp_path, how):
     assert want.near.any()
     assert want.exact.any()
     for size in (1, 7, 50):
+        monkeypatch.setattr(survivors, "DOCUMENTS_AT_A_TIME", size)
         parts = (pairs.slice(at, size) for at in range(0, len(pairs), size))
         got = survivors.resolve(names, parts, standing, how)
         for field in ("doc_id", "cluster", "witness", "similarity", "exact", "near"):

@@ -19,6 +19,9 @@ from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.text.jit import jit
 from gpu_pile.types import Array
 
+DOCUMENTS_AT_A_TIME = 1 << 20
+"""Documents of whole clusters that are resolved at a time; more if one cluster has more."""
+
 EXACT = "exact_duplicate"
 NEAR = "near_duplicate"
 
@@ -160,12 +163,7 @@ def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, h
         doc_id, cluster, doc_id.copy(), np.zeros(n, np.float64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     )
     by_cluster = np.argsort(cluster, kind="stable")
-    ordered = cluster[by_cluster]
-    done = 0
-    for last, batch in _whole_clusters(clustered, pairs):
-        stop = n if last is None else int(np.searchsorted(ordered, last, side="right"))
-        rows = np.sort(by_cluster[done:stop])
-        done = stop
+    for rows, batch in _portions(clustered, by_cluster, pairs):
         choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), how, Device())
         removed = choice.exact | choice.near
         clustered.witness[rows[removed]] = doc_id[rows[choice.witness[removed]]]
@@ -182,6 +180,25 @@ def _graph(clusters: pa.Table, pairs: pa.Table) -> Graph:
     )
     a, b = (np.searchsorted(doc_id, pairs.column(name).to_numpy()) for name in ("a", "b"))
     return Graph(representative, component, a, b, pairs.column("similarity").to_numpy())
+
+
+def _portions(clustered: Clustered, by_cluster: Array, pairs: Iterable[pa.Table]) -> Iterator[tuple[Array, pa.Table]]:
+    """Yield (rows of some whole clusters, ascending, and their pairs), about DOCUMENTS_AT_A_TIME rows each.
+
+    by_cluster: the rows in the order of their clusters.
+    """
+    cluster, done = clustered.cluster, 0
+    for last, batch in _whole_clusters(clustered, pairs):
+        of_pair = cluster[np.searchsorted(clustered.doc_id, batch.column("a").to_numpy())]
+        stop = len(cluster) if last is None else int(np.searchsorted(cluster, last, "right", by_cluster))
+        first = 0
+        while done < stop or first < len(batch):
+            end = min(stop, done + DOCUMENTS_AT_A_TIME)
+            through = cluster[by_cluster[end - 1]]
+            end = int(np.searchsorted(cluster, through, "right", by_cluster))
+            after = int(np.searchsorted(of_pair, through, "right"))
+            yield np.sort(by_cluster[done:end]), batch.slice(first, after - first)
+            done, first = end, after
 
 
 def _whole_clusters(clustered: Clustered, pairs: Iterable[pa.Table]) -> Iterator[tuple[np.uint64 | None, pa.Table]]:

@@ -84,12 +84,12 @@ def decide(context: Context) -> dict[str, Any]:
 
 def survivors(context: Context) -> decisions.Clustered:
     """Survivors and witnesses among the documents that have duplicates."""
-    clusters = pq.read_table(files.table(context.directory.clusters))
+    clusters = _clusters(context)
     doc_id = clusters.column("doc_id").to_numpy()
     passing, apart = np.ones(len(doc_id), bool), np.zeros(len(doc_id), bool)
-    length = np.zeros(len(doc_id), np.int64)
-    preferred = np.zeros(len(doc_id), np.int64)
     survivor = context.config.dedupe.survivor
+    preferred = np.zeros(len(doc_id), np.min_scalar_type(len(survivor.subsets)))
+    shorter = np.zeros(len(doc_id) if survivor.prefer == "longest" else 0, np.int64)
     columns = measured_columns(context.config)
     order = {name: i for i, name in enumerate(survivor.subsets)}
     skipped = set(context.config.dedupe.fuzzy.skip_subsets)
@@ -103,18 +103,26 @@ def survivors(context: Context) -> decisions.Clustered:
             chosen = table.take(pa.array(np.searchsorted(ids, doc_id[lo:hi])))
             _, marks, _ = failures(chosen, context.config)
             passing[lo:hi] = ~marks.any(axis=1)
-            length[lo:hi] = chosen.column("text_bytes").to_numpy()
+            if len(shorter):
+                np.negative(chosen.column("text_bytes").to_numpy(), out=shorter[lo:hi])
             names, codes = subset_codes(chosen)
-            preferred[lo:hi] = np.array([order.get(n, len(order)) for n in names], np.int64)[codes]
+            preferred[lo:hi] = np.array([order.get(n, len(order)) for n in names], preferred.dtype)[codes]
             apart[lo:hi] = np.array([n in skipped for n in names], bool)[codes]
 
     if len(doc_id):
         map_threads(look_up, context.shards, context.config.n_workers)
-    preference = [preferred, -length] if survivor.prefer == "longest" else [preferred]
+    preference = [preferred, shorter] if survivor.prefer == "longest" else [preferred]
     with pq.ParquetFile(files.table(context.directory.pairs)) as file:
         pairs = (pa.Table.from_batches([batch]) for batch in file.iter_batches(PAIRS_AT_A_TIME))
         standing = decisions.Standing(passing, apart, preference)
         return decisions.resolve(clusters, pairs, standing, context.config.dedupe.fuzzy.resolve)
+
+
+def _clusters(context: Context) -> pa.Table:
+    """clusters.parquet, each column in one piece: it is looked at as an array without a copy."""
+    with pq.ParquetFile(files.table(context.directory.clusters)) as file:
+        names = file.schema_arrow.names
+        return pa.table({name: file.read([name]).column(name).to_numpy() for name in names})
 
 
 def measured_columns(config: Config) -> list[str]:
