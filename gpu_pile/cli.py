@@ -5,14 +5,17 @@ Importing it loads neither numba nor pyarrow: --help, --version, and typing erro
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import shlex
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -23,7 +26,7 @@ from typer.core import TyperGroup
 
 import gpu_pile
 from gpu_pile.errors import GpuPileError, UsageError
-from gpu_pile.run.progress import Reporter
+from gpu_pile.run.events import EVERY, Event, Events, line_of, stamped
 from gpu_pile.run.stages import STAGES
 
 if TYPE_CHECKING:
@@ -54,11 +57,12 @@ Strict = Annotated[bool, typer.Option("--strict", help="warnings about the confi
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="a run directory, or its URL")]
 
 
-class _Bars(Reporter):
-    """Progress bars on a terminal, nothing elsewhere; a stage of under two seconds shows none."""
+class _Bars(Events):
+    """Progress bars on a terminal, besides what Events shows; a stage of under two seconds shows none."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *shown: Callable[[Event], None], bars: bool = True, every: float = EVERY) -> None:
+        super().__init__(*shown, every=every)
+        self._with_bars = bars and err.is_terminal
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.progress import TransferSpeedColumn as SpeedColumn
 
@@ -69,7 +73,8 @@ class _Bars(Reporter):
         self._timer: threading.Timer | None = None
 
     def begin(self, stage: str, total: int) -> None:
-        if err.is_terminal and total:
+        super().begin(stage, total)
+        if self._with_bars and total:
             self._bars[stage] = self._progress.add_task(stage, total=total)
             if self._timer is None:
                 self._timer = threading.Timer(2.0, self._progress.start)
@@ -77,23 +82,85 @@ class _Bars(Reporter):
                 self._timer.start()
 
     def advance(self, stage: str, n_bytes: int) -> None:
+        super().advance(stage, n_bytes)
         if stage in self._bars:
             self._progress.advance(self._bars[stage], n_bytes)
 
     def end(self, stage: str) -> None:
         if stage in self._bars:
             self._progress.remove_task(self._bars.pop(stage))
-
-    def say(self, line: str) -> None:
-        err.print(f"[dim]{escape(line)}[/]")
+        super().end(stage)
 
     def close(self) -> None:
+        super().close()
         if self._timer is not None:
             self._timer.cancel()
             self._progress.stop()
 
 
 # the stages
+
+
+@dataclass
+class _Words:
+    """What a run tells, and where."""
+
+    quiet: bool = False
+    verbose: bool = False
+    as_json: bool = False
+    log_file: Path | None = None
+
+    @contextlib.contextmanager
+    def reporter(self) -> Iterator[_Bars]:
+        """A reporter; with a log file, which is appended to."""
+        shown: list[Callable[[Event], None]] = []
+        if self.as_json:
+            shown.append(lambda event: out.print(_json(event), markup=False))
+        elif not self.quiet:
+            shown.append(self._show)
+        with contextlib.ExitStack() as stack:
+            if self.log_file is not None:
+                try:
+                    log = stack.enter_context(self.log_file.open("a", encoding="utf-8", buffering=1))
+                except OSError as error:
+                    raise UsageError(f"--log-file {self.log_file}: {error.strerror}") from None
+                shown.append(lambda event: _write_line(log, stamped(event)))
+            bars = _Bars(*shown, bars=not (self.quiet or self.as_json), every=5.0 if self.verbose else EVERY)
+            stack.callback(bars.close)
+            yield bars
+
+    def _show(self, event: Event) -> None:
+        """On a terminal without times and without progress, which has a bar there."""
+        if err.is_terminal and event["event"] == "progress" and not self.verbose:
+            return
+        line = line_of(event) if err.is_terminal else stamped(event)
+        if line is not None:
+            err.print(f"[dim]{escape(line)}[/]")
+
+
+def _write_line(file: TextIO, line: str | None) -> None:
+    if line is not None:
+        file.write(f"{line}\n")
+
+
+def _with_words(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of _Words in place of its **words."""
+    options: dict[str, Any] = {
+        "quiet": (Annotated[bool, typer.Option("--quiet", help="only warnings, errors and the summary")], False),
+        "verbose": (Annotated[bool, typer.Option("--verbose", help="a line about progress every 5 s, not 30")], False),
+        "as_json": (
+            Annotated[bool, typer.Option("--json", help="events on standard output, as JSON lines")],
+            False,
+        ),
+        "log_file": (Annotated[Path | None, typer.Option("--log-file", help="append lines with times to it")], None),
+    }
+    signature = inspect.signature(command, eval_str=True)
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for name, (kind, default) in options.items():
+        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+    command.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in named}
+    return command
 
 
 def _load(path: Path, overrides: list[str] | None, backend: str | None, cluster: str | None) -> Config:
@@ -117,6 +184,7 @@ def _verb(last: str) -> Callable[..., None]:
         backend: Backend = None,
         cluster: ClusterAt = None,
         strict: Strict = False,
+        **words: Any,
     ) -> None:
         settings = _load(config, [*(set_ or ()), "strict=true"] if strict else set_, backend, cluster)
         if dry_run:
@@ -124,30 +192,29 @@ def _verb(last: str) -> Callable[..., None]:
 
             out.print(escape(plan.describe(settings)))
         else:
-            _run(settings, last)
+            _run(settings, last, _Words(**words))
 
-    return command
+    return _with_words(command)
 
 
-def _run(settings: Config, last: str) -> None:
+def _run(settings: Config, last: str, words: _Words) -> None:
     from gpu_pile.run import pipeline, plan
     from gpu_pile.run.stages.report.stage import summary
     from gpu_pile.text.jit import compilation
 
-    bars = _Bars()
-    compilation.on_first = lambda: bars.say("compiling kernels for this processor, once per machine")
-    try:
+    with words.reporter() as bars:
+        compilation.on_first = lambda: bars.say("compiling kernels for this processor, once per machine")
         with pipeline.prepared(settings, bars) as context:
             context.command = shlex.join(["gpu-pile", *sys.argv[1:]])
             context.date = datetime.now(UTC).date().isoformat()
             for line in plan.headline(context):
-                err.print(f"[dim]{escape(line)}[/]")
+                bars.say(line)
             pipeline.run_until(context, last)
-    finally:
-        bars.close()
-    _show_run(context)
-    if last == "report":
+    _show_run(context, words)
+    if last == "report" and not words.as_json:
         out.print(escape(summary(context.directory)))
+        if not words.quiet:
+            err.print(f"[dim]{escape(_next(context))}[/]")
     damages = pipeline.damages(context)
     for damage in damages:
         err.print(f"[red]damage:[/] {escape(damage)}")
@@ -155,23 +222,32 @@ def _run(settings: Config, last: str) -> None:
         raise typer.Exit(1)
 
 
-def _show_run(context: Context) -> None:
-    """Print the notes of a run, and what its stages took."""
-    from gpu_pile.run.progress import rate
+def _show_run(context: Context, words: _Words) -> None:
+    """Print the warnings of a run, its notes, and what it compiled."""
     from gpu_pile.text.jit import compilation
 
     for warning in context.reporter.warnings:
         err.print(f"[bold yellow]warning:[/] {escape(warning)}")
+    if words.quiet or words.as_json:
+        return
     for note in context.reporter.notes:
         err.print(f"[yellow]note:[/] {escape(note)}")
     for stage, entry in context.reporter.stages.items():
-        speed = f", {rate(entry) / 1e6:.0f} MB/s of text" if rate(entry) else ""
-        compiled = entry.get("compile_seconds", 0.0)
-        without = f" after {compiled:.1f} s of compiling" if compiled >= 0.05 else ""
-        floor = f", {100 * entry['of_floor']:.0f} % of its floor's speed" if "of_floor" in entry else ""
-        err.print(f"[dim]{stage:>8}: {entry['seconds']:.1f} s{speed}{floor}{without}[/]")
+        if "of_floor" in entry:
+            err.print(f"[dim]{stage:>8}: {100 * entry['of_floor']:.0f} % of its floor's speed[/]")
     if compilation.functions:
         err.print(f"[dim]compiled {compilation.functions} kernels in {compilation.seconds:.1f} s[/]")
+
+
+def _next(context: Context) -> str:
+    """What a person may want to do with the finished run."""
+    from gpu_pile.explore.run import open_run
+
+    run = str(context.directory.path)
+    table = open_run(run).decisions.head(1000)
+    removed = [d for d, keep in zip(table["doc_id"].to_pylist(), table["keep"].to_pylist(), strict=True) if not keep]
+    shown = f"\n  a removed document:  gpu-pile show {shlex.quote(run)} {removed[0]}" if removed else ""
+    return f"next:{shown}\n  in Python:           gpu_pile.open_run({run!r})"
 
 
 # finished runs

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from gpu_pile import cli
 from gpu_pile.errors import GpuPileError
+from gpu_pile.run.events import Events, line_of
 from gpu_pile.run.progress import rate
 from tests.conftest import DEMO, HERE, decisions, write_shard
 
@@ -261,3 +263,54 @@ def test_ctrl_c_ends_with_a_sentence(tmp_path, more):
     assert "interrupted; run the same command again to go on" in error
     assert process.returncode == 130
     assert "Traceback" not in error
+
+
+def words_config(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [("some words", "x")] * 2)
+    (tmp_path / "c.yaml").write_text(f"input: {{shards: ['{tmp_path}/a.jsonl.zst']}}\noutput: {tmp_path}/run\n")
+    return tmp_path / "c.yaml"
+
+
+def test_each_stage_has_a_line_with_its_time_and_the_end_names_what_to_do_next(tmp_path):
+    log = tmp_path / "log"
+    code, output, error = invoke("run", words_config(tmp_path), "--log-file", log)
+    assert code == 0
+    assert "2 documents" in output
+    for stage in ("measure", "dedupe", "decide", "write", "report"):
+        assert len(re.findall(rf"^\d\d:\d\d:\d\d +{stage}: \d+\.\d s", error, re.MULTILINE)) == 1
+    assert f"gpu-pile show {tmp_path}/run 1" in error
+    lines = log.read_text().splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
+    assert {line.split()[1] for line in lines} >= {"measure:", "report:"}
+
+
+def test_quiet_and_json(tmp_path):
+    code, output, error = invoke("run", words_config(tmp_path), "--quiet")
+    assert (code, error) == (0, "")
+    assert "2 documents" in output
+    code, output, _ = invoke("decide", words_config(tmp_path), "--json", "--set", f"output={tmp_path}/again")
+    events = [json.loads(line) for line in output.splitlines()]
+    ends = [event for event in events if event["event"] == "end"]
+    assert [event["stage"] for event in ends] == ["measure", "dedupe", "decide"]
+    assert all({"time", "seconds", "cpu_seconds"} <= set(event) for event in ends)
+
+
+def test_a_log_file_that_cannot_be_written(tmp_path):
+    code, _, error = invoke("run", words_config(tmp_path), "--log-file", tmp_path)
+    assert code == 2
+    assert f"--log-file {tmp_path}: Is a directory" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_at_work_is_told_about_every_few_seconds():
+    told = []
+    reporter = Events(told.append, every=0.02)
+    with reporter.stage("measure", 1000):
+        reporter.advance("measure", 250)
+        until = time.monotonic() + 30
+        while len(told) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+    reporter.close()
+    assert [event["event"] for event in told[:2]] == ["begin", "progress"]
+    assert (told[1]["share"], told[1]["bytes_done"], told[-1]["event"]) == (0.25, 250, "end")
+    assert re.fullmatch(r" measure: 25% read, .* MB/s of compressed bytes, \d+:\d\d left", line_of(told[1]))
