@@ -5,6 +5,7 @@ Importing it loads neither numba nor pyarrow: --help, --version, and typing erro
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 import sys
@@ -36,8 +37,16 @@ INTERRUPTED = 130
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="a YAML configuration; configs/pile.yaml has every option")
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CONFIG|DATA",
+        help="a YAML configuration (*.yaml, *.yml); or what to read: files, folders, globs or URLs",
+    ),
+]
+ConfigName = Annotated[
+    str | None,
+    typer.Option("--config", metavar="NAME|FILE", help="a configuration that comes with gpu-pile, such as pile"),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="override one setting; may be repeated")
@@ -45,12 +54,6 @@ Overrides = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="print the resolved configuration and the plan, read and write nothing more")
 ]
-Backend = Annotated[str | None, typer.Option("--backend", metavar="auto|cpu|cuda", help="overrides the configuration")]
-ClusterAt = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="Dask workers; see docs/cluster.md"),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="warnings about the configuration are errors")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="a run directory, or its URL")]
 
 
@@ -96,37 +99,85 @@ class _Bars(Reporter):
 # the stages
 
 
-def _load(path: Path, overrides: list[str] | None, backend: str | None, cluster: str | None) -> Config:
+_OUTPUT = typer.Option("--output", "-o", metavar="FOLDER|URL", help="the run directory")
+_USE = typer.Option("--use", metavar="NAME", help="named thresholds, such as gopher; may be repeated")
+_THRESHOLD = typer.Option("--threshold", metavar="X", help="similarity of near duplicates, 0.8 if nothing is said")
+_WORKERS = typer.Option("--workers", metavar="N", help="threads; one per core if nothing is said")
+_CLUSTER = typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="see docs/cluster.md")
+_STRICT = typer.Option("--strict", help="warnings about the configuration are errors")
+
+SETTINGS: dict[str, tuple[str, Any]] = {
+    "output": ("output", Annotated[str | None, _OUTPUT]),
+    "use": ("thresholds.use", Annotated[list[str] | None, _USE]),
+    "threshold": ("dedupe.fuzzy.threshold", Annotated[float | None, _THRESHOLD]),
+    "workers": ("workers", Annotated[int | None, _WORKERS]),
+    "backend": ("backend", Annotated[str | None, typer.Option("--backend", metavar="auto|cpu|cuda")]),
+    "cluster": ("cluster.where", Annotated[str | None, _CLUSTER]),
+    "strict": ("strict", Annotated[bool | None, _STRICT]),
+}
+"""The options that set one value of the configuration: by name, its path and the option."""
+
+
+def _source(inputs: list[str], name: str | None) -> tuple[Path | None, list[str]]:
+    """The configuration file among the arguments of a verb, if there is one, and the data."""
     from gpu_pile.run import config
 
-    options = {f"--set {override}": override for override in overrides or ()}
-    if backend is not None:
-        options[f"--backend {backend}"] = f"backend={json.dumps(backend)}"
-    if cluster is not None:
-        options[f"--cluster {cluster}"] = f"cluster.where={json.dumps(cluster)}"
-    return config.load(path, options)
+    sources = [Path(i) for i in inputs if i.endswith((".yaml", ".yml"))]
+    data = [i for i in inputs if not i.endswith((".yaml", ".yml"))]
+    if name is not None:
+        sources.append(Path(name) if Path(name).suffix else config.bundled(name))
+    if len(sources) > 1:
+        raise UsageError(f"one configuration is expected, not {len(sources)}: {', '.join(map(str, sources))}")
+    if not sources and not data:
+        raise UsageError("there is nothing to read: give a configuration (*.yaml), or files or folders and -o FOLDER")
+    return (sources[0] if sources else None), data
+
+
+def _load(path: Path | None, data: list[str], overrides: list[str], given: dict[str, Any]) -> Config:
+    """The configuration that the arguments of a verb stand for."""
+    from gpu_pile.run import config
+
+    options: dict[str, tuple[str, Any]] = {"DATA": ("input.shards", data)} if data else {}
+    for option, (key, _) in SETTINGS.items():
+        value = given[option]
+        if value is not None and value != []:
+            shown = " ".join(value) if isinstance(value, list) else value
+            options[f"--{option}" if value is True else f"--{option} {shown}"] = (key, value)
+    return config.load(path, overrides, options)
 
 
 def _verb(last: str) -> Callable[..., None]:
     """The command that runs the stages up to and including `last`."""
 
     def command(
-        config: ConfigFile,
-        set_: Overrides = None,
-        dry_run: DryRun = False,
-        backend: Backend = None,
-        cluster: ClusterAt = None,
-        strict: Strict = False,
+        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **given: Any
     ) -> None:
-        settings = _load(config, [*(set_ or ()), "strict=true"] if strict else set_, backend, cluster)
+        path, data = _source(inputs or [], config)
+        settings = _load(path, data, set_ or [], given)
         if dry_run:
             from gpu_pile.run import plan
 
             out.print(escape(plan.describe(settings)))
         else:
+            if path is None:
+                _show_given(settings)
             _run(settings, last)
 
+    fixed = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
+    more = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=a)
+        for n, (_, a) in SETTINGS.items()
+    ]
+    command.__signature__ = inspect.Signature([*fixed, *more])  # type: ignore[attr-defined]
     return command
+
+
+def _show_given(settings: Config) -> None:
+    """Print the configuration that the command line stands for, to be kept and changed."""
+    import yaml
+
+    text = yaml.safe_dump(settings.shown(given_only=True), sort_keys=False, allow_unicode=True)
+    err.print(f"# the configuration of this run; as a file it can hold more\n{_safe(text)}", end="")
 
 
 def _run(settings: Config, last: str) -> None:
