@@ -31,7 +31,7 @@ def arrays(result: Any) -> list[np.ndarray[Any, Any]]:
     if hasattr(result, "get"):  # CuPy
         return [result.get()]
     if dataclasses.is_dataclass(result):
-        result = [getattr(result, field.name) for field in dataclasses.fields(result)]
+        result = [getattr(result, field.name) for field in dataclasses.fields(result) if field.init]
     return [array for item in result for array in arrays(item)]
 
 

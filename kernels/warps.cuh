@@ -29,6 +29,17 @@ __device__ __forceinline__ int lowest(u32 x) { return __ffs((int)x) - 1; }
 
 __device__ __forceinline__ i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
 
+// The last of n ascending values that is not above x; the first is not.
+__device__ __forceinline__ i64 last_up_to(const i64* values, i64 n, i64 x)
+{
+    i64 low = 0, high = n;  // values[low] <= x, and from values[high] on all are above
+    while (high - low > 1) {
+        const i64 middle = (low + high) >> 1;
+        (values[middle] <= x ? low : high) = middle;
+    }
+    return low;
+}
+
 // For memory that other threads change meanwhile: the access is made once, as it stands, and orders nothing.
 template <class T>
 __device__ __forceinline__ T relaxed_load(const T* from) { return *(const volatile T*)from; }

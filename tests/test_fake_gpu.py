@@ -1,10 +1,14 @@
 """Backend cuda on a GPU that is not there (tests/fake_gpu): what the emulator alone does not run, and what it costs."""
 
+import json
+
 import numpy as np
 import pytest
 
 import gpu_pile as gp
 from gpu_pile.ops import op
+from gpu_pile.run import pipeline
+from gpu_pile.run.stages.measure.read import LineMeasurer
 from gpu_pile.testing import assert_same_bits
 from tests import fake_gpu
 from tests.conftest import results, run, settings, write_shard
@@ -41,6 +45,23 @@ def test_a_run_has_the_same_bytes(tmp_path):
     context = run(settings([tmp_path / "in"], tmp_path / "cuda", backend="cuda"))
     assert context.device.backend == "cuda"
     assert results(tmp_path / "cuda") == results(tmp_path / "cpu")
+
+
+def test_a_block_of_default_signals_keeps_to_its_budget(cupy, tmp_path):
+    """What a thread asks of the device for a block; docs/decisions/0027 says why these numbers matter."""
+    write_shard(tmp_path / "in" / "a.jsonl.zst", documents := [(words(60 + i, i % 9), "Pile-CC") for i in range(60)])
+    lines = [json.dumps({"text": t, "meta": {"pile_set_name": s}}).encode() + b"\n" for t, s in documents]
+    block = np.frombuffer(b"".join(lines), np.uint8)
+    with pipeline.prepared(settings([tmp_path / "in"], tmp_path / "run", backend="cuda")) as context:
+        measurer = LineMeasurer(context, context.shards[0])
+        measurer.measure(block, 0, 0)  # uploads what is the same for every block
+        cupy.counts.clear()
+        measured = measurer.measure(block, 0, 0)
+    assert len(measured.table) == 60
+    assert cupy.counts["calls"] <= 85
+    assert cupy.counts["waits"] <= 13
+    assert cupy.counts["up"] <= 1.01 * len(block) + 100
+    assert cupy.counts["down"] <= 60 * 1500
 
 
 def test_numpy_and_device_arrays_do_not_mix(cupy):

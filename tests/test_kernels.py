@@ -246,7 +246,9 @@ BUGS = {
     ("components", "components_name"): ("(i64)root(up, (u64)x)", "(i64)up[x]"),
     ("doc_hash", "doc_hash_segments"): ("(i - segment.start) / 8 + 1", "(i - segment.lo) / 8 + 1"),
     ("doc_hash", "doc_hash_finish"): ("n * LENGTH1", "n * LENGTH0"),
-    ("gather", "gather"): ("from[i - segment.start]", "from[i - segment.lo]"),
+    ("gather", "gather"): ("starts[k] - offsets[k]", "starts[k] - i"),
+    ("segments", "count_segments"): ("(sizes[i] + size - 1) / size", "sizes[i] / size"),
+    ("segments", "find_owners"): ("last_up_to(first, n_owners, s)", "last_up_to(first, n_owners, s + 1)"),
     ("jaccard", "jaccard_segments"): ("lo < m && large[lo] == value", "lo < m"),
     ("jaccard", "jaccard_unions"): ("- out[2 * p]", "- 2 * out[2 * p]"),
     ("dclm_line_removal", "read_lines"): ("(before & SPACE)", "true"),
@@ -313,6 +315,7 @@ def users(file):
     """Operations that launch kernels of a file."""
     return {
         "gather": [OPS["parse_lines"]],
+        "segments": [OPS["doc_hash"]],
         "line_feeds": [OPS["parse_lines"]],
         "normal_form": [OPS["redpajama_lines"], OPS["redpajama_words"]],
         "ngrams": [OPS["line_repetition"], OPS["dclm_repetition"], OPS["word_repetition"]],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,10 @@ class Device:
         """Copy an array from this device to host memory."""
         return to_host(array)
 
+    def download_all(self, arrays: Mapping[str, DeviceArray]) -> dict[str, np.ndarray[Any, Any]]:
+        """Copy arrays to host memory, together: the thread waits once."""
+        return {name: self.download(array) for name, array in arrays.items()}
+
     def text(self, text: TextColumn) -> TextColumn:
         """Copy documents to this device, unless they are there."""
         if text.backend == self.backend:
@@ -72,6 +76,9 @@ class Device:
 
 BATCH_BYTES_MIN, BATCH_BYTES_MAX = 2**20, 63 * 2**20
 """Sizes of a batch on a GPU. A block is a little more, and CuPy rounds pinned memory up to a power of two."""
+
+ALIGNMENT = 64
+"""Where each of several arrays begins that are downloaded together: at a multiple of this."""
 
 _NO_MEMORY = re.compile(r"MemoryAllocation|OUT_OF_MEMORY|out of memory|bad_alloc")
 _FAILURE = re.compile(r"cuda_?error|CUDA_ERROR|RMM failure", re.IGNORECASE)
@@ -96,12 +103,13 @@ def device_errors() -> Iterator[None]:
 
 
 class _Thread(threading.local):
-    """What a thread has of a device: its stream, and host arrays that copies under way read."""
+    """What a thread has of a device: its stream, host arrays that copies under way read, and memory that they write."""
 
     stream: Any = None
 
     def __init__(self) -> None:
         self.uploads: list[np.ndarray[Any, Any]] = []
+        self.staging = np.empty(0, np.uint8)
 
 
 class CudaDevice(Device):
@@ -160,6 +168,24 @@ class CudaDevice(Device):
         self._thread.uploads.append(np.ascontiguousarray(array))
         out.set(self._thread.uploads[-1])
         return out
+
+    def download_all(self, arrays: Mapping[str, DeviceArray]) -> dict[str, np.ndarray[Any, Any]]:
+        places, end = {}, 0
+        for name, array in arrays.items():
+            places[name] = slice(end, end + array.nbytes)
+            end += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+        staging, copies = self._staging(end), {}
+        for name, array in arrays.items():
+            copies[name] = staging[places[name]].view(array.dtype).reshape(array.shape)
+            array.get(out=copies[name], blocking=False)
+        self.cupy.cuda.get_current_stream().synchronize()
+        return {name: copy.copy() for name, copy in copies.items()}
+
+    def _staging(self, n: int) -> np.ndarray[Any, Any]:
+        """Pinned memory of this thread, of at least n bytes."""
+        if len(self._thread.staging) < n:
+            self._thread.staging = self.empty(n)
+        return self._thread.staging
 
     def argsort(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with self.session():

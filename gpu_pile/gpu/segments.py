@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from gpu_pile.gpu.launch import launch_warps
+from gpu_pile.gpu.launch import launch_threads, launch_warps
 from gpu_pile.text import unicode
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import DeviceArray
 
 SEGMENT_BYTES = 16_384
 """Bytes of text that a warp takes at a time, where an operation has no other need."""
+
+GATHER_BYTES = 4096
+"""Bytes that a warp copies."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,27 @@ class Segments:
     @classmethod
     def of(cls, xp: Any, sizes: DeviceArray, size: int = SEGMENT_BYTES) -> Segments:
         """sizes: int64[n_owners], the items of each owner."""
-        first = xp.zeros(len(sizes) + 1, np.int64)
-        xp.cumsum(xp.maximum((sizes + size - 1) // size, 1), out=first[1:])
-        count = int(first[-1])
-        owners = xp.searchsorted(first[1:], xp.arange(count, dtype=np.int64), side="right").astype(np.int64)
-        return cls(first, owners, count, size)
+        n = len(sizes)
+        counts = xp.empty(n, np.int64)
+        launch_threads("segments", "count_segments", n, sizes, n, size, counts)
+        first = exclusive_sum(xp, counts)
+        owners = xp.empty(int(first[-1]), np.int64)
+        launch_threads("segments", "find_owners", len(owners), first, n, len(owners), owners)
+        return cls(first, owners, len(owners), size)
+
+    @classmethod
+    def of_text(cls, xp: Any, text: TextColumn, size: int = SEGMENT_BYTES) -> Segments:
+        """Return the bytes of documents in segments: made once for a text, whichever operations ask for them."""
+        if (cls, size) not in text.derived:
+            text.derived[cls, size] = cls.of(xp, xp.diff(text.offsets), size)
+        segments: Segments = text.derived[cls, size]
+        return segments
+
+    @classmethod
+    def of_one(cls, xp: Any, n: int, size: int = SEGMENT_BYTES) -> Segments:
+        """Return the n items of a single owner in segments."""
+        count = max(1, -(-n // size))
+        return cls(xp.asarray(np.array([0, count])), xp.zeros(count, np.int64), count, size)
 
     @property
     def args(self) -> tuple[DeviceArray, DeviceArray, int, int]:
@@ -86,12 +105,17 @@ def word_tables(xp: Any) -> tuple[DeviceArray, ...]:
     return (*flag_tables(xp), *constants(xp, (unicode.LOWER_STAGE, unicode.LOWER_LEAVES)))
 
 
-def gather(xp: Any, source: DeviceArray, starts: DeviceArray, lengths: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
-    """Return (data, offsets): the spans source[starts[i]:starts[i] + lengths[i]] back to back."""
+def gather(
+    xp: Any, source: DeviceArray, starts: DeviceArray, lengths: DeviceArray, n_bytes: int | None = None
+) -> tuple[DeviceArray, DeviceArray]:
+    """Return (data, offsets): the spans source[starts[i]:starts[i] + lengths[i]] back to back.
+
+    n_bytes: of all spans together, or more, which the data then has at its end; None waits until that is known.
+    """
     offsets = exclusive_sum(xp, lengths)
-    data = xp.empty(int(offsets[-1]), np.uint8)
-    segments = Segments.of(xp, lengths)
-    launch_warps("gather", "gather", segments.count, source, starts, offsets, *segments.args, data)
+    data = xp.empty(int(offsets[-1]) if n_bytes is None else n_bytes, np.uint8)
+    warps = -(-len(data) // GATHER_BYTES)
+    launch_warps("gather", "gather", warps, source, starts, offsets, len(lengths), GATHER_BYTES, data)
     return data, offsets
 
 
@@ -136,7 +160,7 @@ def count_then_write(
 def line_feeds(xp: Any, data: DeviceArray) -> DeviceArray:
     """Return int64[n]: where the line feeds of text on the device are."""
     offsets = xp.asarray(np.array([0, len(data)], np.int64))
-    segments = Segments.of(xp, xp.diff(offsets), 4096)
+    segments = Segments.of_one(xp, len(data), 4096)
     kernels = "count_line_feeds", "find_line_feeds"
     _, feeds = count_then_write(xp, "line_feeds", kernels, segments, (data, offsets, *segments.args), np.int64)
     return feeds
@@ -212,13 +236,14 @@ def paragraphs(xp: Any, text: TextColumn) -> tuple[DeviceArray, DeviceArray, Dev
 
 
 def prefixes(text: TextColumn, n_bytes: int) -> TextColumn:
-    """Return the first n_bytes of each document on a GPU, in host memory; documents in host memory as they are."""
+    """Return the first n_bytes of each document on a GPU, and unused bytes; documents in host memory as they are."""
     if text.backend == "cpu":
         return text
     import cupy
 
-    data, offsets = gather(cupy, text.data, text.offsets[:-1], cupy.minimum(cupy.diff(text.offsets), n_bytes))
-    return TextColumn(to_host(data), to_host(offsets))
+    lengths = cupy.minimum(cupy.diff(text.offsets), n_bytes)
+    most = min(len(text) * n_bytes, text.n_bytes)
+    return TextColumn(*gather(cupy, text.data, text.offsets[:-1], lengths, most))
 
 
 def to_host(array: Any) -> np.ndarray[Any, Any]:

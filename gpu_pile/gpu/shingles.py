@@ -21,7 +21,7 @@ def device_units(xp: Any, text: TextColumn, kind: str) -> tuple[Array, Array, st
     """
     if kind == "byte":
         return text.data, text.offsets, "u8"
-    segments = Segments.of(xp, xp.diff(text.offsets))
+    segments = Segments.of_text(xp, text)
     inputs: tuple[Any, ...] = (text.data, text.offsets, *segments.args)
     kernels, lower = ("count_characters", "write_characters"), ()
     if kind == "word":

@@ -314,7 +314,7 @@ def _cpu(text: TextColumn) -> Array:
 
 def _device_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array]:
     """Return (data, bounds, owners): word i, of document owners[i], is data[bounds[i]:bounds[i + 1]]."""
-    segments = Segments.of(xp, xp.diff(text.offsets))
+    segments = Segments.of_text(xp, text)
     tables = constant(xp, unicode.BREAK_STAGE), constant(xp, unicode.BREAK_LEAVES)
     inputs = (text.data, text.offsets, *segments.args, *tables)
     kernels = "count_pieces", "find_pieces"

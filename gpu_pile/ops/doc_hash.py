@@ -103,7 +103,7 @@ def _cpu(text: TextColumn) -> Array:
 @doc_hash.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
     out = xp.zeros((len(text), 2), np.uint64)
-    segments = Segments.of(xp, xp.diff(text.offsets), 32_768)
+    segments = Segments.of_text(xp, text)
     launch_warps(
         "doc_hash", "doc_hash_segments", segments.count, text.data, text.n_bytes, text.offsets, *segments.args, out
     )

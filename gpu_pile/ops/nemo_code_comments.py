@@ -303,7 +303,7 @@ def _cpu(text: TextColumn) -> Array:
 
 @nemo_code_comments.cuda
 def _cuda(xp: Any, text: TextColumn) -> Array:
-    segments = Segments.of(xp, xp.diff(text.offsets), 4096)
+    segments = Segments.of_text(xp, text, 4096)
     runs, first_runs = constant(xp, _RUNS), constant(xp, _FIRST_RUNS)
     steps = constant(xp, _STEPS)
     ends = xp.empty((segments.count, len(_RUNS)), np.uint8)

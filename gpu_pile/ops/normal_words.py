@@ -98,7 +98,7 @@ def _cpu(text: TextColumn) -> tuple[Array, Array]:
 
 @normal_words.cuda
 def _cuda(xp: Any, text: TextColumn) -> tuple[Array, Array]:
-    segments = Segments.of(xp, xp.diff(text.offsets))
+    segments = Segments.of_text(xp, text)
     documents = (text.data, text.offsets, *segments.args, *word_tables(xp))
     n_bytes, n_words = xp.empty(segments.count, np.int64), xp.empty(segments.count, np.int64)
     launch_warps("normal_words", "normal_words_count", segments.count, *documents, n_bytes, n_words)

@@ -335,7 +335,7 @@ class NormalWords:
 
     @classmethod
     def of(cls, xp: Any, text: TextColumn) -> NormalWords:
-        segments = Segments.of(xp, xp.diff(text.offsets))
+        segments = Segments.of_text(xp, text)
         tables = constants(xp, normal_form.UNICODE_TABLES)
         documents = (text.data, text.offsets, *segments.args, *tables)
         sizes = [xp.empty(segments.count, np.int64) for _ in range(4)]

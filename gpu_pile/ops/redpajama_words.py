@@ -682,7 +682,7 @@ _LETTER, _CAPITAL, _SMALL, _STOP = 1, 2, 4, 8
 
 def _device_raw(xp: Any, text: TextColumn) -> tuple[Array, ...]:
     """The columns that come from raw words, int64[n_docs] each."""
-    segments = Segments.of(xp, xp.diff(text.offsets))
+    segments = Segments.of_text(xp, text)
     documents = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     counts, sentences, curly = (xp.empty(segments.count, np.int64) for _ in range(3))
     launch_warps("redpajama_words", "count_raw_words", segments.count, *documents, counts, sentences, curly)

@@ -203,7 +203,7 @@ def device_split_words(xp: Any, text: TextColumn) -> tuple[Array, Array, Array, 
 
     Word k is text.data[starts[k]:stops[k]], in document owners[k]; document d has the words first[d] .. first[d + 1].
     """
-    segments = Segments.of(xp, xp.diff(text.offsets))
+    segments = Segments.of_text(xp, text)
     inputs = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     kernels = "count_split_words", "find_split_words"
     int64s = 3 * (np.int64,)

@@ -20,8 +20,12 @@ from gpu_pile.corpus.remote import is_url, without_secrets
 from gpu_pile.corpus.sinks import FORMATS, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
+from gpu_pile.gpu import detect
 from gpu_pile.policy.thresholds import Names, Policy, configs_folder
 from gpu_pile.run.threads import worker_count
+
+THREADS_PER_CORE = 2
+"""Workers for each core on a GPU: while one waits for the device, another one decompresses."""
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
@@ -282,7 +286,7 @@ class Cluster(Section):
         None,
         ge=1,
         le=1024,
-        description="threads of each worker; null: cores / workers; elsewhere 1",
+        description="threads of each worker; null: cores / workers, with GPUs twice that; elsewhere 1",
     )
     memory_bytes: Bytes | None = Field(
         None,
@@ -318,7 +322,7 @@ class Config(Section):
     )
     backend: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int | None = Field(
-        None, ge=1, le=1024, description="threads; null: one for each core this process may use"
+        None, ge=1, le=1024, description="threads; null: one for each core this process may use, two on a GPU"
     )
     batch_bytes: Bytes | None = Field(
         None, description="decompressed bytes per block; null: 4 MiB, on a GPU up to 64 MiB"
@@ -406,7 +410,10 @@ class Config(Section):
 
     @property
     def n_workers(self) -> int:
-        return worker_count(self.workers)
+        return self.workers or worker_count(None) * (THREADS_PER_CORE if self._is_on_gpu() else 1)
+
+    def _is_on_gpu(self) -> bool:
+        return self.backend == "cuda" or (self.backend == "auto" and not detect.cuda_missing())
 
 
 def load(

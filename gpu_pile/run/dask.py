@@ -34,7 +34,7 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.errors import BackendError, DataError, GpuPileError, UsageError
 from gpu_pile.gpu import detect, device
 from gpu_pile.gpu.profile import marked
-from gpu_pile.run.config import Config
+from gpu_pile.run.config import THREADS_PER_CORE, Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
 from gpu_pile.run.progress import Reporter
@@ -87,7 +87,7 @@ def backend_of(config: Config) -> str | None:
 
 def processes(config: Config, n_ranges: int) -> tuple[int, int]:
     """(worker processes, threads of each) of a cluster on this machine, for this many ranges of shards."""
-    cores = worker_count(config.workers)
+    cores = config.workers or worker_count(None) * (THREADS_PER_CORE if config.cluster.where == "cuda" else 1)
     most = len(detect.cuda_devices()) if config.cluster.where == "cuda" else min(cores, max(1, n_ranges))
     n = config.cluster.workers or max(1, most)
     return n, config.cluster.threads or max(1, cores // n)

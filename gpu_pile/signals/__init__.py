@@ -26,6 +26,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from gpu_pile.ops.op import Op
 from gpu_pile.ops.text_counts import text_counts
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.marks import Mark
-from gpu_pile.types import Array
+from gpu_pile.types import Array, DeviceArray
 
 PLUGINS = "gpu_pile.signals"
 """The group of entry points by which installed packages add families."""
@@ -52,22 +53,35 @@ class Counts:
         text: n documents.
         backend: an implementation by name, such as reference; None chooses the backend that holds the text.
         marks: rows that text_counts counts, those of the families to compute; None for those of all families.
+        results: results of operations that are known, in host memory.
     """
 
-    def __init__(self, text: TextColumn, backend: str | None = None, marks: Sequence[Mark] | None = None) -> None:
+    def __init__(
+        self,
+        text: TextColumn,
+        backend: str | None = None,
+        marks: Sequence[Mark] | None = None,
+        results: Mapping[str, Array] = MappingProxyType({}),
+    ) -> None:
         self.text, self.backend = text, backend
         self.marks = all_marks(families()) if marks is None else tuple(marks)
-        self.results: dict[str, Array] = {}
+        self.results = dict(results)
 
     def __call__(self, op: Op) -> dict[str, Array]:
         """Return the columns of an operation's result by name, int64[n_docs] each."""
-        marks = self.marks if op is text_counts else ()
         if op.name not in self.results:
-            params = {"marks": marks} if marks else {}
-            run = op if self.backend is None else partial(op.run, self.backend)
-            self.results[op.name] = to_host(run(self.text, **params))
-        names = (*op.columns, *(row.name for row in marks))
+            self.results[op.name] = to_host(self.run(op))
+        names = (*op.columns, *(row.name for row in self._marks_of(op)))
         return {name: self.results[op.name][:, i] for i, name in enumerate(names)}
+
+    def run(self, op: Op) -> DeviceArray:
+        """Return the result of an operation, where the text is."""
+        marks = self._marks_of(op)
+        run = op if self.backend is None else partial(op.run, self.backend)
+        return run(self.text, **({"marks": marks} if marks else {}))
+
+    def _marks_of(self, op: Op) -> tuple[Mark, ...]:
+        return self.marks if op is text_counts else ()
 
 
 @dataclass(frozen=True)
@@ -266,19 +280,35 @@ def definition_versions(wanted: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def compute(text: TextColumn, wanted: Sequence[str] | None = None, backend: str | None = None) -> pa.Table:
+def count(text: TextColumn, wanted: Sequence[str]) -> dict[str, DeviceArray]:
+    """Run the operations that families and signals are computed from. Return their results by name, where the text is.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    counts = Counts(text, marks=all_marks(_chosen(wanted)[0]))
+    return {op.name: counts.run(op) for op in operations(wanted)}
+
+
+def compute(
+    text: TextColumn,
+    wanted: Sequence[str] | None = None,
+    backend: str | None = None,
+    results: Mapping[str, Array] = MappingProxyType({}),
+) -> pa.Table:
     """Compute a table with one row per document and one column per signal: int64, or float64 with nulls.
 
     Args:
         text: n documents.
         wanted: names of families or signals; None for all.
         backend: an implementation by name, such as reference; None chooses the backend that holds the text.
+        results: what count() gave for this text and these signals, in host memory.
 
     Raises:
         ConfigError: an unknown name.
     """
     chosen, columns = _chosen(wanted)
-    counts = Counts(text, backend, all_marks(chosen))
+    counts = Counts(text, backend, all_marks(chosen), results)
     values: dict[str, Any] = {}
     for family in chosen:
         values.update(family.compute(counts))

@@ -58,9 +58,13 @@ def excerpts(data, offsets, limit, out, bounds):
     return n
 
 
+def beginnings(text: TextColumn) -> TextColumn:
+    """Return what excerpts_of needs of documents, where they are: at least their beginnings."""
+    return prefixes(text, EXCERPT_BYTES + 1)  # one byte more, to see whether a character is cut
+
+
 def excerpts_of(text: TextColumn) -> pa.Array:
-    """Return string[n]: the first EXCERPT_BYTES of each document, split between characters."""
-    text = prefixes(text, EXCERPT_BYTES + 1)  # one byte more, to see whether a character is cut
+    """Return string[n]: the first EXCERPT_BYTES of each document in host memory, split between characters."""
     lengths = np.minimum(np.diff(text.offsets), EXCERPT_BYTES)
     out = np.empty(int(lengths.sum()), np.uint8)
     bounds = np.zeros(len(text) + 1, np.int64)

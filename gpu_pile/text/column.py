@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,12 @@ class TextColumn:
     offsets: int64[n_docs + 1]   document i is data[offsets[i]:offsets[i + 1]]; offsets[0] == 0
 
     Both arrays are NumPy arrays (backend cpu) or CuPy arrays (backend cuda).
+    derived: what several operations need of the documents and the first of them has made
     """
 
     data: Any
     offsets: Any
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.data.dtype != np.uint8 or self.offsets.dtype != np.int64 or not len(self.offsets):

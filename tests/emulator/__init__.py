@@ -201,13 +201,17 @@ def installed(change: Any = None, segment: int | None = None, **settings: Any) -
         names = list(kernel.signatures(file))
         execute(source, names, name, blocks, threads, arguments, shared, defines, chosen)
 
-    def of(cls: type, xp: Any, sizes: Any, size: int = segments.SEGMENT_BYTES) -> Any:
-        return usual.__func__(cls, xp, sizes, segment or size)
+    def cut(usual: Any) -> Any:
+        def of(cls: type, xp: Any, what: Any, size: int = segments.SEGMENT_BYTES) -> Any:
+            return usual.__func__(cls, xp, what, segment or size)
 
-    usual = segments.Segments.of
+        return classmethod(of)
+
     with (
         mock.patch.object(kernel, "on_cpu", on_cpu),
-        mock.patch.object(segments.Segments, "of", classmethod(of)),
+        mock.patch.object(segments.Segments, "of", cut(segments.Segments.of)),
+        mock.patch.object(segments.Segments, "of_one", cut(segments.Segments.of_one)),
+        mock.patch.object(segments, "GATHER_BYTES", segment or segments.GATHER_BYTES),
         mock.patch.object(op, "np", Arrays(FRESH.get(chosen.order, 0xA5))),
     ):
         yield

@@ -50,7 +50,7 @@ def cuda(xp: Any, text: TextColumn, kept_text: bool = False) -> Any:
 
 def _lines(xp: Any, text: TextColumn) -> tuple[Array, Array]:
     """(bounds int64[n, 2], owners int64[n]): where each line of str.splitlines() begins and ends, and its document."""
-    segments = Segments.of(xp, xp.diff(text.offsets))
+    segments = Segments.of_text(xp, text)
     inputs = (text.data, text.offsets, *segments.args, *flag_tables(xp))
     kernels, dtypes = ("count_breaks", "find_breaks"), (np.int64,) * 3
     _, ends, begins, owners = count_then_write(xp, "c4_lines", kernels, segments, inputs, *dtypes)

@@ -128,7 +128,7 @@ class ndarray:
         _called(np.ndarray.__setitem__, self, key, value)
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        if not blocking and out is not None and pinned.has(out):
+        if self.size == 0 or (not blocking and out is not None and pinned.has(out)):
             count(down=self.nbytes)
         else:
             count(waits=1, down=self.nbytes)

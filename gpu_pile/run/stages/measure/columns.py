@@ -15,7 +15,7 @@ A file's bytes do not depend on workers, batch_bytes, or range_bytes: row groups
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ import pyarrow as pa
 
 from gpu_pile import signals
 from gpu_pile.corpus import files
-from gpu_pile.gpu.segments import to_host
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.normal_words import normal_words
 from gpu_pile.ops.op import Op
@@ -33,7 +32,9 @@ from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import exact_text
 from gpu_pile.text.column import TextColumn
-from gpu_pile.types import Array
+from gpu_pile.types import Array, DeviceArray
+
+Span = Callable[[str], contextlib.AbstractContextManager[Any]]
 
 ROW_GROUP = 65_536
 FORMAT = 3
@@ -66,26 +67,37 @@ def _ops(config: Config) -> Iterator[Op]:
         yield normal_words
 
 
-def measure_text(text: TextColumn, config: Config, span: Any = None) -> dict[str, Any]:
-    """Return the columns that come from the text alone; span(name) times what it encloses."""
-    span = span or (lambda name: contextlib.nullcontext())
+def text_arrays(text: TextColumn, config: Config, span: Span = contextlib.nullcontext) -> dict[str, DeviceArray]:
+    """Return what is computed from the text alone, where the text is; results of operations for signals by their names.
+
+    span(name) times what it encloses.
+    """
     fuzzy = config.dedupe.fuzzy
     with span("hash"):
-        hashes = to_host(doc_hash(exact_text(text, config.dedupe.exact.normalize)))
+        hashes = doc_hash(exact_text(text, config.dedupe.exact.normalize))
     with span("sketch"):
-        values, shingles = map(
-            to_host,
-            sketch(text, kind=fuzzy.shingle, width=fuzzy.width, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed),
+        values, shingles = sketch(
+            text, kind=fuzzy.shingle, width=fuzzy.width, method=fuzzy.sketch, k=fuzzy.size, seed=fuzzy.seed
         )
     with span("signals"):
-        table = signals.compute(text, config.measure.signals)
+        counts = signals.count(text, config.measure.signals)
+    return {"offsets": text.offsets, "hashes": hashes, "sketches": values, "shingles": shingles, **counts}
+
+
+def text_columns(
+    arrays: Mapping[str, Array], text: TextColumn, config: Config, span: Span = contextlib.nullcontext
+) -> dict[str, Any]:
+    """Return the columns that come from the text alone. arrays: what text_arrays gave, in host memory."""
+    hashes = arrays["hashes"]
+    with span("signals"):
+        table = signals.compute(text, config.measure.signals, results=arrays)
     return {
-        "text_bytes": np.diff(to_host(text.offsets)),
+        "text_bytes": np.diff(arrays["offsets"]),
         "hash_hi": np.ascontiguousarray(hashes[:, 0]),
         "hash_lo": np.ascontiguousarray(hashes[:, 1]),
-        "shingles": shingles,
+        "shingles": arrays["shingles"],
         "sketch": pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(4 * fuzzy.size), len(text), [None, pa.py_buffer(values)]
+            pa.binary(4 * config.dedupe.fuzzy.size), len(text), [None, pa.py_buffer(arrays["sketches"])]
         ),
         **{name: table.column(name) for name in table.column_names},
     }
@@ -93,14 +105,14 @@ def measure_text(text: TextColumn, config: Config, span: Any = None) -> dict[str
 
 def empty_table(config: Config) -> pa.Table:
     """Return a measured table of no documents."""
-    nothing = np.empty(0, np.int64)
+    nothing, text = np.empty(0, np.int64), TextColumn.empty()
     return pa.table(
         {
             "line": nothing,
             "start": nothing,
             "length": nothing,
             "subset": pa.array([], pa.string()),
-            **measure_text(TextColumn.empty(), config),
+            **text_columns(text_arrays(text, config), text, config),
         }
     )
 

@@ -22,19 +22,23 @@ from gpu_pile.corpus.identity import file_identity
 from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
-from gpu_pile.gpu.device import Device
 from gpu_pile.ops.parse_lines import explain
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import changed, open_shard, read_blocks
 from gpu_pile.run.spool import SpoolWriter
 from gpu_pile.run.stages.by_shard import Finished, is_small, write_parquet
-from gpu_pile.run.stages.measure.columns import INCOMPRESSIBLE, RowGroups, empty_table, measure_text
+from gpu_pile.run.stages.measure.columns import INCOMPRESSIBLE, RowGroups, empty_table, text_arrays, text_columns
 from gpu_pile.summaries import histograms, samples
+from gpu_pile.text.column import TextColumn
 from gpu_pile.text.simd import SLACK
 from gpu_pile.types import Array
 
 BadLines = list[tuple[int, str]]
 """(1-based line, reason)"""
+
+
+PARSED = ("line", "start", "length", "bad_line", "bad_reason", "bad_position")
+"""What is needed of a parsed block, besides its text and subsets."""
 
 
 class MeasuredLines(NamedTuple):
@@ -79,23 +83,29 @@ class LineMeasurer:
         buffers = {"padded": True, "out": _text_buffer(len(data))} if device.backend == "cpu" else {}
         with self._span("parse"):
             parsed = config.input.line_format.parse(device.upload(data), skip_bom=start == 0, **buffers)
-            line, begin, length = (device.download(x) for x in (parsed.line, parsed.start, parsed.length))
-            bad = (device.download(x) for x in (parsed.bad_line, parsed.bad_reason, parsed.bad_position))
+        arrays = {name: getattr(parsed, name) for name in PARSED}
+        beginnings = samples.beginnings(parsed.text)
+        for name, column in (("subset", parsed.subset), ("beginning", beginnings)):
+            arrays |= {f"{name} data": column.data, f"{name} offsets": column.offsets}
+        arrays |= text_arrays(parsed.text, config, self._span)
+        with self._span("download"):
+            here = device.download_all(arrays)
+        subset, beginnings = (TextColumn(here[f"{n} data"], here[f"{n} offsets"]) for n in ("subset", "beginning"))
         table = pa.table(
             {
-                "line": line + first_line + 1,
-                "start": begin + start,
-                "length": length,
-                "subset": Device().text(parsed.subset).to_arrow().cast(pa.string()),
-                **measure_text(parsed.text, config, self._span),
+                "line": here["line"] + first_line + 1,
+                "start": here["start"] + start,
+                "length": here["length"],
+                "subset": subset.to_arrow().cast(pa.string()),
+                **text_columns(here, parsed.text, config, self._span),
             }
         )
         with self._span("summarize"):
-            table = table.append_column("excerpt", samples.excerpts_of(parsed.text))
+            table = table.append_column("excerpt", samples.excerpts_of(beginnings))
             cells = histograms.cells_of_columns(table, self.signals)
         bad_lines = [
             (int(number) + first_line + 1, explain(int(reason), int(position), config.input.text_field))
-            for number, reason, position in zip(*bad, strict=True)
+            for number, reason, position in zip(*(here[name] for name in PARSED[3:]), strict=True)
         ]
         return MeasuredLines(table, cells, bad_lines, first_line + parsed.n_lines)
 
