@@ -6,7 +6,7 @@
 number, so its words are new and its near duplicates remain near duplicates. --keys partitions, sorts and pairs the band
 keys of millions of generated documents. --range joins the shards into one of many frames, processes it in ranges of
 that many MB, and reports separately what tasks cost beside their work (calls, answers, waiting). Each run is a process
-of its own. Prints Markdown, writes scale.json.
+of its own. The exponent of each stage's growth is printed: 1 is in proportion. Prints Markdown, writes scale.json.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from gpu_pile.run.stages.measure.columns import ROW_GROUP
 BANDS, SIZE = 16, 128
 SHARD_ROWS = 2_000_000
 WARM_ROWS = 10_000
+STAGES = ("measure", "dedupe", "decide", "write")
 SPANS = ("read measured", "partition", "sort", "distinct", "compare", "clusters")
 
 
@@ -270,6 +271,25 @@ def ranges_of_one_shard(folder: Path, range_bytes: int, workers: list[str], kept
     print()
 
 
+def exponent(sizes: list[int], seconds: list[float]) -> float:
+    """The e of seconds = c * sizes^e that fits best: 1 for a stage that grows in proportion."""
+    usable = [(n, s) for n, s in zip(sizes, seconds, strict=True) if s > 0]
+    if len({n for n, _ in usable}) < 2:
+        return float("nan")
+    return float(np.polyfit(*np.log(np.array(usable)).T, 1)[0])
+
+
+def exponents(runs: list[dict[str, Any]]) -> None:
+    """Print how the CPU time of each stage grows with the text, for each way of running."""
+    print("\n| growth of CPU time with the text, exponent | " + " | ".join(STAGES) + " |")
+    print("|---" + "|---:" * len(STAGES) + "|")
+    for by in dict.fromkeys(r["by"] for r in runs):
+        mine = [r for r in runs if r["by"] == by]
+        sizes = [r["text_bytes"] for r in mine]
+        each = (f"{exponent(sizes, [r['cpu'][stage] for r in mine]):.2f}" for stage in STAGES)
+        print(f"| {by} | {' | '.join(each)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?")
@@ -296,16 +316,23 @@ def main() -> None:
             folder = copied(given.folder, copies, Path(scratch) / str(copies))
             for n in given.workers.split(","):
                 for cluster in ("", "local"):
-                    r = {"copies": copies, "load": os.getloadavg()[0], **apart("run", str(folder), cluster, n)}
+                    by = f"{n} {'processes' if cluster else 'threads'}"
+                    r = {
+                        "copies": copies,
+                        "by": by,
+                        "load": os.getloadavg()[0],
+                        **apart("run", str(folder), cluster, n),
+                    }
                     kept["runs"].append(r)
                     measure, *others = (f"{r['stages'][s]:.2f} s" for s in ("measure", "dedupe", "decide", "write"))
                     seconds = " | ".join([measure, f"{r['cpu']['measure']:.2f} s", *others])
                     print(
-                        f"| {copies} | {r['documents']:,} | {r['text_bytes'] / 1e6:.0f} MB | {n} "
-                        f"{'processes' if cluster else 'threads'} | {seconds} | {r['peak_worker_bytes'] >> 20} MiB | "
-                        f"{r['peak_client_bytes'] >> 20} MiB |",
+                        f"| {copies} | {r['documents']:,} | {r['text_bytes'] / 1e6:.0f} MB | {by} | {seconds} | "
+                        f"{r['peak_worker_bytes'] >> 20} MiB | {r['peak_client_bytes'] >> 20} MiB |",
                         flush=True,
                     )
+    if kept["runs"]:
+        exponents(kept["runs"])
     print(
         "\n| documents | dedupe | its CPU | CPU a million documents | of it " + " | ".join(SPANS) + " | pairs | peak |"
     )
@@ -320,6 +347,9 @@ def main() -> None:
             f"{r['peak_bytes'] >> 20} MiB |",
             flush=True,
         )
+    if len(kept["keys"]) > 1:
+        sizes, seconds = ([r[what] for r in kept["keys"]] for what in ("documents", "cpu_seconds"))
+        print(f"\nexponent of dedupe's CPU time by documents: {exponent(sizes, seconds):.2f}")
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "scale.json").write_text(json.dumps(kept, indent=1) + "\n")
 
