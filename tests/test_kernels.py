@@ -3,9 +3,11 @@ a bug planted in any kernel is found, and sanitizers find nothing.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from tests.compile import (
     recorded,
 )
 from tests.conftest import HERE
+from tests.emulator.races import between_lanes
 from tests.test_conformance import SEAMS
 
 OPS = op.load_all()
@@ -369,6 +372,33 @@ def test_repetition_is_exact_when_all_hashes_are_equal(name):
 
 
 # sanitizers
+
+
+def races(*arguments):
+    """What the thread sanitizer reports between lanes, in a process of its own, whose addresses must not be random."""
+    library = subprocess.run(["g++", "-print-file-name=libtsan.so"], capture_output=True, text=True).stdout.strip()
+    if shutil.which("setarch") is None or not Path(library).is_absolute():
+        pytest.skip("the thread sanitizer of g++ (libtsan) or setarch is missing")
+    environment = {**os.environ, "LD_PRELOAD": str(Path(library).resolve()), "TSAN_OPTIONS": "exitcode=0"}
+    done = subprocess.run(
+        ["setarch", "-R", sys.executable, "-m", "tests.emulator.races", *arguments],
+        env=environment,
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["done"], done.stderr[-3000:]
+    return between_lanes(done.stderr)
+
+
+@pytest.mark.slow
+def test_lanes_of_kernels_with_shared_memory_wait_for_each_other():
+    assert races("text_counts", "sketch", "shingle_set") == []
+
+
+@pytest.mark.slow
+def test_a_missing_barrier_is_found():
+    assert races("text_counts", "--without", "1")
 
 
 @pytest.mark.slow

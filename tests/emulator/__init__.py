@@ -98,7 +98,7 @@ def translated(source: str, names: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """How kernels run: order of threads and blocks, switching at atomics, sanitizers ("address,undefined")."""
+    """How kernels run: order of threads and blocks, switching at atomics, sanitizers (as -fsanitize names them)."""
 
     order: int = 0
     switch_at_atomics: bool = False
@@ -111,7 +111,10 @@ class Settings:
 def _library(source: str, names: tuple[str, ...], defines: kernel.Defines, sanitize: str, optimize: str) -> ctypes.CDLL:
     text = translated(source, list(names))
     flags = [*FLAGS, *(f"-D{name}={value}" for name, value in defines)]
-    flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"] if sanitize else []
+    # blocks run one after the other, and have the same shared memory
+    flags.append(f"-DEMULATOR_IN_ORDER={int('__shared__' in source)}")
+    flags += [f"-fsanitize={sanitize}"] if sanitize else []
+    flags += ["-fno-sanitize-recover=all"] if sanitize and sanitize != "thread" else []
     flags.append(optimize)
     key = hashlib.sha256(repr((text, flags, HEADER.read_text())).encode()).hexdigest()[:24]
     folder = cache_folder() / "emulator"

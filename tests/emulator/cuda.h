@@ -7,6 +7,9 @@
 //
 // The order in which threads and blocks run is part of a launch: 0 ascending, 1 descending, else the seed of a random
 // order. A kernel whose result depends on it has a race.
+//
+// Under the thread sanitizer each thread is one of its fibers: __syncwarp and __syncthreads order what lanes read and
+// write, ballots, shuffles and atomics order nothing, as on a GPU. What is not ordered and not the same is reported.
 #pragma once
 #include <setjmp.h>
 #include <signal.h>
@@ -27,6 +30,25 @@
 #else
 #define EMULATOR_ASAN 0
 #endif
+#if defined(__SANITIZE_THREAD__)
+#define EMULATOR_TSAN 1
+#define UNSEEN __attribute__((no_sanitize("thread")))
+extern "C" {
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void* fiber);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+void* __tsan_get_current_fiber();
+void __tsan_acquire(void* token);
+void __tsan_release(void* token);
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+#else
+#define EMULATOR_TSAN 0
+#define UNSEEN
+#endif
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
@@ -38,7 +60,11 @@
 #define __device__
 #define __host__
 #define __constant__
+#if EMULATOR_TSAN
+#define __forceinline__ inline
+#else
 #define __forceinline__ inline __attribute__((always_inline))
+#endif
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
@@ -56,6 +82,46 @@ struct alignas(8) uint2 {
 
 namespace emulator {
 
+// What the thread sanitizer is told; nothing without it. A release orders all that a fiber has done before all that another
+// one does after it has acquired the same token.
+
+#if EMULATOR_TSAN
+constexpr unsigned UNORDERED = 1;  // a switch that orders nothing
+UNSEEN inline void* new_fiber() { return __tsan_create_fiber(0); }
+UNSEEN inline void end_fiber(void* fiber) { __tsan_destroy_fiber(fiber); }
+UNSEEN inline void* this_fiber() { return __tsan_get_current_fiber(); }
+UNSEEN inline void switch_to(void* fiber) { __tsan_switch_to_fiber(fiber, UNORDERED); }
+UNSEEN inline void release(void* token) { __tsan_release(token); }
+UNSEEN inline void acquire(void* token) { __tsan_acquire(token); }
+inline char tokens[1 << 22];  // one for each meeting of lanes
+inline unsigned next_token;
+UNSEEN inline void* new_token() { return &tokens[++next_token % sizeof tokens]; }
+struct Unseen {
+    UNSEEN __attribute__((noinline)) Unseen()
+    {
+        AnnotateIgnoreReadsBegin("", 0);
+        AnnotateIgnoreWritesBegin("", 0);
+    }
+    UNSEEN __attribute__((noinline)) ~Unseen()
+    {
+        AnnotateIgnoreReadsEnd("", 0);
+        AnnotateIgnoreWritesEnd("", 0);
+    }
+};
+#else
+inline void* new_fiber() { return nullptr; }
+inline void end_fiber(void*) {}
+inline void* this_fiber() { return nullptr; }
+inline void switch_to(void*) {}
+inline void release(void*) {}
+inline void acquire(void*) {}
+inline void* new_token() { return nullptr; }
+struct Unseen {
+    Unseen() {}
+};
+#endif
+inline char launch_token;  // what blocks have done is ordered before what follows the launch
+
 // Switching between stacks: save the registers that a callee must keep, exchange stack pointers.
 
 #if defined(__x86_64__)
@@ -70,7 +136,7 @@ emulator_switch:
 
 struct Stack {
     void* pointer = nullptr;
-    void begin(char* memory, size_t size, void (*entry)())
+    UNSEEN void begin(char* memory, size_t size, void (*entry)())
     {
         void** top = (void**)(((uintptr_t)memory + size) & ~(uintptr_t)15);
         *--top = nullptr;  // where a return address would lie
@@ -79,12 +145,12 @@ struct Stack {
         memset(top, 0, 6 * sizeof(void*));
         pointer = top;
     }
-    static void change(Stack& from, Stack& to) { emulator_switch(&from.pointer, to.pointer); }
+    UNSEEN static void change(Stack& from, Stack& to) { emulator_switch(&from.pointer, to.pointer); }
 };
 #else
 struct Stack {
     ucontext_t context;
-    void begin(char* memory, size_t size, void (*entry)())
+    UNSEEN void begin(char* memory, size_t size, void (*entry)())
     {
         getcontext(&context);
         context.uc_stack.ss_sp = memory;
@@ -92,7 +158,7 @@ struct Stack {
         context.uc_link = nullptr;
         makecontext(&context, entry, 0);
     }
-    static void change(Stack& from, Stack& to) { swapcontext(&from.context, &to.context); }
+    UNSEEN static void change(Stack& from, Stack& to) { swapcontext(&from.context, &to.context); }
 };
 #endif
 
@@ -106,6 +172,8 @@ struct Launch {
     int switch_at_atomics;
 };
 
+enum Operation { SYNC, SHUFFLE, BALLOT };
+
 enum State { READY, AT_BARRIER, IN_COLLECTIVE, DONE };
 
 // Lanes of a warp that meet in one collective.
@@ -113,6 +181,7 @@ struct Meeting {
     unsigned mask, arrived;
     int operation, line, readers;
     uint64_t values[32];
+    void* token;
 };
 
 struct Fiber {
@@ -122,6 +191,7 @@ struct Fiber {
     State state;
     int line;  // of the barrier or collective where it waits
     void* asan_stack;
+    void* tsan;
 };
 
 struct Warp {
@@ -148,20 +218,22 @@ struct Block {
     bool stop;
     void (*kernel)(void*);
     void* arguments;
+    void* tsan;
 };
 
 inline Block* block;
 inline Fiber* fiber;
 
-inline uint64_t next_random()
+UNSEEN inline uint64_t next_random()
 {
     block->random = block->random * 6364136223846793005ull + 1442695040888963407ull;
     return block->random >> 33;
 }
 
-inline void resume(Fiber& f)
+UNSEEN inline void resume(Fiber& f)
 {
     fiber = &f;
+    switch_to(f.tsan);
 #if EMULATOR_ASAN
     char* memory = block->stacks + (&f - block->fibers.data()) * STACK_BYTES + PAGE;
     __sanitizer_start_switch_fiber(&block->asan_stack, memory, STACK_BYTES - PAGE);
@@ -173,9 +245,10 @@ inline void resume(Fiber& f)
 }
 
 // Back to the scheduler; returns when this fiber's turn comes again.
-inline void yield()
+UNSEEN inline void yield()
 {
     Fiber& me = *fiber;
+    switch_to(block->tsan);
 #if EMULATOR_ASAN
     void** save = me.state == DONE ? nullptr : &me.asan_stack;
     __sanitizer_start_switch_fiber(save, block->asan_bottom, block->asan_size);
@@ -186,7 +259,7 @@ inline void yield()
 #endif
 }
 
-[[noreturn]] inline void fail(const std::string& what)
+UNSEEN [[noreturn]] inline void fail(const std::string& what)
 {
     if (block->error.empty())
         block->error = what + " (block " + std::to_string(block->index.x) + ", thread " +
@@ -196,30 +269,33 @@ inline void yield()
     for (;;) yield();
 }
 
-inline void release_barrier()
+UNSEEN inline void release_barrier()
 {
     for (Fiber& f : block->fibers)
         if (f.state == AT_BARRIER) f.state = READY;
     block->waiting = 0;
 }
 
-inline void barrier(int line)
+UNSEEN inline void barrier(int line)
 {
     if (block->waiting && block->barrier_line != line)
         fail("__syncthreads of line " + std::to_string(line) + " meets the one of line " +
              std::to_string(block->barrier_line));
     block->barrier_line = fiber->line = line;
+    release(block);
     if (++block->waiting == block->live) {
         release_barrier();
-        return;
+    } else {
+        fiber->state = AT_BARRIER;
+        yield();
     }
-    fiber->state = AT_BARRIER;
-    yield();
+    acquire(block);
 }
 
 // Waits until every lane of the mask is here. Give the meeting back with leave().
-inline Meeting* meet(unsigned mask, int operation, int line, uint64_t value)
+UNSEEN inline Meeting* meet(unsigned mask, int operation, int line, uint64_t value)
 {
+    const Unseen unseen;
     Warp& warp = block->warps[fiber->warp];
     const unsigned bit = 1u << fiber->lane;
     const std::string where = "the warp collective of line " + std::to_string(line);
@@ -232,12 +308,13 @@ inline Meeting* meet(unsigned mask, int operation, int line, uint64_t value)
         if (block->spare.empty()) block->spare.push_back(new Meeting);
         m = block->spare.back();
         block->spare.pop_back();
-        *m = Meeting{mask, 0, operation, line, 0, {}};
+        *m = Meeting{mask, 0, operation, line, 0, {}, new_token()};
         warp.open.push_back(m);
     }
     if (m->mask != mask || m->operation != operation || m->line != line)
         fail("lanes of one warp meet in different collectives, of lines " + std::to_string(m->line) + " and " +
              std::to_string(line));
+    if (operation == SYNC) release(m->token);
     m->values[fiber->lane] = value;
     m->arrived |= bit;
     m->readers++;
@@ -251,26 +328,30 @@ inline Meeting* meet(unsigned mask, int operation, int line, uint64_t value)
         fiber->state = IN_COLLECTIVE;
         yield();
     }
+    if (operation == SYNC) acquire(m->token);
     return m;
 }
 
-inline void leave(Meeting* m)
+UNSEEN inline void leave(Meeting* m)
 {
+    const Unseen unseen;
     if (--m->readers == 0) block->spare.push_back(m);
 }
 
 // Another thread may run between any two atomics.
-inline void perhaps_switch()
+UNSEEN inline void perhaps_switch()
 {
+    const Unseen unseen;
     if (block->launch->switch_at_atomics && next_random() % 4 == 0) yield();
 }
 
-inline void run_fiber()
+UNSEEN inline void run_fiber()
 {
 #if EMULATOR_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &block->asan_bottom, &block->asan_size);
 #endif
     block->kernel(block->arguments);
+    release(&launch_token);
     Fiber& me = *fiber;
     Warp& warp = block->warps[me.warp];
     warp.live &= ~(1u << me.lane);
@@ -283,13 +364,13 @@ inline void run_fiber()
 }
 
 template <class T>
-void shuffle(std::vector<T>& items)
+UNSEEN void shuffle(std::vector<T>& items)
 {
     for (size_t n = items.size(); n > 1; --n) std::swap(items[n - 1], items[next_random() % n]);
 }
 
 template <class T>
-void arrange(std::vector<T>& items, unsigned order)
+UNSEEN void arrange(std::vector<T>& items, unsigned order)
 {
     if (order == 1)
         for (size_t i = 0; i < items.size() / 2; ++i) std::swap(items[i], items[items.size() - 1 - i]);
@@ -297,13 +378,15 @@ void arrange(std::vector<T>& items, unsigned order)
         shuffle(items);
 }
 
-inline void run_block(Block& b, unsigned index)
+UNSEEN inline void run_block(Block& b, unsigned index)
 {
     const unsigned n = b.launch->threads;
     b.index = {index, 0, 0};
     b.live = n;
     b.waiting = 0;
     b.stop = false;
+    if (EMULATOR_TSAN && !EMULATOR_IN_ORDER)  // new memory, which no fiber of the block before has used
+        mmap(b.stacks, n * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     b.fibers.resize(n);
     b.warps.assign((n + 31) / 32, {});
     if (b.shared) memset(b.shared, 0xA5, b.launch->shared_bytes);
@@ -319,6 +402,7 @@ inline void run_block(Block& b, unsigned index)
         f.warp = i / 32;
         f.state = READY;
         f.asan_stack = nullptr;
+        f.tsan = new_fiber();
         b.warps[f.warp].live |= 1u << f.lane;
         f.stack.begin(b.stacks + i * STACK_BYTES + PAGE, STACK_BYTES - PAGE, run_fiber);
         turn.push_back(i);
@@ -344,19 +428,22 @@ inline void run_block(Block& b, unsigned index)
     }
     for (Warp& w : b.warps)
         for (Meeting* m : w.open) b.spare.push_back(m);
+    for (Fiber& f : b.fibers) end_fiber(f.tsan);
+    if (EMULATOR_IN_ORDER) acquire(&launch_token);
 }
 
 // An access to an inaccessible page ends the launch, not the process.
 inline sigjmp_buf outside;
-inline void leave_by_signal(int) { siglongjmp(outside, 1); }
+UNSEEN inline void leave_by_signal(int) { siglongjmp(outside, 1); }
 
-inline int run(const Launch& launch, void (*kernel)(void*), void* arguments, char* message, size_t size)
+UNSEEN inline int run(const Launch& launch, void (*kernel)(void*), void* arguments, char* message, size_t size)
 {
     Block b;
     block = &b;
     b.launch = &launch;
     b.kernel = kernel;
     b.arguments = arguments;
+    b.tsan = this_fiber();
     b.dim = {launch.threads, 1, 1};
     b.grid = {launch.blocks, 1, 1};
     b.random = 0x9E3779B97F4A7C15ull * (launch.order + 1);
@@ -385,6 +472,7 @@ inline int run(const Launch& launch, void (*kernel)(void*), void* arguments, cha
     __asan_unpoison_memory_region(b.stacks, stacks);  // whatever is mapped there next is not a stack
 #endif
     munmap(b.stacks, stacks);
+    acquire(&launch_token);
     for (Meeting* m : b.spare) delete m;
     snprintf(message, size, "%s", b.error.c_str());
     return !b.error.empty();
@@ -396,15 +484,15 @@ struct Call {
     void (*kernel)(A...);
     void** arguments;
     template <size_t... I>
-    void with(std::index_sequence<I...>)
+    UNSEEN void with(std::index_sequence<I...>)
     {
         kernel(*(std::remove_cv_t<A>*)arguments[I]...);
     }
-    static void go(void* self) { ((Call*)self)->with(std::index_sequence_for<A...>{}); }
+    UNSEEN static void go(void* self) { ((Call*)self)->with(std::index_sequence_for<A...>{}); }
 };
 
 template <class... A>
-int start(void (*kernel)(A...), const Launch& launch, void** arguments, char* message, size_t size)
+UNSEEN int start(void (*kernel)(A...), const Launch& launch, void** arguments, char* message, size_t size)
 {
     Call<A...> call{kernel, arguments};
     return run(launch, Call<A...>::go, &call, message, size);
@@ -412,10 +500,8 @@ int start(void (*kernel)(A...), const Launch& launch, void** arguments, char* me
 
 // Warp collectives
 
-enum Operation { SYNC, SHUFFLE, BALLOT };
-
 template <class T>
-uint64_t pack(T value)
+UNSEEN uint64_t pack(T value)
 {
     static_assert(sizeof(T) <= 8);
     uint64_t bits = 0;
@@ -424,7 +510,7 @@ uint64_t pack(T value)
 }
 
 template <class T>
-T shuffled(unsigned mask, T value, unsigned source, bool in_range, int line)
+UNSEEN T shuffled(unsigned mask, T value, unsigned source, bool in_range, int line)
 {
     Meeting* m = meet(mask, SHUFFLE, line, pack(value));
     const bool present = m->mask >> source & 1;
@@ -435,7 +521,7 @@ T shuffled(unsigned mask, T value, unsigned source, bool in_range, int line)
     return result;
 }
 
-inline unsigned ballot(unsigned mask, bool predicate, int line)
+UNSEEN inline unsigned ballot(unsigned mask, bool predicate, int line)
 {
     Meeting* m = meet(mask, BALLOT, line, predicate);
     unsigned bits = 0;
@@ -451,28 +537,38 @@ template <class T, class F>
 T atomic(T* at, F change)
 {
     perhaps_switch();
-    const T old = *at;  // fibers share one OS thread: nothing comes between
-    *at = change(old);
+    T old = __atomic_load_n(at, __ATOMIC_RELAXED);  // fibers share one OS thread: nothing comes between
+    __atomic_store_n(at, change(old), __ATOMIC_RELAXED);
     return old;
 }
 
 template <class T>
 using Same = std::type_identity_t<T>;
 
+#if EMULATOR_TSAN
+#define OF_THE_EMULATOR UNSEEN __attribute__((noinline)) inline
+#else
+#define OF_THE_EMULATOR inline
+#endif
+OF_THE_EMULATOR Index3 thread_index() { return fiber->index; }
+OF_THE_EMULATOR Index3 block_index() { return block->index; }
+OF_THE_EMULATOR Index3 block_size() { return block->dim; }
+OF_THE_EMULATOR unsigned lane() { return fiber->lane; }
+OF_THE_EMULATOR unsigned live() { return block->warps[fiber->warp].live; }
+
 }  // namespace emulator
 
-#define threadIdx (::emulator::fiber->index)
-#define blockIdx (::emulator::block->index)
-#define blockDim (::emulator::block->dim)
-#define gridDim (::emulator::block->grid)
+#define threadIdx (::emulator::thread_index())
+#define blockIdx (::emulator::block_index())
+#define blockDim (::emulator::block_size())
 
 #define __syncthreads() ::emulator::barrier(__LINE__)
-#define __syncwarp() ::emulator::leave(::emulator::meet(::emulator::block->warps[::emulator::fiber->warp].live, ::emulator::SYNC, __LINE__, 0))
+#define __syncwarp() ::emulator::leave(::emulator::meet(::emulator::live(), ::emulator::SYNC, __LINE__, 0))
 #define __ballot_sync(mask, predicate) ::emulator::ballot(mask, (bool)(predicate), __LINE__)
 #define __any_sync(mask, predicate) (__ballot_sync(mask, predicate) != 0)
 #define __all_sync(mask, predicate) (__ballot_sync(mask, predicate) == (mask))
 #define __shfl_sync(mask, value, source) ::emulator::shuffled(mask, value, (source) & 31, true, __LINE__)
-#define EMULATOR_LANE ::emulator::fiber->lane
+#define EMULATOR_LANE ::emulator::lane()
 #define __shfl_up_sync(mask, value, by) \
     ::emulator::shuffled(mask, value, (EMULATOR_LANE - (by)) & 31, EMULATOR_LANE >= (unsigned)(by), __LINE__)
 #define __shfl_down_sync(mask, value, by) \
