@@ -39,8 +39,16 @@ INTERRUPTED = 130
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="a YAML configuration; configs/pile.yaml has every option")
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CONFIG|DATA",
+        help="a YAML configuration (*.yaml, *.yml); or what to read: files, folders, globs or URLs",
+    ),
+]
+ConfigName = Annotated[
+    str | None,
+    typer.Option("--config", metavar="NAME|FILE", help="a configuration that comes with gpu-pile, such as pile"),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="override one setting; may be repeated")
@@ -48,12 +56,6 @@ Overrides = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="print the resolved configuration and the plan, read and write nothing more")
 ]
-Backend = Annotated[str | None, typer.Option("--backend", metavar="auto|cpu|cuda", help="overrides the configuration")]
-ClusterAt = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="Dask workers; see docs/cluster.md"),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="warnings about the configuration are errors")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="a run directory, or its URL")]
 
 
@@ -143,58 +145,101 @@ def _write_line(file: TextIO, line: str | None) -> None:
         file.write(f"{line}\n")
 
 
-def _with_words(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of _Words in place of its **words."""
-    options: dict[str, Any] = {
-        "quiet": (Annotated[bool, typer.Option("--quiet", help="only warnings, errors and the summary")], False),
-        "verbose": (Annotated[bool, typer.Option("--verbose", help="a line about progress every 5 s, not 30")], False),
-        "as_json": (
-            Annotated[bool, typer.Option("--json", help="events on standard output, as JSON lines")],
-            False,
-        ),
-        "log_file": (Annotated[Path | None, typer.Option("--log-file", help="append lines with times to it")], None),
-    }
-    signature = inspect.signature(command, eval_str=True)
-    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    for name, (kind, default) in options.items():
-        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
-    command.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in named}
-    return command
+WORDS: dict[str, tuple[Any, Any]] = {
+    "quiet": (Annotated[bool, typer.Option("--quiet", help="only warnings, errors and the summary")], False),
+    "verbose": (Annotated[bool, typer.Option("--verbose", help="a line about progress every 5 s, not 30")], False),
+    "as_json": (Annotated[bool, typer.Option("--json", help="events on standard output, as JSON lines")], False),
+    "log_file": (Annotated[Path | None, typer.Option("--log-file", help="append lines with times to it")], None),
+}
+"""The options that _Words is made of: by name, the option and its default."""
 
 
-def _load(path: Path, overrides: list[str] | None, backend: str | None, cluster: str | None) -> Config:
+_OUTPUT = typer.Option("--output", "-o", metavar="FOLDER|URL", help="the run directory")
+_USE = typer.Option("--use", metavar="NAME", help="named thresholds, such as gopher; may be repeated")
+_THRESHOLD = typer.Option("--threshold", metavar="X", help="similarity of near duplicates, 0.8 if nothing is said")
+_WORKERS = typer.Option("--workers", metavar="N", help="threads; one per core if nothing is said")
+_CLUSTER = typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="see docs/cluster.md")
+_STRICT = typer.Option("--strict", help="warnings about the configuration are errors")
+
+SETTINGS: dict[str, tuple[str, Any]] = {
+    "output": ("output", Annotated[str | None, _OUTPUT]),
+    "use": ("thresholds.use", Annotated[list[str] | None, _USE]),
+    "threshold": ("dedupe.fuzzy.threshold", Annotated[float | None, _THRESHOLD]),
+    "workers": ("workers", Annotated[int | None, _WORKERS]),
+    "backend": ("backend", Annotated[str | None, typer.Option("--backend", metavar="auto|cpu|cuda")]),
+    "cluster": ("cluster.where", Annotated[str | None, _CLUSTER]),
+    "strict": ("strict", Annotated[bool | None, _STRICT]),
+}
+"""The options that set one value of the configuration: by name, its path and the option."""
+
+
+def _source(inputs: list[str], name: str | None) -> tuple[Path | None, list[str]]:
+    """The configuration file among the arguments of a verb, if there is one, and the data."""
     from gpu_pile.run import config
 
-    options = {f"--set {override}": override for override in overrides or ()}
-    if backend is not None:
-        options[f"--backend {backend}"] = f"backend={json.dumps(backend)}"
-    if cluster is not None:
-        options[f"--cluster {cluster}"] = f"cluster.where={json.dumps(cluster)}"
-    return config.load(path, options)
+    sources = [Path(i) for i in inputs if i.endswith((".yaml", ".yml"))]
+    data = [i for i in inputs if not i.endswith((".yaml", ".yml"))]
+    if name is not None:
+        sources.append(Path(name) if Path(name).suffix else config.bundled(name))
+    if len(sources) > 1:
+        raise UsageError(f"one configuration is expected, not {len(sources)}: {', '.join(map(str, sources))}")
+    if not sources and not data:
+        raise UsageError("there is nothing to read: give a configuration (*.yaml), or files or folders and -o FOLDER")
+    return (sources[0] if sources else None), data
+
+
+def _load(path: Path | None, data: list[str], overrides: list[str], given: dict[str, Any]) -> Config:
+    """The configuration that the arguments of a verb stand for."""
+    from gpu_pile.run import config
+
+    options: dict[str, tuple[str, Any]] = {"DATA": ("input.shards", data)} if data else {}
+    for option, (key, _) in SETTINGS.items():
+        value = given[option]
+        if value is not None and value != []:
+            shown = " ".join(value) if isinstance(value, list) else value
+            options[f"--{option}" if value is True else f"--{option} {shown}"] = (key, value)
+    return config.load(path, overrides, options)
 
 
 def _verb(last: str) -> Callable[..., None]:
     """The command that runs the stages up to and including `last`."""
 
     def command(
-        config: ConfigFile,
-        set_: Overrides = None,
-        dry_run: DryRun = False,
-        backend: Backend = None,
-        cluster: ClusterAt = None,
-        strict: Strict = False,
-        **words: Any,
+        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **more: Any
     ) -> None:
-        settings = _load(config, [*(set_ or ()), "strict=true"] if strict else set_, backend, cluster)
+        path, data = _source(inputs or [], config)
+        settings = _load(path, data, set_ or [], more)
         if dry_run:
             from gpu_pile.run import plan
 
             out.print(escape(plan.describe(settings)))
         else:
-            _run(settings, last, _Words(**words))
+            words = _Words(**{name: more[name] for name in WORDS})
+            if path is None and not (words.quiet or words.as_json):
+                _show_given(settings)
+            _run(settings, last, words)
 
-    return _with_words(command)
+    options = {name: (option, None) for name, (_, option) in SETTINGS.items()}
+    return _with_options(command, {**options, **WORDS})
+
+
+def _with_options(command: Callable[..., None], options: dict[str, tuple[Any, Any]]) -> Callable[..., None]:
+    """Give a command options, by name the option and its default, in place of its **more."""
+    signature = inspect.signature(command, eval_str=True)
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for name, (option, default) in options.items():
+        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option))
+    command.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in named}
+    return command
+
+
+def _show_given(settings: Config) -> None:
+    """Print the configuration that the command line stands for, to be kept and changed."""
+    import yaml
+
+    text = yaml.safe_dump(settings.shown(given_only=True), sort_keys=False, allow_unicode=True)
+    err.print(f"# the configuration of this run; as a file it can hold more\n{_safe(text)}", end="")
 
 
 def _run(settings: Config, last: str, words: _Words) -> None:

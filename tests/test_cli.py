@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from gpu_pile import cli
@@ -35,6 +36,44 @@ def test_run_prints_what_it_did(tmp_path):
     assert f"{len(rows):,} documents" in output
     assert f"kept {sum(r['keep'] for r in rows):,}" in output
     assert str(tmp_path / "r" / "report.html") in output
+
+
+def test_run_without_a_file_prints_the_configuration_which_decides_the_same(tmp_path):
+    given = ("--use", "gopher", "--use", "gopher_repetition", "--threshold", "0.75", "--workers", "1")
+    code, _, printed = invoke("decide", DEMO, "-o", tmp_path / "a", *given)
+    assert code == 0
+    text = printed[printed.index("input:") : printed.index("3 shard(s)")]
+    (tmp_path / "c.yaml").write_text(text)
+    shown = yaml.safe_load(text)
+    assert (shown["workers"], shown["thresholds"]) == (1, {"use": ["gopher", "gopher_repetition"]})
+    assert invoke("decide", tmp_path / "c.yaml", "--output", tmp_path / "b")[0] == 0
+    rows = decisions(tmp_path / "a")
+    assert rows == decisions(tmp_path / "b")
+    assert any("dup_line_fraction.max" in r["reasons"] for r in rows)
+
+
+def test_data_may_stand_beside_a_configuration(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [("some words", "x")])
+    (tmp_path / "c.yml").write_text("input: none/*.zst\noutput: nowhere\n")
+    shard, run = tmp_path / "a.jsonl.zst", tmp_path / "run"
+    for source in ([tmp_path / "c.yml"], ["--config", "pile"], ["--config", tmp_path / "c.yml"]):
+        code, output, _ = invoke("run", *source, shard, "-o", run, "--dry-run", "--workers", "3")
+        assert code == 0
+        assert "1 shard(s)" in output
+        assert "workers: 3" in output
+        assert str(run) in output
+    assert "1 problem" in invoke("run", shard)[2]
+    for wrong, said in [
+        ([], "there is nothing to read"),
+        (["--config", "plie"], "no configuration named 'plie'; there are: pile, quickstart"),
+        ([tmp_path / "c.yml", "--config", "pile"], "one configuration is expected, not 2"),
+        ([shard, "-o", run, "--threshold", "0"], "--threshold 0.0: dedupe.fuzzy.threshold: Input should be greater"),
+        ([tmp_path / "none", "-o", run], "none"),
+    ]:
+        code, _, error = invoke("run", *wrong)
+        assert code == 2
+        assert said in error
+    assert not run.exists()
 
 
 @pytest.mark.parametrize(

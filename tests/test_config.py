@@ -78,6 +78,32 @@ def test_sizes(given, n):
     assert config.parse({**MINIMAL, "batch_bytes": given}).batch_bytes == n
 
 
+def test_a_string_stands_for_a_list_of_one():
+    whole = {
+        "input": {"shards": ["data"]},
+        "thresholds": {"use": ["gopher"], "subsets": {"Github": {"use": ["nemo_code"]}}},
+        "dedupe": {"exact": {"skip_subsets": ["Github"]}, "survivor": {"subsets": ["Books3"]}},
+    }
+    short = {
+        "input": "data",
+        "thresholds": {"use": "gopher", "subsets": {"Github": {"use": "nemo_code"}}},
+        "dedupe": {"exact": {"skip_subsets": "Github"}, "survivor": {"subsets": "Books3"}},
+    }
+    assert config.parse({**MINIMAL, **short}) == config.parse({**MINIMAL, **whole})
+    assert config.parse({**MINIMAL, "input": ["a", "b"]}).input.shards == ["a", "b"]
+    assert config.parse({**MINIMAL, "input": {"shards": "a"}}).input.shards == ["a"]
+    assert config.parse({**MINIMAL, "measure": {"signals": "lengths"}}).measure.signals == ["lengths"]
+
+
+def test_what_thresholds_need_is_measured_unless_signals_are_chosen():
+    default = config.parse(MINIMAL).measure.signals
+    assert config.parse({**MINIMAL, "thresholds": {"use": ["gopher"]}}).measure.signals == default
+    more = config.parse({**MINIMAL, "thresholds": {"use": ["gopher_repetition"]}, "edit": {"c4_lines": "all"}})
+    assert more.measure.signals == [*default, "c4", "gopher_repetition"]
+    chosen = {"measure": {"signals": ["lengths"]}, "thresholds": {"use": ["gopher_repetition"]}}
+    assert "add gopher_repetition to measure.signals" in problems({**MINIMAL, **chosen})
+
+
 def test_files_that_are_no_configuration(tmp_path):
     for text, said in [
         ("input: [", "not valid YAML"),

@@ -27,6 +27,7 @@ input:
 output: out
 ```
 
+Where a list is expected, a single string stands for a list of one, and `input: data/*.jsonl.zst` for the whole section.
 Unknown keys, keys given twice and values of the wrong type are errors, and all errors of a file are shown at once.
 `--set KEY=VALUE` changes one value for one run, such as `--set dedupe.fuzzy.threshold=0.7`. A size is a number of
 bytes or a number with a unit: `64MiB`, `2GB`. `--dry-run` prints the resolved configuration and what the run would
@@ -60,7 +61,7 @@ def type_in_words(annotation: object) -> str:
     """What values an option takes, in words."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return "size in bytes"
+        return type_in_words(arguments[0]) if annotation is thresholds.Names else "size in bytes"
     if origin is typing.Literal:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
@@ -75,7 +76,7 @@ def type_in_words(annotation: object) -> str:
 
 
 def type_of(field: FieldInfo) -> str:
-    if any(isinstance(m, pydantic.BeforeValidator) for m in field.metadata):
+    if field.annotation is int and any(isinstance(m, pydantic.BeforeValidator) for m in field.metadata):
         return "size in bytes"
     return type_in_words(field.annotation)
 

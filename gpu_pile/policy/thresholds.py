@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,14 @@ def configs_folder() -> Path:
     """The folder configs/ of the installed package, or of the checkout."""
     installed = Path(str(files("gpu_pile") / "configs"))
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "configs"
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], pydantic.BeforeValidator(_listed)]
+"""A list of strings; a single string stands for a list of one."""
 
 
 class _Model(pydantic.BaseModel):
@@ -75,14 +83,14 @@ class NamedSet(_Model):
 class SubsetPolicy(_Model):
     """The thresholds of one subset where they differ from those of the others."""
 
-    use: list[str] | None = pydantic.Field(None, description="named sets for this subset, in place of the general ones")
+    use: Names | None = pydantic.Field(None, description="named sets for this subset, in place of the general ones")
     rules: dict[str, Rule | None] = {}
 
 
 class Policy(_Model):
     """The configuration's section `thresholds`."""
 
-    use: list[str] = pydantic.Field([], description="named sets; gpu-pile list thresholds names them")
+    use: Names = pydantic.Field([], description="named sets; gpu-pile list thresholds names them")
     default: Rules = pydantic.Field({}, description="rules for every subset")
     subsets: dict[str, SubsetPolicy] = pydantic.Field(
         {}, description="by subset, what differs for it; case and other names of The Pile's subsets do not matter"

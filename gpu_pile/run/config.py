@@ -20,7 +20,7 @@ from gpu_pile.corpus.remote import is_url, without_secrets
 from gpu_pile.corpus.sinks import FORMATS, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
-from gpu_pile.policy.thresholds import Policy, configs_folder
+from gpu_pile.policy.thresholds import Names, Policy, configs_folder
 from gpu_pile.run.threads import worker_count
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -55,10 +55,15 @@ def _checked(check: Callable[[str], Any], *values: str) -> None:
             raise ValueError(str(error)) from None
 
 
+def _input_section(data: Any) -> Any:
+    """`input: data/*.zst` and `input: [a, b]` stand for a section with nothing but shards."""
+    return {"shards": data} if isinstance(data, str | list) else data
+
+
 class Input(Section):
     """What is read, and how."""
 
-    shards: list[str] = Field(
+    shards: Names = Field(
         min_length=1, description="files, folders or globs, relative to the working directory; or URLs of them"
     )
     text_field: str = Field("text", min_length=1, description="path of the text in a document, keys joined by dots")
@@ -79,6 +84,11 @@ class Input(Section):
         1000, gt=0, description="a shard may expand this many times, or to 1 GiB if that is more"
     )
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _may_be_shards(cls, data: Any) -> Any:
+        return _input_section(data)
+
     @property
     def line_format(self) -> LineFormat:
         return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists)
@@ -93,8 +103,10 @@ class Input(Section):
 class Measure(Section):
     """What is computed from the text, once."""
 
-    signals: list[str] = Field(
-        ["lengths", "symbols", "gopher_quality"], description="families or signals: gpu-pile list signals"
+    signals: Names = Field(
+        ["lengths", "symbols", "gopher_quality"],
+        description="families or signals: gpu-pile list signals; when not given, those that thresholds and edit need "
+        "are added",
     )
 
 
@@ -108,7 +120,7 @@ class Exact(Section):
         "without words by its bytes). Words are runs of \\w, so combining marks, such as the vowel signs of Indic "
         "scripts, are ignored",
     )
-    skip_subsets: list[str] = Field([], description="subsets whose documents are never exact duplicates")
+    skip_subsets: Names = Field([], description="subsets whose documents are never exact duplicates")
 
 
 class Fuzzy(Section):
@@ -143,7 +155,7 @@ class Fuzzy(Section):
     bucket_neighbours_max: int = Field(
         128, ge=1, description="in a bucket, a document is compared with at most this many earlier ones"
     )
-    skip_subsets: list[str] = Field(
+    skip_subsets: Names = Field(
         [],
         description="subsets whose documents are never near duplicates. A set of equal texts takes part if one of its "
         "documents does; if the set duplicates a kept document, its document in a skipped subset stays",
@@ -173,7 +185,7 @@ class Fuzzy(Section):
 class Survivor(Section):
     """Which of several duplicates stays: the first difference in this order decides, then the smallest doc_id."""
 
-    subsets: list[str] = Field([], description="subsets in order of preference; those not listed come last")
+    subsets: Names = Field([], description="subsets in order of preference; those not listed come last")
     prefer: Literal["longest", "first"] = Field(
         "longest",
         description="longest: the text with the most UTF-8 bytes, not characters (a Chinese character has three bytes, "
@@ -197,7 +209,7 @@ ALL_SUBSETS = "all"
 class Edit(Section):
     """Changes of kept texts. Off by default: every kept line is written byte for byte as it was read."""
 
-    c4_lines: list[str] = Field(
+    c4_lines: Names = Field(
         [],
         description="subsets whose kept documents lose the lines that C4 drops, and citation marks; [all] for all",
     )
@@ -328,9 +340,12 @@ class Config(Section):
     edit: Edit = Edit()
     write: Write = Write()
 
-    def shown(self) -> dict[str, Any]:
-        """Return the configuration as it is stored and printed: without the queries of URLs."""
-        content = self.model_dump()
+    def shown(self, given_only: bool = False) -> dict[str, Any]:
+        """Return the configuration as it is stored and printed: without the queries of URLs.
+
+        given_only: without the values that are defaults because nothing was said
+        """
+        content = self.model_dump(exclude_unset=given_only)
         content["input"]["shards"] = [str(files.path_of(s)) if is_url(s) else s for s in self.input.shards]
         return content
 
@@ -364,6 +379,16 @@ class Config(Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _what_is_needed_is_measured(self) -> Config:
+        used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
+        missing = used - set(signals.names(self.measure.signals))
+        if not missing or "signals" in self.measure.model_fields_set:
+            return self
+        families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
+        measure = self.measure.model_copy(update={"signals": [*self.measure.signals, *families]})
+        return self.model_copy(update={"measure": measure})
+
+    @pydantic.model_validator(mode="after")
     def _rules_are_about_what_is_measured(self) -> Config:
         missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals))
         if missing:
@@ -384,18 +409,38 @@ class Config(Section):
         return worker_count(self.workers)
 
 
-def load(path: Path, overrides: Sequence[str] | Mapping[str, str] = ()) -> Config:
-    """Read a YAML file and apply `key.path=value` overrides.
+def load(
+    path: Path | None, overrides: Sequence[str] = (), options: Mapping[str, tuple[str, Any]] | None = None
+) -> Config:
+    """Read a YAML file, if one is given, and apply `key.path=value` overrides.
 
-    overrides: what to set; as a mapping, by the options of the command line that say so, which errors name.
+    options: (key.path, value) by the option of the command line that sets it, which errors name; after the overrides
 
     Raises:
         ConfigError: lists every problem with its path, and the nearest known key for an unknown one.
     """
-    data = _read(path)
-    options = overrides if isinstance(overrides, Mapping) else {f"--set {text}": text for text in overrides}
-    by_path = {tuple(_override(data, option, text)): option for option, text in options.items()}
-    return parse(data, str(path), by_path)
+    data = {} if path is None else _read(path)
+    if "input" in data:
+        data["input"] = _input_section(data["input"])
+    values = {f"--set {text}": _override(f"--set {text}", text) for text in overrides}
+    values |= {option: (key.split("."), value) for option, (key, value) in (options or {}).items()}
+    for option, (keys, value) in values.items():
+        _set(data, option, keys, value)
+    return parse(data, "" if path is None else str(path), {tuple(keys): o for o, (keys, _) in values.items()})
+
+
+def bundled(name: str) -> Path:
+    """The file of a configuration that comes with the package, such as "pile".
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    known = {p.stem: p for p in sorted(configs_folder().glob("*.yaml"))}
+    if name not in known:
+        raise ConfigError(
+            f"there is no configuration named {name!r}; there are: {', '.join(known)}; a file ends in .yaml"
+        )
+    return known[name]
 
 
 def _read(path: Path) -> dict[Any, Any]:
@@ -430,7 +475,7 @@ def parse(
     except pydantic.ValidationError as error:
         problems = describe_problems(error, Config, options or {})
         n = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        heading = where if not options else f"{where} with {' '.join(dict.fromkeys(options.values()))}"
+        heading = " with ".join(filter(None, [where, " ".join(dict.fromkeys((options or {}).values()))]))
         lines = [f"{heading}: {n}:", *(f"  {problem}" for problem in problems)]
         raise ConfigError(without_secrets("\n".join(lines))) from None
 
@@ -502,22 +547,26 @@ def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dic
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def _override(data: dict[Any, Any], option: str, text: str) -> list[str]:
-    """Set a value from key.path=value. Return its path."""
+def _override(option: str, text: str) -> tuple[list[str], Any]:
+    """The path and the value of key.path=value."""
     path, separator, value = text.partition("=")
     keys = path.strip().split(".")
     if not separator or not all(keys):
         raise ConfigError(f"{option}: expected key.path=value, such as --set dedupe.fuzzy.threshold=0.7")
+    try:
+        return keys, yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{option}: the value is not valid YAML: {error}") from error
+
+
+def _set(data: dict[Any, Any], option: str, keys: list[str], value: Any) -> None:
+    """Set the value at a path."""
     for key in keys[:-1]:
         section = data.setdefault(key, {})
         if not isinstance(section, dict):
             raise ConfigError(f"{option}: {key!r} is a value ({section!r}), not a section")
         data = section
-    try:
-        data[keys[-1]] = yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{option}: the value is not valid YAML: {error}") from error
-    return keys
+    data[keys[-1]] = value
 
 
 def example_path() -> Path:
