@@ -144,7 +144,7 @@ def test_exit_2_for_wrong_usage(tmp_path):
 
     out = f"output: {tmp_path}/run\n"
     assert "names no file" in error_of(f"input: {{shards: ['{tmp_path}/none-*.zst']}}\n{out}")
-    assert "holds no file" in error_of(f"input: {{shards: ['{HERE}/emulator']}}\n{out}")
+    assert "hold no file" in error_of(f"input: {{shards: ['{HERE}/emulator']}}\n{out}")
     assert "two inputs have the name 'a'" in error_of(f"input: {{shards: ['{tmp_path}/**/a.jsonl*']}}\n{out}")
     one = f"input: {{shards: ['{tmp_path}/a.jsonl.zst']}}\n{out}"
     assert "did you mean 'output'" in error_of(one + "outptu: x\n")
