@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,7 +151,7 @@ WORDS: dict[str, tuple[Any, Any]] = {
     "as_json": (Annotated[bool, typer.Option("--json", help="events on standard output, as JSON lines")], False),
     "log_file": (Annotated[Path | None, typer.Option("--log-file", help="append lines with times to it")], None),
 }
-"""The fields of _Words as options: by name, the option and its default."""
+"""The options that _Words is made of: by name, the option and its default."""
 
 
 _OUTPUT = typer.Option("--output", "-o", metavar="FOLDER|URL", help="the run directory")
@@ -171,17 +171,6 @@ SETTINGS: dict[str, tuple[str, Any]] = {
     "strict": ("strict", Annotated[bool | None, _STRICT]),
 }
 """The options that set one value of the configuration: by name, its path and the option."""
-
-
-def _with_options(command: Callable[..., None], options: Mapping[str, tuple[Any, Any]]) -> Callable[..., None]:
-    """Give a command options, by name the option and its default, in place of its keyword arguments."""
-    signature = inspect.signature(command, eval_str=True)
-    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    for name, (kind, default) in options.items():
-        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
-    command.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in named}
-    return command
 
 
 def _source(inputs: list[str], name: str | None) -> tuple[Path | None, list[str]]:
@@ -216,21 +205,33 @@ def _verb(last: str) -> Callable[..., None]:
     """The command that runs the stages up to and including `last`."""
 
     def command(
-        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **given: Any
+        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **more: Any
     ) -> None:
         path, data = _source(inputs or [], config)
-        settings = _load(path, data, set_ or [], given)
+        settings = _load(path, data, set_ or [], more)
         if dry_run:
             from gpu_pile.run import plan
 
             out.print(escape(plan.describe(settings)))
         else:
-            if path is None and not (given["quiet"] or given["as_json"]):
+            words = _Words(**{name: more[name] for name in WORDS})
+            if path is None and not (words.quiet or words.as_json):
                 _show_given(settings)
-            _run(settings, last, _Words(**{name: given[name] for name in WORDS}))
+            _run(settings, last, words)
 
-    settings_options = {name: (kind, None) for name, (_, kind) in SETTINGS.items()}
-    return _with_options(command, {**settings_options, **WORDS})
+    options = {name: (option, None) for name, (_, option) in SETTINGS.items()}
+    return _with_options(command, {**options, **WORDS})
+
+
+def _with_options(command: Callable[..., None], options: dict[str, tuple[Any, Any]]) -> Callable[..., None]:
+    """Give a command options, by name the option and its default, in place of its **more."""
+    signature = inspect.signature(command, eval_str=True)
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for name, (option, default) in options.items():
+        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option))
+    command.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in named}
+    return command
 
 
 def _show_given(settings: Config) -> None:
