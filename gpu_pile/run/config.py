@@ -239,8 +239,8 @@ class Write(Section):
     frame_bytes: Bytes | None = Field(
         None,
         description="null: one zstd frame per range of a shard, which every program can read; 4MiB, for example: a "
-        "frame for every 4 MiB of lines, compressed in parallel and with a fifth less CPU time, for programs that read "
-        "all frames of a file",
+        "frame for every 4 MiB of lines, compressed in parallel and with an eighth to a fifth less CPU time, for "
+        "programs that read all frames of a file",
     )
     copy_frames: bool = Field(
         True,
