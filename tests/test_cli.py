@@ -251,7 +251,7 @@ def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_pa
     monkeypatch.setattr(compilation, "_announced", False)
     from gpu_pile.run.stages.measure import read
 
-    real = read.measure_text
+    real = read.text_arrays
 
     def compiling(*arguments):
         for _ in range(2):
@@ -260,7 +260,7 @@ def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_pa
             compilation.end()
         return real(*arguments)
 
-    monkeypatch.setattr(read, "measure_text", compiling)
+    monkeypatch.setattr(read, "text_arrays", compiling)
     code, _, error = invoke("measure", tmp_path / "c.yaml")
     assert code == 0
     assert error.count("compiling kernels for this processor, once per machine") == 1
