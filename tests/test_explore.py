@@ -36,7 +36,7 @@ def frame(opened):
     """Signals and decisions of every document, as one pandas table."""
     table = opened.signals.to_pandas()
     decided = opened.decisions.to_pandas(columns=["doc_id", "keep", "reasons"])
-    return table.join(decided)
+    return table.merge(decided, on="doc_id")
 
 
 # the grid
@@ -527,13 +527,13 @@ def test_removed_documents_on_request(demo_copy, demo_run):
         gone = [r for r in rows if r["shard"] == name and not r["keep"]]
         raw = zstandard.ZstdDecompressor().stream_reader((demo_copy / "removed" / path.name).read_bytes()).read()
         assert raw == b"".join(source[r["line"] - 1] + b"\n" for r in gone)
-        reasons = pq.read_table(demo_copy / "removed" / f"{name}.parquet").to_pylist()
+        reasons = pq.read_table(demo_copy / "removed_reasons" / f"{name}.parquet").to_pylist()
         assert reasons == [{k: v for k, v in r.items() if k != "keep"} for r in gone]
-    kept = {k: v for k, v in results(demo_copy).items() if not k.startswith("removed/")}
+    kept = {k: v for k, v in results(demo_copy).items() if not k.startswith("removed")}
     assert kept == results(demo_run)
     stricter = "thresholds.default={mean_word_length: {max: 4.5}}"
     run(config.load(QUICK, [*command, "write.removed=true", stricter]))
-    removed = sum(len(pq.read_table(p)) for p in (demo_copy / "removed").glob("*.parquet"))
+    removed = sum(len(pq.read_table(p)) for p in (demo_copy / "removed_reasons").glob("*.parquet"))
     assert removed == sum(not r["keep"] for r in decisions(demo_copy)) > len(rows) - sum(r["keep"] for r in rows)
     (demo_copy / "removed" / "00.jsonl.zst").unlink()
     run(config.load(QUICK, [*command, "write.removed=true", stricter]))

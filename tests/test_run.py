@@ -283,11 +283,11 @@ def test_shards_can_come_and_go(tmp_path):
     run(settings([tmp_path / "in"], out))
     write_shard(tmp_path / "in" / "aa.jsonl.zst", [(words(60, 1), "x")])  # moves the others' indexes
     (tmp_path / "in" / "c.jsonl.zst").unlink()
-    before = (out / "measured" / "b.parquet").stat().st_mtime_ns
+    before = (out / "histograms" / "b.parquet").stat().st_mtime_ns
     context = run(settings([tmp_path / "in"], out))
     assert any("removed from the run: c" in note for note in context.reporter.notes)
     assert sorted(p.name for p in (out / "kept").iterdir()) == ["a.jsonl.zst", "aa.jsonl.zst", "b.jsonl.zst"]
-    assert (out / "measured" / "b.parquet").stat().st_mtime_ns == before, "an unchanged shard is not measured again"
+    assert (out / "histograms" / "b.parquet").stat().st_mtime_ns == before, "an unchanged shard is not measured again"
     fresh = tmp_path / "fresh"
     run(settings([tmp_path / "in"], fresh))
     assert results(out) == results(fresh)
@@ -460,11 +460,11 @@ def test_too_many_bad_lines_stop_that_shard_alone(tmp_path, batch_bytes):
 
 
 def test_a_text_field_that_is_nowhere(tmp_path):
-    write_shard(tmp_path / "a.jsonl.zst", [b'{"content": "hello"}'] * 5)
-    with pytest.raises(ConfigError, match=r"text_field is 'text', and line 1 of a has the fields 'content'; set"):
+    write_shard(tmp_path / "a.jsonl.zst", [b'{"body": "hello"}'] * 5)
+    with pytest.raises(ConfigError, match=r"text_field is 'text', and line 1 of a has the fields 'body'; set"):
         run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"))
     assert not (tmp_path / "run" / "kept").exists()
-    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", input={"text_field": "content"}))
+    run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run", input={"text_field": "body"}))
     assert len(decisions(tmp_path / "run")) == 5
 
 

@@ -347,8 +347,16 @@ def test_a_folder_holds_more_than_shards(tmp_path):
         (tmp_path / name).write_text("{}")
     assert [s.name for s in find_shards([tmp_path], tmp_path)] == ["a"]
     (tmp_path / "a.json").unlink()
-    with pytest.raises(UsageError, match=r"hold no file named \*\.jsonl or \*\.json"):
+    with pytest.raises(UsageError, match=r"holds no file named \*\.jsonl or \*\.json"):
         find_shards([tmp_path], tmp_path)
+
+
+def test_the_results_of_a_run_are_no_input(tmp_path):
+    for name in ["data/a.jsonl", "data/out/kept/a.jsonl.zst", "data/out/.claim.json", "data/outer/b.jsonl"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert [s.name for s in find_shards([tmp_path / "data"], tmp_path)] == ["a", "b"]
+    assert [s.name for s in find_shards([tmp_path / "data/out/kept"], tmp_path)] == ["a"]
 
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):

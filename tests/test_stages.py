@@ -24,8 +24,10 @@ NAMES = [stage.name for stage in STAGES]
 
 FIRST_REDONE = {
     "input.shards": ("measure", ["{folder}/a.jsonl.zst", "{folder}/b.jsonl.zst", "{folder}/c.jsonl.zst"]),
+    "input.preset": ("measure", "dolma"),
     "input.text_field": ("measure", "meta.pile_set_name"),
     "input.subset_field": ("measure", "title"),
+    "input.id_field": ("measure", "title"),
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),
     "input.range_bytes": ("measure", 1),
@@ -293,12 +295,10 @@ def test_a_new_stage_has_a_verb_a_key_and_its_strays_removed(finished, tmp_path,
 def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
-    by_shard = (here.measured, here.histogram, here.sample, here.decisions, here.kept, here.removed)
-    paths = [path("{shard}") for path in (*by_shard, here.removed_reasons, here.bitmap)] + [
-        here.pairs,
-        here.clusters,
-        here.reasons,
-    ]
+    rows = [RunDir(Path("run"), line_suffix=suffix) for suffix in (".parquet", ".arrow")]
+    by_shard = [here.measured, here.histogram, here.sample, here.decisions, here.removed_reasons, here.bitmap]
+    by_shard += [path for run in (here, *rows) for path in (run.kept, run.removed)]
+    paths = [path("{shard}") for path in by_shard] + [here.pairs, here.clusters, here.reasons]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known
 
 

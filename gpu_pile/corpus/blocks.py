@@ -60,6 +60,11 @@ class _Buffers:
 _BUFFERS = _Buffers(limit=2 * (os.cpu_count() or 1) + 2)
 
 
+def take_buffer(size: int) -> Array:
+    """Return uint8[size] for a block, whose release() hands it back."""
+    return _BUFFERS.take(size)
+
+
 def use_allocator(allocate: Callable[[int], Array]) -> None:
     """Allocate the memory of blocks with this function: copies to a GPU are fastest from pinned memory."""
     _BUFFERS.allocate = allocate

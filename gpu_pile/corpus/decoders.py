@@ -84,8 +84,12 @@ class UnknownDecoder:
 
     def __init__(self, source: HashedFile, window_bytes_max: int, head: bytes) -> None:
         reason = f"is neither JSON lines nor compressed by zstd, gzip, bzip2 or xz: it begins with {head[:8].hex(' ')}"
+        begin = 1
+        if head.startswith((b"PAR1", b"ARROW1")):
+            begin, kind = source.size, "Parquet" if head.startswith(b"PAR1") else "Arrow"
+            reason = f"is {kind}, which is recognised by the file's name: call it *.{kind.lower()}"
         self._problem: Problem | None = Problem(0, reason)
-        self._frames = ZstdDecoder(source, window_bytes_max, find_frame(source, 1))
+        self._frames = ZstdDecoder(source, window_bytes_max, find_frame(source, begin))
 
     def read(self, view: memoryview) -> Chunk | None:
         if self._problem is not None:

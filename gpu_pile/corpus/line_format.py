@@ -11,6 +11,7 @@ class LineFormat(NamedTuple):
     """Where the text and the subset's name are in a line.
 
     text_field, subset_field: paths, keys joined by dots
+    id_field:     path of the document's id in its source; None for none
     bare_strings: a line that is a JSON string is a document
     text_lists:   a text may be a list of strings, joined by a blank line
     """
@@ -19,6 +20,7 @@ class LineFormat(NamedTuple):
     subset_field: str
     bare_strings: bool = False
     text_lists: bool = False
+    id_field: str | None = None
 
     @property
     def text_path(self) -> tuple[str, ...]:

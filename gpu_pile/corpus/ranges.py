@@ -1,11 +1,12 @@
-"""Split a shard at its zstd frames into ranges that are read in parallel (docs/decisions/0011)."""
+"""Split a shard at its zstd frames or row groups into ranges that are read in parallel (docs/decisions/0011)."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_pile.corpus import files
+from gpu_pile.corpus import files, tables
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import walk_frame
 
@@ -57,5 +58,25 @@ def split_at_frames(shard: Shard, range_bytes: int) -> list[ShardRange]:
                     starts = [0]
                     break
                 position = frame.end
+    return _ranges(starts, size)
+
+
+def _ranges(starts: list[int], size: int) -> list[ShardRange]:
     ends = [*starts[1:], size]
     return [ShardRange(i, len(starts), first, end) for i, (first, end) in enumerate(zip(starts, ends, strict=True))]
+
+
+def split_at_row_groups(shard: Shard, range_bytes: int) -> list[ShardRange]:
+    """Split a Parquet file into ranges of at least range_bytes each, where row groups begin.
+
+    The footer says where that is. Arrow, a file whose footer is damaged, and a file at a URL are one range.
+    """
+    starts = [0]
+    if shard.n_bytes >= 2 * range_bytes and isinstance(shard.path, Path) and shard.path.name.endswith(tables.PARQUET):
+        with contextlib.suppress(*tables.ERRORS), tables.open_table(shard.path) as table:
+            offsets = [part.offset for part in table.parts([], 1)]
+            if offsets == sorted(offsets):
+                for offset in offsets:
+                    if min(offset - starts[-1], shard.n_bytes - offset) >= range_bytes:
+                        starts.append(offset)
+    return _ranges(starts, shard.n_bytes)

@@ -49,6 +49,13 @@ class Limits:
         """Return the most bytes that a file, or a range of one, may decompress to."""
         return max(2**30, self.expansion_max * file_bytes)
 
+    def exceeded(self, stream_bytes: int) -> str:
+        """The sentence for a stream that is longer than `stream_bytes`."""
+        return (
+            f"expands to more than {stream_bytes} bytes, {self.expansion_max} times its size; reading stops here. "
+            "If the shard is to be trusted, raise input.expansion_max"
+        )
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -145,7 +152,7 @@ class ShardReader:
             lines.add(chunk.n_bytes)
             if lines.position > stream_end:
                 yield from self._counted(lines, lines.cut_off())
-                self.damages.append(Damage(file.position, lines.n_lines, self._expands_too_much(stream_end)))
+                self.damages.append(Damage(file.position, lines.n_lines, self.limits.exceeded(stream_end)))
                 break
             yield from self._counted(lines, lines.ready())
         yield from self._counted(lines, lines.finish())
@@ -163,9 +170,3 @@ class ShardReader:
             return
         if not self.seek_points or lines.position - self.seek_points[-1][1] >= SEEK_SPACING:
             self.seek_points.append((chunk.frame_start, lines.position))
-
-    def _expands_too_much(self, stream_end: int) -> str:
-        return (
-            f"expands to more than {stream_end} bytes, {self.limits.expansion_max} times its size; reading stops here. "
-            "If the shard is to be trusted, raise input.expansion_max"
-        )

@@ -8,15 +8,20 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from gpu_pile.corpus import files
+from gpu_pile.corpus import files, tables
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.remote import RemotePath
 from gpu_pile.errors import DataError, UsageError
 
+TABLES = (*tables.PARQUET, *tables.ARROW)
 COMPRESSED = (".zst", ".zstd", ".gz", ".bz2", ".xz")
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".jsonl", ".json", ".ndjson") for packed in ("", *COMPRESSED))
 _NAME = re.compile(r"(.+?)\.(jsonl|json|ndjson)(\.(zst|zstd|gz|bz2|xz))?")
+RUN_MARK = ".claim.json"
+"""The file that marks a run directory. What is in it is passed over when a folder that holds it is an input."""
+
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """Files of JSON in folders of Hugging Face datasets that hold no documents."""
 
@@ -30,12 +35,17 @@ class Shard:
     path: AnyPath
     n_bytes: int
 
+    @property
+    def is_table(self) -> bool:
+        """Whether it holds rows (Parquet, Arrow), not lines; by its name."""
+        return self.path.name.endswith(TABLES)
+
 
 def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
     """Return the files that globs, folders, paths and URLs name, sorted by name; relative paths start at base.
 
     A folder stands for the files with one of SUFFIXES in it and in the folders below, without those whose names, or
-    whose folders' names, begin with "." or "_". A file named twice counts once.
+    whose folders' names, begin with "." or "_", and without run directories. A file named twice counts once.
 
     Raises:
         UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
@@ -59,6 +69,7 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
             f"two inputs have the name {name!r}: {clash[0]} and {clash[1]}; "
             "results are named by shard, so rename one or run them separately"
         )
+    problems += _mixed(list(by_name.values()))
     if problems:
         raise UsageError("input.shards: " + "; ".join(problems))
     unreadable = [str(p) for p in by_name.values() if isinstance(p, Path) and not os.access(p, os.R_OK)]
@@ -67,6 +78,20 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
     names = sorted(by_name)
     with files.read_errors():
         return [Shard(i, name, by_name[name], by_name[name].stat().st_size) for i, name in enumerate(names)]
+
+
+def _mixed(paths: Sequence[AnyPath]) -> list[str]:
+    """Return a problem if the files are of several kinds: kept shards have the format of their input."""
+    kinds: dict[str, AnyPath] = {}
+    for path in paths:
+        kind = "Parquet" if path.name.endswith(tables.PARQUET) else "Arrow" if path.name.endswith(tables.ARROW) else ""
+        kinds.setdefault(kind or "JSON lines", path)
+    if len(kinds) < 2:
+        return []
+    found = ", ".join(f"{kind} ({path})" for kind, path in kinds.items())
+    return [
+        f"the inputs have several formats: {found}; a run reads one of them, which a glob such as **/*.parquet names"
+    ]
 
 
 def _named(paths: Iterable[AnyPath]) -> tuple[dict[str, AnyPath], dict[str, list[AnyPath]]]:
@@ -102,18 +127,31 @@ def _name(path: AnyPath, n_parts: int) -> str:
     return "-".join([*reversed(folders), match[1] if match else path.stem])
 
 
-def _is_shard(parts: tuple[str, ...]) -> bool:
-    """Whether a file in a folder is a shard, by its path from there; hidden ones and descriptions are not."""
-    return parts[-1].endswith(SUFFIXES) and parts[-1] not in DESCRIPTIONS and not any(p[0] in "._" for p in parts)
+P = TypeVar("P", Path, RemotePath)
+
+
+def _shards_in(found: Iterable[P], folder: str) -> list[P]:
+    """Return the shards among everything found in a folder: no hidden files, no descriptions, no results of a run."""
+    listed = list(found)
+    runs = {str(p.parent) for p in listed if p.name == RUN_MARK}
+
+    def is_shard(path: P) -> bool:
+        parts = str(path).removeprefix(folder).strip("/").split("/")
+        if not parts[-1].endswith((*SUFFIXES, *TABLES)) or parts[-1] in DESCRIPTIONS:
+            return False
+        above = {folder + "".join(f"/{part}" for part in parts[:i]) for i in range(len(parts))}
+        return not any(part[0] in "._" for part in parts) and not above & runs
+
+    return sorted(filter(is_shard, listed), key=str)
 
 
 def _at_path(location: Path, base: Path) -> tuple[list[Path], str]:
     """Return (the files that a local path, folder or glob names, "" or why there are none)."""
     text = os.fspath(base / location.expanduser())
     if Path(text).is_dir():
-        paths = [p for p in sorted(Path(text).rglob("*")) if _is_shard(p.relative_to(text).parts) and p.is_file()]
-        named = "*.jsonl or *.json, also with .zst, .gz, .bz2, .xz"
-        return paths, "" if paths else f"the folder {location} and those in it hold no file named {named}"
+        paths = [p for p in _shards_in(Path(text).rglob("*"), str(Path(text))) if p.is_file()]
+        named = "*.jsonl or *.json, also with .zst, .gz, .bz2, .xz; *.parquet or *.arrow"
+        return paths, "" if paths else f"the folder {location} holds no file named {named}"
     if Path(text).is_file():
         return [Path(text)], ""
     paths = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]  # noqa: PTH207
@@ -125,6 +163,5 @@ def _at_url(location: RemotePath) -> list[RemotePath]:
         if location.is_glob():
             return location.matches()
         if location.is_dir():
-            n = len(str(location).rstrip("/")) + 1
-            return [p for p in location.rglob("*") if _is_shard(tuple(str(p)[n:].split("/")))]
+            return _shards_in(location.rglob("*"), str(location).rstrip("/"))
         return [location] if location.is_file() else []

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 import zstandard
 
+from gpu_pile.corpus import tables
 from gpu_pile.corpus.files import AnyPath, AtomicFile
 from gpu_pile.errors import DataError, UsageError
 
@@ -211,16 +212,30 @@ class _Frames:
 
 
 FORMATS: list[type[Sink]] = [ZstdFrames]
-"""The output formats; the first one is the default."""
+"""The output formats of lines; the first one is the default."""
+
+SAME = "same"
+"""The format that shards come in: JSON lines in the first of FORMATS; Parquet and Arrow in their own."""
 
 
 def sink_of(name: str) -> type[Sink]:
-    """Return the sink of a format.
+    """Return the sink of a format of lines.
 
     Raises:
         UsageError: there is no such format.
     """
+    if name == SAME:
+        return FORMATS[0]
     for sink in FORMATS:
         if sink.name == name:
             return sink
-    raise UsageError(f"there is no output format {name!r}; expected {', '.join(s.name for s in FORMATS)}")
+    known = ", ".join([SAME, *(sink.name for sink in FORMATS)])
+    raise UsageError(f"there is no output format {name!r}; expected {known}")
+
+
+def suffix_of(name: str, inputs: Iterable[str]) -> str:
+    """Return the suffix of output shards of a format; inputs: the names of the files that are read."""
+    first = next(iter(inputs), "")
+    if name == SAME and first.endswith(tables.PARQUET):
+        return ".parquet"
+    return ".arrow" if name == SAME and first.endswith(tables.ARROW) else sink_of(name).suffix

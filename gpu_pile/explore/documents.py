@@ -40,11 +40,16 @@ def kept_lines(run: RunTables, name: str) -> Iterator[bytes]:
     """The lines of a shard that its bitmap keeps, read from the shard.
 
     Raises:
-        UsageError: the run has no such shard. DataError: it has changed since, or there is no bitmap.
+        UsageError: the run has no such shard, or it holds rows. DataError: it has changed since, or there is no bitmap.
     """
     shard = next((s for s in run.shards if s.name == name), None)
     if shard is None:
         raise UsageError(f"the run has no shard {name!r}; its shards are {', '.join(s.name for s in run.shards)}")
+    if shard.is_table:
+        raise UsageError(
+            f"shard {name!r} holds rows, not lines: the bits of {run.directory.bitmap(name)} are those of its rows, by "
+            "which pyarrow's Table.filter chooses (docs/run-directory.md)"
+        )
     keep = bitmap.read_bitmap(run.directory.bitmap(name))
     state = run.directory.state("measure", name)
     check_unchanged(shard, state["file"], state["identity"])

@@ -17,7 +17,8 @@ COLUMNS = ["doc_id", "shard", "line"]
 
 
 def export_ids(run: str | AnyPath, target: str | AnyPath, what: str = "keep") -> int:
-    """Write the ids of a finished run's documents, in their order: columns doc_id, shard, line (1-based).
+    """Write the ids of a finished run's documents, in their order: columns doc_id, shard, line (1-based), and id
+    with input.id_field.
 
     Args:
         target: *.parquet; or *.txt or *.tsv: tab-separated, no header. Written whole or not at all.
@@ -37,8 +38,9 @@ def export_ids(run: str | AnyPath, target: str | AnyPath, what: str = "keep") ->
     opened = RunTables(directory.open_dir(run))
     decisions = LazyTable([opened.directory.decisions(shard.name) for shard in opened.shards])
     chosen = pc.field("keep") if what == "keep" else ~pc.field("keep")
-    batches = decisions.dataset.scanner(columns=COLUMNS, filter=chosen).to_batches()
-    schema = pa.schema([decisions.schema.field(name) for name in COLUMNS])
+    columns = [*COLUMNS, *(["id"] if "id" in decisions.schema.names else [])]
+    batches = decisions.dataset.scanner(columns=columns, filter=chosen).to_batches()
+    schema = pa.schema([decisions.schema.field(name) for name in columns])
     n = 0
     with files.atomic(target) as partial:
         if target.suffix == ".parquet":

@@ -17,11 +17,12 @@ from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.line_format import LineFormat
 from gpu_pile.corpus.remote import is_url, without_secrets
-from gpu_pile.corpus.sinks import FORMATS, Compression, sink_of
+from gpu_pile.corpus.sinks import SAME, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
 from gpu_pile.policy.thresholds import Names, Policy, configs_folder
+from gpu_pile.run.presets import PRESETS
 from gpu_pile.run.threads import worker_count
 
 THREADS_PER_CORE = 2
@@ -64,14 +65,29 @@ def _input_section(data: Any) -> Any:
     return {"shards": data} if isinstance(data, str | list) else data
 
 
+def _with_preset(data: Any) -> Any:
+    """The section input with the fields of its preset, where it does not give them."""
+    preset = PRESETS.get(str(data.get("preset"))) if isinstance(data, Mapping) else None
+    return data if preset is None else {**preset._asdict(), **data}
+
+
 class Input(Section):
     """What is read, and how."""
 
     shards: Names = Field(
         min_length=1, description="files, folders or globs, relative to the working directory; or URLs of them"
     )
+    preset: Literal[tuple(PRESETS)] | None = Field(  # type: ignore[valid-type]
+        None, description="a published corpus, whose text_field and subset_field are used unless they are given too"
+    )
     text_field: str = Field("text", min_length=1, description="path of the text in a document, keys joined by dots")
     subset_field: str = Field("meta.pile_set_name", min_length=1, description="path of the subset's name")
+    id_field: str | None = Field(
+        None,
+        min_length=1,
+        description="path of a document's id in its source, a string or a number, which measured tables, decisions and "
+        "exports then have as the column id; null: no such column",
+    )
     bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
     text_lists: bool = Field(
         False, description="a text may be a list of strings, joined by a blank line (lm_dataformat)"
@@ -91,11 +107,11 @@ class Input(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _may_be_shards(cls, data: Any) -> Any:
-        return _input_section(data)
+        return _with_preset(_input_section(data))
 
     @property
     def line_format(self) -> LineFormat:
-        return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists)
+        return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists, self.id_field)
 
     @pydantic.field_validator("shards")
     @classmethod
@@ -232,7 +248,11 @@ class Write(Section):
         description="lines: the kept lines, as new shards; bitmap: one bit per line of each shard, no second corpus "
         "(docs/run-directory.md has the few lines of Python that apply it)",
     )
-    format: str = Field(FORMATS[0].name, description="of the kept shards; zstd: JSON lines in zstd frames")
+    format: str = Field(
+        SAME,
+        description="of the kept shards; same: JSON lines as zstd, rows of Parquet and Arrow as they came, with their "
+        "schema; zstd: JSON lines in zstd frames, of rows too",
+    )
     level: int = Field(3, ge=-7, le=22, description="zstd level")
     threads: int = Field(0, ge=0, description="zstd threads per shard; shards are written in parallel in any case")
     checksum: bool = Field(True, description="add zstd's content checksum")

@@ -8,10 +8,11 @@ pairs.parquet                verified pairs of near duplicates (doc_ids, similar
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
-kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard, or more
+kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard, or more. Of Parquet
+                             and Arrow kept/<shard>.parquet and .arrow, the kept rows with all their columns
 kept/<shard>.npy             with write.keep: bitmap, instead: one bit per line of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
-removed/<shard>.parquet      their decisions
+removed_reasons/<shard>.parquet  their decisions
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
@@ -34,12 +35,13 @@ from typing import Any
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
-from gpu_pile.corpus.sinks import FORMATS, sink_of
+from gpu_pile.corpus.shards import RUN_MARK, Shard
+from gpu_pile.corpus.sinks import FORMATS, SAME, suffix_of
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.run.config import Config
 
 DOC_ID_LINE_BITS = 40
-CLAIM = ".claim.json"
+CLAIM = RUN_MARK
 """Written first, so that a run that was killed early is known as ours."""
 
 
@@ -87,7 +89,7 @@ class RunDir:
         return self.path / "removed" / f"{shard}{self.line_suffix}"
 
     def removed_reasons(self, shard: str) -> AnyPath:
-        return self.path / "removed" / f"{shard}.parquet"
+        return self.path / "removed_reasons" / f"{shard}.parquet"
 
     @property
     def pairs(self) -> AnyPath:
@@ -212,10 +214,10 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def of(config: Config) -> RunDir:
-    """The run directory of a configuration, whether it is there or not."""
+def of(config: Config, shards: Sequence[Shard] = ()) -> RunDir:
+    """The run directory of a configuration, whether it is there or not; shards: its inputs."""
     path = files.path_of(config.output)
-    suffix = sink_of(config.write.format).suffix
+    suffix = suffix_of(config.write.format, (shard.path.name for shard in shards))
     if config.scratch is not None:
         scratch = files.path_of(config.scratch)
         assert isinstance(scratch, Path), "the configuration checks that"
@@ -243,8 +245,8 @@ def open_dir(path: str | AnyPath) -> RunDir:
         raise UsageError(f"{folder} is not a (finished) run directory: it has no run.json; run: gpu-pile run CONFIG")
     if not isinstance(run, dict) or "shards" not in run:
         raise DataError(f"{folder / 'run.json'} is damaged: run the same gpu-pile command again")
-    written = run.get("config", {}).get("write", {}).get("format", FORMATS[0].name)
-    return RunDir(folder, line_suffix=sink_of(written).suffix)
+    written = run.get("config", {}).get("write", {}).get("format", SAME)
+    return RunDir(folder, line_suffix=suffix_of(written, (files.path_of(s["path"]).name for s in run["shards"])))
 
 
 def need(path: AnyPath) -> AnyPath:

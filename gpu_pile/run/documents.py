@@ -116,7 +116,8 @@ def read_texts(context: Context, wanted: Sequence[DocumentLocation]) -> dict[int
                     np.array(x) for x in zip(*((p.start - block.start, p.length) for p in here), strict=True)
                 )
                 inside = starts[-1] + lengths[-1] <= block.n_bytes
-                text = parse_again(context, packed_lines(block.data, starts, lengths)).documents() if inside else []
+                lines = packed_lines(block.data, starts, lengths) if inside else None
+                text = [] if lines is None else parse_again(context, shard, lines).documents()
                 if len(text) != len(here):
                     break
                 texts.update({p.doc_id: t.decode() for p, t in zip(here, text, strict=True)})

@@ -189,7 +189,8 @@ class StageFloors:
     def add(self, stage: str) -> None:
         """Add to a stage that is done; nothing for a stage without a floor, or one that had little to do."""
         entry = self.context.reporter.stages.get(stage)
-        if stage not in ("measure", "write") or not entry or entry["text_bytes"] < STAGE_BYTES_MIN:
+        timed = stage in ("measure", "write") and not any(shard.is_table for shard in self.context.shards)
+        if not timed or not entry or entry["text_bytes"] < STAGE_BYTES_MIN:
             return
         if stage == "write" and self.context.config.write.keep != "lines":
             return

@@ -12,6 +12,7 @@ from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.blocks import use_allocator
 from gpu_pile.corpus.shards import find_shards
+from gpu_pile.errors import UsageError
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
 from gpu_pile.ops import op
@@ -19,6 +20,7 @@ from gpu_pile.run import dask, directory, spool
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.floors import StageFloors
+from gpu_pile.run.layouts import look
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.stages import STAGES, Stage
 from gpu_pile.run.subset_names import resolve_subsets
@@ -43,7 +45,9 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
     if config.dedupe.fuzzy.enabled:
         config.dedupe.fuzzy.banding()  # or an error before anything is written
     shards = find_shards(config.input.shards, Path.cwd())
-    run_directory = directory.of(config)
+    if config.edit.c4_lines and any(shard.is_table for shard in shards):
+        raise UsageError("edit.c4_lines edits the texts of JSON lines; rows of Parquet and Arrow are kept as they are")
+    run_directory = directory.of(config, shards)
     run_directory.claim([s.name for s in shards])
     with files.locked(run_directory.path):
         device = device_for(backend)
@@ -51,6 +55,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         context = Context(config, run_directory, shards, Threads(device), reporter or Reporter())
         run_directory.lease.unlink(missing_ok=True)  # of a process that was killed: its workers stop
         _remove_strays(context)
+        look(context)
         spool.clear(run_directory)
         try:
             if on_cluster:

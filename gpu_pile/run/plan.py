@@ -20,7 +20,8 @@ from gpu_pile.present.tables import human_bytes
 from gpu_pile.run import dask, directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import open_shard, shard_ranges
+from gpu_pile.run.layouts import look
+from gpu_pile.run.reading import open_shard, parse, shard_ranges
 from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
@@ -66,7 +67,7 @@ def sample(context: Context) -> Sample:
     for shard in context.shards[:SAMPLED_SHARDS]:
         reader = open_shard(context, shard)
         for block in itertools.islice(reader, 1):
-            parsed = context.config.input.line_format.parse(block.data[: block.n_bytes], skip_bom=True)
+            parsed = parse(context, shard, block.data[: block.n_bytes], skip_bom=True)
             stream_bytes += block.n_bytes
             text_bytes += parsed.text.n_bytes
             documents += len(parsed.text)
@@ -111,7 +112,9 @@ def describe(config: Config) -> str:
     """The text of --dry-run."""
     shards = find_shards(config.input.shards, Path.cwd())
     device = device_for("cpu" if config.cluster.where else detect.choose(config.backend))
-    context = Context(config, directory.of(config), shards, Threads(device))
+    context = Context(config, directory.of(config, shards), shards, Threads(device))
+    look(context)
+    config = context.config
     sizes = Sizes(context)
     executor = _on_cluster(context, sizes) if config.cluster.where else _on_threads(context, sizes)
     lines = [

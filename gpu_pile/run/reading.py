@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.identity import file_identity
-from gpu_pile.corpus.ranges import ShardRange, split_at_frames
+from gpu_pile.corpus.ranges import ShardRange, split_at_frames, split_at_row_groups
 from gpu_pile.corpus.reader import Limits, ShardReader
+from gpu_pile.corpus.records import explain as explain_row
+from gpu_pile.corpus.records import parse_records
+from gpu_pile.corpus.rows import RowReader
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
+from gpu_pile.gpu.device import Device
+from gpu_pile.ops.parse_lines import Parsed
+from gpu_pile.ops.parse_lines import explain as explain_line
 from gpu_pile.run.context import Context
 from gpu_pile.run.threads import map_threads
+from gpu_pile.types import Array
 
 
 def shard_ranges(context: Context, shards: Sequence[Shard]) -> list[list[ShardRange]]:
@@ -31,7 +44,7 @@ def shard_ranges(context: Context, shards: Sequence[Shard]) -> list[list[ShardRa
 @functools.lru_cache(1 << 16)
 def _ranges(shard: Shard, fingerprint: tuple[object, ...], range_bytes: int) -> list[ShardRange]:
     """The ranges of a shard, found once per content: plan, executor, and measure all ask for them."""
-    return split_at_frames(shard, range_bytes)
+    return split_at_row_groups(shard, range_bytes) if shard.is_table else split_at_frames(shard, range_bytes)
 
 
 def count_ranges(context: Context) -> int:
@@ -46,7 +59,7 @@ def open_shard(
     shard_range: ShardRange | None = None,
     *,
     identify: bool = False,
-) -> ShardReader:
+) -> ShardReader | RowReader:
     """A reader of a shard, or of a range of it, with the limits that the configuration sets; see ShardReader."""
     settings = context.config.input
     limits = Limits(
@@ -54,17 +67,13 @@ def open_shard(
         line_bytes_max=settings.line_bytes_max,
         expansion_max=settings.expansion_max,
     )
-    return ShardReader(
-        shard,
-        block_bytes=context.batch_bytes,
-        limits=limits,
-        start=start,
-        shard_range=shard_range,
-        identify=identify,
-    )
+    where: dict[str, Any] = {"start": start, "shard_range": shard_range, "identify": identify}
+    if shard.is_table:
+        return RowReader(shard, settings.line_format, block_bytes=context.batch_bytes, limits=limits, **where)
+    return ShardReader(shard, block_bytes=context.batch_bytes, limits=limits, **where)
 
 
-def read_blocks(context: Context, stage: str, reader: ShardReader) -> Iterator[Block]:
+def read_blocks(context: Context, stage: str, reader: ShardReader | RowReader) -> Iterator[Block]:
     """The reader's blocks. Reading is timed as the stage's span "read" and shown as progress."""
     blocks, shown = iter(reader), 0
     while True:
@@ -92,3 +101,48 @@ def check_unchanged(shard: Shard, fingerprint: dict[str, Any], identity: str) ->
         now = files.fingerprint(shard.path)
         if (now != fingerprint or None in now.values()) and file_identity(shard.path) != identity:
             raise changed(shard)
+
+
+def parse(context: Context, shard: Shard, data: Array, *, skip_bom: bool, **buffers: Any) -> Parsed:
+    """The documents of whole lines or records of a shard, in the memory of the run's device; see LineFormat.parse."""
+    if shard.is_table:
+        parsed = parse_records(data, buffers.get("out")).parsed
+        return replace(parsed, text=context.device.text(parsed.text))
+    return context.config.input.line_format.parse(context.device.upload(data), skip_bom=skip_bom, **buffers)
+
+
+def explain(context: Context, shard: Shard, reason: int, position: int) -> str:
+    """A sentence for bad_lines.jsonl; reason and position as parse() gives them."""
+    text_field = context.config.input.text_field
+    return explain_row(reason, text_field) if shard.is_table else explain_line(reason, position, text_field)
+
+
+def ids_of(context: Context, shard: Shard, data: Array, lines: tuple[Array, Array], *, skip_bom: bool) -> pa.Array:
+    """The ids of the documents of whole lines or records, as strings; null where a document has none.
+
+    lines: (start, length) of the document's lines in data.
+    """
+    settings, device = context.config.input, context.device
+    if shard.is_table:
+        ids = parse_records(data).ids
+    else:
+        line_format = settings.line_format._replace(subset_field=settings.id_field or "")
+        ids = Device().text(line_format.parse(device.upload(data), skip_bom=skip_bom).subset)
+    found = ids.to_arrow().cast(pa.string())
+    missing = np.diff(ids.offsets) == 0
+    if not missing.any():
+        return found
+    values: list[str | None] = [None] * len(found)
+    if not shard.is_table:
+        keys = (settings.id_field or "").split(".")
+        for i in np.flatnonzero(missing).tolist():
+            values[i] = _number(bytes(data[lines[0][i] : lines[0][i] + lines[1][i]]), keys)
+    return pc.if_else(pa.array(missing), pa.array(values, pa.string()), found)
+
+
+def _number(line: bytes, keys: Sequence[str]) -> str | None:
+    """The number or truth value under a path of keys in a JSON line, as it is written in JSON; else None."""
+    value = json.loads(line.decode("utf-8-sig"))
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return json.dumps(value) if isinstance(value, int | float) else None

@@ -12,6 +12,7 @@ import numpy as np
 from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.lines import copy_spans
 from gpu_pile.corpus.reader import ShardReader
+from gpu_pile.corpus.rows import RowReader
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import changed, open_shard, read_blocks
@@ -108,7 +109,7 @@ def _from_spool(context: Context, stage: str, requests: Sequence[Wanted], spoole
 
 
 def _from_shard(
-    context: Context, stage: str, shard: Shard, requests: Sequence[Wanted], reader: ShardReader
+    context: Context, stage: str, shard: Shard, requests: Sequence[Wanted], reader: ShardReader | RowReader
 ) -> Iterator[Group]:
     gathered = [_Gathered(shard, number, wanted) for number, wanted in enumerate(requests)]
     for block in read_blocks(context, stage, reader):

@@ -15,6 +15,7 @@ from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
+from gpu_pile.run.reading import parse
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
@@ -120,7 +121,7 @@ def subset_codes(table: pa.Table) -> tuple[list[str], Array]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def parse_again(context: Context, lines: Array) -> TextColumn:
-    """The texts of good lines, given one after the other, each with its line feed."""
+def parse_again(context: Context, shard: Shard, lines: Array) -> TextColumn:
+    """The texts of good lines of a shard, given one after the other, each with its line feed."""
     # only the first line of a stream can be good and begin with a BOM
-    return context.config.input.line_format.parse(context.device.upload(lines), skip_bom=True).text
+    return parse(context, shard, lines, skip_bom=True).text

@@ -70,10 +70,6 @@ class TextColumn:
             array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
         if isinstance(array, pa.ChunkedArray):  # zero chunks stay chunked
             return cls.empty()
-        if pa.types.is_null(array.type):
-            array = array.cast(pa.string())
-        if pa.types.is_dictionary(array.type):
-            array = plain(array.dictionary).take(array.indices)
         array = plain(array)
         if array.null_count:
             position = pc.index(pc.is_null(array), True).as_py()
@@ -122,7 +118,11 @@ def text_pieces(offsets: Array, n_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """Return an array of string views as one of strings; every other array as it is."""
+    """Return an array of string views, or a dictionary of strings, as strings; every other array as it is."""
+    if pa.types.is_null(array.type):
+        return array.cast(pa.string())
+    if pa.types.is_dictionary(array.type):
+        return plain(array.dictionary).take(array.indices)
     return array.cast(pa.large_string()) if pa.types.is_string_view(array.type) else array
 
 

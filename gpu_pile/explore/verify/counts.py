@@ -22,14 +22,14 @@ class Counts:
     def look(self, decided: ShardDecisions) -> None:
         """Check the tables of one shard."""
         name = decided.shard.name
-        measured = pq.read_table(files.table(self.run.directory.measured(name)), columns=["line", "subset"])
+        measured = pq.read_table(files.table(self.run.directory.measured(name)), columns=["doc_id", "line", "subset"])
         identifiers = directory.doc_id(np.uint64(decided.shard.index), decided.line.astype(np.uint64))
         reasons = np.diff(decided.table.column("reasons").combine_chunks().offsets.to_numpy())
         n = len(decided.line)
         for right, wrong in (
             (n == self._recorded[name], f"{n:,} documents are decided, run.json says {self._recorded[name]:,}"),
             (
-                decided.table.select(["line", "subset"]).equals(measured),
+                decided.table.select(["doc_id", "line", "subset"]).equals(measured),
                 "the decisions and the measured table have different documents",
             ),
             (np.array_equal(decided.doc_id, identifiers), "a doc_id is not shard index * 2^40 + line - 1"),

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gpu_pile.corpus.bitmap import read_bitmap
-from gpu_pile.corpus.sinks import sink_of
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.corpus.sinks import SAME, sink_of
 from gpu_pile.errors import DataError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check, shortened
 from gpu_pile.explore.verify.documents import Document, ShardDecisions
 from gpu_pile.explore.verify.lines import BLANK, input_lines, text_of, without_text
+from gpu_pile.explore.verify.rows import DAMAGED, row_lines, schema_of
 
 NO_DOCUMENT = (ValueError, KeyError, TypeError)
 """What Python's json and looking up the text raise for a line that is not a document."""
@@ -37,7 +39,7 @@ class Lines:
         state = self.run.directory.state("measure", name)
         if state["damage"]:
             self.kept.notes.append(f"{name} is damaged: its lines come from the recovering reader")
-        kept = self._marked_lines(decided, state) if self.run.config.write.keep == "bitmap" else self._kept_lines(name)
+        kept = self._kept(decided, state)
         keep, edited = decided.keep.tolist(), decided.table.column("edited_bytes").to_pylist()
         for row, place, line in self._documents(decided, state):
             self.lines.checked += 1
@@ -45,7 +47,7 @@ class Lines:
                 self._compare(place, line, next(kept, None), edited[row])
             if wanted(row):
                 try:
-                    text = text_of(line, self.run.config.input)
+                    text = text_of(line, self.run.config.input, decided.shard.is_table)
                 except NO_DOCUMENT as error:
                     self.lines.fail(f"{place}: is a document, but json says {error!r}")
                     continue
@@ -53,6 +55,22 @@ class Lines:
         extra = next(kept, None)
         if extra is not None:
             self.kept.fail(f"{name}: kept has more lines than were decided: {shortened(extra)}")
+
+    def _kept(self, decided: ShardDecisions, state: dict[str, Any]) -> Iterator[bytes | None]:
+        """What is kept of a shard, line by line."""
+        shard, written = decided.shard, self.run.config.write
+        if written.keep == "bitmap":
+            return self._marked_lines(decided, state)
+        return self._kept_rows(shard) if shard.is_table and written.format == SAME else self._kept_lines(shard.name)
+
+    def _kept_rows(self, shard: Shard) -> Iterator[bytes | None]:
+        path = self.run.directory.kept(shard.name)
+        try:
+            if not schema_of(path).equals(schema_of(shard.path), check_metadata=True):
+                self.kept.fail(f"{path}: the columns or their metadata differ from those of {shard.path}")
+            yield from row_lines(path)
+        except DAMAGED as error:
+            self.kept.fail(f"{path} is damaged: {error}")
 
     def _kept_lines(self, name: str) -> Iterator[bytes | None]:
         try:

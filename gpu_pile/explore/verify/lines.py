@@ -14,6 +14,7 @@ import zstandard
 
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.explore.tables import RunTables
+from gpu_pile.explore.verify.rows import row_lines
 from gpu_pile.ops.parse_lines import TEXT_JOINER
 from gpu_pile.run.config import Input
 from gpu_pile.run.reading import open_shard
@@ -30,10 +31,13 @@ BLANK = b" \t\r\n"
 
 
 def input_lines(run: RunTables, shard: Shard, damaged: bool) -> Iterator[bytes | None]:
-    """Each line of a shard without its line feed; None for a line over the limit.
+    """Each line of a shard without its line feed, or each row as JSON; None for a line over the limit or a lost row.
 
     Only a damaged shard is read by the project's own reader, which recovers what is beyond the damage.
     """
+    if shard.is_table:
+        yield from row_lines(shard.path)
+        return
     lines = _recovered_lines(run, shard) if damaged else _plain_lines(run, shard)
     for number, line in enumerate(lines):
         yield line.removeprefix(BYTE_ORDER_MARK) if line is not None and number == 0 else line
@@ -80,15 +84,15 @@ def _decompressed(raw: BinaryIO, window: int) -> Any:
     return raw
 
 
-def text_of(line: bytes, settings: Input) -> str:
-    """The text of a line, by Python's json.
+def text_of(line: bytes, settings: Input, is_row: bool = False) -> str:
+    """The text of a line, by Python's json; is_row: the name of a column may have dots.
 
     Raises:
         ValueError, KeyError, TypeError: the line is not a document.
     """
     value = json.loads(line)
     if not isinstance(value, str):
-        for key in settings.text_field.split("."):
+        for key in [settings.text_field] if is_row and settings.text_field in value else settings.text_field.split("."):
             value = value[key]
     if isinstance(value, list):
         value = TEXT_JOINER.join(value)

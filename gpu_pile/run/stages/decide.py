@@ -12,6 +12,7 @@ Columns, a row a good document:
     witness     uint64        the kept document that this one duplicates, else null
     similarity  float64       to the witness, else null (null also where resolve: connected knows none)
     cluster     uint64        smallest doc_id of its cluster of duplicates, else null
+    id          string        with input.id_field: the document's id in its source, else there is no such column
     edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
 
 reasons.parquet counts documents by all that they fail together (see gpu_pile.summaries.reason_counts).
@@ -128,7 +129,8 @@ def _clusters(context: Context) -> pa.Table:
 def measured_columns(config: Config) -> list[str]:
     """What deciding needs of a measured table."""
     edit = EDIT_SIGNALS if config.edit.c4_lines else ()
-    return sorted({"line", "subset", "text_bytes", *config.thresholds.signals(), *edit})
+    ids = () if config.input.id_field is None else ("id",)
+    return sorted({"line", "subset", "text_bytes", *ids, *config.thresholds.signals(), *edit})
 
 
 def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:
@@ -218,7 +220,8 @@ def _decide_shard(
 ) -> dict[str, Any]:
     kept_lines = hashlib.blake2b(digest_size=16)
     kept = 0
-    with target.errors(), pq.ParquetWriter(target.partial, SCHEMA, **STORAGE) as writer:
+    schema = SCHEMA if context.config.input.id_field is None else SCHEMA.append(pa.field("id", pa.string()))
+    with target.errors(), pq.ParquetWriter(target.partial, schema, **STORAGE) as writer:
         for found in verdicts(context, shard, clustered):
             decided = decided_table(found, context.config)
             kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
@@ -273,7 +276,7 @@ def decided_table(found: Verdicts, config: Config) -> pa.Table:
     in_cluster = np.zeros(n, bool)
     in_cluster[at] = True
     reasons, reason_values = decisions.lists(found.rules, found.marks, found.values)
-    return pa.table(
+    decided = pa.table(
         [
             pa.array(identifiers(found.shard, table)),
             pa.array([found.shard.name], pa.string()).take(pa.array(np.zeros(n, np.int64))),
@@ -289,3 +292,4 @@ def decided_table(found: Verdicts, config: Config) -> pa.Table:
         ],
         schema=SCHEMA,
     )
+    return decided.append_column("id", table.column("id")) if "id" in table.column_names else decided

@@ -230,7 +230,7 @@ class ShardReReader:
         span = self.context.reporter.span
         with self.context.device.session():
             with span("dedupe", "parse again"):
-                text = parse_again(self.context, lines)
+                text = parse_again(self.context, self.shard, lines)
             with span("dedupe", "shingle"):
                 self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
             with span("dedupe", "digest"):

@@ -1,5 +1,8 @@
 """The columns of a measured file: one row per good document, in the order of the lines.
 
+    doc_id        uint64   shard index * 2^40 + 0-based line; renewed when other inputs change the shard's index
+    shard         string   the shard's name, as a dictionary
+    id            string   with input.id_field: the document's id in its source
     line          int64    1-based line of the decompressed shard
     start, length int64    bytes of the line in the decompressed stream, without the line feed
     subset        string   "" if the document names none
@@ -23,11 +26,13 @@ import pyarrow as pa
 
 from gpu_pile import signals
 from gpu_pile.corpus import files
+from gpu_pile.corpus.shards import Shard
 from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.normal_words import normal_words
 from gpu_pile.ops.op import Op
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.ops.sketch import sketch
+from gpu_pile.run import directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import exact_text
@@ -37,10 +42,23 @@ from gpu_pile.types import Array, DeviceArray
 Span = Callable[[str], contextlib.AbstractContextManager[Any]]
 
 ROW_GROUP = 65_536
-FORMAT = 3
+FORMAT = 4
 """Raised when the meaning of a measured file, a histogram, or a sample changes."""
 
-DOCUMENT_COLUMNS = ("line", "start", "length", "subset", "text_bytes", "hash_hi", "hash_lo", "shingles", "sketch")
+DOCUMENT_COLUMNS = (
+    "doc_id",
+    "shard",
+    "id",
+    "line",
+    "start",
+    "length",
+    "subset",
+    "text_bytes",
+    "hash_hi",
+    "hash_lo",
+    "shingles",
+    "sketch",
+)
 INCOMPRESSIBLE = ("sketch", "hash_hi", "hash_lo")
 
 
@@ -51,7 +69,7 @@ def definition_key(context: Context) -> str:
     return files.key_of(
         {
             "format": FORMAT,
-            "input": c.input.model_dump(exclude={"shards"}),
+            "input": c.input.model_dump(exclude={"shards", "preset"}),
             "normalize": c.dedupe.exact.normalize,
             "sketch": [fuzzy.shingle, fuzzy.width, fuzzy.sketch, fuzzy.size, fuzzy.seed],
             "signals": signals.definition_versions(c.measure.signals),
@@ -108,6 +126,7 @@ def empty_table(config: Config) -> pa.Table:
     nothing, text = np.empty(0, np.int64), TextColumn.empty()
     return pa.table(
         {
+            **({} if config.input.id_field is None else {"id": pa.array([], pa.string())}),
             "line": nothing,
             "start": nothing,
             "length": nothing,
@@ -115,6 +134,15 @@ def empty_table(config: Config) -> pa.Table:
             **text_columns(text_arrays(text, config), text, config),
         }
     )
+
+
+def with_ids(table: pa.Table, shard: Shard) -> pa.Table:
+    """Return a measured table of a shard with doc_id and shard as its first columns, in the place of any before."""
+    line = table.column("line").to_numpy().astype(np.uint64)
+    name = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int32), pa.array([shard.name], pa.string()))
+    others = table.drop_columns([n for n in ("doc_id", "shard") if n in table.column_names])
+    ids = pa.array(directory.doc_id(np.uint64(shard.index), line), pa.uint64())
+    return others.add_column(0, "doc_id", ids).add_column(1, "shard", name)
 
 
 class RowGroups:

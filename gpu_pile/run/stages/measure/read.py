@@ -20,14 +20,21 @@ from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AtomicFile
 from gpu_pile.corpus.identity import file_identity
 from gpu_pile.corpus.ranges import ShardRange
+from gpu_pile.corpus.records import middle_record
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
-from gpu_pile.ops.parse_lines import explain
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import changed, open_shard, read_blocks
+from gpu_pile.run.reading import changed, explain, ids_of, open_shard, parse, read_blocks
 from gpu_pile.run.spool import SpoolWriter
 from gpu_pile.run.stages.by_shard import Finished, is_small, write_parquet
-from gpu_pile.run.stages.measure.columns import INCOMPRESSIBLE, RowGroups, empty_table, text_arrays, text_columns
+from gpu_pile.run.stages.measure.columns import (
+    INCOMPRESSIBLE,
+    RowGroups,
+    empty_table,
+    text_arrays,
+    text_columns,
+    with_ids,
+)
 from gpu_pile.summaries import histograms, samples
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.simd import SLACK
@@ -63,7 +70,7 @@ class LineMeasurer:
             with self.context.device.session():
                 return self._measure_at_once(data, first_line, start)
         except MemoryError as error:
-            middle = _middle_line(data)
+            middle = middle_record(data) if self.shard.is_table else _middle_line(data)
             if middle == 0:
                 raise DataError(
                     f"{self.shard.path}, line {first_line + 1}: its {len(data)} bytes do not fit the memory of backend "
@@ -82,14 +89,15 @@ class LineMeasurer:
         config, device = self.context.config, self.context.device
         buffers = {"padded": True, "out": _text_buffer(len(data))} if device.backend == "cpu" else {}
         with self._span("parse"):
-            parsed = config.input.line_format.parse(device.upload(data), skip_bom=start == 0, **buffers)
+            parsed = parse(self.context, self.shard, data, skip_bom=start == 0, **buffers)
         arrays = {name: getattr(parsed, name) for name in PARSED}
         beginnings = samples.beginnings(parsed.text)
         for name, column in (("subset", parsed.subset), ("beginning", beginnings)):
             arrays |= {f"{name} data": column.data, f"{name} offsets": column.offsets}
         arrays |= text_arrays(parsed.text, config, self._span)
         with self._span("download"):
-            here = device.download_all(arrays)
+            here = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+            here |= device.download_all({name: array for name, array in arrays.items() if name not in here})
         subset, beginnings = (TextColumn(here[f"{n} data"], here[f"{n} offsets"]) for n in ("subset", "beginning"))
         table = pa.table(
             {
@@ -100,11 +108,15 @@ class LineMeasurer:
                 **text_columns(here, parsed.text, config, self._span),
             }
         )
+        if config.input.id_field is not None:
+            with self._span("parse"):
+                found = ids_of(self.context, self.shard, data, (here["start"], here["length"]), skip_bom=start == 0)
+            table = table.add_column(0, "id", found)
         with self._span("summarize"):
             table = table.append_column("excerpt", samples.excerpts_of(beginnings))
             cells = histograms.cells_of_columns(table, self.signals)
         bad_lines = [
-            (int(number) + first_line + 1, explain(int(reason), int(position), config.input.text_field))
+            (int(number) + first_line + 1, explain(self.context, self.shard, int(reason), int(position)))
             for number, reason, position in zip(*(here[name] for name in PARSED[3:]), strict=True)
         ]
         return MeasuredLines(table, cells, bad_lines, first_line + parsed.n_lines)
@@ -331,7 +343,8 @@ class MeasuredFile:
     def open(self) -> None:
         self.files.append(AtomicFile(self.context.directory.measured(self.shard.name)))
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, rows: pa.Table) -> None:
+        table = with_ids(rows, self.shard)
         with self.files[0].errors():
             if self.writer is None:
                 small = is_small(table)  # no other table follows a small one
@@ -339,7 +352,8 @@ class MeasuredFile:
                     self.files[0].partial,
                     table.schema,
                     compression={n: "none" if small or n in INCOMPRESSIBLE else "zstd" for n in table.column_names},
-                    use_dictionary=["subset"],
+                    use_dictionary=["shard", "subset"],
+                    column_encoding={"doc_id": "DELTA_BINARY_PACKED"},
                     write_statistics=False,
                 )
             self.writer.write_table(table, row_group_size=max(1, len(table)))
@@ -353,9 +367,7 @@ class MeasuredFile:
             fingerprint: of the shard, from before it was read. facts: what is recorded of the shard besides.
         """
         directory, name = self.context.directory, self.shard.name
-        assert self.writer is not None
-        with self.files[0].errors():
-            self.writer.close()
+        self.close()
         with files.read_errors(self.shard.path):
             now = files.fingerprint(self.shard.path)
             if now != fingerprint and file_identity(self.shard.path) != facts["identity"]:
@@ -366,8 +378,14 @@ class MeasuredFile:
             chosen = chosen.append_column("excerpt", pa.array([], pa.string()))
         for path, table in ((directory.histogram(name), histogram), (directory.sample(name), chosen)):
             self.files.append(write_parquet(path, table))
-        state = {"definition": self.definition, "file": fingerprint, **facts}
+        state = {"definition": self.definition, "index": self.shard.index, "file": fingerprint, **facts}
         return Finished(self.shard, self.files, state)
+
+    def close(self) -> None:
+        """Complete the table; it has no name yet."""
+        assert self.writer is not None
+        with self.files[0].errors():
+            self.writer.close()
 
     def discard(self) -> None:
         _close_quietly(self.writer)

@@ -24,6 +24,7 @@ from gpu_pile.run.stages.by_shard import ShardsJob, group_label, group_small
 from gpu_pile.run.stages.measure.columns import definition_key
 from gpu_pile.run.stages.measure.merge import RangeMerger, remove_ranges
 from gpu_pile.run.stages.measure.read import RangeFiles, RangeMeasurer, ShardMeasurer
+from gpu_pile.run.stages.measure.renumber import Renumberer
 from gpu_pile.run.tasks import Task
 
 FIELDS_SHOWN = 12
@@ -45,6 +46,8 @@ def measure(context: Context) -> None:
                 tasks += _range_tasks(context, shard, ranges, definition, share)
                 args = (shard, ranges, definition, share)
                 merges.append(Task(merge_job, args, shard.n_bytes, shard.name, _outputs(context, shard)))
+        moved = [s for s in context.shards if s not in todo and _index(context, s) != s.index]
+        tasks += [renumber_task(context, group, definition) for group in group_small(moved)]
         context.do("measure", tasks)
         context.do("measure", merges)
         remove_ranges(context, [shard for shard, ranges in split if len(ranges) > 1])
@@ -68,6 +71,22 @@ def is_done(context: Context, shard: Shard, definition: str) -> bool:
             return False
         directory.set_state({**state, "file": fingerprint}, "measure", shard.name)  # touched, not changed
     return True
+
+
+def _index(context: Context, shard: Shard) -> int:
+    """Return the index that the doc_ids of a measured shard were made with."""
+    return int(context.directory.state("measure", shard.name)["index"])
+
+
+def renumber_task(context: Context, shards: Sequence[Shard], definition: str) -> Task:
+    """Return the task that renews the doc_ids of measured shards; its progress is not counted."""
+    outputs = tuple(path for shard in shards for path in _outputs(context, shard))
+    return Task(renumber_job, (tuple(shards), definition), 0, f"doc_ids of {group_label(shards)}", outputs)
+
+
+def renumber_job(context: Context, shards: Sequence[Shard], definition: str) -> ShardsJob[Any, Any]:
+    _check(context, definition)
+    return ShardsJob(context, "measure", shards, lambda shard: Renumberer(context, shard, definition))
 
 
 def measure_task(context: Context, shards: Sequence[Shard], definition: str, share: float = 0.0) -> Task:

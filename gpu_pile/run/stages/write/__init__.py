@@ -6,10 +6,14 @@ copied as they are, and with write.frame_bytes the other lines are cut into fram
 
 Documents that decisions mark as edited get another text, and everything else in their lines stays. With write.removed,
 the lines of all other documents go to removed/<shard>.jsonl.zst byte for byte, and their rows of the decisions to
-removed/<shard>.parquet.
+removed_reasons/<shard>.parquet.
+
+Kept rows of Parquet and Arrow go to kept/<shard>.parquet and .arrow with all their columns, a shard after the other in
+one task each.
 
 stage: which shards are written, and in which tasks
 parts: which stretches of a range are copied, and which lines are read again
 copy:  the jobs that read a shard, or a range of one, and write its lines
+rows:  the job that reads a shard of rows and writes the kept ones
 join:  the job that joins the ranges of a shard
 """

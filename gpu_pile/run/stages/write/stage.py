@@ -16,6 +16,7 @@ from gpu_pile.run.stages.by_shard import ShardsJob, group_label, group_small
 from gpu_pile.run.stages.write.bits import BitmapWriter
 from gpu_pile.run.stages.write.copy import RangeWriter, ShardWriter, line_outputs, range_file
 from gpu_pile.run.stages.write.join import RangeJoiner
+from gpu_pile.run.stages.write.rows import RowsWriter
 from gpu_pile.run.tables import MeasuredRange, measured_ranges
 from gpu_pile.run.tasks import Task
 
@@ -49,8 +50,12 @@ def write_keys(context: Context) -> dict[str, str]:
 
 def possible_outputs() -> list[str]:
     """Return the outputs of every configuration, {shard} for the name of a shard."""
-    lines = [f"{folder}/{{shard}}{sink.suffix}" for sink in FORMATS for folder in ("kept", "removed")]
-    return [*lines, "removed/{shard}.parquet", "kept/{shard}.npy"]
+    lines = [f"{folder}/{{shard}}{suffix}" for suffix in _suffixes() for folder in ("kept", "removed")]
+    return [*lines, "removed_reasons/{shard}.parquet", "kept/{shard}.npy"]
+
+
+def _suffixes() -> list[str]:
+    return [*(sink.suffix for sink in FORMATS), ".parquet", ".arrow"]
 
 
 def outputs(context: Context, shard: Shard) -> list[AnyPath]:
@@ -77,7 +82,8 @@ def write(context: Context) -> None:
 
 
 def _write_lines(context: Context, todo: Sequence[Shard], keys: dict[str, str]) -> None:
-    ranges = {shard.name: measured_ranges(context, shard) for shard in todo}
+    # the row groups of a shard of rows are written one after the other: Parquet cannot be joined byte by byte
+    ranges = {s.name: measured_ranges(context, s)[: 1 if s.is_table else None] for s in todo}
     whole = [shard for shard in todo if len(ranges[shard.name]) == 1]
     tasks = [_shards_task(copy_job, context, group, keys) for group in group_small(whole)]
     joins = []
@@ -95,7 +101,11 @@ def _write_lines(context: Context, todo: Sequence[Shard], keys: dict[str, str]) 
 
 def copy_job(context: Context, shards: Sequence[Shard], keys: Sequence[str]) -> ShardsJob[Any, Any]:
     key_of = {shard.name: key for shard, key in zip(shards, keys, strict=True)}
-    return ShardsJob(context, "write", shards, lambda shard: ShardWriter(context, shard, key_of[shard.name]))
+
+    def begin(shard: Shard) -> RowsWriter | ShardWriter:
+        return (RowsWriter if shard.is_table else ShardWriter)(context, shard, key_of[shard.name])
+
+    return ShardsJob(context, "write", shards, begin)
 
 
 def bitmap_job(context: Context, shards: Sequence[Shard], keys: Sequence[str]) -> ShardsJob[Any, Any]:
@@ -141,12 +151,13 @@ def _range_tasks(context: Context, ranges: Sequence[MeasuredRange], key: str) ->
 def _remove_outdated(context: Context, shards: Sequence[Shard]) -> None:
     """Remove what was written with other settings and would no longer be kept in step."""
     directory, settings = context.directory, context.config.write
-    if not settings.removed and (directory.path / "removed").is_dir():
-        files.remove_tree(directory.path / "removed")
+    for folder in ("removed", "removed_reasons"):
+        if not settings.removed and (directory.path / folder).is_dir():
+            files.remove_tree(directory.path / folder)
     for shard in shards if settings.keep != "bitmap" else ():
         directory.bitmap(shard.name).unlink(missing_ok=True)
-    for sink in FORMATS:
-        if sink.name != settings.format or settings.keep == "bitmap":
+    for suffix in _suffixes():
+        if suffix != directory.line_suffix or settings.keep == "bitmap":
             for shard in shards:
                 for folder in ("kept", "removed"):
-                    (directory.path / folder / f"{shard.name}{sink.suffix}").unlink(missing_ok=True)
+                    (directory.path / folder / f"{shard.name}{suffix}").unlink(missing_ok=True)
