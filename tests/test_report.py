@@ -153,6 +153,16 @@ def test_every_reason_is_explained(demo_page, demo_run):
     assert re.search(r"about \S+ tokens", text)
 
 
+def test_near_duplicates_are_explained_as_they_are_resolved():
+    said = {}
+    for how in ("witness", "connected"):
+        chosen = settings(["x"], Path("y"), dedupe={"fuzzy": {"resolve": how, "threshold": 0.7}})
+        said[how] = findings.rule_of(chosen, "near_duplicate", [""]), findings.definition_of(chosen, "near_duplicate")
+    assert said["witness"][0] == "similarity < 0.7 with every document that stays"
+    assert said["connected"][0] == "one document of all that pairs with similarity ≥ 0.7 connect stays"
+    assert ["chain" in definition for _, definition in said.values()] == [False, True]
+
+
 def test_definitions_bring_those_they_refer_to():
     said = findings.definition_of(settings(["x"], Path("y")), "dup_line_fraction.max")
     assert "lines as in line_run_count" in said

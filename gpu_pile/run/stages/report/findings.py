@@ -115,6 +115,8 @@ def rule_of(config: Config, reason: str, subsets: Sequence[str]) -> str:
     fuzzy = config.dedupe.fuzzy
     if reason == EXACT:
         return "one document of equal texts stays"
+    if reason == NEAR and fuzzy.resolve == "connected":
+        return f"one document of all that pairs with similarity ≥ {fuzzy.threshold:g} connect stays"
     if reason == NEAR:
         return f"similarity < {fuzzy.threshold:g} with every document that stays"
     signal, _, kind = reason.rpartition(".")
