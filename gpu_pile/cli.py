@@ -474,14 +474,14 @@ def compile_(
 ) -> None:
     """Compile what a configuration needs and store it, for images and login nodes; runs then start at once."""
     from gpu_pile.run.compiling import compile_for
-    from gpu_pile.run.config import parse
+    from gpu_pile.run.config import load, parse
     from gpu_pile.run.progress import Reporter
     from gpu_pile.text.jit import cache_folder, compilation
 
     if config is None and set_:
         raise UsageError("--set needs a configuration: gpu-pile compile CONFIG --set ...")
     unset = {"input": {"shards": ["-"]}, "output": "-"}
-    settings = parse(unset, "the default settings", {}) if config is None else _load(config, set_, None, None)
+    settings = parse(unset) if config is None else load(config, set_ or [])
     compilation.on_first = lambda: err.print("[dim]compiling kernels for this processor, once per machine[/]")
     compile_for(settings, Reporter())
     new = f"{compilation.functions} kernels in {compilation.seconds:.1f} s" if compilation.functions else "nothing new"

@@ -85,7 +85,7 @@ class Beside:
         with self._lock:
             if not wanted or self._over or self._process is not None:
                 return
-            # -P: modules in the working directory are none of ours
+            # -P: modules in the working directory are not imported
             command = [sys.executable, "-P", "-c", _BESIDE]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
