@@ -244,11 +244,17 @@ def _show_given(settings: Config) -> None:
 
 def _run(settings: Config, last: str, words: _Words) -> None:
     from gpu_pile.run import pipeline, plan
+    from gpu_pile.run.compiling import Beside
     from gpu_pile.run.stages.report.stage import summary
     from gpu_pile.text.jit import compilation
 
-    with words.reporter() as bars:
-        compilation.on_first = lambda: bars.say("compiling kernels for this processor, once per machine")
+    with words.reporter() as bars, Beside(settings) as beside:
+
+        def announce() -> None:
+            bars.say("compiling kernels for this processor, once per machine")
+            beside.start()
+
+        compilation.on_first = announce
         with pipeline.prepared(settings, bars) as context:
             context.command = shlex.join(["gpu-pile", *sys.argv[1:]])
             context.date = datetime.now(UTC).date().isoformat()
@@ -462,6 +468,26 @@ def bench_floors(
         out.print(table)
 
 
+def compile_(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="without one: the default settings")] = None,
+    set_: Overrides = None,
+) -> None:
+    """Compile what a configuration needs and store it, for images and login nodes; runs then start at once."""
+    from gpu_pile.run.compiling import compile_for
+    from gpu_pile.run.config import load, parse
+    from gpu_pile.run.progress import Reporter
+    from gpu_pile.text.jit import cache_folder, compilation
+
+    if config is None and set_:
+        raise UsageError("--set needs a configuration: gpu-pile compile CONFIG --set ...")
+    unset = {"input": {"shards": ["-"]}, "output": "-"}
+    settings = parse(unset) if config is None else load(config, set_ or [])
+    compilation.on_first = lambda: err.print("[dim]compiling kernels for this processor, once per machine[/]")
+    compile_for(settings, Reporter())
+    new = f"{compilation.functions} kernels in {compilation.seconds:.1f} s" if compilation.functions else "nothing new"
+    out.print(f"compiled {new}: {escape(str(cache_folder()))}")
+
+
 def doctor() -> None:
     """What this machine has, what is missing, and the command that adds it."""
     from gpu_pile.explore import catalogue
@@ -508,6 +534,7 @@ def make_app() -> typer.Typer:
     for command in (show, verify, export, doctor):
         app.command()(command)
     app.command("list")(list_)
+    app.command("compile")(compile_)
     bench = typer.Typer(help="How fast this machine is.", no_args_is_help=True)
     bench.callback()(lambda: None)
     bench.command("floors")(bench_floors)

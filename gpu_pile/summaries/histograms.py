@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpu_pile.text.blocks import read_only
 from gpu_pile.text.jit import leaf
 from gpu_pile.types import Array
 
@@ -106,7 +107,7 @@ def _count(cells, subset, text_bytes, sums, filled):
 def cells_of(values: Array) -> Array:
     """Return int16[n], the cell of each of float64[n]; -1 for NaN."""
     out = np.empty(len(values), np.int16)
-    values = np.ascontiguousarray(values)
+    values = read_only(np.ascontiguousarray(values))
     _cells(values, values.view(np.int64), EDGES, EDGES_BELOW, out)
     return out
 

@@ -124,11 +124,11 @@ class Compilation:
         self._thread = threading.local()
 
     def begin(self) -> None:
+        self.announce()
         stack = self._thread.__dict__.setdefault("begun", [])
         stack.append(time.perf_counter())
         with self._lock:
             self.functions += 1
-        self.announce()
 
     def announce(self) -> None:
         with self._lock:
