@@ -58,7 +58,7 @@ def test_a_block_of_default_signals_keeps_to_its_budget(cupy, tmp_path):
         cupy.counts.clear()
         measured = measurer.measure(block, 0, 0)
     assert len(measured.table) == 60
-    assert cupy.counts["calls"] <= 85
+    assert cupy.counts["calls"] <= 83
     assert cupy.counts["waits"] <= 13
     assert cupy.counts["up"] <= 1.01 * len(block) + 100
     assert cupy.counts["down"] <= 60 * 1500

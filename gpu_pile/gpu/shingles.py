@@ -34,4 +34,4 @@ def device_units(xp: Any, text: TextColumn, kind: str) -> tuple[Array, Array, st
 def shingle_counts(xp: Any, starts: Array, width: int) -> Array:
     """Return int64[n_docs]: how many shingles documents with these units have."""
     n = xp.diff(starts)
-    return xp.where(n > 0, n - xp.minimum(n, width) + 1, 0)
+    return xp.maximum(n - (width - 1), xp.minimum(n, 1))
