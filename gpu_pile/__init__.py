@@ -13,12 +13,23 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Deduplicated", "Run", "TextColumn", "dedupe", "keep_c4_lines", "measure", "measure_lines", "open_run"]
+__all__ = [
+    "Deduplicated",
+    "Run",
+    "TextColumn",
+    "Texts",
+    "dedupe",
+    "keep_c4_lines",
+    "measure",
+    "measure_lines",
+    "open_run",
+]
 
 _WHERE = {
     "Deduplicated": "api",
     "Run": "explore.run",
     "TextColumn": "text.column",
+    "Texts": "run.texts",
     "dedupe": "api",
     "keep_c4_lines": "api",
     "measure": "api",
@@ -37,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return ["__version__", *__all__]

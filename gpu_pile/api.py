@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +21,14 @@ from gpu_pile.ops.components import components
 from gpu_pile.ops.redpajama_lines import redpajama_lines
 from gpu_pile.run.config import Fuzzy, describe_problems
 from gpu_pile.run.in_memory import TextSource, over_pieces
-from gpu_pile.run.texts import text_column
+from gpu_pile.run.texts import Texts, text_column
 from gpu_pile.run.threads import keep_freed_memory
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
 
 def measure(
-    texts: Any, signals: str | Sequence[str] | None = None, *, backend: str = "auto", workers: int | None = None
+    texts: Texts, signals: str | Sequence[str] | None = None, *, backend: str = "auto", workers: int | None = None
 ) -> pa.Table:
     """Return the signals of each text: one row per text, one column per signal (int64, or float64 with nulls).
 
@@ -38,6 +38,10 @@ def measure(
         signals: names of signals or of families; None for all. See `gpu-pile list signals`.
         backend: auto, cpu or cuda.
         workers: threads; None for one per core.
+
+    >>> import gpu_pile as gp
+    >>> gp.measure(["Hello world.", ""], ["word_count", "mean_word_length"]).to_pydict()
+    {'word_count': [2, 0], 'mean_word_length': [5.5, None]}
     """
     device = device_for(choose(backend))
     text, wanted = text_column(texts), [signals] if isinstance(signals, str) else signals
@@ -45,7 +49,7 @@ def measure(
     return pa.concat_tables(results).combine_chunks()
 
 
-def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Table:
+def measure_lines(texts: Texts, *, backend: str = "auto", workers: int | None = None) -> pa.Table:
     """Return RedPajama-Data v2's signals of single lines (gpu_pile.ops.redpajama_lines): one row per line.
 
     Args: see measure().
@@ -55,6 +59,11 @@ def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = No
         published names without rps_lines_: ending_with_terminal_punctution_mark, start_with_bulletpoint (0 or 1),
         num_words, javascript_counts (int64), uppercase_letter_fraction, numerical_chars_fraction (float64, 0 for an
         empty line).
+
+    >>> import gpu_pile as gp
+    >>> lines = gp.measure_lines(["one\\ntwo words", "three"])
+    >>> lines.select(["text", "start", "end", "num_words"]).to_pydict()
+    {'text': [0, 0, 1], 'start': [0, 4, 0], 'end': [4, 13, 5], 'num_words': [1, 2, 1]}
     """
     device = device_for(choose(backend))
     results = over_pieces(
@@ -78,13 +87,17 @@ def measure_lines(texts: Any, *, backend: str = "auto", workers: int | None = No
     )
 
 
-def keep_c4_lines(texts: Any, *, backend: str = "auto", workers: int | None = None) -> pa.Array:
+def keep_c4_lines(texts: Texts, *, backend: str = "auto", workers: int | None = None) -> pa.Array:
     """Return each text with the lines that the rules of C4 keep, without citation marks (gpu_pile.ops.c4_lines).
 
     Args: see measure().
 
     Returns:
         large_string[n]; for a text that the rules reject, the lines kept before they did.
+
+    >>> import gpu_pile as gp
+    >>> gp.keep_c4_lines(["Home | About\\nA whole sentence has at least five words."]).to_pylist()
+    ['A whole sentence has at least five words.']
     """
     device = device_for(choose(backend))
 
@@ -117,8 +130,28 @@ class Deduplicated:
         return len(self.keep)
 
 
+class FuzzyOptions(TypedDict, total=False):
+    """What else dedupe() takes: the options of the configuration's section dedupe.fuzzy."""
+
+    shingle: Literal["word", "byte", "char"]
+    width: int
+    sketch: Literal["fss", "affine32"]
+    size: int
+    seed: int
+    bands: int | None
+    rows: int | None
+    verify: Literal["exact", "sketch"]
+    resolve: Literal["witness", "connected"]
+    bucket_neighbours_max: int
+
+
 def dedupe(
-    texts: Any, threshold: float = 0.8, *, backend: str = "auto", workers: int | None = None, **options: Any
+    texts: Texts,
+    threshold: float = 0.8,
+    *,
+    backend: str = "auto",
+    workers: int | None = None,
+    **options: Unpack[FuzzyOptions],
 ) -> Deduplicated:
     """Find exact and near duplicates among texts in memory; the longest (in UTF-8 bytes) stays, on ties the first.
 
@@ -130,8 +163,20 @@ def dedupe(
         threshold: Jaccard similarity of shingles at which two texts are near duplicates.
         backend: auto, cpu or cuda.
         workers: threads; None for one per core.
-        options: any other setting of the configuration's section dedupe.fuzzy (shingle, width, sketch, size, seed,
-            bands, rows, verify, resolve, bucket_neighbours_max).
+        shingle: "word", "byte" or "char": what two texts are compared by. width: how many of them, 5.
+        sketch: "fss" or "affine32". size: values per sketch, 128. seed: of its hash functions, 0.
+        bands, rows: the banding, both or neither; None chooses one for the threshold.
+        verify: "exact" compares the texts themselves, "sketch" estimates.
+        resolve: "witness" removes only neighbours of a kept text, "connected" keeps one text per component.
+        bucket_neighbours_max: the earlier texts of a bucket that a text is compared with, 128.
+
+    >>> import gpu_pile as gp
+    >>> text = "the quick brown fox jumps over the lazy dog and runs away"
+    >>> found = gp.dedupe([text, text + " again", "something else", text], threshold=0.8)
+    >>> found.keep.tolist()
+    [False, True, True, False]
+    >>> found.witness.tolist()
+    [1, -1, -1, 1]
     """
     keep_freed_memory()
     text, device = text_column(texts), device_for(choose(backend))

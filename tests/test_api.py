@@ -1,3 +1,7 @@
+import ast
+import doctest
+import inspect
+
 import numpy as np
 import pandas
 import polars
@@ -5,8 +9,11 @@ import pyarrow as pa
 import pytest
 
 import gpu_pile as gp
+from gpu_pile.api import FuzzyOptions
 from gpu_pile.errors import ConfigError
 from gpu_pile.gpu import device
+from gpu_pile.run.config import Fuzzy
+from tests.conftest import HERE
 from tests.test_run import jaccard, words
 
 TEXTS = [words(80, 1), words(80, 1) + " tail", words(80, 2), words(80, 1), "", "", "short"]
@@ -82,6 +89,28 @@ def test_open_run(demo_run):
     assert run.cluster_of(single) == [single]
     story = run.document(pair["a"])
     assert story["signals"]["word_count"] == len(story["text"].split())
+
+
+@pytest.mark.parametrize("name", [n for n in gp.__all__ if inspect.isfunction(getattr(gp, n))])
+def test_the_example_of_each_public_function(name, demo_run, tmp_path, monkeypatch):
+    (tmp_path / "demo").symlink_to(demo_run)
+    monkeypatch.chdir(tmp_path)
+    (test,) = doctest.DocTestFinder(recurse=False).find(getattr(gp, name), name)
+    assert test.examples
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_type_checkers_see_what_is_there():
+    stub = ast.parse((HERE.parent / "gpu_pile" / "__init__.pyi").read_text())
+    imported = {
+        alias.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert imported == {name: f"gpu_pile.{module}" for name, module in gp._WHERE.items()}
+    assert sorted(imported) == sorted(gp.__all__)
+    assert set(FuzzyOptions.__annotations__) == set(Fuzzy.model_fields) - {"enabled", "threshold", "skip_subsets"}
+    assert all(option in gp.dedupe.__doc__ for option in FuzzyOptions.__annotations__)
+    assert (HERE.parent / "gpu_pile" / "py.typed").exists()
+    assert dir(gp) == sorted([*gp.__all__, "__version__"])
 
 
 def test_import_is_light():

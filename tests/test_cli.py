@@ -133,6 +133,7 @@ def test_exit_2_for_wrong_usage(tmp_path):
     write_shard(tmp_path / "a.jsonl.zst", [("some words", "x")])
     (tmp_path / "sub").mkdir()
     write_shard(tmp_path / "sub" / "a.jsonl", [("other words", "x")])
+    write_shard(tmp_path / "sub" / "a.jsonl.zst", [("other words", "x")])
     config = tmp_path / "c.yaml"
 
     def error_of(text, *more):

@@ -146,6 +146,8 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
         "text/unicode_table.npz",
         "run/stages/report/page.html.j2",
         "run/stages/report/page.css",
+        "py.typed",
+        "__init__.pyi",
     ]
     needed += ["text/word_lists/stop_words_en.txt", "text/word_lists/ldnoobw_en.txt", "text/word_lists/SOURCES.md"]
     assert {f"gpu_pile/{name}" for name in needed} <= set(names)

@@ -30,6 +30,13 @@ def open_run(path: str | AnyPath) -> Run:
 
     Raises:
         UsageError: there is no run at this path.
+
+    >>> import gpu_pile as gp
+    >>> run = gp.open_run("demo")
+    >>> run.report["documents"]
+    512
+    >>> run.decisions.count_rows()
+    512
     """
     return Run(rundir.open_dir(path))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -13,7 +13,18 @@ from gpu_pile.text.column import TextColumn
 STRINGS = "a list of strings, or a column of strings of pyarrow, pandas, polars, cuDF or Hugging Face datasets"
 
 
-def text_column(texts: Any) -> TextColumn:
+class Column(Protocol):
+    """A column of another library, as type checkers see it."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+Texts: TypeAlias = Iterable[str] | Iterable[bytes] | Column | TextColumn
+"""What every verb of the Python API takes, see text_column."""
+
+
+def text_column(texts: Texts) -> TextColumn:
     """Return texts as a TextColumn: any iterable of str or of UTF-8 bytes, or a column of strings of another library.
 
     A column of cuDF stays on the GPU, without a copy. One of Arrow or polars is not copied.
