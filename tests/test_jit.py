@@ -129,6 +129,26 @@ def test_a_function_that_another_process_compiles_is_waited_for(tmp_path):
         assert waiting.result(timeout=60) == [6, 1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        ("nbi", lambda content: content.replace(b"Integer", b"Gone000")),
+        ("nbi", lambda content: content[: len(content) // 2]),
+        ("nbc", lambda content: content[: len(content) // 2]),
+    ],
+    ids=["a type that this version does not have", "half of the index", "half of the code"],
+)
+def test_what_cannot_be_read_is_compiled_again(tmp_path, kind, damage):
+    source, cache = INNER.replace("BODY", BODIES[0]), tmp_path / "cache"
+    run(tmp_path / "a", cache, source)
+    for path in (cache / "gpu_pile").glob(f"twice-*.{kind}"):
+        before = path.read_bytes()
+        path.write_bytes(damage(before))
+        assert path.read_bytes() != before
+    assert run(tmp_path / "a", cache, source) == [6, 1]
+    assert run(tmp_path / "a", cache, source) == [6, 0]
+
+
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert run(tmp_path / "a", tmp_path / "cache", INNER.replace("BODY", "2 * x")) == [6, 1]

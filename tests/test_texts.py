@@ -84,7 +84,7 @@ def test_every_column_of_texts_is_taken_as_it_is(texts):
     assert text_column(texts).documents() == [b"a", "bé".encode()]
 
 
-@pytest.mark.parametrize("texts", EMPTY, ids=repr)
+@pytest.mark.parametrize("texts", EMPTY, ids=lambda texts: type(texts).__name__)
 def test_a_column_may_be_empty(texts):
     assert len(text_column(texts)) == 0
 

@@ -197,9 +197,15 @@ class _Cache(caching.FunctionCache):
         return stored
 
     def _load(self, sig: Any, target_context: Any) -> Any:
+        """Return what is stored for a signature, or None; what cannot be read is removed."""
         stored = None
         with contextlib.suppress(OSError):
-            stored = super().load_overload(sig, target_context)
+            try:
+                stored = super().load_overload(sig, target_context)
+            except OSError:
+                raise
+            except Exception:  # any error of unpickling: cut short, or with types that this version does not have
+                Path(self._cache_file._index_path).unlink(missing_ok=True)
             if stored is not None:
                 os.utime(self._cache_file._index_path)
         return stored
