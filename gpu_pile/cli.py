@@ -520,7 +520,7 @@ def make_app() -> typer.Typer:
         cls=_Group,
         help="Deduplicate and filter language-model corpora of The Pile's shape, with a reason for every removal.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

@@ -355,3 +355,10 @@ def test_a_stage_at_work_is_told_about_every_few_seconds():
     assert [event["event"] for event in told[:2]] == ["begin", "progress"]
     assert (told[1]["share"], told[1]["bytes_done"], told[-1]["event"]) == (0.25, 250, "end")
     assert re.fullmatch(r" measure: 25% read, .* MB/s of compressed bytes, \d+:\d\d left", line_of(told[1]))
+
+
+def test_the_shell_completes_commands():
+    environment = {**os.environ, "_GPU_PILE_COMPLETE": "complete_bash", "COMP_WORDS": "gpu-pile ver", "COMP_CWORD": "1"}
+    code = "import sys; from gpu_pile import cli; cli.app(prog_name='gpu-pile')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["verify"]
