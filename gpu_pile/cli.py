@@ -306,22 +306,35 @@ def _next(context: Context) -> str:
 
 def show(
     run: RunFolder,
-    doc_id: Annotated[list[int], typer.Argument(metavar="DOC_ID...", help="ids as in decisions/*.parquet")],
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DOCUMENT", help="SHARD:LINE, such as 00:17, or a doc_id of decisions/*.parquet"),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="NAME", help="documents removed for it, such as near_duplicate")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="how many of --reason")] = 5,
+    all_signals: Annotated[bool, typer.Option("--all", help="all signals, not only those with bounds")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a document")] = False,
 ) -> None:
-    """Text, signals with thresholds, cluster, every reason, and what differs from the witness, of some documents."""
+    """Every reason, what differs from the witness or the text, cluster, and signals with their bounds, of documents."""
     from gpu_pile.explore.run import open_run
 
     opened = open_run(run)
-    for identifier in doc_id:
+    chosen = [opened.doc_id(name) for name in documents or ()]
+    if reason is not None:
+        chosen += opened.with_reason(reason, n)
+    if not chosen:
+        raise UsageError(f"which documents? gpu-pile show {run} SHARD:LINE, or --reason NAME")
+    for identifier in chosen:
         story = opened.story(identifier)
         if as_json:
             out.print(_json(story), markup=False)
         else:
-            _show(identifier, story)
+            _show(identifier, story, all_signals)
 
 
-def _show(identifier: int, story: dict[str, Any]) -> None:
+def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
     verdict = "[green]kept[/]" if story["keep"] else "[red]removed[/]"
     place = _safe(f"{story['shard']} line {story['line']}  {story['subset'] or '(no subset)'}")
     out.print(f"[bold]{identifier}[/]  {place}  {verdict}")
@@ -333,6 +346,10 @@ def _show(identifier: int, story: dict[str, Any]) -> None:
         )
     elif story["cluster"] is not None:
         out.print(f"  stays for cluster {story['cluster']}")
+    if "difference" in story:
+        out.print(_marked([(s["kind"], s["text"]) for s in story["difference"]]))
+    else:
+        out.print(_safe(story["text"]), style="dim" if not story["keep"] else None)
     table = Table("signal", "value", "min", "max", "", box=None, padding=(0, 2))
     failed = {reason["rule"] for reason in story["reasons"]}
     for name, value in story["signals"].items():
@@ -340,12 +357,10 @@ def _show(identifier: int, story: dict[str, Any]) -> None:
         bad = bool({f"{name}.min", f"{name}.max"} & failed)
         mark = "[red]fails[/]" if bad else "passes" if rule else ""
         bounds = (_number(rule[kind]) if kind in rule else "" for kind in ("min", "max"))
-        table.add_row(name, _number(value), *bounds, mark)
-    out.print(table)
-    if "difference" in story:
-        out.print(_marked([(s["kind"], s["text"]) for s in story["difference"]]))
-    else:
-        out.print(_safe(story["text"]), style="dim" if not story["keep"] else None)
+        if rule or all_signals:
+            table.add_row(name, _number(value), *bounds, mark)
+    if table.rows:
+        out.print(table)
     out.print()
 
 

@@ -174,6 +174,35 @@ def test_show_tells_the_story_of_a_document(demo_run):
     assert invoke("show", demo_run / "measured", 1)[0] == 2
 
 
+def test_show_takes_places_and_reasons(demo_run):
+    rows = decisions(demo_run)
+    one = next(r for r in rows if r["reasons"] == ["plain_word_count.min"])
+    by_place = invoke("show", demo_run, f"{one['shard']}:{one['line']}")
+    assert by_place == invoke("show", demo_run, one["doc_id"])
+    assert "passes" in by_place[1]
+    assert "hash_per_word" in invoke("show", demo_run, one["doc_id"], "--all")[1]
+    story = json.loads(invoke("show", demo_run, one["doc_id"], "--json")[1])
+    unbounded = set(story["signals"]) - set(story["thresholds"])
+    lines = by_place[1].split("signal", 1)[1].splitlines()
+    assert not unbounded & {line.split()[0] for line in lines if line.split()}
+    for reason in ("near_duplicate", "plain_word_count.min"):
+        shown = invoke("show", demo_run, "--reason", reason, "-n", "3", "--json")[1].splitlines()
+        expected = [r["doc_id"] for r in rows if reason in r["reasons"]][:3]
+        assert [json.loads(line)["doc_id"] for line in shown] == expected
+    for wrong, said in [
+        (["--reason", "near_duplicat"], "no document was removed for 'near_duplicat'; there are: "),
+        (["00:x"], "expected a doc_id or SHARD:LINE"),
+        (["00:0"], "expected a doc_id or SHARD:LINE"),
+        (["no:1"], "the run has no shard 'no'"),
+        ([f"00:{10**12}"], "expected a doc_id or SHARD:LINE"),
+        (["00:999999"], "line 999999 of shard 00 is not a document"),
+        ([], "which documents?"),
+    ]:
+        code, _, error = invoke("show", demo_run, *wrong)
+        assert code == 2
+        assert said in error
+
+
 @pytest.mark.parametrize(
     ("what", "there"),
     [

@@ -76,6 +76,48 @@ def locate(run: RunTables, ids: Sequence[int]) -> dict[int, DocumentLocation]:
     return out
 
 
+def doc_id_of(run: RunTables, name: str) -> int:
+    """The doc_id that a name stands for: itself, or that of SHARD:LINE.
+
+    Raises:
+        UsageError: it is neither, or the run has no such shard.
+    """
+    if name.isdecimal():
+        return int(name)
+    shard, _, line = name.rpartition(":")
+    if not shard or not line.isdecimal() or len(line) > 12 or int(line) == 0:
+        raise UsageError(f"expected a doc_id or SHARD:LINE, such as 00:17, got {name!r}")
+    index = next((s.index for s in run.shards if s.name == shard), None)
+    if index is None:
+        raise UsageError(f"the run has no shard {shard!r}; its shards are {', '.join(s.name for s in run.shards)}")
+    return int(rundir.doc_id(index, int(line)))
+
+
+def with_reason(run: RunTables, rule: str, n: int) -> list[int]:
+    """The doc_ids of the first n documents that were removed for a reason, among others or alone.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found: list[int] = []
+    seen: set[str] = set()
+    for shard in run.shards:
+        with pq.ParquetFile(rundir.table(run.directory.decisions(shard.name))) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["doc_id", "reasons"])
+                reasons = table.column("reasons").combine_chunks()
+                names = reasons.flatten().cast(pa.string())
+                rows = reasons.value_parent_indices().filter(pc.equal(names, rule))
+                found += table.column("doc_id").take(rows).to_pylist()
+                seen.update(names.unique().to_pylist())
+                if len(found) >= n:
+                    return found[:n]
+    if not found:
+        there = f"there are: {', '.join(sorted(seen))}" if seen else "none was removed at all"
+        raise UsageError(f"no document was removed for {rule!r}; {there}")
+    return found
+
+
 def texts_of(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
     """The whole texts of some documents by doc_id.
 

@@ -167,6 +167,14 @@ class Run(RunTables):
         """
         return documents.kept_lines(self, shard)
 
+    def doc_id(self, name: str) -> int:
+        """The doc_id of SHARD:LINE, as reports and messages name a document."""
+        return documents.doc_id_of(self, name)
+
+    def with_reason(self, rule: str, n: int = 5) -> list[int]:
+        """The doc_ids of the first n documents that were removed for a reason, such as near_duplicate."""
+        return documents.with_reason(self, rule, n)
+
     def texts(self, ids: Sequence[int]) -> Result:
         """The whole texts of some documents, in the order given."""
         return documents.texts(self, ids)
