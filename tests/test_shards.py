@@ -335,18 +335,23 @@ def test_files_of_one_name_in_several_folders(tmp_path):
 
 def test_a_folder_holds_more_than_shards(tmp_path):
     for name in [
-        "a.json",
-        "state.json",
+        "a.jsonl",
+        "b.json.gz",
+        "STATS.json",
         "dataset_info.json",
-        "_SUCCESS.json",
-        ".hidden.json",
-        ".cache/b.json",
+        "_SUCCESS.jsonl",
+        ".hidden.jsonl",
+        ".cache/b.jsonl",
         "c.txt",
     ]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
-    assert [s.name for s in find_shards([tmp_path], tmp_path)] == ["a"]
-    (tmp_path / "a.json").unlink()
+    assert [s.name for s in find_shards([tmp_path], tmp_path)] == ["a", "b"]
+    for name in ("a.jsonl", "b.json.gz"):
+        (tmp_path / name).unlink()
+    assert [s.name for s in find_shards([tmp_path], tmp_path)] == ["STATS", "dataset_info"], "there is nothing else"
+    for name in ("STATS.json", "dataset_info.json"):
+        (tmp_path / name).unlink()
     with pytest.raises(UsageError, match=r"holds no file named \*\.jsonl or \*\.json"):
         find_shards([tmp_path], tmp_path)
 

@@ -19,11 +19,10 @@ TABLES = (*tables.PARQUET, *tables.ARROW)
 COMPRESSED = (".zst", ".zstd", ".gz", ".bz2", ".xz")
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".jsonl", ".json", ".ndjson") for packed in ("", *COMPRESSED))
 _NAME = re.compile(r"(.+?)\.(jsonl|json|ndjson)(\.(zst|zstd|gz|bz2|xz))?")
+PLAIN_JSON = ".json"
+"""Beside other shards, such files describe them: dataset_info.json, statistics."""
 RUN_MARK = ".claim.json"
 """The file that marks a run directory. What is in it is passed over when a folder that holds it is an input."""
-
-DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-"""Files of JSON in folders of Hugging Face datasets that hold no documents."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,8 @@ def find_shards(inputs: Sequence[str | AnyPath], base: Path) -> list[Shard]:
     """Return the files that globs, folders, paths and URLs name, sorted by name; relative paths start at base.
 
     A folder stands for the files with one of SUFFIXES in it and in the folders below, without those whose names, or
-    whose folders' names, begin with "." or "_", and without run directories. A file named twice counts once.
+    whose folders' names, begin with "." or "_", and without run directories. Plain `.json` files count only if there
+    are no others. A file named twice counts once.
 
     Raises:
         UsageError: an input names nothing, or two files have the same name. DataError: a file cannot be read.
@@ -131,18 +131,22 @@ P = TypeVar("P", Path, RemotePath)
 
 
 def _shards_in(found: Iterable[P], folder: str) -> list[P]:
-    """Return the shards among everything found in a folder: no hidden files, no descriptions, no results of a run."""
+    """Return the shards among everything found in a folder: no hidden files, no results of a run.
+
+    Files that end with PLAIN_JSON count only where there is nothing else.
+    """
     listed = list(found)
     runs = {str(p.parent) for p in listed if p.name == RUN_MARK}
 
     def is_shard(path: P) -> bool:
         parts = str(path).removeprefix(folder).strip("/").split("/")
-        if not parts[-1].endswith((*SUFFIXES, *TABLES)) or parts[-1] in DESCRIPTIONS:
+        if not parts[-1].endswith((*SUFFIXES, *TABLES)):
             return False
         above = {folder + "".join(f"/{part}" for part in parts[:i]) for i in range(len(parts))}
         return not any(part[0] in "._" for part in parts) and not above & runs
 
-    return sorted(filter(is_shard, listed), key=str)
+    shards = sorted(filter(is_shard, listed), key=str)
+    return [p for p in shards if not p.name.endswith(PLAIN_JSON)] or shards
 
 
 def _at_path(location: Path, base: Path) -> tuple[list[Path], str]:

@@ -67,7 +67,7 @@ class _Lowering(NativeLowering):
             description.lookup_module(), description.qualname, "", 0, lowered.env, (library,)
         )
         target.insert_user_function(entry, description, [library])
-        state.reload_init.extend(library._reload_init)
+        state.reload_init.extend(getattr(library, "_reload_init", ()))  # numba 0.61 has none
         state["cr"] = _LowerResult(description, lowered.call_helper, cfunc=entry, env=lowered.env)
         return True
 
