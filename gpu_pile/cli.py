@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
@@ -446,19 +447,52 @@ def _number(value: float | int | None) -> str:
 _LISTS = ("signals", "ops", "backends", "thresholds", "subsets")
 
 
-def list_(what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))]) -> None:
-    """What there is: signals, operations, backends, named thresholds, The Pile's subsets."""
+def list_(
+    what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="only these; signals also by family")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a row, with every column")] = False,
+) -> None:
+    """What there is: signals, operations, backends, named thresholds (with NAME their rules), The Pile's subsets."""
     from gpu_pile.explore import catalogue
 
     if what not in _LISTS:
         raise UsageError(f"gpu-pile list {what}: there is nothing of that name; there are: {', '.join(_LISTS)}")
-    columns, rows = getattr(catalogue, what)()
-    table = Table(box=None, padding=(0, 2), header_style="bold")
+    if what == "thresholds" and names:
+        columns, rows = catalogue.rules(names)
+    else:
+        columns, rows = getattr(catalogue, what)()
+        if names:
+            by = columns[:2] if what == "signals" else columns[:1]
+            columns, rows = catalogue.named((columns, rows), names, by)
+    if as_json:
+        for row in rows:
+            out.print(_json(dict(zip(columns, row, strict=True))), markup=False)
+        return
+    if what == "signals":
+        out.print(_signals_table([dict(zip(columns, row, strict=True)) for row in rows]))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, no_wrap=i == 0, overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     out.print(table)
+
+
+def _signals_table(signals: list[dict[str, Any]]) -> Table:
+    """A line for each signal; on a terminal, where definitions would be narrow columns, they are below the names."""
+    if not out.is_terminal:
+        table = Table("signal", "family", "definition", box=None, padding=(0, 2, 0, 0))
+        for s in signals:
+            table.add_row(s["signal"], s["family"], escape(s["definition"]))
+        return table
+    table = Table.grid()
+    for s in signals:
+        table.add_row(f"[bold]{s['signal']}[/]  [dim]{s['family']}[/]")
+        table.add_row(Padding(escape(s["definition"]), (0, 0, 0, 4)))
+    return table
 
 
 def bench_floors(

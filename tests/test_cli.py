@@ -219,6 +219,28 @@ def test_list(what, there):
     assert there in output
 
 
+def test_list_some():
+    def signals(*names):
+        return [json.loads(line) for line in invoke("list", "signals", *names, "--json")[1].splitlines()]
+
+    every = signals()
+    assert signals("nemo") == [s for s in every if s["family"] == "nemo"]
+    chosen = signals("gopher_quality", "word_count")
+    assert chosen == [s for s in every if s["family"] == "gopher_quality" or s["signal"] == "word_count"]
+    code, output, _ = invoke("list", "thresholds", "gopher")
+    assert code == 0
+    assert any(line.split() == ["gopher", "plain_word_count", "50", "100000"] for line in output.splitlines())
+    assert len(invoke("list", "backends", "cpu")[1].splitlines()) == 2
+    for wrong, said in [
+        (["signals", "gopher_qualty"], "did you mean 'gopher_quality'?"),
+        (["thresholds", "gohper"], "did you mean 'gopher'?"),
+        (["backends", "x"], "known are: cpu, cuda"),
+    ]:
+        code, _, error = invoke("list", *wrong)
+        assert code == 2
+        assert said in error
+
+
 def test_list_and_doctor():
     assert invoke("list", "nothing")[0] == 2
     code, output, _ = invoke("doctor")

@@ -16,7 +16,8 @@ A signal is a number about a document, without an opinion. A signal of type int6
 are `text.split()` and lengths are in code points, unless a definition says otherwise. Bounds are in
 `configs/thresholds/`.
 
-`tools/make_signals_md.py` makes this page; `gpu-pile list signals` shows the same list, with the backends of signals.
+`tools/make_signals_md.py` makes this page; `gpu-pile list signals --json` has the same list, with the
+backends of signals.
 """
 
 

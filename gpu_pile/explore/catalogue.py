@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gpu_pile
 from gpu_pile import signals as _signals
+from gpu_pile.errors import UsageError
 from gpu_pile.gpu import detect
 from gpu_pile.ops import op
 from gpu_pile.policy import pile as _subsets
@@ -70,6 +72,40 @@ def backends() -> Listing:
 def thresholds() -> Listing:
     """One row per named set."""
     return ["thresholds", "rules", "file"], [[name, n, path] for name, n, path in _thresholds.named_sets()]
+
+
+def rules(names: Sequence[str]) -> Listing:
+    """One row per rule of some named sets.
+
+    Raises:
+        ConfigError: there is no set of one of these names.
+    """
+    return ["thresholds", "signal", "min", "max"], [
+        [name, signal, _bound(rule.min), _bound(rule.max)]
+        for name in names
+        for signal, rule in _thresholds.named_set(name).rules.items()
+    ]
+
+
+def _bound(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def named(listing: Listing, names: Sequence[str], by: Sequence[str]) -> Listing:
+    """The rows that have one of the names in one of the columns `by`.
+
+    Raises:
+        UsageError: no row has one of these names.
+    """
+    columns, rows = listing
+    at = [columns.index(column) for column in by]
+    known = {row[i] for row in rows for i in at}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known))}"
+            raise UsageError(f"there is nothing named {name!r} in this list; {hint}")
+    return columns, [row for row in rows if any(row[i] in names for i in at)]
 
 
 def subsets() -> Listing:
