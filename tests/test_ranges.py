@@ -189,8 +189,12 @@ def documents(rng: random.Random, n: int) -> list[bytes]:
 
 
 def same_results(tmp_path: Path, inputs, range_bytes: int, several: bool = True, last: str = "write", **more):
-    """Run with ranges and without, compare every file and what is recorded; returns the run with ranges."""
+    """Run with ranges and without, compare every file and what is recorded; returns the run with ranges.
+
+    Frames are not copied, so that every kept range is one frame; tests/test_frames.py has ranges with copied frames.
+    """
     given = more.pop("input", {})
+    more["write"] = {"copy_frames": False, **more.get("write", {})}
     ways = {}
     for name, size in (("whole", WHOLE), ("ranges", range_bytes)):
         ways[name] = run(settings(inputs, tmp_path / name, input={**given, "range_bytes": size}, **more), last)
