@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import logging
 import secrets
 import socket
 import threading
@@ -113,10 +114,11 @@ class Cluster:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for part in (self._client, self._own):
-            if part is not None:
-                with contextlib.suppress(OSError, TimeoutError):
-                    part.close(timeout=10)
+        with _not_logged():
+            for part in (self._client, self._own):
+                if part is not None:
+                    with contextlib.suppress(OSError, TimeoutError):
+                        part.close(timeout=10)
         self._client = self._own = None
         self._settings.close()
 
@@ -225,6 +227,18 @@ def _finish(context: Context, call: Any, order: _Order, bar: _Bar) -> BaseExcept
     _wait_for_files(order, answer["host"])
     bar.done(order.task)
     return None
+
+
+@contextlib.contextmanager
+def _not_logged() -> Iterator[None]:
+    """Keep Dask from logging: it has tracebacks for workers that Ctrl-C ended and that it was about to start again."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _on_this_machine(config: Config, n_ranges: int) -> Any:
