@@ -59,7 +59,7 @@ def test_chosen_subsets_lose_lines_and_all_else_stays(tmp_path):
 
 def test_it_needs_the_signals_of_c4(tmp_path):
     with pytest.raises(ConfigError, match="add c4 to measure"):
-        settings(["x"], tmp_path, edit={"c4_lines": ["all"]})
+        settings(["x"], tmp_path, edit={"c4_lines": ["all"]}, measure={"signals": ["lengths"]})
 
 
 def test_a_text_that_was_measured_otherwise_is_an_error():

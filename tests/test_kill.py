@@ -19,7 +19,8 @@ from gpu_pile.run import config, pipeline
 OTHER = ("timings.json", "run.json", ".lock", ".claim.json", "report.json", "report.html")  # they name the place
 root, demo, quick = (pathlib.Path(a) for a in sys.argv[1:4])
 run = root / "run"
-settings = config.load(quick, [f"output={run}", f"input.shards=['{demo}']", "batch_bytes=60000", "memory_bytes=200000"])
+shards = [str(demo / name) for name in ("00.jsonl.zst", "01.jsonl.zst")]
+settings = config.load(quick, [f"output={run}", f"input.shards={shards}", "batch_bytes=60000", "memory_bytes=200000"])
 
 
 def go():
@@ -61,6 +62,8 @@ def killed_at(n, after):
     go()
 
 
+assert child(go) == 0
+run.rename(root / "whole")
 n = int(sys.argv[4]) - 2
 while True:
     n += 2
@@ -86,10 +89,7 @@ print("ended")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 2], ids=["before", "after"])
-def test_kill_9_anywhere_then_the_same_command(tmp_path, demo_run, first):
-    import shutil
-
-    shutil.copytree(demo_run, tmp_path / "whole")
+def test_kill_9_anywhere_then_the_same_command(tmp_path, first):
     quick = HERE.parent / "configs" / "quickstart.yaml"
     done = subprocess.run(
         [sys.executable, "-c", KILLER, str(tmp_path), str(DEMO), str(quick), str(first)],
