@@ -257,8 +257,8 @@ def _run(settings: Config, last: str, words: _Words) -> None:
 
         compilation.on_first = announce
         with pipeline.prepared(settings, bars) as context:
-            context.command = shlex.join(["gpu-pile", *sys.argv[1:]])
-            context.date = datetime.now(UTC).date().isoformat()
+            bars.command = shlex.join(["gpu-pile", *sys.argv[1:]])
+            bars.date = datetime.now(UTC).date().isoformat()
             for line in plan.headline(context):
                 bars.say(line)
             pipeline.run_until(context, last)

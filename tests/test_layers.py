@@ -1,9 +1,12 @@
 """Who may import whom: ARCHITECTURE.md's floors, read from the sources. Whatever ALLOWED does not name is an error."""
 
 import ast
+import dataclasses
 from pathlib import Path
 
 import pytest
+
+from gpu_pile.run.context import Context
 
 PACKAGE = Path(__file__).parents[1] / "gpu_pile"
 SOURCES = {p.relative_to(PACKAGE).as_posix(): ast.parse(p.read_text()) for p in PACKAGE.rglob("*.py")}
@@ -149,3 +152,7 @@ def test_functions_are_short_and_take_few_parameters(name):
             parameters = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
             taken = [p.arg for p in parameters if p.arg not in ("self", "cls")]
             assert len(taken) <= 7, f"{f.name} takes {', '.join(taken)}"
+
+
+def test_the_context_of_a_run_stays_small():
+    assert len(dataclasses.fields(Context)) <= 5

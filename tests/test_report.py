@@ -197,8 +197,8 @@ def test_the_same_run_and_date_give_the_same_bytes(demo_copy):
     shown = []
     for date in ("2026-11-21", "2026-11-21", "2026-11-22"):
         context = run(settings_of(demo_copy), "write")
-        context.command = "gpu-pile run 'my file.yaml' --set 'input.shards=[https://host/a?Signature=key]'"
-        context.date = date
+        context.reporter.command = "gpu-pile run 'my file.yaml' --set 'input.shards=[https://host/a?Signature=key]'"
+        context.reporter.date = date
         stage.report(context)
         shown.append((demo_copy / "report.html").read_bytes())
     assert shown[0] == shown[1] != shown[2]

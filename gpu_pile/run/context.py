@@ -19,18 +19,13 @@ from gpu_pile.text.jit import compilation
 
 @dataclass
 class Context:
-    """A run: its configuration, its directory, its inputs, what does its tasks, and what tells of its progress.
-
-    command, date: how and when the run was asked for, as the report shows it; "" for what is not known
-    """
+    """A run: its configuration, its directory, its inputs, what does its tasks, and what tells of its progress."""
 
     config: Config
     directory: RunDir
     shards: Sequence[Shard]
     executor: Executor = field(default_factory=lambda: Threads(Device()))
     reporter: Reporter = field(default_factory=Reporter)
-    command: str = ""
-    date: str = ""
 
     @property
     def device(self) -> Device:

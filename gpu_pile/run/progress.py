@@ -25,12 +25,14 @@ class Reporter:
     stages: per stage, wall and CPU seconds, bytes of text, and CPU seconds of each of its spans
     warnings: what is probably a mistake and may have changed the result
     notes:  what a person should know about the run beyond its numbers
+    command, date: how and when the run was asked for, as the report shows it; "" for what is not known
     """
 
     def __init__(self) -> None:
         self.stages: dict[str, dict[str, Any]] = {}
         self.warnings: list[str] = []
         self.notes: list[str] = []
+        self.command = self.date = ""
         self._lock = threading.Lock()
 
     # what a subclass may show

@@ -108,8 +108,8 @@ def _about(context: Context, content: dict[str, Any]) -> dict[str, Any]:
         "path": str(path),
         "show": f"gpu-pile show {shlex.quote(str(path))}",
         "inputs": f"{some(shards)}: {n:,} shard{'' if n == 1 else 's'}, {human_bytes(read)}",
-        "command": _cut(without_secrets(context.command), COMMAND_MAX),
-        "date": context.date,
+        "command": _cut(without_secrets(context.reporter.command), COMMAND_MAX),
+        "date": context.reporter.date,
     }
 
 
