@@ -129,6 +129,7 @@ def test_a_function_that_another_process_compiles_is_waited_for(tmp_path):
         assert waiting.result(timeout=60) == [6, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "damage"),
     [

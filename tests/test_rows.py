@@ -224,6 +224,7 @@ def test_a_bomb_is_stopped(tmp_path, monkeypatch):
     assert 0 < len(good) < 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 8191, 8192, 500_000])
 def test_rows_decoded_together_are_fewer_where_a_dictionary_is_large(tmp_path, monkeypatch, size):
     """A dictionary of one long text stands for many rows in a few bytes: 4,096 of them must not be decoded at once."""

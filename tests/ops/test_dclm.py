@@ -78,6 +78,7 @@ def test_texts_of_pieces(name):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PIECES)
 def test_kernels(name):
     @settings(max_examples=40, deadline=None)
