@@ -315,9 +315,9 @@ def test_the_first_compilation_is_announced_once_and_not_counted_as_speed(tmp_pa
     code, _, error = invoke("measure", tmp_path / "c.yaml")
     assert code == 0
     assert error.count("compiling kernels for this processor, once per machine") == 1
-    assert "after 0.1 s of compiling" in error
-    assert "kernels in 0.1 s" in error
     entry = json.loads((tmp_path / "run" / "timings.json").read_text())["measure"]
+    assert f"after {entry['compile_seconds']:.1f} s of compiling" in error  # a sleep may take longer
+    assert re.search(r"kernels in \d\.\d s", error)
     assert entry["compile_seconds"] >= 0.12
     assert rate({**entry, "text_bytes": 10**6}) > 10**6 / entry["seconds"]
 
