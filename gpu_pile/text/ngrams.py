@@ -28,7 +28,7 @@ from gpu_pile.text.hash_table import (
     same_item,
 )
 from gpu_pile.text.jit import inlined, jit, leaf
-from gpu_pile.text.simd import item, load_u64, prefetch, set_item
+from gpu_pile.text.simd import item, load_u64, polynomial, powers_of, prefetch, set_item
 from gpu_pile.types import Array
 
 DOCUMENTS = (
@@ -74,7 +74,7 @@ _FAR = 10_000
 
 _B = np.uint64(0x9FB21C651E98DF25)
 _BYTE = np.uint64(0xFF)
-_B2, _B3, _B4, _B5, _B6, _B7 = (np.uint64(pow(int(_B), n, 1 << 64)) for n in range(2, 8))
+_B_POWERS = powers_of(int(_B))
 
 
 class Grams(NamedTuple):
@@ -357,26 +357,11 @@ def hash_prefixes(words, packed, bounds, powers, hashes):
     for i in range(words):
         start, end = item(bounds, i), item(bounds, i + 1)
         first = ((end - start - 1) & 7) + 1
-        h = h * item(powers, first) + _eight(load_u64(packed, start) << np.uint64(64 - 8 * first))
+        h = h * item(powers, first) + polynomial(load_u64(packed, start) << np.uint64(64 - 8 * first), _B_POWERS)
         if end - start > 8:  # few words are that long, and for the others nothing branches
             for k in range(start + first, end, 8):
-                h = h * item(powers, 8) + _eight(load_u64(packed, k))
+                h = h * item(powers, 8) + polynomial(load_u64(packed, k), _B_POWERS)
         set_item(hashes, i + 1, h)
-
-
-@inlined
-def _eight(x):
-    """Return the polynomial of eight bytes, the lowest first; zeros at the beginning add nothing."""
-    return (
-        (x & _BYTE) * _B7
-        + ((x >> np.uint64(8)) & _BYTE) * _B6
-        + ((x >> np.uint64(16)) & _BYTE) * _B5
-        + ((x >> np.uint64(24)) & _BYTE) * _B4
-        + ((x >> np.uint64(32)) & _BYTE) * _B3
-        + ((x >> np.uint64(40)) & _BYTE) * _B2
-        + ((x >> np.uint64(48)) & _BYTE) * _B
-        + (x >> np.uint64(56))
-    )
 
 
 @cache

@@ -30,7 +30,7 @@ from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.hashing import M64, mix64, mix64_int
 from gpu_pile.text.jit import inlined, leaf
 from gpu_pile.text.lower_words import TABLES, LowerWords, find_lower_words, room_for_words
-from gpu_pile.text.simd import item, load_u64, set_item
+from gpu_pile.text.simd import item, load_u64, polynomial, powers_of, set_item
 from gpu_pile.types import Array
 
 KINDS = ("word", "byte", "char")
@@ -92,8 +92,8 @@ def reference_shingles(document: bytes, kind: str, width: int) -> list[int]:
 
 _P, _Q, _R, _5R = np.uint64(P), np.uint64(Q), np.uint64(R), np.uint64(5 * R % (1 << 64))
 _Q2, _Q3, _Q4 = (np.uint64(pow(Q, n, 1 << 64)) for n in range(2, 5))
-_P2, _P3, _P4, _P5, _P6, _P7, _P8 = (np.uint64(pow(P, n, 1 << 64)) for n in range(2, 9))
-_0, _1, _8, _BYTE = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(0xFF)
+_POWERS, _P8 = powers_of(P), np.uint64(pow(P, 8, 1 << 64))
+_1 = np.uint64(1)
 _ONES = np.uint64(0x0101010101010101)
 
 
@@ -102,21 +102,6 @@ def _last_bytes(text, start, end):
     """Return the last eight bytes of text[start:end], each + 1, and 0 for bytes before its start."""
     outside = np.uint64(max(64 - 8 * (end - start), 0))
     return ((load_u64(text, end - 8) >> outside) + (_ONES >> outside)) << outside
-
-
-@inlined
-def _polynomial(x):
-    """Return the polynomial in P of eight bytes, the lowest first: eight products of which none waits for another."""
-    return (
-        (x & _BYTE) * _P7
-        + ((x >> np.uint64(8)) & _BYTE) * _P6
-        + ((x >> np.uint64(16)) & _BYTE) * _P5
-        + ((x >> np.uint64(24)) & _BYTE) * _P4
-        + ((x >> np.uint64(32)) & _BYTE) * _P3
-        + ((x >> np.uint64(40)) & _BYTE) * _P2
-        + ((x >> np.uint64(48)) & _BYTE) * _P
-        + (x >> np.uint64(56))
-    )
 
 
 @leaf
@@ -134,14 +119,14 @@ def _hash_words(n, words, hashes, spare):
         set_item(spare, n_long, np.uint64(w))
         n_long += end - start > 8
     for w in range(n):
-        set_item(hashes, w, _polynomial(item(hashes, w)))
+        set_item(hashes, w, polynomial(item(hashes, w), _POWERS))
     done, power = 8, _P8
     while n_long:
         for i in range(n_long):
             w = np.int64(item(spare, i))
             set_item(spare, n + i, _last_bytes(text, item(edges, 2 * w), item(edges, 2 * w + 1) - done))
         for i in range(n_long):
-            set_item(spare, n + i, _polynomial(item(spare, n + i)) * power)
+            set_item(spare, n + i, polynomial(item(spare, n + i), _POWERS) * power)
         done += 8
         power *= _P8
         left = 0

@@ -138,6 +138,32 @@ def copy_bytes(target, to, source, start, n):
             set_item(target, to + k, item(source, start + k))
 
 
+_BYTE = np.uint64(0xFF)
+
+
+def powers_of(base: int) -> tuple[np.uint64, ...]:
+    """Return base to the powers 1 to 7, mod 2^64: what polynomial() takes."""
+    return tuple(np.uint64(pow(base, n, 1 << 64)) for n in range(1, 8))
+
+
+@inlined
+def polynomial(x, powers):
+    """Return the polynomial of eight bytes, the lowest first: eight products of which none waits for another.
+
+    Zeros at the beginning add nothing. powers: a constant, by powers_of().
+    """
+    return (
+        (x & _BYTE) * powers[6]
+        + ((x >> np.uint64(8)) & _BYTE) * powers[5]
+        + ((x >> np.uint64(16)) & _BYTE) * powers[4]
+        + ((x >> np.uint64(24)) & _BYTE) * powers[3]
+        + ((x >> np.uint64(32)) & _BYTE) * powers[2]
+        + ((x >> np.uint64(40)) & _BYTE) * powers[1]
+        + ((x >> np.uint64(48)) & _BYTE) * powers[0]
+        + (x >> np.uint64(56))
+    )
+
+
 @intrinsic
 def lower_64(typing: Any, target: Any, to: Any, source: Any, start: Any) -> Any:
     """lower_64(uint8 target, int64 to, uint8 source, int64 start): 64 bytes, capitals of ASCII as small letters."""
