@@ -115,6 +115,19 @@ class ShardJob(Protocol[B, R]):
         """Something failed: leave nothing half-done. Also called after finish, if publishing failed."""
 
 
+class WithoutBlocks:
+    """What the jobs of shards have in common that need no blocks of them."""
+
+    def open(self) -> Iterator[None]:
+        return iter(())
+
+    def process(self, block: None) -> None:
+        """Never called."""
+
+    def consume(self, result: None) -> bool:
+        return True
+
+
 class ShardsJob(Generic[B, R]):
     """The job of a group of shards, one after the other (see run.threads.Job).
 

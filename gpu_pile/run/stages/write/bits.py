@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
@@ -11,23 +9,14 @@ from gpu_pile.corpus.bitmap import write_bitmap
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import check_unchanged
-from gpu_pile.run.stages.by_shard import Finished
+from gpu_pile.run.stages.by_shard import Finished, WithoutBlocks
 
 
-class BitmapWriter:
+class BitmapWriter(WithoutBlocks):
     """The job of a shard (see by_shard.ShardJob); key: what its bitmap depends on. No shard is read."""
 
     def __init__(self, context: Context, shard: Shard, key: str) -> None:
         self.context, self.shard, self.key = context, shard, key
-
-    def open(self) -> Iterator[None]:
-        yield from ()
-
-    def process(self, block: None) -> None:
-        pass
-
-    def consume(self, result: None) -> bool:
-        return True
 
     def finish(self) -> Finished:
         run, name = self.context.directory, self.shard.name

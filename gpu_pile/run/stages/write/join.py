@@ -9,14 +9,14 @@ from gpu_pile.corpus.files import AtomicFile
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import check_unchanged
-from gpu_pile.run.stages.by_shard import Finished
+from gpu_pile.run.stages.by_shard import Finished, WithoutBlocks
 from gpu_pile.run.stages.write.copy import finished_shard, kinds_of_lines, line_outputs, range_file
 from gpu_pile.run.tables import measured_ranges
 
 COPY_BYTES = 2**20
 
 
-class RangeJoiner:
+class RangeJoiner(WithoutBlocks):
     """The job of a shard whose ranges are written: their files, joined byte by byte (see by_shard.ShardJob)."""
 
     def __init__(self, context: Context, shard: Shard, key: str) -> None:
@@ -31,13 +31,7 @@ class RangeJoiner:
             self.files.append(AtomicFile(path))
             with self.context.reporter.span("write", "join"):
                 self._join(self.files[-1], what)
-        yield from ()
-
-    def process(self, block: None) -> None:
-        pass
-
-    def consume(self, result: None) -> bool:
-        return True
+        return super().open()
 
     def finish(self) -> Finished:
         return finished_shard(self.context, self.shard, self.key, self.files)
