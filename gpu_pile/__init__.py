@@ -13,18 +13,6 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Deduplicated",
-    "Run",
-    "TextColumn",
-    "Texts",
-    "dedupe",
-    "keep_c4_lines",
-    "measure",
-    "measure_lines",
-    "open_run",
-]
-
 _WHERE = {
     "Deduplicated": "api",
     "Run": "explore.run",
@@ -36,6 +24,7 @@ _WHERE = {
     "measure_lines": "api",
     "open_run": "explore.run",
 }
+__all__ = list(_WHERE)
 
 
 def __getattr__(name: str) -> Any:
