@@ -1,0 +1,5 @@
+"""python -m gpu_pile.cli"""
+
+from gpu_pile.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""The verbs that run stages: run, measure, dedupe, decide, write, report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+
+from gpu_pile.cli.console import err, out, safe
+from gpu_pile.cli.settings import SETTINGS, ConfigName, DryRun, Inputs, Overrides, load, source, with_options
+from gpu_pile.cli.words import WORDS, Words
+
+if TYPE_CHECKING:
+    from gpu_pile.run.config import Config
+    from gpu_pile.run.context import Context
+
+
+def verb(last: str) -> Callable[..., None]:
+    """The command that runs the stages up to and including `last`."""
+
+    def command(
+        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **more: Any
+    ) -> None:
+        path, data = source(inputs or [], config)
+        settings = load(path, data, set_ or [], more)
+        if dry_run:
+            from gpu_pile.run import plan
+
+            out.print(escape(plan.describe(settings)))
+        else:
+            words = Words(**{name: more[name] for name in WORDS})
+            if path is None and not (words.quiet or words.as_json):
+                _show_given(settings)
+            _run(settings, last, words)
+
+    options = {name: (option, None) for name, (_, option) in SETTINGS.items()}
+    return with_options(command, {**options, **WORDS})
+
+
+def _show_given(settings: Config) -> None:
+    """Print the configuration that the command line stands for, to be kept and changed."""
+    import yaml
+
+    text = yaml.safe_dump(settings.shown(given_only=True), sort_keys=False, allow_unicode=True)
+    err.print(f"# the configuration of this run; as a file it can hold more\n{safe(text)}", end="")
+
+
+def _run(settings: Config, last: str, words: Words) -> None:
+    from gpu_pile.run import pipeline, plan
+    from gpu_pile.run.compiling import Beside
+    from gpu_pile.run.stages.report.stage import summary
+    from gpu_pile.text.jit import compilation
+
+    with words.reporter() as bars, Beside(settings) as beside:
+
+        def announce() -> None:
+            bars.say("compiling kernels for this processor, once per machine")
+            beside.start()
+
+        compilation.on_first = announce
+        with pipeline.prepared(settings, bars) as context:
+            bars.command = shlex.join(["gpu-pile", *sys.argv[1:]])
+            bars.date = datetime.now(UTC).date().isoformat()
+            for line in plan.headline(context):
+                bars.say(line)
+            pipeline.run_until(context, last)
+    _show_run(context, words)
+    if last == "report" and not words.as_json:
+        out.print(escape(summary(context.directory)))
+        if not words.quiet:
+            err.print(f"[dim]{escape(_next(context))}[/]")
+    damages = pipeline.damages(context)
+    for damage in damages:
+        err.print(f"[red]damage:[/] {escape(damage)}")
+    if damages:
+        raise typer.Exit(1)
+
+
+def _show_run(context: Context, words: Words) -> None:
+    """Print the warnings of a run, its notes, and what it compiled."""
+    from gpu_pile.text.jit import compilation
+
+    for warning in context.reporter.warnings:
+        err.print(f"[bold yellow]warning:[/] {escape(warning)}")
+    if words.quiet or words.as_json:
+        return
+    for note in context.reporter.notes:
+        err.print(f"[yellow]note:[/] {escape(note)}")
+    for stage, entry in context.reporter.stages.items():
+        if "of_floor" in entry:
+            err.print(f"[dim]{stage:>8}: {100 * entry['of_floor']:.0f} % of its floor's speed[/]")
+    if compilation.functions:
+        err.print(f"[dim]compiled {compilation.functions} kernels in {compilation.seconds:.1f} s[/]")
+
+
+def _next(context: Context) -> str:
+    """What a person may want to do with the finished run."""
+    from gpu_pile.explore.run import open_run
+
+    run = str(context.directory.path)
+    table = open_run(run).decisions.head(1000)
+    removed = [d for d, keep in zip(table["doc_id"].to_pylist(), table["keep"].to_pylist(), strict=True) if not keep]
+    shown = f"\n  a removed document:  gpu-pile show {shlex.quote(run)} {removed[0]}" if removed else ""
+    return f"next:{shown}\n  in Python:           gpu_pile.open_run({run!r})"
