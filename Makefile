@@ -28,7 +28,7 @@ demo: $(VENV)/.installed  ## the main job on the small real corpus of tests/data
 test: $(VENV)/.developing  ## the whole suite
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-quick: $(VENV)/.developing  ## the tests that take less than 5 s of CPU time each: under three minutes on two cores
+quick: $(VENV)/.developing  ## the tests that take less than 2 s of CPU time each: under two minutes on two cores
 	$(BIN)/python -m pytest --quick --numprocesses auto --maxprocesses 4 --dist worksteal
 
 fuzz: $(VENV)/.developing  ## the property tests on new random examples

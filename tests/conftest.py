@@ -24,7 +24,7 @@ hypothesis_settings.register_profile("fixed", derandomize=True)
 hypothesis_settings.register_profile("random", derandomize=False, print_blob=True)
 hypothesis_settings.load_profile("fixed")
 
-SLOW_SECONDS = 5.0
+SLOW_SECONDS = 2.0
 """CPU time, that of its child processes included, from which on a test must be marked slow."""
 
 

@@ -97,6 +97,7 @@ def test_step_4_without_compute_sanitizer(machine, tmp_path):
     assert "1 passed" in logs["conformance-rest.log"]
 
 
+@pytest.mark.slow
 def test_a_part_that_takes_too_long_is_stopped_and_one_that_fails_is_shown(machine):
     passed, output, _ = check(machine, 4, SECONDS_MAX="6", OPERATIONS="no_such_operation")
     assert not passed

@@ -249,6 +249,7 @@ def test_list_and_doctor():
     assert "CUDA" in output or "compute capability" in output
 
 
+@pytest.mark.slow
 def test_the_installed_command_exits_as_promised(tmp_path):
     command = [sys.executable, "-m", "gpu_pile.cli"]
     done = subprocess.run([*command, "run", str(tmp_path / "x.yaml")], capture_output=True, text=True, check=False)

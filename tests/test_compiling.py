@@ -28,6 +28,7 @@ def test_every_stage_runs_on_texts_with_duplicates_and_nothing_is_left(tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     command = [sys.executable, "-m", "gpu_pile.cli", "compile", str(QUICK)]
     done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True)
@@ -56,6 +57,7 @@ def test_no_process_beside(monkeypatch, without):
         assert beside._process is None
 
 
+@pytest.mark.slow
 def test_what_the_process_beside_does_is_valid():
     """Its errors are seen nowhere."""
     fuzzy = settings().dedupe.fuzzy.model_dump(mode="json")

@@ -34,10 +34,16 @@ def test_the_registry_is_complete():
 
 @pytest.mark.parametrize(("operation", "name", "params"), CASES)
 def test_declared_documents(operation, name, params):
-    """All at once, and each alone: a document's result must not depend on its neighbours."""
     with emulator.installed():
         assert_same_bits(operation, name, operation.documents, params)
         assert_same_bits(operation, name, [], params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("operation", "name", "params"), CASES)
+def test_declared_documents_alone(operation, name, params):
+    """A document's result must not depend on its neighbours."""
+    with emulator.installed():
         for document in operation.documents:
             assert_same_bits(operation, name, [document], params)
 

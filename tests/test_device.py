@@ -192,6 +192,7 @@ def test_a_device_that_cannot_be_used_is_an_error_that_says_so(cupy):
         device.CudaDevice()
 
 
+@pytest.mark.slow
 def test_uploaded_arrays_are_kept_until_the_session_has_waited(gpu):
     with contextlib.suppress(ValueError), gpu.session():
         gpu.upload(np.arange(10)[::2])  # a contiguous copy, which nobody else holds

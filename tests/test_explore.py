@@ -708,6 +708,7 @@ def test_duplicates_side_by_side(opened, frame):
             assert re.search(rf"{re.escape(said)}\d\d:{row.line}, doc_id {row.doc_id}", viewer.html())
 
 
+@pytest.mark.slow
 def test_exploring_needs_no_notebook():
     code = (
         "import sys, gpu_pile as gp; gp.open_run; print(sorted({'ipywidgets', 'polars', 'IPython'} & set(sys.modules)))"

@@ -54,6 +54,7 @@ def test_the_nasty_shards_have_the_same_bytes_and_bad_lines(cuda, tmp_path):
     assert results(tmp_path / "cuda") == results(tmp_path / "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cuda")
 def test_the_api_gives_the_same():
     assert gp.measure(TEXTS, backend="cuda").equals(gp.measure(TEXTS, backend="cpu"))

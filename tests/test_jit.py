@@ -155,6 +155,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     assert run(tmp_path / "a", tmp_path / "cache", INNER.replace("BODY", "2 * x")) == [6, 1]
 
 
+@pytest.mark.slow
 def test_options_of_the_compiler_are_part_of_what_is_compiled(tmp_path):
     for decorator, functions in (("jit", 1), ("leaf", 1), ("jit", 0)):
         outer = OPTIONS.format(decorator=decorator)

@@ -256,6 +256,7 @@ def count_frames(raw: bytes) -> int:
     return n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row_group", [100, 65_536])
 def test_files_do_not_show_ranges(tmp_path, monkeypatch, row_group):
     monkeypatch.setattr(columns, "ROW_GROUP", row_group)
@@ -270,6 +271,7 @@ def test_files_do_not_show_ranges(tmp_path, monkeypatch, row_group):
     assert sum(r.endswith(".zst") for r in results(tmp_path / "ranges") if r.startswith("removed")) == 3
 
 
+@pytest.mark.slow
 @examples(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 2000), st.integers(1, 5))
 def test_any_shard_in_any_ranges(tmp_path_factory, seed, range_bytes, n_lines):

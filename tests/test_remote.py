@@ -146,6 +146,7 @@ def test_s3_and_a_second_run_that_has_nothing_to_do(demo_run, tmp_path, s3):
     assert written == every
 
 
+@pytest.mark.slow
 def test_a_shard_of_several_frames_at_a_url_is_one_range(tmp_path, s3):
     """Nobody fetches it to see where its frames begin. One that was measured in ranges elsewhere is written in them."""
     lines = [b'{"text": "document %d has some words in it"}\n' % (i // 2) for i in range(600)]
@@ -299,6 +300,7 @@ def test_an_error_while_reading_names_the_shard(tmp_path, s3):
         run(demo(tmp_path / "run"), "measure")
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_a_state_is_no_state_that_is_missing(s3):
     run(demo("s3://runs/away"), "measure")
     for what in ("state/measure/01", "measured/01"):
@@ -394,6 +396,7 @@ def noise():
     return data
 
 
+@pytest.mark.slow
 @given(
     places=st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 5200)), max_size=12),
     block=st.integers(1, 2000),

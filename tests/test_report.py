@@ -299,6 +299,7 @@ def test_an_empty_corpus(tmp_path):
     assert "Nothing was removed" in Page((tmp_path / "run" / "report.html").read_text()).text
 
 
+@pytest.mark.slow
 def test_the_size_is_bounded(demo_copy, monkeypatch):
     """As many of everything as a large corpus may bring."""
     context = run(settings_of(demo_copy), "write")

@@ -117,6 +117,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=30, deadline=None)
 @given(TEXTS, st.sampled_from(KINDS), st.sampled_from(["x.parquet", "x.arrow"]), st.integers(20, 3000), st.data())
 def test_every_layout_of_strings_is_read_in_blocks_of_any_size(tmp_path_factory, texts, kind, name, block_bytes, data):
@@ -158,6 +159,7 @@ def test_text_that_is_not_utf8_or_too_long_is_a_bad_row(tmp_path):
         assert bad == [(1, records.NOT_UTF8), (2, records.NULL), (3, records.TOO_LONG), (4, records.NOT_UTF8)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small row groups", "gzip, pages of version 2"])
 def test_damage_costs_the_rest_of_its_row_group(tmp_path, name):
     """What is delivered does not depend on the size of the blocks, is original, and keeps its row numbers."""
@@ -272,6 +274,7 @@ def reference(tmp_path_factory):
     return found, table_of(found), folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_rows_are_decided_like_lines_and_kept_as_they_are(tmp_path, reference, name):
     found, table, expected_run = reference
@@ -300,6 +303,7 @@ def read_table(path):
         return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(file).read_all()
 
 
+@pytest.mark.slow
 def test_workers_ranges_and_batches_change_no_byte(tmp_path, reference):
     _, table, _ = reference
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=30)
@@ -332,6 +336,7 @@ def test_workers_and_urls_change_no_byte(tmp_path, reference, monkeypatch, name)
     assert results(tmp_path / "here") == results(tmp_path / "there")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small row groups", "stream"])
 def test_a_bitmap_of_rows(tmp_path, reference, name):
     _, table, _ = reference
@@ -361,6 +366,7 @@ def test_a_folder_of_hugging_face_datasets(tmp_path, reference):
     assert loaded["text"][:] == [text for text, keep in zip(texts, theirs, strict=True) if keep]
 
 
+@pytest.mark.slow
 def test_rows_are_written_as_json_lines_on_request(tmp_path, reference):
     found, table, _ = reference
     pq.write_table(table.drop_columns(["blob"]), tmp_path / "x.parquet")
@@ -387,6 +393,7 @@ def test_a_damaged_column_that_is_not_read_before_writing_ends_the_run(tmp_path)
     assert not list((tmp_path / "run").glob("kept/*"))
 
 
+@pytest.mark.slow
 def test_documents_before_damage_are_kept(tmp_path):
     found = rows(400)
     pq.write_table(table_of(found), tmp_path / "x.parquet", row_group_size=41)

@@ -173,6 +173,7 @@ def test_random_damage_never_crashes_and_is_never_silent(tmp_path_factory, seed,
 MEMBERS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "compress"), MEMBERS.items())
 def test_files_of_members_in_every_state(tmp_path, name, compress):
     rng = random.Random(5)

@@ -94,6 +94,7 @@ def test_another_format_has_the_same_lines(tmp_path, plain):
     assert opened.kept("one").is_file()
 
 
+@pytest.mark.slow
 def test_verify_reads_any_format(tmp_path, plain):
     corpus(tmp_path)
     run(chosen(tmp_path, "bzip2"))

@@ -267,12 +267,12 @@ def toy_stage(monkeypatch):
 
 
 def test_a_new_stage_has_a_verb_a_key_and_its_strays_removed(finished, tmp_path, toy_stage):
-    from gpu_pile import cli
+    from gpu_pile.cli import commands
 
     moved(finished, tmp_path)
     all_three = [f"{tmp_path}/{name}.jsonl.zst" for name in "abc"]
     (tmp_path / "c.yaml").write_text(f"input: {{shards: {all_three}}}\noutput: {tmp_path}/run\n")
-    app = cli.make_app()
+    app = commands.make_app()
     shown = CliRunner().invoke(app, ["--help"]).output
     assert "toy" in shown
     assert "Write a line per shard." in shown

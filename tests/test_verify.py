@@ -102,6 +102,7 @@ def test_shards_in_every_state(tmp_path):
     assert failures(tmp_path / "few") == {}
 
 
+@pytest.mark.slow
 def test_kept_lines_that_are_not_the_inputs(demo_copy):
     kept = demo_copy / "kept" / "01.jsonl.zst"
     rewrite_kept(kept, lambda lines: [lines[0], lines[1].replace(b"e", b"E", 1), *lines[2:]])
@@ -120,6 +121,7 @@ def test_kept_lines_that_lack_or_are_too_many(demo_copy, function):
     assert set(failures(demo_copy)) == {"kept lines"}
 
 
+@pytest.mark.slow
 def test_a_damaged_kept_shard(demo_copy):
     kept = demo_copy / "kept" / "00.jsonl.zst"
     raw = bytearray(kept.read_bytes())
@@ -226,6 +228,7 @@ def decide_again(configuration):
     return folder
 
 
+@pytest.mark.slow
 def test_every_exact_set_lost(families):
     """The equal documents are there, and nothing else says so: each is its own representative."""
     path = Path(families.output) / "clusters.parquet"
@@ -240,6 +243,7 @@ def test_every_exact_set_lost(families):
         assert first % 7 == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("everything", [False, True])
 def test_every_second_verified_pair_lost(families, everything):
     path = Path(families.output) / "pairs.parquet"
@@ -296,6 +300,7 @@ def test_the_other_banding_finds_pairs_at_any_threshold(threshold, rows):
     assert np.array_equal(shared, np.stack(equal, axis=1))
 
 
+@pytest.mark.slow
 def test_pairs_that_a_bucket_is_too_large_for(tmp_path):
     """Where a bucket holds more than bucket_neighbours_max documents, not all of its pairs are compared."""
     texts = [f"{words(300, i)} {tail}" for i in range(12) for tail in (words(40, 99), "one tail", "another tail")]

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def test_witnesses_equal_the_plain_definition(graph):
         assert at[x] == (-min(choices)[0] if choices else 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(graphs())
 def test_the_witness_rule(graph):
@@ -141,6 +143,7 @@ def plain_choice(n_sets, edges, similarity, owner, passing, apart, preference):
     return removed
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(documents())
 def test_survivors_among_sets_equal_the_plain_definition(drawn):

@@ -20,6 +20,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.lists(PIECES, max_size=25).map("".join), max_size=3))
 def test_lines_of_pieces(documents):

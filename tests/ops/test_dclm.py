@@ -68,6 +68,7 @@ def texts(name):
     return st.lists(st.lists(st.sampled_from(PIECES[name]), max_size=30).map("".join), max_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PIECES)
 def test_texts_of_pieces(name):
     @settings(max_examples=300, deadline=None)

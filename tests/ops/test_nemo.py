@@ -62,12 +62,14 @@ def test_comments(documents):
     assert_same_bits(nemo_code_comments, "cpu", documents, {})
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(texts(WORDS))
 def test_boilerplate(documents):
     assert_same_bits(nemo_boilerplate, "cpu", documents, {})
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(texts(SIGNS), texts(WORDS), st.sampled_from([None, 8, 40]))
 def test_kernels(comments, paragraphs, segment):

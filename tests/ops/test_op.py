@@ -56,6 +56,7 @@ def test_numba_takes_the_numbers_as_constants(example):
     assert out.tolist() == [[0, 3, 0], [0, 3, 0]]
 
 
+@pytest.mark.slow
 def test_a_kernel_includes_the_numbers(example):
     out = np.zeros((2, 3), np.int64)
     with emulator.installed():
@@ -69,6 +70,7 @@ def test_a_kernel_cannot_include_the_columns_of_an_unknown_operation(example):
         launch.source("example")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "cuda-emulated"])
 def test_a_document_that_is_too_large_is_refused(backend, monkeypatch):
     small, large = TextColumn.from_documents(["12345678"] * 3), TextColumn.from_documents(["a", "123456789"])

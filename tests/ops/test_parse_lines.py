@@ -79,6 +79,7 @@ def damaged(draw):
     return line[:at] + inserted + rest
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(damaged(), st.sampled_from(parse_lines.samples))
 def test_random_damage_is_judged_as_by_the_reference(line, params):
@@ -86,6 +87,7 @@ def test_random_damage_is_judged_as_by_the_reference(line, params):
     assert_same_bits(parse_lines, "cpu", [line], params)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(damaged())
 def test_the_reference_takes_what_json_loads_takes(line):
@@ -178,6 +180,7 @@ def long_line(choose):
     return b" " * choose.randrange(16) + b'{"text": "' + text + end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", emulator.ORDERS)
 def test_long_strings_on_a_gpu_as_on_the_cpu(order):
     choose = random.Random(order)

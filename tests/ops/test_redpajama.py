@@ -58,6 +58,7 @@ HARD = [
 texts = st.lists(st.sampled_from(HARD), max_size=60).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(texts, max_size=3))
 def test_hard_characters(documents):
@@ -65,6 +66,7 @@ def test_hard_characters(documents):
     assert_same_bits(redpajama_lines, "cpu", documents, {})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     unicodedata.unidata_version != unicode.VERSION, reason=f"Python {sys.version_info[:2]} has another Unicode version"
 )
@@ -98,6 +100,7 @@ def test_lines_cover_the_text():
         assert "".join(text[s:e] for s, e in zip(start[a:b], end[a:b], strict=True)) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["A1.", "1", "é2B", "javascript ", "x\n", "\u3000"])
 @pytest.mark.parametrize("shift", [0, 1, 2])
 def test_lines_longer_than_one_sum(piece, shift):

@@ -23,12 +23,14 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(st.lists(PIECES, max_size=25).map("".join), max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(TEXTS)
 def test_texts_of_pieces(documents):
     assert_same_bits(text_counts, "cpu", documents, {"marks": MARKS})
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(TEXTS, st.sampled_from((None, 8, 40)))
 def test_texts_of_pieces_by_kernels(documents, segment):
