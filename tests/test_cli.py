@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import gpu_pile as gp
 from gpu_pile import cli
 from gpu_pile.errors import GpuPileError
 from gpu_pile.run.events import Events, line_of
@@ -197,10 +198,38 @@ def test_show_takes_places_and_reasons(demo_run):
         ([f"00:{10**12}"], "expected a doc_id or SHARD:LINE"),
         (["00:999999"], "line 999999 of shard 00 is not a document"),
         ([], "which documents?"),
+        (["--random", "--reason", "near_duplicate"], "--reason and --random choose different documents"),
+        (["--cluster", next(r["doc_id"] for r in rows if r["cluster"] is None)], "has no duplicates"),
+        (["--cluster", f"00:{10**11}"], "is not a document"),
     ]:
         code, _, error = invoke("show", demo_run, *wrong)
         assert code == 2
         assert said in error
+
+
+def test_show_takes_clusters_and_documents_at_random(demo_run):
+    def shown(*arguments):
+        code, output, said = invoke("show", demo_run, "--json", *arguments)
+        assert code == 0
+        return [json.loads(line)["doc_id"] for line in output.splitlines() if line[0] == "{"], output + said
+
+    rows = decisions(demo_run)
+    removed = next(r for r in rows if r["reasons"] == ["near_duplicate"])
+    members = [r for r in rows if r["cluster"] == removed["cluster"]]
+    expected = [r["doc_id"] for r in sorted(members, key=lambda r: (not r["keep"], r["doc_id"]))]
+    kept = sum(r["keep"] for r in members)
+    for name in (removed["cluster"], removed["doc_id"], f"{removed['shard']}:{removed['line']}"):
+        found, said = shown("--cluster", name, "-n", 1000)
+        assert found == expected
+        assert f"{len(members)} documents in the cluster of {name}, {kept} kept\n" in said
+    found, said = shown("--cluster", removed["doc_id"], "-n", "1")
+    assert found == expected[:1]
+    assert f"-n {len(members)} shows all" in said
+    found, _ = shown("--random", "-n", "7")
+    assert len(set(found)) == 7
+    assert found == sorted(found) == shown("--random", "-n", "7", "--seed", "0")[0]
+    assert found != shown("--random", "-n", "7", "--seed", "1")[0]
+    assert gp.open_run(demo_run).at_random(10**6) == [r["doc_id"] for r in rows]
 
 
 @pytest.mark.parametrize(

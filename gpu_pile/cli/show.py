@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from gpu_pile.cli.console import RunFolder, as_line, number, out, safe
+from gpu_pile.cli.console import RunFolder, as_line, err, number, out, safe
+from gpu_pile.cli.settings import with_options
 from gpu_pile.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpu_pile.explore.run import Run
+
+
+_REASON = typer.Option("--reason", metavar="NAME", help="documents removed for it, such as near_duplicate")
+_CLUSTER = typer.Option("--cluster", metavar="DOCUMENT", help="those that duplicate this one, the kept ones first")
+_RANDOM = typer.Option("--random", help="documents chosen at random, kept and removed ones")
+
+_CHOICE: dict[str, tuple[Any, Any]] = {
+    "reason": (Annotated[str | None, _REASON], None),
+    "cluster": (Annotated[str | None, _CLUSTER], None),
+    "random": (Annotated[bool, _RANDOM], False),
+    "n": (Annotated[int, typer.Option("-n", min=1, help="how many of --reason, --cluster or --random")], 5),
+    "seed": (Annotated[int, typer.Option("--seed", min=0, help="of --random; another one chooses others")], 0),
+}
+"""The options that choose documents, see _chosen."""
 
 
 def show(
@@ -18,28 +36,54 @@ def show(
         list[str] | None,
         typer.Argument(metavar="DOCUMENT", help="SHARD:LINE, such as 00:17, or a doc_id of decisions/*.parquet"),
     ] = None,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="NAME", help="documents removed for it, such as near_duplicate")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="how many of --reason")] = 5,
     all_signals: Annotated[bool, typer.Option("--all", help="all signals, not only those with bounds")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a document")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per document")] = False,
+    **chosen: Any,
 ) -> None:
     """Every reason, what differs from the witness or the text, cluster, and signals with their bounds, of documents."""
     from gpu_pile.explore.run import open_run
 
     opened = open_run(run)
-    chosen = [opened.doc_id(name) for name in documents or ()]
-    if reason is not None:
-        chosen += opened.with_reason(reason, n)
-    if not chosen:
-        raise UsageError(f"which documents? gpu-pile show {run} SHARD:LINE, or --reason NAME")
-    for identifier in chosen:
+    for identifier in _chosen(opened, documents or [], **chosen):
         story = opened.story(identifier)
         if as_json:
             out.print(as_line(story), markup=False)
         else:
             _show(identifier, story, all_signals)
+
+
+with_options(show, _CHOICE)
+
+
+def _chosen(run: Run, names: list[str], **how: Any) -> list[int]:
+    """The doc_ids of the documents to be shown."""
+    ways = [name for name in ("reason", "cluster", "random") if how[name] not in (None, False)]
+    if len(ways) > 1:
+        raise UsageError(f"--{ways[0]} and --{ways[1]} choose different documents; give one of them")
+    ids = [run.doc_id(name) for name in names]
+    if how["reason"] is not None:
+        ids += run.with_reason(how["reason"], how["n"])
+    elif how["cluster"] is not None:
+        ids += _cluster(run, how["cluster"], how["n"])
+    elif how["random"]:
+        ids += run.at_random(how["n"], how["seed"])
+    if not ids:
+        if how["random"]:
+            raise UsageError("the run has no documents")
+        raise UsageError("which documents? give SHARD:LINE, --reason NAME, --cluster DOCUMENT or --random")
+    return ids
+
+
+def _cluster(run: Run, name: str, n: int) -> list[int]:
+    """The first n documents of a document's cluster; how large it is, is printed on stderr."""
+    from gpu_pile.explore.documents import cluster_members
+
+    members = cluster_members(run, run.doc_id(name))
+    keep = members.column("keep").to_pylist()
+    more = f"; -n {len(keep)} shows all" if len(keep) > n else ""
+    err.print(f"[dim]{len(keep):,} documents in the cluster of {safe(name)}, {sum(keep):,} kept{more}[/]")
+    ids: list[int] = members.column("doc_id").to_pylist()[:n]
+    return ids
 
 
 def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:

@@ -27,7 +27,7 @@ from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
 from gpu_pile.run.documents import locate as find_documents
 from gpu_pile.run.reading import check_unchanged, open_shard
 from gpu_pile.run.stages.measure.columns import DOCUMENT_COLUMNS
-from gpu_pile.run.tables import row_groups
+from gpu_pile.run.tables import Rows, doc_ids, row_groups
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms
 from gpu_pile.types import Array
@@ -116,6 +116,30 @@ def with_reason(run: RunTables, rule: str, n: int) -> list[int]:
         there = f"there are: {', '.join(sorted(seen))}" if seen else "none was removed at all"
         raise UsageError(f"no document was removed for {rule!r}; {there}")
     return found
+
+
+def at_random(run: RunTables, n: int, seed: int = 0) -> list[int]:
+    """The doc_ids of n documents, ascending; each document is as likely as every other. All if there are fewer."""
+    rows = Rows.of(run.context)
+    chosen = np.random.default_rng(seed).choice(rows.total, min(n, rows.total), replace=False)
+    ids: list[int] = doc_ids(run.context, rows, np.sort(chosen)).tolist()
+    return ids
+
+
+def cluster_members(run: RunTables, doc_id: int) -> pa.Table:
+    """doc_id, keep: the documents of a document's cluster, the kept ones first, then ascending.
+
+    Raises:
+        UsageError: there is no such document, or it has no duplicates.
+    """
+    locate(run, [doc_id])
+    row = run.clusters.filter(pc.field("doc_id") == pa.scalar(doc_id, pa.uint64()))
+    if not len(row):
+        raise UsageError(f"document {doc_id} has no duplicates, so it is in no cluster")
+    paths = [rundir.need(run.directory.decisions(shard.name)) for shard in run.shards]
+    member = pc.field("cluster") == row.column("cluster")[0]
+    table = files.dataset(paths).to_table(columns=["doc_id", "keep"], filter=member)
+    return table.sort_by([("keep", "descending"), ("doc_id", "ascending")])
 
 
 def texts_of(run: RunTables, ids: Sequence[int]) -> dict[int, str]:

@@ -175,6 +175,10 @@ class Run(RunTables):
         """The doc_ids of the first n documents that were removed for a reason, such as near_duplicate."""
         return documents.with_reason(self, rule, n)
 
+    def at_random(self, n: int = 5, seed: int = 0) -> list[int]:
+        """The doc_ids of n documents, ascending; the same ones for the same seed."""
+        return documents.at_random(self, n, seed)
+
     def texts(self, ids: Sequence[int]) -> Result:
         """The whole texts of some documents, in the order given."""
         return documents.texts(self, ids)
