@@ -512,8 +512,8 @@ def test_export(demo_run, tmp_path, suffix, what):
 
 
 def test_export_says_what_is_wrong(demo_run, tmp_path):
-    assert "keep or drop" in invoke("export", demo_run, tmp_path / "x.txt", "--what", "both")[2]
-    assert "cannot tell the format" in invoke("export", demo_run, tmp_path / "x.csv")[2]
+    assert "one of keep, drop" in invoke("export", demo_run, tmp_path / "x.txt", "--what", "both")[2]
+    assert "cannot tell the format" in invoke("export", demo_run, tmp_path / "x.xml")[2]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import gpu_pile as gp
 from gpu_pile.errors import UsageError
-from gpu_pile.explore.export import export_ids
+from gpu_pile.explore.export import export
 from gpu_pile.explore.verify import verify
 from tests.conftest import run, settings
 
@@ -48,7 +48,7 @@ def test_ids_are_carried(tmp_path, kind, values):
     opened = gp.open_run(tmp_path / "run")
     assert opened.signals.to_table(["id"]).column("id").to_pylist() == wanted
     assert opened.decisions.to_table(["id"]).column("id").to_pylist() == wanted
-    assert export_ids(tmp_path / "run", tmp_path / "keep.parquet") == 5
+    assert export(tmp_path / "run", tmp_path / "keep.parquet") == 5
     assert pq.read_table(tmp_path / "keep.parquet").to_pydict()["id"] == wanted
     assert all(not check.failed for check in verify(tmp_path / "run", everything=True))
 

@@ -129,8 +129,8 @@ def test_a_run_in_memory_and_what_looks_at_it(demo_run, tmp_path):
     assert there.story(near)["text"] == here.story(near)["text"]
     assert there.histogram("word_count").table.equals(here.histogram("word_count").table)
     assert not [c for c in verify("memory://runs/a") if c.failed]
-    n = export.export_ids("memory://runs/a", "memory://lists/kept.txt")
-    assert n == export.export_ids(demo_run, tmp_path / "kept.txt")
+    n = export.export("memory://runs/a", "memory://lists/kept.txt")
+    assert n == export.export(demo_run, tmp_path / "kept.txt")
     assert RemotePath("memory://lists/kept.txt").read_bytes() == (tmp_path / "kept.txt").read_bytes()
 
 

@@ -50,12 +50,28 @@ def verify(
 def export(
     run: RunFolder,
     target: Annotated[
-        str, typer.Argument(metavar="FILE", help="*.parquet, *.txt or *.tsv; anything there is replaced")
+        str,
+        typer.Argument(metavar="FILE", help="*.parquet, *.jsonl, *.csv or *.tsv, also with .zst or .gz; is replaced"),
     ],
-    what: Annotated[str, typer.Option("--what", metavar="keep|drop", help="which documents' ids")] = "keep",
+    what: Annotated[
+        str,
+        typer.Option(
+            "--what",
+            metavar="WHAT",
+            help="keep, drop: the ids of documents; kept, removed, documents: their decisions and texts; or a table: "
+            "decisions, signals, pairs, clusters, reasons",
+        ),
+    ] = "keep",
+    format: Annotated[
+        str, typer.Option("--format", metavar="parquet|jsonl|csv|tsv", help="if the name of the file does not say it")
+    ] = "",
 ) -> None:
-    """Ids of the documents to keep or to drop: doc_id, shard and line, as Parquet or as text with tabs."""
+    """Ids, documents with their texts, or a table of a run as one file for other tools."""
     from gpu_pile.explore import export as exports
 
-    n = exports.export_ids(run, target, what)
-    out.print(f"{n:,} ids: {escape(target)}")
+    bars = Bars()
+    try:
+        n = exports.export(run, target, what, format, bars)
+    finally:
+        bars.close()
+    out.print(f"{n:,} {'ids' if what in ('keep', 'drop') else 'rows'}: {escape(target)}")

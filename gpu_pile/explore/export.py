@@ -1,7 +1,18 @@
-"""Lists of ids for other tools: the documents to keep, or those to drop."""
+"""Parts of a finished run as single files for other tools: ids, documents with their texts, and the run's tables.
+
+Everything is streamed: a file is written from row groups and blocks, whatever its size.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -9,47 +20,295 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
-from gpu_pile.errors import UsageError
-from gpu_pile.explore.tables import LazyTable, RunTables
+from gpu_pile.corpus.shards import Shard
+from gpu_pile.errors import DataError, UsageError
+from gpu_pile.explore.tables import RunTables
+from gpu_pile.gpu.segments import take
+from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.run import directory
+from gpu_pile.run.context import Context
+from gpu_pile.run.progress import Reporter
+from gpu_pile.run.reading import changed, check_unchanged, open_shard
+from gpu_pile.run.rereading import Group, Wanted, read_shard_again
+from gpu_pile.run.tables import measured_ranges, parse_again, table_rows
+from gpu_pile.text.column import TextColumn
 
-COLUMNS = ["doc_id", "shard", "line"]
+GROUP_BYTES = 64 * 2**20
+"""Bytes of a row group of Parquet, about."""
+
+GROUP_ROWS = 65_536
+
+IDS = ("doc_id", "shard", "line", "id")
 
 
-def export_ids(run: str | AnyPath, target: str | AnyPath, what: str = "keep") -> int:
-    """Write the ids of a finished run's documents, in their order: columns doc_id, shard, line (1-based), and id
-    with input.id_field.
+class Part(NamedTuple):
+    """What can be exported: rows with a schema."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def export(
+    run: str | AnyPath, target: str | AnyPath, what: str = "keep", format: str = "", reporter: Reporter | None = None
+) -> int:
+    """Write a part of a finished run as one file, whole or not at all.
 
     Args:
-        target: *.parquet; or *.txt or *.tsv: tab-separated, no header. Written whole or not at all.
-        what: "keep" or "drop".
+        target: its suffix says the format unless that is given; *.zst and *.gz are compressed.
+        what: one of WHAT. "keep" and "drop" are the ids of documents: doc_id, shard, line (1-based), and id with
+            input.id_field; "kept", "removed" and "documents" have all columns of decisions, and the text as it is kept.
+        format: "parquet", "jsonl", "csv", or of ids "tsv", which has no header.
+        reporter: shows how far the shards are read.
 
     Returns:
-        the number of ids.
+        the number of rows.
 
     Raises:
-        UsageError: `what` or the suffix of the target is another one, or there is no finished run.
+        UsageError: `what` or the format is another one, or there is no finished run. DataError: a shard has changed.
     """
     target = files.path_of(target)
-    if what not in ("keep", "drop"):
-        raise UsageError(f"--what is keep or drop, not {what!r}")
-    if target.suffix not in (".parquet", ".txt", ".tsv"):
-        raise UsageError(f"cannot tell the format of {target}: name it *.parquet, *.txt or *.tsv")
+    if what not in WHAT:
+        raise UsageError(f"--what is one of {', '.join(WHAT)}, not {what!r}")
+    format, compression = _format_of(target, format)
+    if format == "tsv" and what not in ("keep", "drop"):
+        raise UsageError(f"a list with tabs holds ids only (--what keep or drop); for {what} write csv")
     opened = RunTables(directory.open_dir(run))
-    decisions = LazyTable([opened.directory.decisions(shard.name) for shard in opened.shards])
-    chosen = pc.field("keep") if what == "keep" else ~pc.field("keep")
-    columns = [*COLUMNS, *(["id"] if "id" in decisions.schema.names else [])]
-    batches = decisions.dataset.scanner(columns=columns, filter=chosen).to_batches()
-    schema = pa.schema([decisions.schema.field(name) for name in columns])
+    part = WHAT[what](opened, replace(opened.context, reporter=reporter or Reporter()))
     n = 0
-    with files.atomic(target) as partial:
-        if target.suffix == ".parquet":
-            writer = pq.ParquetWriter(partial, schema, compression="zstd")
-        else:
-            options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
-            writer = pyarrow.csv.CSVWriter(partial, schema, write_options=options)
-        with writer:
-            for batch in batches:
-                writer.write_batch(batch)
-                n += len(batch)
+    with files.atomic(target) as partial, _Sink(partial, compression) as sink:
+        writer = FORMATS[format](sink, part.schema)
+        for batch in part.batches:
+            writer.write_batch(batch)
+            n += len(batch)
+        writer.close()
     return n
+
+
+# what
+
+
+def _table(paths: Iterable[AnyPath], columns: Iterable[str] | None = None, chosen: Any = None) -> Part:
+    """The rows of Parquet files, in their order."""
+    dataset = files.dataset([directory.need(path) for path in paths])
+    names = [name for name in columns or dataset.schema.names if name in dataset.schema.names]
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        size = {"batch_size": GROUP_ROWS, "batch_readahead": 2, "fragment_readahead": 1}
+        yield from dataset.scanner(columns=names, filter=chosen, **size).to_batches()
+
+    return Part(pa.schema([dataset.schema.field(name) for name in names]), batches())
+
+
+def _decisions(run: RunTables) -> list[AnyPath]:
+    return [run.directory.decisions(shard.name) for shard in run.shards]
+
+
+def _measured(run: RunTables, _: Context) -> Part:
+    """Without the sketches, which mean nothing elsewhere."""
+    names = [name for name in run.signals.schema.names if name != "sketch"]
+    return _table((run.directory.measured(shard.name) for shard in run.shards), names)
+
+
+def _documents(run: RunTables, context: Context, keep: bool | None) -> Part:
+    """Decisions and texts of the kept documents, of the removed ones, or of all (None)."""
+    decided = _table(_decisions(run)).schema
+    schema = decided.append(pa.field("text", pa.large_string()))
+    total = sum(shard.n_bytes for shard in run.shards)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        context.reporter.begin("export", total)
+        for shard in run.shards:
+            for table in _texts_of(context, shard, keep):
+                yield from table.cast(schema).combine_chunks().to_batches()
+        context.reporter.end("export")
+
+    return Part(schema, batches())
+
+
+def _texts_of(context: Context, shard: Shard, keep: bool | None) -> Iterator[pa.Table]:
+    """The chosen rows of a shard's decisions, with the texts, a group of lines at a time."""
+    state, path = context.directory.state("measure", shard.name), context.directory.decisions(shard.name)
+    check_unchanged(shard, state["file"], state["identity"])
+    chosen = None if keep is None else pc.field("keep") == keep
+    decided = _Rows(_table([path], chosen=chosen).batches)
+    for measured in measured_ranges(context, shard):
+        rows = table_rows(context.directory.measured(shard.name), measured.first, measured.end, ["start", "length"])
+        start, length = (rows.column(name).to_numpy() for name in rows.column_names)
+        if keep is not None:
+            kept = table_rows(path, measured.first, measured.end, ["keep"]).column("keep").to_numpy()
+            start, length = start[kept == keep], length[kept == keep]
+        if len(start):
+            wanted = Wanted.of(start, length, context.batch_bytes)
+            reader = open_shard(context, shard, shard_range=measured.shard_range)
+            for group in read_shard_again(context, "export", shard, [wanted], reader):
+                table = decided.take(group.hi - group.lo)
+                yield table.append_column("text", _texts(context, shard, group, table))
+
+
+def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table) -> pa.Array:
+    """The texts of lines, edited where the kept lines are."""
+    text = parse_again(context, shard, group.lines())
+    if len(text) != len(decided):
+        raise changed(shard)
+    column: pa.Array = text.to_arrow()
+    edited = decided.column("edited_bytes").to_numpy() > 0
+    if edited.any():
+        _, data, offsets = c4_lines(take(text, np.flatnonzero(edited)), kept_text=True)
+        column = pc.replace_with_mask(column, pa.array(edited), TextColumn(data, offsets).to_arrow())
+    return column
+
+
+class _Rows:
+    """Rows of a stream of batches, any number at a time."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches, self._held = batches, pa.table({})
+
+    def take(self, n: int) -> pa.Table:
+        while len(self._held) < n:
+            batch = next(self._batches, None)
+            if batch is None:
+                raise DataError("decisions/ has fewer rows than the shard has documents: run the same command again")
+            new = pa.Table.from_batches([batch])
+            self._held = pa.concat_tables([self._held, new]) if len(self._held) else new
+        taken, self._held = self._held.slice(0, n), self._held.slice(n)
+        return taken
+
+
+WHAT: dict[str, Callable[[RunTables, Context], Part]] = {
+    "keep": lambda run, _: _table(_decisions(run), IDS, pc.field("keep")),
+    "drop": lambda run, _: _table(_decisions(run), IDS, ~pc.field("keep")),
+    "kept": lambda run, context: _documents(run, context, True),
+    "removed": lambda run, context: _documents(run, context, False),
+    "documents": lambda run, context: _documents(run, context, None),
+    "decisions": lambda run, _: _table(_decisions(run)),
+    "signals": _measured,
+    "pairs": lambda run, _: _table([run.directory.pairs]),
+    "clusters": lambda run, _: _table([run.directory.clusters]),
+    "reasons": lambda run, _: _table([run.directory.reasons]),
+}
+
+
+# formats
+
+
+class Writer(Protocol):
+    """Writes batches of one schema."""
+
+    def write_batch(self, batch: pa.RecordBatch) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Sink:
+    """The file that is written, compressed if asked for."""
+
+    def __init__(self, path: Path, compression: str | None) -> None:
+        self.file = pa.output_stream(str(path), compression=compression)
+
+    def __enter__(self) -> Any:
+        return self.file
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+class _Parquet:
+    """Parquet in row groups of about GROUP_BYTES."""
+
+    def __init__(self, file: Any, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._held: list[pa.RecordBatch] = []
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        self._held.append(batch)
+        if sum(b.nbytes for b in self._held) >= GROUP_BYTES or sum(map(len, self._held)) >= GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._writer.write_table(pa.Table.from_batches(self._held), row_group_size=GROUP_ROWS)
+            self._held = []
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+class _JsonLines:
+    """One object per line; a number that JSON does not have, such as NaN, is null."""
+
+    def __init__(self, file: Any, _: pa.Schema) -> None:
+        self._file = file
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        for row in batch.to_pylist():
+            try:
+                line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+            except ValueError:
+                line = json.dumps({name: _finite(value) for name, value in row.items()}, ensure_ascii=False)
+            self._file.write(line.encode() + b"\n")
+
+    def close(self) -> None:
+        """The file is closed by its owner."""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _Csv:
+    """A header and quoted strings; a list is written as JSON. The missing value is empty, an empty string is ""."""
+
+    def __init__(self, file: Any, schema: pa.Schema) -> None:
+        flat = [pa.string() if pa.types.is_nested(f.type) or pa.types.is_dictionary(f.type) else f.type for f in schema]
+        self._schema = pa.schema(list(zip(schema.names, flat, strict=True)))
+        self._writer = pyarrow.csv.CSVWriter(file, self._schema)
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        columns = [_flat(batch.column(i), field.type) for i, field in enumerate(self._schema)]
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _flat(column: pa.Array, kind: Any) -> pa.Array:
+    if pa.types.is_list(column.type):
+        return pa.array([None if v is None else json.dumps(_finite(v)) for v in column.to_pylist()], kind)
+    return column.cast(kind)
+
+
+def _tsv(file: Any, schema: pa.Schema) -> Writer:
+    options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    writer: Writer = pyarrow.csv.CSVWriter(file, schema, write_options=options)
+    return writer
+
+
+FORMATS: dict[str, Callable[[Any, pa.Schema], Writer]] = {
+    "parquet": _Parquet,
+    "jsonl": _JsonLines,
+    "csv": _Csv,
+    "tsv": _tsv,
+}
+
+_SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "tsv"}
+_COMPRESSIONS = {".zst": "zstd", ".gz": "gzip"}
+
+
+def _format_of(target: AnyPath, format: str) -> tuple[str, str | None]:
+    """(format, compression or None) of a file.
+
+    Raises:
+        UsageError: neither the name nor `format` says it.
+    """
+    compression = _COMPRESSIONS.get(target.suffix)
+    name = target.name.removesuffix(target.suffix) if compression else target.name
+    found = format or _SUFFIXES.get(Path(name).suffix, "")
+    if found not in FORMATS:
+        what = f"--format is {format!r}" if format else f"cannot tell the format of {target}"
+        raise UsageError(f"{what}; name it *.parquet, *.jsonl, *.csv or *.tsv, or give --format {'|'.join(FORMATS)}")
+    if found == "parquet" and compression:
+        raise UsageError(f"{target}: Parquet is compressed inside; name it *.parquet")
+    return found, compression

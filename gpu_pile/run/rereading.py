@@ -90,7 +90,7 @@ def read_again(
             if stretch.first == whole.first
             else open_shard(context, measured.shard, (stretch.first, stretch.start))
         )
-        yield from _from_shard(context, stage, measured.shard, requests, reader)
+        yield from read_shard_again(context, stage, measured.shard, requests, reader)
         shown = reader.compressed_bytes_read
     context.reporter.advance(stage, stretch.end - stretch.first - shown)
 
@@ -108,9 +108,10 @@ def _from_spool(context: Context, stage: str, requests: Sequence[Wanted], spoole
             yield Group(number, lo, hi, reader(wanted.start[lo:hi], wanted.length[lo:hi]))
 
 
-def _from_shard(
+def read_shard_again(
     context: Context, stage: str, shard: Shard, requests: Sequence[Wanted], reader: ShardReader | RowReader
 ) -> Iterator[Group]:
+    """As read_again, from a reader of the shard or of the range that has the lines."""
     gathered = [_Gathered(shard, number, wanted) for number, wanted in enumerate(requests)]
     for block in read_blocks(context, stage, reader):
         for request in gathered:
