@@ -9,11 +9,13 @@ from itertools import takewhile
 
 import pytest
 import yaml
+import zstandard
 from typer.testing import CliRunner
 
 import gpu_pile as gp
 from gpu_pile import cli
 from gpu_pile.errors import GpuPileError
+from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.events import Events, line_of
 from gpu_pile.run.progress import rate
 from tests.conftest import DEMO, HERE, decisions, write_shard
@@ -64,7 +66,7 @@ def test_data_may_stand_beside_a_configuration(tmp_path):
         assert "1 shard(s)" in output
         assert "workers: 3" in output
         assert str(run) in output
-    assert "1 problem" in invoke("run", shard)[2]
+    assert "-o FOLDER" in invoke("run", shard)[2]
     for wrong, said in [
         ([], "there is nothing to read"),
         (["--config", "plie"], "no configuration named 'plie'; there are: pile, quickstart"),
@@ -104,6 +106,19 @@ def test_dry_run_reads_little_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     for part in ("# configuration", "threshold: 0.8", "3 shard(s)", "memory ", "disk ", "16 bands x 8 rows"):
         assert part in output
+
+
+def test_dry_run_expects_more_than_the_input_where_that_is_compressed_harder(tmp_path):
+    line = json.dumps({"text": " ".join(str(i * i) for i in range(60_000))}).encode() + b"\n"
+    (tmp_path / "hard.jsonl.zst").write_bytes(zstandard.ZstdCompressor(19).compress(line))
+    (tmp_path / "plain.jsonl").write_bytes(line)
+    hard, plain = (
+        invoke("run", tmp_path / name, "-o", tmp_path / "r", "--dry-run")[1]
+        for name in ("hard.jsonl.zst", "plain.jsonl")
+    )
+    size = human_bytes(len(zstandard.ZstdCompressor(3).compress(line)))
+    assert f"kept at most about {size}, as the input is compressed harder than at write.level 3" in hard
+    assert f"kept at most about {human_bytes(len(line))}; " in plain
 
 
 @pytest.mark.parametrize(
@@ -232,16 +247,16 @@ def test_show_takes_clusters_and_documents_at_random(demo_run):
     assert gp.open_run(demo_run).at_random(10**6) == [r["doc_id"] for r in rows]
 
 
-@pytest.mark.parametrize(
-    ("what", "there"),
-    [
-        ("signals", "alpha_word_fraction"),
-        ("ops", "text_counts"),
-        ("backends", "cpu"),
-        ("thresholds", "gopher"),
-        ("subsets", "Wikipedia (en)"),
-    ],
-)
+LISTS = [
+    ("signals", "alpha_word_fraction"),
+    ("ops", "text_counts"),
+    ("backends", "cpu"),
+    ("thresholds", "gopher"),
+    ("subsets", "Wikipedia (en)"),
+]
+
+
+@pytest.mark.parametrize(("what", "there"), LISTS)
 def test_list(what, there):
     code, output, _ = invoke("list", what)
     assert code == 0
@@ -271,7 +286,13 @@ def test_list_some():
 
 
 def test_list_and_doctor():
+    code, output, _ = invoke("list")
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()] == ["list", *(what for what, _ in LISTS)]
     assert invoke("list", "nothing")[0] == 2
+    code, _, error = invoke("list", "signals", "nothing")
+    assert code == 2
+    assert len(error) < 400, "families, not every signal"
     code, output, _ = invoke("doctor")
     assert code == 0
     assert "numba" in output

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import gpu_pile as gp
+from gpu_pile.errors import UsageError
 from gpu_pile.run.texts import text_column
 
 AB = ["a", "bé"]
@@ -58,13 +59,13 @@ REFUSED = {
     "hugging face": (datasets.Dataset.from_dict(FRAME), TypeError, TABLE),
     "a set": ({"a"}, TypeError, "a set, which has no order"),
     "two dimensions": (np.array([["a"]]), TypeError, "2 dimensions"),
-    "a number": (5, TypeError, "texts is a int; pass a list of strings"),
-    "None": (None, TypeError, "texts is a NoneType; pass"),
+    "a number": (5, TypeError, "texts is of type int; pass a list of strings"),
+    "None": (None, TypeError, "texts is of type NoneType; pass"),
     "a list with None": (["a", None], ValueError, r"texts\[1\] is None; drop or fill"),
     "a list with NaN": (["a", float("nan")], ValueError, r"texts\[1\] is nan; drop or fill"),
     "a list with NA": ([pandas.NA], ValueError, r"texts\[0\] is <NA>; drop or fill"),
-    "a list with a number": (["a", 5], TypeError, r"texts\[1\] is not a string but a int \(5\); pass"),
-    "a list of lists": ([["a"]], TypeError, r"texts\[0\] is not a string but a list"),
+    "a list with a number": (["a", 5], TypeError, r"texts\[1\] is not a string but of type int \(5\); pass"),
+    "a list of lists": ([["a"]], TypeError, r"texts\[0\] is not a string but of type list"),
     "bytes in Latin-1": ([b"a", b"\xe9"], ValueError, r"texts\[1\] is not UTF-8 at byte 0; decode it"),
     "pandas with a null": (pandas.Series(["a", None]), ValueError, r"texts\[1\] is null, one of 1"),
     "polars with nulls": (polars.Series([None, None, "a"]), ValueError, r"texts\[0\] is null, one of 2"),
@@ -101,6 +102,11 @@ def test_every_verb_takes_its_texts_the_same_way(verb):
         verb("one text")
     with pytest.raises(ValueError, match=r"texts\[1\] is None"):
         verb(["a", None])
+
+
+def test_no_workers():
+    with pytest.raises(UsageError, match="workers is 0; give 1 or more"):
+        gp.measure(["a"], "word_count", workers=0)
 
 
 def test_one_signal_may_be_named_without_a_list():

@@ -12,11 +12,17 @@ from rich.table import Table
 from gpu_pile.cli.console import as_line, out
 from gpu_pile.errors import UsageError
 
-_LISTS = ("signals", "ops", "backends", "thresholds", "subsets")
+_LISTS = {
+    "signals": "every number that thresholds can bound, by family",
+    "ops": "operations, and the backends that have them",
+    "backends": "cpu and cuda, and what this machine lacks",
+    "thresholds": "named sets of rules; with NAME their rules",
+    "subsets": "of The Pile: sizes, weights, epochs, other names",
+}
 
 
 def list_(
-    what: Annotated[str, typer.Argument(metavar="|".join(_LISTS))],
+    what: Annotated[str | None, typer.Argument(metavar="|".join(_LISTS), help="without it: what can be listed")] = None,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="only these; signals also by family")
     ] = None,
@@ -25,6 +31,9 @@ def list_(
     """What there is: signals, operations, backends, named thresholds (with NAME their rules), The Pile's subsets."""
     from gpu_pile.explore import catalogue
 
+    if what is None:
+        _show_table(["list", "what it shows"], [list(entry) for entry in _LISTS.items()], as_json)
+        return
     if what not in _LISTS:
         raise UsageError(f"gpu-pile list {what}: there is nothing of that name; there are: {', '.join(_LISTS)}")
     if what == "thresholds" and names:
@@ -34,12 +43,16 @@ def list_(
         if names:
             by = columns[:2] if what == "signals" else columns[:1]
             columns, rows = catalogue.named((columns, rows), names, by)
+    if what == "signals" and not as_json:
+        out.print(_signals_table([dict(zip(columns, row, strict=True)) for row in rows]))
+    else:
+        _show_table(columns, rows, as_json)
+
+
+def _show_table(columns: list[str], rows: list[list[Any]], as_json: bool) -> None:
     if as_json:
         for row in rows:
             out.print(as_line(dict(zip(columns, row, strict=True))), markup=False)
-        return
-    if what == "signals":
-        out.print(_signals_table([dict(zip(columns, row, strict=True)) for row in rows]))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for i, column in enumerate(columns):

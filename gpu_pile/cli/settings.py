@@ -72,6 +72,8 @@ def load(path: Path | None, data: list[str], overrides: list[str], given: dict[s
     """The configuration that the arguments of a verb stand for."""
     from gpu_pile.run import config
 
+    if path is None and given["output"] is None and not any(o.startswith("output=") for o in overrides):
+        raise UsageError("where should the run go? Give its folder or URL: -o FOLDER")
     options: dict[str, tuple[str, Any]] = {"DATA": ("input.shards", data)} if data else {}
     for option, (key, _) in SETTINGS.items():
         value = given[option]

@@ -92,7 +92,7 @@ def _bound(value: float | None) -> str:
 
 
 def named(listing: Listing, names: Sequence[str], by: Sequence[str]) -> Listing:
-    """The rows that have one of the names in one of the columns `by`.
+    """The rows that have one of the names in one of the columns `by`; an error lists the values of the last of them.
 
     Raises:
         UsageError: no row has one of these names.
@@ -103,7 +103,8 @@ def named(listing: Listing, names: Sequence[str], by: Sequence[str]) -> Listing:
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known))}"
+            values = sorted({row[at[-1]] for row in rows})
+            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(values)}"
             raise UsageError(f"there is nothing named {name!r} in this list; {hint}")
     return columns, [row for row in rows if any(row[i] in names for i in at)]
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import yaml
+import zstandard
 
 from gpu_pile import signals
 from gpu_pile.corpus.shards import Shard, find_shards
@@ -54,16 +55,19 @@ class Sample:
     expansion:      decompressed bytes per byte of a file
     text_share:     text bytes per decompressed byte
     document_bytes: mean text bytes of a document
+    growth:         bytes of a file when its lines are compressed at write.level, per byte of it now
     """
 
     expansion: float
     text_share: float
     document_bytes: float
+    growth: float
 
 
 def sample(context: Context) -> Sample:
     """Read the first block of the first shards."""
-    file_bytes = stream_bytes = text_bytes = documents = 0
+    file_bytes = stream_bytes = text_bytes = documents = written_bytes = 0
+    compressor = zstandard.ZstdCompressor(context.config.write.level)
     for shard in context.shards[:SAMPLED_SHARDS]:
         reader = open_shard(context, shard)
         for block in itertools.islice(reader, 1):
@@ -71,8 +75,16 @@ def sample(context: Context) -> Sample:
             stream_bytes += block.n_bytes
             text_bytes += parsed.text.n_bytes
             documents += len(parsed.text)
-            file_bytes += min(reader.compressed_bytes_read, shard.n_bytes)
-    return Sample(stream_bytes / max(1, file_bytes), text_bytes / max(1, stream_bytes), text_bytes / max(1, documents))
+            read = min(reader.compressed_bytes_read, shard.n_bytes)
+            file_bytes += read
+            lines = block.data[: block.n_bytes].data
+            written_bytes += read if shard.is_table else len(compressor.compress(lines))
+    return Sample(
+        stream_bytes / max(1, file_bytes),
+        text_bytes / max(1, stream_bytes),
+        text_bytes / max(1, documents),
+        written_bytes / max(1, file_bytes),
+    )
 
 
 class Sizes:
@@ -84,6 +96,7 @@ class Sizes:
         self.stream = self.file * ratios.expansion
         self.text = self.stream * ratios.text_share
         self.documents = self.text / max(1.0, ratios.document_bytes)
+        self.kept = self.documents / 8 if config.write.keep == "bitmap" else self.file * max(1.0, ratios.growth)
         row = 4 * fuzzy.size + 8 * len(signals.names(config.measure.signals)) + 60
         self.measured = self.documents * row
         self.rows = int(min(ROW_GROUP, self.documents) * row * 2)  # of a row group, and its copy while it is written
@@ -130,7 +143,8 @@ def describe(config: Config) -> str:
         f"({human_bytes(sizes.stream)} decompressed, about {sizes.stream / context.batch_bytes:,.0f} batches)",
         f"memory     {executor.memory}; in addition 65 bytes per document that has a duplicate, 64 bytes per pair of "
         f"the largest cluster, and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
-        f"disk       measured about {human_bytes(sizes.measured)}; kept at most about {human_bytes(sizes.file)}; "
+        f"disk       measured about {human_bytes(sizes.measured)}; kept at most about {human_bytes(sizes.kept)}"
+        f"{_harder(sizes, config)}; "
         f"scratch while measuring: ranges of shards about {human_bytes(sizes.measured_ranges)}, and until the end of "
         f"the run decompressed lines about {human_bytes(sizes.spool)}; "
         f"scratch while deduplicating: band keys {human_bytes(sizes.band_keys)}, shingles at most "
@@ -140,6 +154,13 @@ def describe(config: Config) -> str:
     if config.dedupe.fuzzy.enabled:
         lines.append(f"banding    {_banding(config)}")
     return "\n".join(lines)
+
+
+def _harder(sizes: Sizes, config: Config) -> str:
+    """Why the kept lines may need more room than all lines do now."""
+    if sizes.kept <= sizes.file:
+        return ""
+    return f", as the input is compressed harder than at write.level {config.write.level}"
 
 
 class Executing(NamedTuple):

@@ -62,7 +62,7 @@ def _refuse_what_is_no_column(texts: Any) -> None:
     if getattr(texts, "ndim", 1) != 1:
         raise TypeError(f"texts has {texts.ndim} dimensions ({kind}); pass {STRINGS}")
     if not hasattr(texts, "__iter__") and not hasattr(texts, "__getitem__"):
-        raise TypeError(f"texts is a {kind}; pass {STRINGS}")
+        raise TypeError(f"texts is of type {kind}; pass {STRINGS}")
 
 
 def _column_names(texts: Any) -> Any:
@@ -109,4 +109,4 @@ def _refuse_element(position: int, text: Any) -> NoReturn:
     if is_missing:
         raise ValueError(f"texts[{position}] is {text!r}; drop or fill the missing texts first")
     shown = f"{text!r:.60}"
-    raise TypeError(f"texts[{position}] is not a string but a {type(text).__name__} ({shown}); pass {STRINGS}")
+    raise TypeError(f"texts[{position}] is not a string but of type {type(text).__name__} ({shown}); pass {STRINGS}")

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from gpu_pile.errors import UsageError
+
 B = TypeVar("B")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -177,6 +179,8 @@ def map_threads(function: Callable[[T], R], items: Iterable[T], workers: int) ->
 
 def worker_count(workers: int | None) -> int:
     """The number given, or one for each core this process may use."""
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; give 1 or more, or None for one per core")
     return workers or len(os.sched_getaffinity(0))
 
 
