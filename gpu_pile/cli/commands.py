@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import gpu_pile
 from gpu_pile.cli.catalogue import doctor, list_
 from gpu_pile.cli.console import err, out
+from gpu_pile.cli.differ import diff
 from gpu_pile.cli.finished import export, verify
 from gpu_pile.cli.machine import bench_floors, compile_
 from gpu_pile.cli.show import show
@@ -60,7 +61,7 @@ def make_app() -> typer.Typer:
     for stage in STAGES:
         earlier = " Runs the stages before it first, where they are not done." if stage is not STAGES[0] else ""
         app.command(stage.name, help=stage.help + earlier)(verb(stage.name))
-    for command in (show, verify, export, doctor):
+    for command in (show, diff, verify, export, doctor):
         app.command()(command)
     app.command("list")(list_)
     app.command("compile")(compile_)

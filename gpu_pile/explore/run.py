@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.explore import documents, sweeps, trials
+from gpu_pile.explore.differ import RunDifference
 from gpu_pile.explore.documents import Difference
 from gpu_pile.explore.sweeps import Histogram
 from gpu_pile.explore.tables import RunTables
@@ -105,6 +106,14 @@ class Run(RunTables):
     def compare(self, a: Decided, b: Decided) -> Comparison:
         """Two decisions about this run's documents, such as run.decisions and a trial."""
         return Comparison(a, b)
+
+    def diff(self, other: str | AnyPath | Run) -> RunDifference:
+        """Documents that only one of two runs over the same shards keeps, by subset and by the other one's reasons.
+
+        Raises:
+            UsageError: the runs are not of the same documents.
+        """
+        return RunDifference(self, other if isinstance(other, Run) else open_run(other))
 
     def decide(self, thresholds: Mapping[str, Any] | Policy) -> Trial:
         """Decide by other thresholds, with the code of `gpu-pile decide`, without writing anything.
