@@ -52,13 +52,17 @@ EXAMPLES = {
     "show": [
         ("gpu-pile show out 00:17", "line 17 of shard 00"),
         ("gpu-pile show out --reason near_duplicate -n 3", "three removed documents, compared with their witnesses"),
+        ("gpu-pile show out --random -n 3", "any three"),
         ("gpu-pile show out 00:17 --all --json", "with every signal, for a program"),
     ],
     "verify": [
         ("gpu-pile verify out", "every line and exact duplicate, samples of the rest"),
         ("gpu-pile verify out --all", "everything; slow"),
     ],
-    "export": [("gpu-pile export out keep.parquet", "doc_id, shard and line of the documents that stay")],
+    "export": [
+        ("gpu-pile export out keep.parquet", "doc_id, shard and line of the documents that stay"),
+        ("gpu-pile export out removed.jsonl.zst --what removed", "the removed documents with their texts and reasons"),
+    ],
     "list": [
         ("gpu-pile list", "what can be listed"),
         ("gpu-pile list signals gopher_quality word_count", "a family, and one signal"),
@@ -94,8 +98,9 @@ def row(parameter: Any) -> str:
     name = f"{', '.join(parameter.opts)} {value}".strip() if is_option(parameter) else value
     if parameter.nargs == -1:
         name = name.removesuffix("...") + "..."
-    shown = parameter.default if isinstance(parameter.default, int | str) and parameter.default is not False else None
-    default = f"; default `{shown}`" if shown is not None else ""
+    default = (
+        f"; default `{parameter.default}`" if isinstance(parameter.default, int | str) and parameter.default else ""
+    )
     needed = "required; " if parameter.required and is_option(parameter) else ""
     return f"| `{cell(name)}` | {needed}{cell(parameter.help or '')}{default} |\n"
 
