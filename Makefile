@@ -34,9 +34,11 @@ quick: $(VENV)/.developing  ## the tests that take less than 2 s of CPU time eac
 fuzz: $(VENV)/.developing  ## the property tests on new random examples
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile random --numprocesses auto --maxprocesses 4 --dist worksteal
 
-docs: $(VENV)/.developing  ## write the generated pages: docs/signals.md, docs/configuration.md
+docs: $(VENV)/.developing  ## write the generated pages: docs/signals.md, docs/configuration.md, docs/api.md, docs/commands/
 	$(BIN)/python tools/make_signals_md.py
 	$(BIN)/python tools/make_configuration_md.py
+	$(BIN)/python tools/make_api_md.py
+	$(BIN)/python tools/make_commands_md.py
 
 vectors: $(VENV)/.developing  ## freeze the results of one operation in tests/vectors: OP=name
 	$(BIN)/python -m tests.freeze $(OP)

@@ -1,6 +1,7 @@
 """pyproject.toml, environment.yml, the documents and what is shipped agree with each other."""
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -8,14 +9,16 @@ import zipfile
 
 import pyarrow.parquet as pq
 import pytest
+import typer
 import yaml
 
 import gpu_pile
 from gpu_pile import signals
+from gpu_pile.cli import app
 from gpu_pile.run import directory
 from gpu_pile.run.stages.report import stage
 from tests.conftest import HERE, decisions
-from tools import make_configuration_md
+from tools import make_api_md, make_commands_md, make_configuration_md
 
 ROOT = HERE.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -63,7 +66,7 @@ def test_documents_are_there(name):
 
 PAGES = sorted(
     p.relative_to(ROOT).as_posix()
-    for folder in (".", "docs", "docs/decisions", "benchmarks", "kernels")
+    for folder in (".", "docs", "docs/commands", "docs/decisions", "benchmarks", "kernels")
     for p in (ROOT / folder).glob("*.md")
 )
 
@@ -92,7 +95,7 @@ def test_links_lead_somewhere(name):
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "index.md").read_text()
     for page in PAGES:
-        if page.startswith("docs/") and page != "docs/index.md":
+        if page.startswith("docs/") and page != "docs/index.md" and "/commands/" not in page:
             assert f"({page.removeprefix('docs/')})" in index, page
 
 
@@ -123,6 +126,30 @@ def test_the_configuration_page_is_up_to_date():
     assert make_configuration_md.TARGET.read_text(encoding="utf-8") == make_configuration_md.render(), (
         "docs/configuration.md is not what the models say: run python tools/make_configuration_md.py"
     )
+
+
+def test_the_python_reference_is_up_to_date():
+    assert make_api_md.TARGET.read_text(encoding="utf-8") == make_api_md.render(), (
+        "docs/api.md is not what the docstrings say: run python tools/make_api_md.py"
+    )
+
+
+def test_the_pages_of_the_verbs_are_up_to_date():
+    there = {file.name: file.read_text(encoding="utf-8") for file in make_commands_md.TARGET.iterdir()}
+    assert there == make_commands_md.render(), (
+        "docs/commands is not what the command line says: run python tools/make_commands_md.py"
+    )
+
+
+def test_the_examples_of_the_verbs_are_commands():
+    known = dict(make_commands_md.verbs(typer.main.get_command(app)))
+    assert make_commands_md.EXAMPLES.keys() | make_commands_md.EXPLAINED.keys() <= known.keys()
+    for verb, examples in make_commands_md.EXAMPLES.items():
+        for line, _ in examples:
+            words = shlex.split(line)
+            n = 1 + len(verb.split())
+            assert words[:n] == ["gpu-pile", *verb.split()]
+            known[verb].make_context(verb, words[n:])  # raises for an option that there is not
 
 
 def test_the_page_of_the_run_directory_names_every_file_and_column(demo_run):

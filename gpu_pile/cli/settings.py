@@ -38,6 +38,7 @@ _OUTPUT = typer.Option("--output", "-o", metavar="FOLDER|URL", help="the run dir
 _USE = typer.Option("--use", metavar="NAME", help="named thresholds, such as gopher; may be repeated")
 _THRESHOLD = typer.Option("--threshold", metavar="X", help="similarity of near duplicates, 0.8 if nothing is said")
 _WORKERS = typer.Option("--workers", metavar="N", help="threads; one per core if nothing is said")
+_BACKEND = typer.Option("--backend", metavar="auto|cpu|cuda", help="auto: a GPU where all that it needs is there")
 _CLUSTER = typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="see docs/cluster.md")
 _STRICT = typer.Option("--strict", help="warnings about the configuration are errors")
 
@@ -46,7 +47,7 @@ SETTINGS: dict[str, tuple[str, Any]] = {
     "use": ("thresholds.use", Annotated[list[str] | None, _USE]),
     "threshold": ("dedupe.fuzzy.threshold", Annotated[float | None, _THRESHOLD]),
     "workers": ("workers", Annotated[int | None, _WORKERS]),
-    "backend": ("backend", Annotated[str | None, typer.Option("--backend", metavar="auto|cpu|cuda")]),
+    "backend": ("backend", Annotated[str | None, _BACKEND]),
     "cluster": ("cluster.where", Annotated[str | None, _CLUSTER]),
     "strict": ("strict", Annotated[bool | None, _STRICT]),
 }
