@@ -185,19 +185,18 @@ def dedupe(
     except pydantic.ValidationError as error:
         raise ValueError("; ".join(describe_problems(error, Fuzzy))) from None
     duplicates = find_duplicates(TextSource(text, fuzzy, workers, device))
-    sets, ((a, b, similarity),) = duplicates.sets, duplicates.pairs
+    sets, (pairs,) = duplicates.sets, duplicates.pairs
     n = len(text)
     representative = np.arange(n)
     representative[sets.members] = sets.representatives
     with device.session():
-        edges = (device.upload(np.concatenate(x)) for x in ((a, np.arange(n)), (b, representative)))
+        edges = (device.upload(np.concatenate(x)) for x in ((pairs.a, np.arange(n)), (pairs.b, representative)))
         component = device.download(components(*edges, n=n))
-    graph = Graph(representative, component, a, b, similarity)
+    graph = Graph(representative, component, pairs)
     longest = -np.diff(to_host(text.offsets))
     standing = Standing(np.ones(n, bool), np.zeros(n, bool), [longest])
     choice = choose_survivors(graph, standing, fuzzy.resolve, device)
     removed = choice.exact | choice.near
     known = np.where(choice.similarity > 0, choice.similarity, np.nan)
-    return Deduplicated(
-        ~removed, choice.witness, known, component, pa.table({"a": a, "b": b, "similarity": similarity})
-    )
+    table = pa.table({name: getattr(pairs, name) for name in ("a", "b", "similarity")})
+    return Deduplicated(~removed, choice.witness, known, component, table)

@@ -94,6 +94,11 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
         out.print(f"  [red]{safe(reason['rule'])}[/] {safe(reason['explanation'])}")
     if story["witness"] is not None:
         out.print(f"  witness {story['witness']}, similarity {number(story['similarity'])}, cluster {story['cluster']}")
+        if story["lost_shingles"]:
+            out.print(
+                f"  containment {number(story['containment'])}: {story['lost_shingles']:,} shingles of this text are "
+                "not in its witness"
+            )
     elif story["cluster"] is not None:
         out.print(f"  stays for cluster {story['cluster']}")
     if "difference" in story:
@@ -115,11 +120,14 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
 
 
 def _marked(segments: list[tuple[str, str]]) -> Text:
-    """One text with marks: [-only in this document-] {+only in its witness+}, in colour on a terminal."""
+    """One text with marks, in colour on a terminal.
+
+    [-only in this document-] [~elsewhere in its witness~] {+only in its witness+}
+    """
     from gpu_pile.present import diff
     from gpu_pile.present.tables import visible
 
-    around = {"removed": ("[-", "-]", "red"), "added": ("{+", "+}", "green")}
+    around = {"removed": ("[-", "-]", "red"), "moved": ("[~", "~]", "yellow"), "added": ("{+", "+}", "green")}
     text = Text()
     for kind, part in diff.shortened(segments):
         before, after, style = around.get(kind, ("", "", "dim"))

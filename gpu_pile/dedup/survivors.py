@@ -7,12 +7,13 @@ document that is removed itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from gpu_pile.dedup.similarity import SimilarPairs
 from gpu_pile.errors import DataError
 from gpu_pile.gpu.device import Device
 from gpu_pile.ops.witnesses import witnesses
@@ -25,6 +26,18 @@ DOCUMENTS_AT_A_TIME = 1 << 20
 EXACT = "exact_duplicate"
 NEAR = "near_duplicate"
 
+PAIRS = pa.schema(
+    [
+        ("a", pa.uint64()),
+        ("b", pa.uint64()),
+        ("similarity", pa.float64()),
+        ("common", pa.int64()),
+        ("shingles_a", pa.int64()),
+        ("shingles_b", pa.int64()),
+    ]
+)
+"""The columns of pairs.parquet: SimilarPairs of doc_ids; the counts are null where the similarity is an estimate."""
+
 
 @dataclass(frozen=True)
 class Clustered:
@@ -34,6 +47,8 @@ class Clustered:
     witness:    uint64, the kept document that this one duplicates; its own id for a document that is not removed
     similarity: float64, to the witness; 0 where unknown
     exact, near: bool, whether it is removed as an exact or as a near duplicate
+    common, shingles: int64, of its shingles those that the witness has, and all; 0 for exact duplicates and where
+        unknown
     """
 
     doc_id: Array
@@ -42,6 +57,12 @@ class Clustered:
     similarity: Array
     exact: Array
     near: Array
+    common: Array
+    shingles: Array
+
+    def between(self, start: int, stop: int) -> Clustered:
+        """Return the documents of rows start .. stop."""
+        return Clustered(*(getattr(self, field.name)[start:stop] for field in fields(self)))
 
 
 class Graph(NamedTuple):
@@ -49,15 +70,12 @@ class Graph(NamedTuple):
 
     representative: int64[n], of the set of equal documents; a document without an equal one is its own
     component:      int64[n], the smallest document of the connected component
-    a, b:           int64[m], near duplicates: representatives of their sets
-    similarity:     float64[m]
+    pairs:          near duplicates: representatives of their sets
     """
 
     representative: Array
     component: Array
-    a: Array
-    b: Array
-    similarity: Array
+    pairs: SimilarPairs
 
 
 class Standing(NamedTuple):
@@ -79,14 +97,15 @@ class Standing(NamedTuple):
 class Choice(NamedTuple):
     """What is removed as a duplicate, and of which document: arrays of n.
 
-    witness: int64, -1 for documents that are not removed; similarity: float64, to the witness, 0 where unknown
-    exact, near: bool
+    witness: int64, -1 for documents that are not removed; the others as in Clustered
     """
 
     witness: Array
     similarity: Array
     exact: Array
     near: Array
+    common: Array
+    shingles: Array
 
 
 def choose_survivors(graph: Graph, standing: Standing, how: str, device: Device) -> Choice:
@@ -117,12 +136,24 @@ def choose_survivors(graph: Graph, standing: Standing, how: str, device: Device)
     node_witness = witness[representative]
     near = (survivor < 0) & (node_witness >= 0) & ~standing.apart
     of_near = np.append(order, -1)[best[node_witness]] if n else node_witness
+    common, shingles = (np.where(near, counts[representative], 0) for counts in _shared(graph.pairs, witness))
     return Choice(
         np.where(exact, survivor, np.where(near, of_near, -1)),
         np.where(exact, 1.0, np.where(near, similarity[representative], 0.0)),
         exact,
         near,
+        common,
+        shingles,
     )
+
+
+def _shared(pairs: SimilarPairs, witness: Array) -> tuple[Array, Array]:
+    """Return int64[n] each: of a node's shingles those that its witness has, and all; 0 without a verified pair."""
+    common, shingles = (np.zeros(len(witness), np.int64) for _ in range(2))
+    for node, other, size in ((pairs.a, pairs.b, pairs.shingles_a), (pairs.b, pairs.a, pairs.shingles_b)):
+        chosen = witness[node] == other
+        common[node[chosen]], shingles[node[chosen]] = pairs.common[chosen], size[chosen]
+    return common, shingles
 
 
 def _best_rank(representative: Array, rank: Array, chosen: Array) -> Array:
@@ -137,11 +168,11 @@ def _resolve_nodes(graph: Graph, rank: Array, eligible: Array, how: str, device:
     order = np.argsort(rank, kind="stable")
     if how == "connected":
         kept, witness, similarity = connected_survivors(
-            order, eligible, graph.component, graph.a, graph.b, graph.similarity
+            order, eligible, graph.component, graph.pairs.a, graph.pairs.b, graph.pairs.similarity
         )
         return kept, witness, similarity
     with device.session():
-        arguments = map(device.upload, (order, eligible, rank, graph.a, graph.b, graph.similarity))
+        arguments = map(device.upload, (order, eligible, rank, *graph.pairs[:3]))
         kept, witness, similarity = map(device.download, witnesses(*arguments))
         return kept, witness, similarity
 
@@ -159,15 +190,14 @@ def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, h
     """
     doc_id, cluster = (clusters.column(name).to_numpy() for name in ("doc_id", "cluster"))
     n = len(doc_id)
-    clustered = Clustered(
-        doc_id, cluster, doc_id.copy(), np.zeros(n, np.float64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    )
+    similarity, exact, near, common, shingles = (np.zeros(n, t) for t in (float, bool, bool, np.int64, np.int64))
+    clustered = Clustered(doc_id, cluster, doc_id.copy(), similarity, exact, near, common, shingles)
     by_cluster = np.argsort(cluster, kind="stable")
     for rows, batch in _portions(clustered, by_cluster, pairs):
         choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), how, Device())
         removed = choice.exact | choice.near
         clustered.witness[rows[removed]] = doc_id[rows[choice.witness[removed]]]
-        for name in ("similarity", "exact", "near"):
+        for name in ("similarity", "exact", "near", "common", "shingles"):
             getattr(clustered, name)[rows] = getattr(choice, name)
     return clustered
 
@@ -179,7 +209,9 @@ def _graph(clusters: pa.Table, pairs: pa.Table) -> Graph:
         np.searchsorted(doc_id, clusters.column(name).to_numpy()) for name in ("representative", "cluster")
     )
     a, b = (np.searchsorted(doc_id, pairs.column(name).to_numpy()) for name in ("a", "b"))
-    return Graph(representative, component, a, b, pairs.column("similarity").to_numpy())
+    similarity = pairs.column("similarity").to_numpy()
+    counts = (pairs.column(name).fill_null(0).to_numpy() for name in ("common", "shingles_a", "shingles_b"))
+    return Graph(representative, component, SimilarPairs(a, b, similarity, *counts))
 
 
 def _portions(clustered: Clustered, by_cluster: Array, pairs: Iterable[pa.Table]) -> Iterator[tuple[Array, pa.Table]]:
@@ -203,7 +235,7 @@ def _portions(clustered: Clustered, by_cluster: Array, pairs: Iterable[pa.Table]
 
 def _whole_clusters(clustered: Clustered, pairs: Iterable[pa.Table]) -> Iterator[tuple[np.uint64 | None, pa.Table]]:
     """Yield (a cluster, the pairs of all clusters up to it that were not yielded yet); None for the last cluster."""
-    held = [pa.table({"a": np.empty(0, np.uint64), "b": np.empty(0, np.uint64), "similarity": np.empty(0)})]
+    held = [PAIRS.empty_table()]
     last: np.uint64 | None = None  # the cluster of the pairs held
     for table in pairs:
         if not len(table):

@@ -18,6 +18,7 @@ from gpu_pile.corpus import bitmap, files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup import survivors
 from gpu_pile.errors import UsageError
+from gpu_pile.explore import passages
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.policy.thresholds import bounds_of
 from gpu_pile.present import diff
@@ -31,6 +32,11 @@ from gpu_pile.run.tables import Rows, doc_ids, row_groups
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms
 from gpu_pile.types import Array
+
+DECIDED = (
+    *("doc_id", "shard", "line", "subset", "keep", "witness", "similarity", "containment", "lost_shingles", "cluster"),
+)
+"""The columns of decisions that document() has, besides the reasons."""
 
 READ_BYTES_PER_SECOND = 500e6
 """Decompressing a shard up to a document, on one core; see benchmarks/README.md."""
@@ -166,7 +172,7 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
     names = [n for n in run.signals.schema.names if n not in DOCUMENT_COLUMNS]
     rules = run.config.thresholds.rules_of(row["subset"])
     return {
-        **{k: row[k] for k in ("doc_id", "shard", "line", "subset", "keep", "witness", "similarity", "cluster")},
+        **{k: row[k] for k in DECIDED},
         "reasons": [
             {"rule": rule, "value": value, "explanation": _explanation(run, rule, value, row)}
             for rule, value in zip(row["reasons"], row["values"], strict=True)
@@ -197,12 +203,15 @@ def story(run: RunTables, doc_id: int) -> dict[str, Any]:
     """As document(); for a near duplicate also `difference`: its text compared with its witness's.
 
     Returns:
-        "difference" lists {"kind": equal, removed (only in this text) or added (only in the witness), "text"}.
+        "difference" lists {"kind", "text"}; kinds are equal, removed (only in this text), moved (the witness has it, in
+        another place) and added (only in the witness).
     """
     content = document(run, doc_id)
     if any(r["rule"] == survivors.NEAR for r in content["reasons"]):
         witness = texts_of(run, [content["witness"]])[content["witness"]]
-        segments = diff.difference(content["text"], witness)
+        fuzzy = run.config.dedupe.fuzzy
+        marks = passages.shared(content["text"], witness, fuzzy.shingle, fuzzy.width)
+        segments = passages.with_moved(diff.difference(content["text"], witness), marks)
         content["difference"] = [{"kind": kind, "text": text} for kind, text in segments]
     return content
 

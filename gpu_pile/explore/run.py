@@ -204,6 +204,7 @@ class Run(RunTables):
         """As document(); for a near duplicate also `difference`: its text compared with its witness's.
 
         Returns:
-            "difference" lists {"kind": equal, removed (only in this text) or added (only in the witness), "text"}.
+            "difference" lists {"kind", "text"}; kinds are equal, removed (only in this text), moved (the witness has
+            it, in another place) and added (only in the witness).
         """
         return documents.story(self, doc_id)

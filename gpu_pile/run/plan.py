@@ -141,7 +141,7 @@ def describe(config: Config) -> str:
         f"{human_bytes(sizes.largest_range)}; a local file of several zstd frames has several (input.range_bytes)",
         f"text       about {human_bytes(sizes.text)} in {sizes.documents:,.0f} documents "
         f"({human_bytes(sizes.stream)} decompressed, about {sizes.stream / context.batch_bytes:,.0f} batches)",
-        f"memory     {executor.memory}; in addition 65 bytes per document that has a duplicate, 64 bytes per pair of "
+        f"memory     {executor.memory}; in addition 81 bytes per document that has a duplicate, 112 bytes per pair of "
         f"the largest cluster, and {LONG_DOCUMENT} times the size of a document that is larger than a batch",
         f"disk       measured about {human_bytes(sizes.measured)}; kept at most about {human_bytes(sizes.kept)}"
         f"{_harder(sizes, config)}; "

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_pile.dedup.similarity import SimilarPairs
 from gpu_pile.dedup.survivors import Graph, Standing, choose_survivors, connected_survivors
 from gpu_pile.gpu.device import Device
 from gpu_pile.ops.components import components
@@ -25,6 +26,12 @@ def arrays(edges, similarity):
     a = np.array([e[0] for e in edges], np.int64)
     b = np.array([e[1] for e in edges], np.int64)
     return a, b, np.array(similarity, np.float64)
+
+
+def counted(a, b, similarity):
+    """Pairs with counts that differ from pair to pair and from side to side."""
+    i = np.arange(len(a))
+    return SimilarPairs(a, b, similarity, 100 + i, 200 + 3 * i, 200 + 5 * i)
 
 
 def plain_components(n, edges):
@@ -153,13 +160,19 @@ def test_survivors_among_sets_equal_the_plain_definition(drawn):
     rows = np.arange(len(owner))
     component = components(np.concatenate([a, rows]), np.concatenate([b, representative]), n=len(owner))
     standing = Standing(np.array(passing), np.array(apart), [np.array(x) for x in preference])
-    choice = choose_survivors(Graph(representative, component, a, b, s), standing, "witness", Device())
+    choice = choose_survivors(Graph(representative, component, counted(a, b, s)), standing, "witness", Device())
     want = plain_choice(*drawn)
     for d in range(len(owner)):
         reason, witness, value = want.get(d, (None, -1, 0.0))
         assert (choice.exact[d], choice.near[d]) == (reason == "exact", reason == "near")
         assert (choice.witness[d], choice.similarity[d]) == (witness, value)
         assert not (choice.near[d] and apart[d])
+        if reason == "near":
+            i = edges.index(tuple(sorted((owner[d], owner[witness]))))
+            assert choice.common[d] == 100 + i
+            assert choice.shingles[d] == 200 + i * (3 if owner[d] == edges[i][0] else 5)
+        else:
+            assert choice.common[d] == choice.shingles[d] == 0
         if witness >= 0:
             assert passing[witness]
             assert not choice.exact[witness]

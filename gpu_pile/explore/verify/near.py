@@ -22,11 +22,13 @@ sqrt(s (1 - s) / K)."""
 class NearRemoved(TextCheck):
     """Documents that were removed as near duplicates."""
 
-    def __init__(self, config: Config, everything: bool, rng: np.random.Generator, shingles: Shingles) -> None:
+    def __init__(
+        self, config: Config, everything: bool, rng: np.random.Generator, shingles: Shingles, trigrams: Shingles
+    ) -> None:
         self.check = Check("near", "removed near duplicates with a kept witness at the recorded similarity")
         self.fuzzy = config.dedupe.fuzzy
         self.sample = None if everything else NEAR_SAMPLE
-        self.rng, self.shingles = rng, shingles
+        self.rng, self.shingles, self.trigrams = rng, shingles, trigrams
         self.pairs = RemovedPairs(survivors.NEAR)
         self.estimated = self.fuzzy.verify == "sketch"
         if self.estimated:
@@ -41,6 +43,7 @@ class NearRemoved(TextCheck):
     def choose(self) -> None:
         self.pairs.choose(self.sample, self.rng)
         self.shingles.request(self.pairs.ids)
+        self.trigrams.request(self.pairs.ids)
 
     def wants(self, decided: ShardDecisions) -> Array:
         self.pairs.note_kept(decided)
@@ -51,9 +54,14 @@ class NearRemoved(TextCheck):
 
     def finish(self) -> None:
         self.check.total = self.pairs.total
+        whole = 0
         for pair, kept in zip(self.pairs.chosen, self.pairs.witness_kept(), strict=True):
             wrong = self._wrong(pair) if kept else "is not kept"
             self.check.expect(not wrong, f"doc_id {pair['doc_id']}: its witness {pair['witness']} {wrong}")
+            common, size, _ = self.trigrams.counts(int(pair["doc_id"]), int(pair["witness"]))
+            whole += common == size
+        if len(self.pairs.chosen):
+            self.check.notes.append(f"the witness has every three words in a row of {whole:,} of them")
 
     def _wrong(self, pair: Array) -> str:
         """What is wrong with a pair, "" if nothing is."""
@@ -68,4 +76,14 @@ class NearRemoved(TextCheck):
             margin = STANDARD_ERRORS * (max(0.01, similarity * (1 - similarity)) / self.fuzzy.size) ** 0.5
         if not abs(similarity - recorded) <= margin:
             return f"has similarity {similarity:.6f}, recorded is {recorded:.6f}"
+        return self._wrong_loss(pair)
+
+    def _wrong_loss(self, pair: Array) -> str:
+        """What is wrong with the recorded loss; there is none where similarities are estimates."""
+        recorded = float(pair["containment"]), float(pair["lost_shingles"])
+        if self.estimated:
+            return "" if np.isnan(recorded).all() else "has a recorded containment, though similarities are estimates"
+        common, size, _ = self.shingles.counts(int(pair["doc_id"]), int(pair["witness"]))
+        if recorded != (common / max(1, size), size - common):
+            return f"has {common:,} of {size:,} shingles, recorded is a loss of {recorded[1]:.0f} ({recorded[0]:.6f})"
         return ""

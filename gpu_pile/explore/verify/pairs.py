@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextReader, among
-from gpu_pile.run.config import Fuzzy
 from gpu_pile.text.shingles import reference_shingles
 from gpu_pile.types import Array
 
-_PAIR = np.dtype([("doc_id", "<u8"), ("witness", "<u8"), ("similarity", "<f8")])
+_NUMBERS = ("similarity", "containment", "lost_shingles")
+_PAIR = np.dtype([("doc_id", "<u8"), ("witness", "<u8"), *((name, "<f8") for name in _NUMBERS)])
 NO_WITNESS = 2**64 - 1
 
 
 class RemovedPairs:
-    """(doc_id, witness, similarity) of the documents that were removed for one reason, or of a sample of them."""
+    """What is recorded of the documents that were removed for one reason, or of a sample of them; unknown numbers are
+    NaN."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -25,11 +26,12 @@ class RemovedPairs:
 
     def add(self, decided: ShardDecisions) -> None:
         rows = decided.rows_with(self.reason)
-        table = decided.table.select(["doc_id", "witness", "similarity"]).take(rows)
+        table = decided.table.select(_PAIR.names).take(rows)
         pairs = np.empty(len(rows), _PAIR)
         pairs["doc_id"] = table.column("doc_id").to_numpy()
         pairs["witness"] = table.column("witness").fill_null(NO_WITNESS).to_numpy()
-        pairs["similarity"] = table.column("similarity").to_numpy(zero_copy_only=False)
+        for name in _NUMBERS:
+            pairs[name] = table.column(name).to_numpy(zero_copy_only=False)
         self._found.append(pairs)
 
     def choose(self, sample: int | None, rng: np.random.Generator) -> None:
@@ -60,8 +62,8 @@ class RemovedPairs:
 class Shingles(TextReader):
     """Distinct shingles of texts by the plain reference, in a temporary file."""
 
-    def __init__(self, fuzzy: Fuzzy, store: Any) -> None:
-        self.kind, self.width, self.store = fuzzy.shingle, fuzzy.width, store
+    def __init__(self, kind: str, width: int, store: Any) -> None:
+        self.kind, self.width, self.store = kind, width, store
         self.ids = np.empty(0, np.uint64)
 
     def request(self, ids: Array) -> None:
@@ -81,9 +83,13 @@ class Shingles(TextReader):
 
     def similarity(self, a: int, b: int) -> float:
         """The Jaccard similarity of two documents; 0 where a text was not found."""
+        common, first, second = self.counts(a, b)
+        return common / max(1, first + second - common)
+
+    def counts(self, a: int, b: int) -> tuple[int, int, int]:
+        """How many distinct shingles two documents have in common, and how many each has."""
         first, second = self._of(a), self._of(b)
-        common = len(np.intersect1d(first, second, assume_unique=True))
-        return common / max(1, len(first) + len(second) - common)
+        return len(np.intersect1d(first, second, assume_unique=True)), len(first), len(second)
 
     def _of(self, doc_id: int) -> Array:
         row = int(np.searchsorted(self.ids, np.uint64(doc_id)))

@@ -61,12 +61,13 @@ def _checks(
 ) -> Iterator[Check]:
     """Each check as it ends."""
     rng = np.random.default_rng(seed)
-    shingles = Shingles(run.config.dedupe.fuzzy, store)
+    fuzzy = run.config.dedupe.fuzzy
+    shingles, trigrams = Shingles(fuzzy.shingle, fuzzy.width, store), Shingles("word", 3, store)
     text_checks: list[TextCheck] = [
         Signals(run, everything, rng),
         ExactRemoved(run.config),
         ExactLeft(run.config, everything, store),
-        NearRemoved(run.config, everything, rng, shingles),
+        NearRemoved(run.config, everything, rng, shingles, trigrams),
         NearLeft(run, everything, rng, shingles),
     ]
     counts, lines = Counts(run), Lines(run)
@@ -80,7 +81,7 @@ def _checks(
     for check in text_checks:
         check.choose()
     for shard in run.shards:
-        _read(lines, _decisions(run, shard), [*text_checks, shingles])
+        _read(lines, _decisions(run, shard), [*text_checks, shingles, trigrams])
         progress(shard.n_bytes)
     yield lines.lines
     yield lines.kept

@@ -11,6 +11,9 @@ Columns, a row a good document:
     values      list<double>  the value that failed each of them; for duplicates the similarity to the witness
     witness     uint64        the kept document that this one duplicates, else null
     similarity  float64       to the witness, else null (null also where resolve: connected knows none)
+    containment   float64     share of its distinct shingles that the witness has, else null; 1 for equal texts
+    lost_shingles int64       those that the witness lacks, else null; 0 for equal texts. Both are null where the
+                              similarity is an estimate
     cluster     uint64        smallest doc_id of its cluster of duplicates, else null
     id          string        with input.id_field: the document's id in its source, else there is no such column
     edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
@@ -44,7 +47,7 @@ from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import reason_counts
 from gpu_pile.types import Array
 
-VERSION = 3
+VERSION = 4
 
 PAIRS_AT_A_TIME = 1 << 20
 """Pairs that are read at a time; those of a cluster are held together."""
@@ -169,7 +172,7 @@ class Verdicts:
     keep:       bool[n], whether it fails none
     values:     float64[n, m], the value that the rule is about
     at:         int64[d], the rows that are in a cluster; the others of its length are about them:
-    witness, cluster: uint64[d]; similarity: float64[d], 0 where unknown
+    clustered:  of d documents (see gpu_pile.dedup.survivors.Clustered)
     """
 
     shard: Shard
@@ -178,9 +181,7 @@ class Verdicts:
     marks: Array
     values: Array
     at: Array
-    witness: Array
-    cluster: Array
-    similarity: Array
+    clustered: decisions.Clustered
     keep: Array
 
 
@@ -191,11 +192,11 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> 
         n = len(ids)
         rules, marks, values = failures(table, context.config)
         lo, hi = np.searchsorted(clustered.doc_id, [ids[0], ids[-1] + np.uint64(1)]) if n else (0, 0)
-        at = np.searchsorted(ids, clustered.doc_id[lo:hi])
-        duplicate = np.zeros((n, 2), bool)
-        duplicate[at, 0], duplicate[at, 1] = clustered.exact[lo:hi], clustered.near[lo:hi]
-        similarity = np.zeros((n, 2))
-        similarity[at] = clustered.similarity[lo:hi, None]
+        own = clustered.between(lo, hi)
+        at = np.searchsorted(ids, own.doc_id)
+        duplicate, similarity = np.zeros((n, 2), bool), np.zeros((n, 2))
+        duplicate[at, 0], duplicate[at, 1] = own.exact, own.near
+        similarity[at] = own.similarity[:, None]
         marks = np.concatenate([marks, duplicate], axis=1)
         yield Verdicts(
             shard,
@@ -204,9 +205,7 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> 
             marks,
             np.concatenate([values, similarity], axis=1),
             at,
-            clustered.witness[lo:hi],
-            clustered.cluster[lo:hi],
-            clustered.similarity[lo:hi],
+            own,
             np.logical_not(marks.any(axis=1)),
         )
 
@@ -249,6 +248,8 @@ SCHEMA = pa.schema(
         ("values", pa.list_(pa.float64())),
         ("witness", pa.uint64()),
         ("similarity", pa.float64()),
+        ("containment", pa.float64()),
+        ("lost_shingles", pa.int64()),
         ("cluster", pa.uint64()),
         ("edited_bytes", pa.int64()),
     ]
@@ -266,15 +267,17 @@ STORAGE: dict[str, Any] = {
 
 def decided_table(found: Verdicts, config: Config) -> pa.Table:
     """The rows of decisions/<shard>.parquet (see the module)."""
-    table, at = found.table, found.at
+    table, of = found.table, found.clustered
     n = len(table)
-    has_witness = found.marks[:, -2] | found.marks[:, -1]
-    similarity = np.zeros(n)
-    similarity[at] = found.similarity
-    witness, cluster = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
-    witness[at], cluster[at] = found.witness, found.cluster
-    in_cluster = np.zeros(n, bool)
-    in_cluster[at] = True
+
+    def spread(values: Array, known: Array | bool = True) -> pa.Array:
+        """A column of all rows: values of those in clusters, null elsewhere and where they are not known."""
+        column, there = np.zeros(n, values.dtype), np.zeros(n, bool)
+        column[found.at], there[found.at] = values, known
+        return pa.array(column, mask=~there)
+
+    removed = of.exact | of.near
+    counted = removed & ((of.shingles > 0) | of.exact)
     reasons, reason_values = decisions.lists(found.rules, found.marks, found.values)
     decided = pa.table(
         [
@@ -285,9 +288,11 @@ def decided_table(found: Verdicts, config: Config) -> pa.Table:
             pa.array(found.keep),
             reasons,
             reason_values,
-            pa.array(witness, mask=~has_witness),
-            pa.array(similarity, mask=~has_witness | (similarity == 0)),
-            pa.array(cluster, mask=~in_cluster),
+            spread(of.witness, removed),
+            spread(of.similarity, removed & (of.similarity > 0)),
+            spread(np.where(of.exact, 1.0, of.common / np.maximum(of.shingles, 1)), counted),
+            spread(of.shingles - of.common, counted),
+            spread(of.cluster),
             pa.array(edited_bytes(table, found.keep, config)),
         ],
         schema=SCHEMA,

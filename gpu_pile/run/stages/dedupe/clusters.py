@@ -2,7 +2,7 @@
 
 A node is a document in a verified pair, or one that has an equal one. Pairs are read from their files three times, one
 file at a time: to know the nodes, to join them, and to write them. Memory: 40 bytes per node, 9 bits per 8 rows, and
-memory_bytes; a component with more pairs than fit there takes 64 bytes per pair.
+memory_bytes; a component with more pairs than fit there takes 112 bytes per pair.
 
     clusters.parquet    ascending by doc_id
     pairs.parquet       by cluster, and within one by b and a: so whole components can be read one after the other
@@ -21,6 +21,7 @@ from gpu_pile.dedup.engine import Duplicates
 from gpu_pile.dedup.partition import BUFFERS, Layout, Reader, Writer
 from gpu_pile.dedup.radix import sort
 from gpu_pile.dedup.rowset import RowSet
+from gpu_pile.dedup.survivors import PAIRS
 from gpu_pile.ops.components import link, name
 from gpu_pile.run.context import Context
 from gpu_pile.run.stages.dedupe.candidates import scratch_folder
@@ -29,7 +30,6 @@ from gpu_pile.types import Array
 
 ROW_GROUP = 1 << 20
 
-PAIRS = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("similarity", pa.float64())])
 CLUSTERS = pa.schema([("doc_id", pa.uint64()), ("cluster", pa.uint64()), ("representative", pa.uint64())])
 
 
@@ -42,14 +42,14 @@ class Clusters:
         self.nodes = RowSet.empty(rows.total)
         self.nodes.add(members)
         self.n_pairs = 0
-        for a, b, _ in self.pairs:
+        for a, b, *_ in self.pairs:
             self.nodes.add(a)
             self.nodes.add(b)
             self.n_pairs += len(a)
         self.equal = self.nodes.rank(members), self.nodes.rank(representatives)
         self.component = np.arange(len(self.nodes))
         link(self.component, *self.equal)
-        for a, b, _ in self.pairs:
+        for a, b, *_ in self.pairs:
             link(self.component, self.nodes.rank(a), self.nodes.rank(b))
         name(self.component)
         self.doc_id = doc_ids(context, rows, self.nodes.rows(0, rows.total))
@@ -76,26 +76,31 @@ class Clusters:
             cluster = self.doc_id[self.component[start:stop]]
             yield self.doc_id[start:stop], cluster, self.doc_id[representative]
 
-    def pair_rows(self) -> Iterator[tuple[Array, Array, Array]]:
+    def pair_rows(self) -> Iterator[tuple[Array | pa.Array, ...]]:
         """Yield the columns of pairs.parquet, a row group at a time."""
         for records in regrouped(ROW_GROUP, self.by_component()):
-            _, b, a, similarity = records.T
-            yield self.doc_id[a], self.doc_id[b], np.ascontiguousarray(similarity).view(np.float64)
+            _, b, a, similarity, *counts = np.ascontiguousarray(records.T)
+            unknown = counts[-1] == 0  # a document without shingles is in no pair
+            known = (pa.array(n.view(np.int64), mask=unknown) for n in counts)
+            yield self.doc_id[a], self.doc_id[b], similarity.view(np.float64), *known
 
     def by_component(self) -> Iterator[Array]:
-        """Yield uint64[n, 4]: component, b, a (nodes) and the bits of the similarity, sorted over all batches."""
-        layout = Layout.of(4, self.n_pairs, self.context.config.memory_bytes, max(1, len(self.component)))
+        """Yield uint64[n, 7], sorted over all batches.
+
+        Columns: component, b, a (nodes), the bits of the similarity, and the counts of SimilarPairs.
+        """
+        layout = Layout.of(7, self.n_pairs, self.context.config.memory_bytes, max(1, len(self.component)))
         path = scratch_folder(self.context) / "components"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             writer = Writer(file, layout)
-            for a, b, similarity in self.pairs:
+            for a, b, similarity, *counts in self.pairs:
                 x, y = self.nodes.rank(a), self.nodes.rank(b)
-                records = np.stack([self.component[x], y, x, similarity.view(np.int64)], axis=1)
+                records = np.stack([self.component[x], y, x, similarity.view(np.int64), *counts], axis=1)
                 writer.add(records.view(np.uint64))
             writer.close()
         room = int(min(layout.buffer, self.n_pairs))
-        buffer, spare = BUFFERS.take(room, 4), BUFFERS.take(room, 4)
+        buffer, spare = (BUFFERS.take(room, layout.width) for _ in range(2))
         with Reader([path], layout, 0, layout.partitions) as reader:
             for batch in reader.batches(buffer):
                 yield sort(batch, spare if len(batch) <= room else np.empty_like(batch))

@@ -46,7 +46,7 @@ from gpu_pile.run.stages.dedupe.verify_pairs import (
 from gpu_pile.run.tables import Rows
 from gpu_pile.types import Array
 
-VERSION = 4
+VERSION = 5
 
 
 def dedupe_key(context: Context) -> str:

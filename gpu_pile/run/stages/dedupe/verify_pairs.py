@@ -166,7 +166,7 @@ class VerifiedFiles:
     def __iter__(self) -> Iterator[SimilarPairs]:
         for path in self.paths:
             with np.load(path, allow_pickle=False) as arrays:
-                yield SimilarPairs(arrays["a"], arrays["b"], arrays["similarity"])
+                yield SimilarPairs(*(arrays[name] for name in SimilarPairs._fields))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -310,10 +310,10 @@ class PairComparer:
         return True
 
     def close(self) -> None:
-        a, b, similarity = (np.concatenate(x) for x in zip(*self.verified, strict=True))
+        verified = SimilarPairs(*(np.concatenate(x) for x in zip(*self.verified, strict=True)))
         output = self.verification.verified(self.context, self.number, self.start)
         with files.atomic(output, durable=False) as partial, partial.open("wb") as f:
-            np.savez(f, a=a, b=b, similarity=similarity, counts=self.counts)
+            np.savez(f, counts=self.counts, **verified._asdict())
         self.abandon()
 
     def abandon(self) -> None:

@@ -93,6 +93,7 @@ def _more(context: Context, content: dict[str, Any]) -> dict[str, Any]:
         "stages": _stages(context),
         "config_text": _cut(yaml.safe_dump(content["config"], sort_keys=False, allow_unicode=True), CONFIG_MAX),
         "shards_shown": SHARDS_SHOWN,
+        "subsets_shown": SUBSETS_SHOWN,
         "bytes_per_token": BYTES_PER_TOKEN,
         "intended_copies": INTENDED_COPIES,
     }

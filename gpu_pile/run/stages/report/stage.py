@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.dedup.banding import candidate_probability
+from gpu_pile.dedup.survivors import NEAR
 from gpu_pile.policy import pile
 from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
 from gpu_pile.run.stages.report.findings import definition_of, flow, named, notes, rule_of
+from gpu_pile.run.stages.report.lost import lost_text
 from gpu_pile.run.stages.report.page import render
 from gpu_pile.summaries import reason_counts
 
@@ -45,13 +47,15 @@ def build(context: Context) -> dict[str, Any]:
         for s in run["shards"]
         for b in context.directory.state("measure", s["name"])["bad_lines"]
     ]
+    reasons = reason_counts.by_reason(combinations)
+    near: dict[str, int] = next((r["by_subset"] for r in reasons if r["reason"] == NEAR), {})
     about_shard = ("name", "documents", "lines", "bytes", "bad_lines", "stopped", "damage")
     content = {
         **total,
         "kept_file_bytes": sum(context.directory.state("write", s.name)["bytes"] for s in context.shards),
         "flow": flow(combinations),
         "subsets": [_subset(name, counts) for name, counts in by_subset.items()],
-        "reasons": [_reason(context, counts, list(by_subset)) for counts in reason_counts.by_reason(combinations)],
+        "reasons": [_reason(context, counts, list(by_subset)) for counts in reasons],
         "overlaps": [
             {"reasons": [x, y], "documents": n}
             for (x, y), n in sorted(reason_counts.overlaps(combinations).items())
@@ -59,6 +63,7 @@ def build(context: Context) -> dict[str, Any]:
         ],
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
+        "lost_text": lost_text(context, near),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
         "gpu_pile": run["gpu_pile"],
