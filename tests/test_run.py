@@ -74,6 +74,8 @@ def test_decisions_have_the_promised_columns(demo_run, demo_texts):
             "values": pa.list_(pa.float64()),
             "witness": pa.uint64(),
             "similarity": pa.float64(),
+            "containment": pa.float64(),
+            "lost_shingles": pa.int64(),
             "cluster": pa.uint64(),
             "edited_bytes": pa.int64(),
         }

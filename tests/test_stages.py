@@ -71,6 +71,7 @@ FIRST_REDONE = {
     "thresholds.use": ("decide", ["c4_paragraphs"]),
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
+    "decide.remove": ("decide", ["{folder}/removals.yaml"]),
     "edit.c4_lines": ("decide", ["all"]),
     "write.keep": ("write", "bitmap"),
     "write.format": ("write", "plain"),
@@ -161,6 +162,7 @@ def finished(tmp_path_factory) -> Path:
     for name in "abc":
         rng.shuffle(texts)
         write_shard(folder / f"{name}.jsonl.zst", [(text, rng.choice("xy")) for text in texts])
+    (folder / "removals.yaml").write_text("[{shard: a, line: 1}]")
     run(configuration(folder))
     return folder
 
@@ -178,7 +180,7 @@ def test_every_field_of_the_configuration_is_in_the_table():
 @pytest.mark.parametrize("field", FIRST_REDONE)
 def test_a_changed_field_redoes_the_stages_that_depend_on_it(finished, tmp_path, two_formats, field):
     first, value = FIRST_REDONE[field]
-    value = [v.format(folder=tmp_path) for v in value] if field == "input.shards" else value
+    value = [v.format(folder=tmp_path) for v in value] if isinstance(value, list) else value
     value = value.format(folder=tmp_path) if isinstance(value, str) else value
     changed = {**BESIDE.get(field, {}), field: value}
     moved(finished, tmp_path)

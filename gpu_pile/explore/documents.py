@@ -6,6 +6,7 @@ Shards are read only for the texts that are shown, from the nearest place where 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from gpu_pile.run import directory as rundir
 from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
 from gpu_pile.run.documents import locate as find_documents
 from gpu_pile.run.reading import check_unchanged, open_shard
+from gpu_pile.run.removals import applied, is_of_list
 from gpu_pile.run.stages.measure.columns import DOCUMENT_COLUMNS
 from gpu_pile.run.tables import Rows, doc_ids, row_groups
 from gpu_pile.run.threads import map_threads
@@ -174,7 +176,11 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
     return {
         **{k: row[k] for k in DECIDED},
         "reasons": [
-            {"rule": rule, "value": value, "explanation": _explanation(run, rule, value, row)}
+            {
+                "rule": rule,
+                "value": None if math.isnan(value) else value,
+                "explanation": _explanation(run, rule, value, row),
+            }
             for rule, value in zip(row["reasons"], row["values"], strict=True)
         ],
         "signals": _row_of(files.table(run.directory.measured(location.shard.name)), location, names),
@@ -196,6 +202,9 @@ def _row_of(table: Any, location: DocumentLocation, columns: Sequence[str] | Non
 def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -> str:
     if rule in (survivors.EXACT, survivors.NEAR):
         return f"of {row['witness']}"
+    if is_of_list(rule):
+        note = applied(run.context).note(row["shard"], row["line"], rule)
+        return "in a removal list" + (f": {note}" if note else "")
     return run.config.thresholds.explain(rule, value, row["subset"])
 
 

@@ -23,6 +23,7 @@ from gpu_pile.present.tables import Result
 from gpu_pile.run import config as configuration
 from gpu_pile.run import directory
 from gpu_pile.run.config import Config
+from gpu_pile.run.removals import applied
 from gpu_pile.run.stages.decide import count, survivors, verdicts
 from gpu_pile.run.tables import Rows, doc_ids
 from gpu_pile.run.threads import map_threads
@@ -169,11 +170,12 @@ def decide(run: RunTables, thresholds: Mapping[str, Any] | Policy) -> Trial:
         directory.need(path)
     config = configuration.parse({**run.config.model_dump(), "thresholds": given}, "thresholds")
     context = replace(run.context, config=config)
-    clustered = survivors(context)
+    removals = applied(context)
+    clustered = survivors(context, removals)
 
     def decide_shard(shard: Shard) -> tuple[Array, reason_counts.Tally]:
         kept, tally = [np.empty(0, bool)], reason_counts.Tally()
-        for decided in verdicts(context, shard, clustered):
+        for decided in verdicts(context, shard, clustered, removals):
             kept.append(decided.keep)
             count(decided, tally)
         return np.concatenate(kept), tally

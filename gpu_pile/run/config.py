@@ -60,6 +60,10 @@ def _checked(check: Callable[[str], Any], *values: str) -> None:
             raise ValueError(str(error)) from None
 
 
+def _without_query(given: str) -> str:
+    return str(files.path_of(given)) if is_url(given) else given
+
+
 def _input_section(data: Any) -> Any:
     """`input: data/*.zst` and `input: [a, b]` stand for a section with nothing but shards."""
     return {"shards": data} if isinstance(data, str | list) else data
@@ -222,6 +226,22 @@ class Dedupe(Section):
     survivor: Survivor = Survivor()
 
 
+class Decide(Section):
+    """What is removed beside what thresholds and duplicates remove."""
+
+    remove: Names = Field(
+        [],
+        description="removal lists, which name documents by shard and line (docs/removals.md): YAML, JSON lines or "
+        "Parquet",
+    )
+
+    @pydantic.field_validator("remove")
+    @classmethod
+    def _can_be_read(cls, remove: list[str]) -> list[str]:
+        _checked(files.path_of, *remove)
+        return remove
+
+
 ALL_SUBSETS = "all"
 """Stands for every subset in edit.c4_lines."""
 
@@ -361,6 +381,7 @@ class Config(Section):
     measure: Measure = Measure()
     dedupe: Dedupe = Dedupe()
     thresholds: Policy = Policy()
+    decide: Decide = Decide()
     edit: Edit = Edit()
     write: Write = Write()
 
@@ -370,7 +391,9 @@ class Config(Section):
         given_only: without the values that are defaults because nothing was said
         """
         content = self.model_dump(exclude_unset=given_only)
-        content["input"]["shards"] = [str(files.path_of(s)) if is_url(s) else s for s in self.input.shards]
+        content["input"]["shards"] = [_without_query(s) for s in self.input.shards]
+        if self.decide.remove:
+            content["decide"]["remove"] = [_without_query(path) for path in self.decide.remove]
         return content
 
     @pydantic.field_validator("output")

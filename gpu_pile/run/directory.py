@@ -8,6 +8,7 @@ pairs.parquet                verified pairs of near duplicates (doc_ids, similar
 clusters.parquet             documents with a duplicate: cluster, representative
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
+removals.parquet             with decide.remove: what removal lists name
 kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per range of the shard, or more. Of Parquet
                              and Arrow kept/<shard>.parquet and .arrow, the kept rows with all their columns
 kept/<shard>.npy             with write.keep: bitmap, instead: one bit per line of the shard
@@ -102,6 +103,10 @@ class RunDir:
     @property
     def reasons(self) -> AnyPath:
         return self.path / "reasons.parquet"
+
+    @property
+    def removals(self) -> AnyPath:
+        return self.path / "removals.parquet"
 
     @property
     def scratch(self) -> Path:

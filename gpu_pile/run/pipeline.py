@@ -16,7 +16,7 @@ from gpu_pile.errors import UsageError
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
 from gpu_pile.ops import op
-from gpu_pile.run import dask, directory, spool
+from gpu_pile.run import dask, directory, removals, spool
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.floors import StageFloors
@@ -47,6 +47,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
     shards = find_shards(config.input.shards, Path.cwd())
     if config.edit.c4_lines and any(shard.is_table for shard in shards):
         raise UsageError("edit.c4_lines edits the texts of JSON lines; rows of Parquet and Arrow are kept as they are")
+    removals.read(config.decide.remove, shards)  # or an error before anything is written
     run_directory = directory.of(config, shards)
     run_directory.claim([s.name for s in shards])
     with files.locked(run_directory.path):

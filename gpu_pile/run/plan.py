@@ -18,7 +18,7 @@ from gpu_pile.dedup.partition import Layout
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
 from gpu_pile.present.tables import human_bytes
-from gpu_pile.run import dask, directory
+from gpu_pile.run import dask, directory, removals
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.layouts import look
@@ -153,6 +153,9 @@ def describe(config: Config) -> str:
     ]
     if config.dedupe.fuzzy.enabled:
         lines.append(f"banding    {_banding(config)}")
+    if config.decide.remove:
+        named = removals.read(config.decide.remove, shards)
+        lines.append(f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})")
     return "\n".join(lines)
 
 

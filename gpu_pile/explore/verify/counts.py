@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
+from gpu_pile.dedup import survivors
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
 from gpu_pile.explore.verify.documents import ShardDecisions
@@ -18,6 +20,7 @@ class Counts:
         self.check = Check("counts", "tables and reports that agree")
         self.documents = self.kept = 0
         self._recorded = {s["name"]: s["documents"] for s in run.info["shards"]}
+        self._named = _named(run)
 
     def look(self, decided: ShardDecisions) -> None:
         """Check the tables of one shard."""
@@ -34,6 +37,7 @@ class Counts:
             ),
             (np.array_equal(decided.doc_id, identifiers), "a doc_id is not shard index * 2^40 + line - 1"),
             (np.array_equal(decided.keep, reasons == 0), "a kept document has reasons, or a removed one has none"),
+            (_listed(decided) == self._named.get(name, set()), "the decisions and removals.parquet differ"),
         ):
             self.check.expect(right, f"{name}: {wrong}")
         self.documents += n
@@ -49,3 +53,20 @@ class Counts:
         ):
             for file, number in (("reasons.parquet", counted), ("report.json", report.get(name))):
                 self.check.expect(number == decided, f"{file}: {name} is {number}, the decisions have {decided:,}")
+
+
+def _named(run: RunTables) -> dict[str, set[tuple[int, str]]]:
+    """By shard the lines that removal lists name, each with the reason."""
+    named: dict[str, set[tuple[int, str]]] = {}
+    if run.config.decide.remove:
+        for row in pq.read_table(directory.table(run.directory.removals)).to_pylist():
+            named.setdefault(row["shard"], set()).add((row["line"], row["reason"]))
+    return named
+
+
+def _listed(decided: ShardDecisions) -> set[tuple[int, str]]:
+    """The lines of a shard that were removed because a list names them, each with the reason."""
+    reasons = decided.table.column("reasons").combine_chunks()
+    names = pc.unique(reasons.flatten()).to_pylist()
+    listed = [name for name in names if "." not in name and name not in (survivors.EXACT, survivors.NEAR)]
+    return {(int(decided.line[row]), name) for name in listed for row in decided.rows_with(name)}

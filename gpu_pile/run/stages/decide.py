@@ -8,7 +8,8 @@ Columns, a row a good document:
     subset      string        "" where the document names none
     keep        bool
     reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate or near_duplicate
-    values      list<double>  the value that failed each of them; for duplicates the similarity to the witness
+    values      list<double>  the value that failed each of them; for duplicates the similarity to the witness; NaN
+                              where there is none
     witness     uint64        the kept document that this one duplicates, else null
     similarity  float64       to the witness, else null (null also where resolve: connected knows none)
     containment   float64     share of its distinct shingles that the witness has, else null; 1 for equal texts
@@ -18,7 +19,8 @@ Columns, a row a good document:
     id          string        with input.id_field: the document's id in its source, else there is no such column
     edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
 
-reasons.parquet counts documents by all that they fail together (see gpu_pile.summaries.reason_counts).
+reasons.parquet counts documents by all that they fail together (see gpu_pile.summaries.reason_counts). With
+decide.remove, removals.parquet has the documents that removal lists name (see gpu_pile.run.removals).
 
 The same functions decide a trial of other thresholds (gpu_pile.explore.run), which writes nothing.
 """
@@ -39,8 +41,10 @@ from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup import survivors as decisions
 from gpu_pile.ops.witnesses import witnesses
 from gpu_pile.run import directory
+from gpu_pile.run import removals as removal_lists
 from gpu_pile.run.config import EDIT_SIGNALS, Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.removals import Removals
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
 from gpu_pile.run.tables import row_groups, subset_codes
 from gpu_pile.run.threads import map_threads
@@ -55,8 +59,10 @@ PAIRS_AT_A_TIME = 1 << 20
 
 def decide_key(context: Context) -> str:
     c = context.config
+    removed = {"remove": removal_lists.key_of(c.decide.remove)} if c.decide.remove else {}
     return files.key_of(
         {
+            **removed,
             "version": VERSION,
             "ops": {witnesses.name: witnesses.version},
             "dedupe": context.directory.state("dedupe")["key"],
@@ -72,11 +78,14 @@ def decide(context: Context) -> dict[str, Any]:
     """Write decisions/<shard>.parquet and reasons.parquet. Return per shard what later stages depend on."""
     run = context.directory
     with context.stage("decide") as entry, files.AtomicFiles() as made:
-        clustered = survivors(context)
+        removals = removal_lists.read(context.config.decide.remove, context.shards)
+        removal_lists.check(context, removals)
+        _write_removals(context, removals, made)
+        clustered = survivors(context, removals)
 
         def decide_shard(shard: Shard) -> tuple[dict[str, Any], pa.Table]:
             tally, target = reason_counts.Tally(), made.add(run.decisions(shard.name))
-            return _decide_shard(context, shard, clustered, tally, target), tally.table()
+            return _decide_shard(context, verdicts(context, shard, clustered, removals), tally, target), tally.table()
 
         decided = map_threads(decide_shard, context.shards, context.config.n_workers)
         reasons = made.add(run.reasons)
@@ -86,7 +95,18 @@ def decide(context: Context) -> dict[str, Any]:
     return {"shards": {s.name: facts for s, (facts, _) in zip(context.shards, decided, strict=True)}}
 
 
-def survivors(context: Context) -> decisions.Clustered:
+def _write_removals(context: Context, removals: Removals, made: files.AtomicFiles) -> None:
+    """Leave what removal lists name beside the decisions; nothing where there are none."""
+    path = context.directory.removals
+    if not context.config.decide.remove:
+        path.unlink(missing_ok=True)
+        return
+    target = made.add(path)
+    with target.errors():
+        pq.write_table(removals.table, target.partial, compression="zstd")
+
+
+def survivors(context: Context, removals: Removals) -> decisions.Clustered:
     """Survivors and witnesses among the documents that have duplicates."""
     clusters = _clusters(context)
     doc_id = clusters.column("doc_id").to_numpy()
@@ -106,7 +126,8 @@ def survivors(context: Context) -> decisions.Clustered:
                 continue
             chosen = table.take(pa.array(np.searchsorted(ids, doc_id[lo:hi])))
             _, marks, _ = failures(chosen, context.config)
-            passing[lo:hi] = ~marks.any(axis=1)
+            named = removals.marks(shard.name, chosen.column("line").to_numpy())
+            passing[lo:hi] = ~(marks.any(axis=1) | named.any(axis=1))
             if len(shorter):
                 np.negative(chosen.column("text_bytes").to_numpy(), out=shorter[lo:hi])
             names, codes = subset_codes(chosen)
@@ -167,7 +188,7 @@ class Verdicts:
     """What was decided about the n rows of a measured table.
 
     table:      the rows: line, subset, text_bytes, signals
-    rules:      names of m rules; the last two are those of duplicates
+    rules:      names of m rules: of thresholds, reasons of removal lists, and last the two of duplicates
     marks:      bool[n, m], which rule each document fails
     keep:       bool[n], whether it fails none
     values:     float64[n, m], the value that the rule is about
@@ -185,7 +206,7 @@ class Verdicts:
     keep: Array
 
 
-def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> Iterator[Verdicts]:
+def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered, removals: Removals) -> Iterator[Verdicts]:
     """The verdicts of a shard, a row group at a time."""
     for table in row_groups(context, shard, measured_columns(context.config)):
         ids = identifiers(shard, table)
@@ -197,13 +218,14 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> 
         duplicate, similarity = np.zeros((n, 2), bool), np.zeros((n, 2))
         duplicate[at, 0], duplicate[at, 1] = own.exact, own.near
         similarity[at] = own.similarity[:, None]
-        marks = np.concatenate([marks, duplicate], axis=1)
+        named = removals.marks(shard.name, table.column("line").to_numpy())
+        marks = np.concatenate([marks, named, duplicate], axis=1)
         yield Verdicts(
             shard,
             table,
-            [*rules, decisions.EXACT, decisions.NEAR],
+            [*rules, *removals.reasons, decisions.EXACT, decisions.NEAR],
             marks,
-            np.concatenate([values, similarity], axis=1),
+            np.concatenate([values, np.full(named.shape, np.nan), similarity], axis=1),
             at,
             own,
             np.logical_not(marks.any(axis=1)),
@@ -211,17 +233,13 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered) -> 
 
 
 def _decide_shard(
-    context: Context,
-    shard: Shard,
-    clustered: decisions.Clustered,
-    counted: reason_counts.Tally,
-    target: files.AtomicFile,
+    context: Context, found_in_shard: Iterator[Verdicts], counted: reason_counts.Tally, target: files.AtomicFile
 ) -> dict[str, Any]:
     kept_lines = hashlib.blake2b(digest_size=16)
     kept = 0
     schema = SCHEMA if context.config.input.id_field is None else SCHEMA.append(pa.field("id", pa.string()))
     with target.errors(), pq.ParquetWriter(target.partial, schema, **STORAGE) as writer:
-        for found in verdicts(context, shard, clustered):
+        for found in found_in_shard:
             decided = decided_table(found, context.config)
             kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
             kept_lines.update(decided.column("edited_bytes").to_numpy()[found.keep].tobytes())

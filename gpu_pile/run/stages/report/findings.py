@@ -13,13 +13,15 @@ from gpu_pile.dedup.survivors import EXACT, NEAR
 from gpu_pile.policy.thresholds import Policy, bounds_of
 from gpu_pile.present.tables import human_bytes, visible
 from gpu_pile.run.config import Config
+from gpu_pile.run.removals import is_of_list
 
 UNKNOWN = "(unknown)"
 """How a document's missing subset is called in the report."""
 
 THRESHOLDS = "thresholds"
-STEPS = (THRESHOLDS, EXACT, NEAR)
-"""The ways out of a run, in this order."""
+LISTS = "removal_lists"
+STEPS = (LISTS, THRESHOLDS, EXACT, NEAR)
+"""The ways out of a run, in this order; that of removal lists is shown where there are some."""
 
 SHARE_OF_SUBSET = 0.2
 """A rule that removes more of a subset than this deserves a look."""
@@ -78,6 +80,8 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
                 removed[step][i] += row[key]
     out = []
     for step in STEPS:
+        if step == LISTS and not any(removed[step]):
+            continue
         left = [left[i] - removed[step][i] for i in range(2)]
         out.append(
             {
@@ -92,6 +96,8 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
 
 
 def _first_step(reasons: Sequence[str]) -> str | None:
+    if any(is_of_list(reason) for reason in reasons):
+        return LISTS
     if any(reason not in (EXACT, NEAR) for reason in reasons):
         return THRESHOLDS
     return EXACT if EXACT in reasons else NEAR if NEAR in reasons else None
@@ -119,6 +125,8 @@ def rule_of(config: Config, reason: str, subsets: Sequence[str]) -> str:
         return f"one document of all that pairs with similarity ≥ {fuzzy.threshold:g} connect stays"
     if reason == NEAR:
         return f"similarity < {fuzzy.threshold:g} with every document that stays"
+    if is_of_list(reason):
+        return "no removal list names it for this reason"
     signal, _, kind = reason.rpartition(".")
     limits: dict[str, list[str]] = {}
     for subset in subsets:
@@ -150,6 +158,8 @@ def definition_of(config: Config, reason: str) -> str:
             f"The Jaccard similarity with a document that stays is {fuzzy.threshold:g} or more{pairs}; it is the "
             f"share that two documents have in common of all their runs of {fuzzy.width} {unit}"
         )
+    if is_of_list(reason):
+        return "A removal list of decide.remove names the document"
     about = {s.name: s for family in signals.families() for s in family.signals}
     signal = reason.rpartition(".")[0]
     return f"{signal}: {defined(about, signal)}"
@@ -214,7 +224,7 @@ def _two_rules(combinations: pa.Table) -> list[str]:
     counts: dict[str, int] = {}
     failing = []
     for row in combinations.to_pylist():
-        rules = [reason for reason in row["reasons"] if reason not in (EXACT, NEAR)]
+        rules = [reason for reason in row["reasons"] if reason not in (EXACT, NEAR) and not is_of_list(reason)]
         if rules:
             failing.append((set(rules), row["documents"]))
         for rule in rules:

@@ -45,6 +45,7 @@ READ_BYTES_MAX = 1e9
 """Decompressed bytes of shards that are read for the texts of the largest clusters."""
 
 STEP_NAMES = {
+    "removal_lists": "named by removal lists",
     "thresholds": "fail a threshold",
     "exact_duplicate": "exact duplicates",
     "near_duplicate": "near duplicates",
