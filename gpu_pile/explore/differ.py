@@ -58,7 +58,7 @@ class RunDifference(Comparison):
         self.reasons = _by_reason(table)
 
     def counts(self) -> dict[str, int]:
-        """Documents by who keeps them: both, only_first, only_second, neither."""
+        """Documents by which run keeps them: both, only_first, only_second, neither."""
         return {name: sum(self.table.column(name).to_pylist()) for name in ("both", *SIDES, "neither")}
 
     def examples(self, n: int = 3, seed: int = 0) -> list[dict[str, Any]]:
