@@ -36,9 +36,10 @@ def test_the_conda_environment_is_in_step():
     only_pip = next(d for d in listed if isinstance(d, dict))["pip"]  # on no conda channel
     conda = dict(split(d) for d in [*(d for d in listed if isinstance(d, str)), *only_pip])
     pip = dict(split(d) for d in [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["notebook"], *EXTRAS["cu12"]])
-    for extra in ("cluster", "remote"):
+    for extra in ("cluster", "remote", "sql"):
         assert dict(map(split, EXTRAS[extra])).items() <= pip.items(), f"dev lists what {extra} lists"
     named = {re.sub(r"-cu12$|-cuda12x$", "", name): specifier for name, specifier in pip.items()}
+    named["python-duckdb"] = named.pop("duckdb")
     assert conda.pop("python") == PROJECT["requires-python"]
     for only_conda in ("pip", "cuda-version"):
         conda.pop(only_conda)
