@@ -62,7 +62,7 @@ scalars = (
 values = st.recursive(scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(keys, v, max_size=4), max_leaves=12)
 
 
-@hypothesis_settings(deadline=None)
+@hypothesis_settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.dictionaries(keys, values, max_size=6), st.booleans(), st.booleans()), max_size=4))
 def test_fields_are_those_that_python_finds(documents):
     lines = []

@@ -4,7 +4,8 @@ A line is read a second time for them, as a document that parse_lines has accept
 over, texts 64 bytes at a time. Of equal keys the last counts, on every level of a path, as in parse_lines.
 
 A string is its value, a number what the line says, true and false are these words; null, lists and objects count as
-missing. A field of numbers is a float64: true and false are 1 and 0, and what is no finite number counts as missing.
+missing. A field of numbers is a float64: true and false are 1 and 0, and what is not a finite number counts as
+missing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Field(NamedTuple):
 
 
 class _Tree(NamedTuple):
-    """The paths of fields as a tree. Node 0 is a line's object; other nodes are keys: keys[bounds[t]:bounds[t + 1]].
+    """The paths of fields as a tree. Node 0 is the whole line; node t has the key keys[bounds[t]:bounds[t + 1]].
 
     parent: int64[nodes]; begins: bool[nodes], whether a node has others below it
     field:  int64[nodes, 1 + fields]: the field that ends at a node, -1 for none; then 1 for each field in or below it
