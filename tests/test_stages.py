@@ -28,6 +28,7 @@ FIRST_REDONE = {
     "input.text_field": ("measure", "meta.pile_set_name"),
     "input.subset_field": ("measure", "title"),
     "input.id_field": ("measure", "title"),
+    "input.fields": ("measure", {"name": "title"}),
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),
     "input.range_bytes": ("measure", 1),

@@ -97,13 +97,14 @@ class Policy(_Model):
     )
 
     @pydantic.model_validator(mode="after")
-    def _names_are_known(self) -> Policy:
+    def _names_are_known(self, info: pydantic.ValidationInfo) -> Policy:
+        own = (info.context or {}).get("own", ())  # columns that the configuration adds
         try:
             for name in [*self.use, *(n for s in self.subsets.values() for n in s.use or ())]:
                 named_set(name)
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        known = signals.names()
+        known = [*signals.names(), *sorted(own)]
         given = [*self.default, *(n for s in self.subsets.values() for n in s.rules)]
         for name in given:
             if name not in known:

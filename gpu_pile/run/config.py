@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from gpu_pile import signals
 from gpu_pile.corpus import files
+from gpu_pile.corpus.fields import Field as DocumentField
 from gpu_pile.corpus.line_format import LineFormat
 from gpu_pile.corpus.remote import is_url, without_secrets
 from gpu_pile.corpus.sinks import SAME, Compression, sink_of
@@ -22,6 +23,7 @@ from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
 from gpu_pile.policy.thresholds import Names, Policy, configs_folder
+from gpu_pile.run.own_columns import ID, check_name, described, given_names
 from gpu_pile.run.presets import PRESETS
 from gpu_pile.run.threads import worker_count
 
@@ -75,6 +77,20 @@ def _with_preset(data: Any) -> Any:
     return data if preset is None else {**preset._asdict(), **data}
 
 
+class OwnField(Section):
+    """A field of a document that is carried along."""
+
+    path: str = Field(min_length=1)
+    type: Literal["number", "string"] | None = None
+
+
+def _path_alone(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+OwnFields = dict[str, Annotated[OwnField, BeforeValidator(_path_alone)]]
+
+
 class Input(Section):
     """What is read, and how."""
 
@@ -91,6 +107,12 @@ class Input(Section):
         min_length=1,
         description="path of a document's id in its source, a string or a number, which measured tables, decisions and "
         "exports then have as the column id; null: no such column",
+    )
+    fields: OwnFields = Field(
+        {},
+        description="other fields of a document by the name that their column gets: a path, or {path: ..., type: "
+        "number} (or string). Numbers are signals, which thresholds may use. Without a type, a field is a number if "
+        "thresholds use it, or if the first documents have numbers there (docs/fields.md)",
     )
     bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
     text_lists: bool = Field(
@@ -115,7 +137,34 @@ class Input(Section):
 
     @property
     def line_format(self) -> LineFormat:
-        return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists, self.id_field)
+        return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists, self._extras)
+
+    @property
+    def _extras(self) -> tuple[DocumentField, ...]:
+        ids = [] if self.id_field is None else [DocumentField(self.id_field)]
+        own = (DocumentField(f.path, f.type == "number", f"input.fields.{name}") for name, f in self.fields.items())
+        return (*ids, *own)
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """The columns of line_format.extras."""
+        return [*([] if self.id_field is None else [ID]), *self.fields]
+
+    @property
+    def own_signals(self) -> dict[str, signals.Signal]:
+        """The fields that are numbers, as signals are described."""
+        return {
+            name: described(name, f"the number that the document has in its field {field.path}")
+            for name, field in self.fields.items()
+            if field.type == "number"
+        }
+
+    @pydantic.field_validator("fields")
+    @classmethod
+    def _can_be_columns(cls, fields: dict[str, OwnField]) -> dict[str, OwnField]:
+        for name in fields:
+            check_name(name)
+        return fields
 
     @pydantic.field_validator("shards")
     @classmethod
@@ -428,7 +477,7 @@ class Config(Section):
     @pydantic.model_validator(mode="after")
     def _what_is_needed_is_measured(self) -> Config:
         used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
-        missing = used - set(signals.names(self.measure.signals))
+        missing = used - set(signals.names(self.measure.signals)) - set(self.input.fields)
         if not missing or "signals" in self.measure.model_fields_set:
             return self
         families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
@@ -436,8 +485,27 @@ class Config(Section):
         return self.model_copy(update={"measure": measure})
 
     @pydantic.model_validator(mode="after")
+    def _rules_are_about_numbers(self) -> Config:
+        for name in self.thresholds.signals():
+            if name in self.input.fields and self.input.fields[name].type == "string":
+                raise ValueError(
+                    f"thresholds use {name}, and input.fields.{name}.type is string; only numbers have bounds"
+                )
+        return self
+
+    @property
+    def measured_signals(self) -> list[str]:
+        """The columns of measured tables that thresholds may use."""
+        return [*signals.names(self.measure.signals), *self.input.own_signals]
+
+    @property
+    def signal_definitions(self) -> dict[str, signals.Signal]:
+        """What is known of every signal by name."""
+        return {s.name: s for family in signals.families() for s in family.signals} | self.input.own_signals
+
+    @pydantic.model_validator(mode="after")
     def _rules_are_about_what_is_measured(self) -> Config:
-        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals))
+        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals)) - set(self.input.fields)
         if missing:
             needed = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
             raise ValueError(
@@ -521,7 +589,7 @@ def parse(
     options: the option of the command line that set a value, by the path of the value
     """
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(data, context={"own": given_names(data)})
     except pydantic.ValidationError as error:
         problems = describe_problems(error, Config, options or {})
         n = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -571,6 +639,8 @@ def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
             inside = field.annotation if field else None
         else:  # of a mapping, the section that its values are
             inside = next((part for part in get_args(inside) if _is_model(part) or get_origin(part) is not None), None)
+        if get_origin(inside) is Annotated:
+            inside = get_args(inside)[0]
         if get_origin(inside) in (Union, UnionType):
             inside = next((part for part in get_args(inside) if part is not type(None)), None)
     return list(inside.model_fields) if _is_model(inside) else []

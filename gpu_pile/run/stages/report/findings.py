@@ -160,7 +160,7 @@ def definition_of(config: Config, reason: str) -> str:
         )
     if is_of_list(reason):
         return "A removal list of decide.remove names the document"
-    about = {s.name: s for family in signals.families() for s in family.signals}
+    about = config.signal_definitions
     signal = reason.rpartition(".")[0]
     return f"{signal}: {defined(about, signal)}"
 
