@@ -169,9 +169,9 @@ _CHAR = KINDS.index("char")
 _WORD_CLASSES = {"auto": ANY_SCRIPT, "word": RUNS}
 
 
-def word_classes(kind: str) -> int | None:
-    """Return the classes of the characters that words are made of; None where words are not the units."""
-    return _WORD_CLASSES.get(kind)
+def word_classes(kind: str) -> int:
+    """Return the classes of the characters that words are made of; 0 where words are not the units."""
+    return _WORD_CLASSES.get(kind, 0)
 
 
 class Shingling(NamedTuple):
@@ -205,8 +205,8 @@ def shingling_of(kind: str, width: int, n_bytes: int = 0) -> Shingling:
     if width < 1:
         raise ValueError(f"a shingle needs a width of at least 1, got {width}")
     units, shingles = np.empty(n_bytes + 1, np.uint64), np.empty(n_bytes + 1, np.uint64)
-    classes = word_classes(kind) or 0
-    return Shingling(KINDS.index(kind), classes, width, units, shingles, room_for_words(n_bytes), TABLES)
+    words = room_for_words(n_bytes)
+    return Shingling(KINDS.index(kind), word_classes(kind), width, units, shingles, words, TABLES)
 
 
 @leaf
