@@ -56,6 +56,7 @@ DOCUMENTS = (
     "Ⱥ Ⱦ İ İx xİ Kelvin \u212a Ångström \u212b",
     "e\u0301 é ñ n\u0303",
     "漢字 かな 한국어 العربية हिन्दी ไทย",
+    "😀 😀😀 a😀b",
     "x\x00y z",
     "under_score 3.14 1e5 ²³ Ⅻ",
     "ΣΊΣΥΦΟΣ ΟΔΟΣ",
@@ -81,7 +82,6 @@ SCRIPTS = (
     "\U00020000\U00020001𠮷 \U0001b000",
     "字" + "\u0301" * 150 + "a" + "\u0301" * 150 + "字",
     "漢a" * 40,
-    "😀 😀😀 a😀b",
 )
 """Documents of many scripts and marks, for the operations that take texts apart."""
 
