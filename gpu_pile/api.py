@@ -133,7 +133,7 @@ class Deduplicated:
 class FuzzyOptions(TypedDict, total=False):
     """What else dedupe() takes: the options of the configuration's section dedupe.fuzzy."""
 
-    shingle: Literal["word", "byte", "char"]
+    shingle: Literal["auto", "word", "byte", "char"]
     width: int
     sketch: Literal["fss", "affine32"]
     size: int
@@ -163,7 +163,8 @@ def dedupe(
         threshold: Jaccard similarity of shingles at which two texts are near duplicates.
         backend: auto, cpu or cuda.
         workers: threads; None for one per core.
-        shingle: "word", "byte" or "char": what two texts are compared by. width: how many of them, 5.
+        shingle: "auto" (words, or characters in scripts without spaces), "word", "char" or "byte": what two texts are
+            compared by. width: how many in a row, 5.
         sketch: "fss" or "affine32". size: values per sketch, 128. seed: of its hash functions, 0.
         bands, rows: the banding, both or neither; None chooses one for the threshold.
         verify: "exact" compares the texts themselves, "sketch" estimates.

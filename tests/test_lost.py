@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gpu_pile.explore import passages
 from gpu_pile.explore.run import open_run
+from gpu_pile.text import unicode_reference
 from gpu_pile.text.shingles import reference_shingles
 from tests.conftest import decisions, run, settings, write_shard
 from tests.test_cli import invoke
@@ -100,14 +101,16 @@ def test_estimates_know_no_losses(lossy, tmp_path):
     assert "near" not in failures(tmp_path / "run", everything=True)
 
 
-TEXTS = st.text(st.sampled_from("ab \nİA.é漢_"), max_size=30)
+TEXTS = st.text(st.sampled_from("ab \nİA.é漢ーก\u0e31\u0301_"), max_size=30)
 
 
-@given(TEXTS, TEXTS, st.sampled_from(["word", "char", "byte"]), st.integers(1, 4))
+@given(TEXTS, TEXTS, st.sampled_from(["auto", "word", "char", "byte"]), st.integers(1, 4))
 def test_shared_passages_by_the_reference_shingles(text, other, kind, width):
     own = passages.units(text, kind)
     if kind == "word":
-        assert [unit.value for unit in own] == passages.unicode_reference.words(text)
+        assert [unit.value for unit in own] == unicode_reference.words(text)
+    if kind == "auto":
+        assert [unit.value for unit in own] == unicode_reference.words_of_any_script(text)
     marks = passages.shared(text, other, kind, width)
     known, want = shingles(other, kind, width), np.zeros(len(text), bool)
     for i, shingle in enumerate(reference_shingles(text.encode(), kind, width)):

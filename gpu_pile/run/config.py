@@ -200,13 +200,14 @@ class Fuzzy(Section):
     """Near duplicates: documents whose shingle sets have a Jaccard similarity at the threshold or above."""
 
     enabled: bool = True
-    shingle: Literal["word", "byte", "char"] = Field(
-        "word",
-        description="word: lower-cased runs of \\w. Without spaces between words (Chinese, Japanese, Thai) a whole "
-        "clause is one word, so one changed character changes all shingles of the clause; combining marks (Indic vowel "
-        "signs, Arabic vowel points) split words and are ignored. For such corpora use char with width 5. byte: bytes",
+    shingle: Literal["auto", "word", "byte", "char"] = Field(
+        "auto",
+        description="auto: lower-cased words with their combining marks; where a script puts no spaces between words "
+        "(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) each character is a word. word: lower-cased runs of "
+        "\\w, a whole clause in those scripts, without marks such as Indic vowel signs; equal to auto where there is "
+        "neither. char: characters. byte: bytes",
     )
-    width: int = Field(5, ge=1, le=1024, description="words, bytes or characters per shingle")
+    width: int = Field(5, ge=1, le=1024, description="words, characters or bytes per shingle")
     sketch: Literal["fss", "affine32"] = Field("fss", description="Fast Similarity Sketching, or affine permutations")
     size: int = Field(128, ge=8, le=1024, description="values per sketch (K)")
     seed: int = Field(0, ge=0, lt=2**63, description="of the sketch's hash functions")

@@ -47,8 +47,8 @@ OWN_STRING = 40
 MB_PER_CPU_SECOND = 60
 """MB of text per second and core from file to decisions, measured; see benchmarks/README.md."""
 
-SHINGLES_PER_BYTE = {"word": 0.17}
-"""Shingles per byte of text by kind; of others, one."""
+SHINGLES_PER_BYTE = {"auto": 0.17, "word": 0.17}
+"""Shingles per byte of text by kind, where there are spaces between words; of others, one."""
 
 
 @dataclass(frozen=True)

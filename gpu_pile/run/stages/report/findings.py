@@ -153,7 +153,7 @@ def definition_of(config: Config, reason: str) -> str:
         return f"The document has {how} as a document that stays"
     if reason == NEAR:
         pairs = "" if fuzzy.resolve == "witness" else ", or is linked to it by a chain of such pairs"
-        unit = {"word": "words", "char": "characters", "byte": "bytes"}[fuzzy.shingle]
+        unit = {"char": "characters", "byte": "bytes"}.get(fuzzy.shingle, "words")
         return (
             f"The Jaccard similarity with a document that stays is {fuzzy.threshold:g} or more{pairs}; it is the "
             f"share that two documents have in common of all their runs of {fuzzy.width} {unit}"
