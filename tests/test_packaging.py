@@ -66,14 +66,14 @@ def test_documents_are_there(name):
 
 PAGES = sorted(
     p.relative_to(ROOT).as_posix()
-    for folder in (".", "docs", "docs/commands", "docs/decisions", "benchmarks", "kernels")
+    for folder in (".", "docs", "docs/commands", "docs/decisions", "benchmarks", "examples", "kernels")
     for p in (ROOT / folder).glob("*.md")
 )
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_files_that_documents_name_exist(name):
-    folders = "configs|docs|tests|benchmarks|tools|notebooks|kernels|gpu_pile"
+    folders = "configs|docs|examples|tests|benchmarks|tools|notebooks|kernels|gpu_pile"
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", (ROOT / name).read_text()):
         shown_in_contributing = name == "CONTRIBUTING.md" and f"`{path}`:\n\n```" in (ROOT / name).read_text()
         assert shown_in_contributing or (ROOT / path.rstrip("/")).exists(), path
