@@ -91,7 +91,7 @@ class Policy(_Model):
     """The configuration's section `thresholds`."""
 
     use: Names = pydantic.Field([], description="named sets; gpu-pile list thresholds names them")
-    default: Rules = pydantic.Field({}, description="rules for every subset")
+    default: dict[str, Rule | None] = pydantic.Field({}, description="rules for every subset; null switches one off")
     subsets: dict[str, SubsetPolicy] = pydantic.Field(
         {}, description="by subset, what differs for it; case and other names of The Pile's subsets do not matter"
     )
