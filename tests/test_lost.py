@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import gpu_pile
 from gpu_pile.errors import ConfigError
 from gpu_pile.explore import passages
-from gpu_pile.explore.verify import signals
 from gpu_pile.explore.run import open_run
+from gpu_pile.explore.verify import signals
 from gpu_pile.text.shingles import reference_shingles
 from tests.conftest import decisions, run, settings, write_shard
 from tests.test_cli import invoke
