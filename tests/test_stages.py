@@ -64,6 +64,8 @@ FIRST_REDONE = {
     "dedupe.fuzzy.rows": ("dedupe", 4),
     "dedupe.fuzzy.verify": ("dedupe", "sketch"),
     "dedupe.fuzzy.resolve": ("decide", "connected"),
+    "dedupe.fuzzy.accept.jaccard": ("decide", 0.9),
+    "dedupe.fuzzy.accept.containment": ("decide", 0.9),
     "dedupe.fuzzy.bucket_neighbours_max": ("dedupe", 1),
     "dedupe.fuzzy.skip_subsets": ("dedupe", ["x"]),
     "dedupe.scope": ("dedupe", "subset"),

@@ -20,6 +20,7 @@ from gpu_pile.corpus.line_format import LineFormat
 from gpu_pile.corpus.remote import is_url, without_secrets
 from gpu_pile.corpus.sinks import SAME, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
+from gpu_pile.dedup.survivors import Rule
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
 from gpu_pile.policy.thresholds import Names, Policy, configs_folder
@@ -196,6 +197,24 @@ class Exact(Section):
     skip_subsets: Names = Field([], description="subsets whose documents are never exact duplicates")
 
 
+class Accept(Section):
+    """What a pair of near duplicates needs besides dedupe.fuzzy.threshold to let one of its documents go."""
+
+    jaccard: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Jaccard similarity, at least the threshold; null: the threshold. A change compares no pair again",
+    )
+    containment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the least share of a document's shingles that the document which stays for it has; with 1 nothing "
+        "is lost but repetitions. Documents of one template, which differ in few words, stay apart",
+    )
+
+
 class Fuzzy(Section):
     """Near duplicates: documents whose shingle sets have a Jaccard similarity at the threshold or above."""
 
@@ -226,6 +245,7 @@ class Fuzzy(Section):
         description="witness: a removed document is a direct neighbour of a kept one; connected: one document per "
         "connected component is kept",
     )
+    accept: Accept = Accept()
     bucket_neighbours_max: int = Field(
         128, ge=1, description="in a bucket, a document is compared with at most this many earlier ones"
     )
@@ -243,6 +263,20 @@ class Fuzzy(Section):
             raise ValueError(
                 f"bands x rows = {self.bands * self.rows} needs a sketch of that size, size is {self.size}"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _acceptance_fits(self) -> Fuzzy:
+        accept = self.accept
+        if accept.jaccard is not None and accept.jaccard < self.threshold:
+            raise ValueError(
+                f"accept.jaccard is {accept.jaccard:g}, below the threshold {self.threshold:g}, at which pairs are "
+                "found; lower the threshold"
+            )
+        if accept.containment and self.verify != "exact":
+            raise ValueError("accept.containment needs verify: exact; sketches do not tell which shingles are shared")
+        if self.resolve != "witness" and (accept.containment or accept.jaccard is not None):
+            raise ValueError(f"accept needs resolve: witness; {self.resolve} removes documents without such a pair")
         return self
 
     def banding(self) -> Banding:
@@ -274,6 +308,11 @@ class Dedupe(Section):
     fuzzy: Fuzzy = Fuzzy()
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
     survivor: Survivor = Survivor()
+
+    def rule(self) -> Rule:
+        """Return which verified pairs let a document go."""
+        accept = self.fuzzy.accept
+        return Rule(self.fuzzy.resolve, accept.jaccard or 0.0, accept.containment)
 
 
 class Decide(Section):
