@@ -6,6 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pydantic
 import pytest
 from typer.testing import CliRunner
@@ -50,6 +52,7 @@ FIRST_REDONE = {
     "cluster.memory_bytes": (None, 2**30),
     "cluster.dashboard": (None, False),
     "measure.signals": ("measure", ["lengths", "symbols", "gopher_quality", "c4"]),
+    "measure.join": ("measure", {"{folder}/scores.parquet": ["shard", "line"]}),
     "dedupe.exact.enabled": ("dedupe", False),
     "dedupe.exact.normalize": ("measure", "words"),
     "dedupe.exact.skip_subsets": ("dedupe", ["x"]),
@@ -165,6 +168,7 @@ def finished(tmp_path_factory) -> Path:
     for name in "abc":
         rng.shuffle(texts)
         write_shard(folder / f"{name}.jsonl.zst", [(text, rng.choice("xy")) for text in texts])
+    pq.write_table(pa.table({"shard": ["a"], "line": [1], "score": [0.5]}), folder / "scores.parquet")
     (folder / "removals.yaml").write_text("[{shard: a, line: 1}]")
     run(configuration(folder))
     return folder
@@ -185,6 +189,7 @@ def test_a_changed_field_redoes_the_stages_that_depend_on_it(finished, tmp_path,
     first, value = FIRST_REDONE[field]
     value = [v.format(folder=tmp_path) for v in value] if isinstance(value, list) else value
     value = value.format(folder=tmp_path) if isinstance(value, str) else value
+    value = {k.format(folder=tmp_path): v for k, v in value.items()} if isinstance(value, dict) else value
     changed = {**BESIDE.get(field, {}), field: value}
     moved(finished, tmp_path)
     common = {k: v for k, v in changed.items() if k == "measure.signals" and k != field}

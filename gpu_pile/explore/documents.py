@@ -173,6 +173,12 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
     names = [n for n in run.config.measured_signals if n in run.signals.schema.names]
     fields = [n for n in run.config.input.extra_columns if n not in names]
     measured = _row_of(files.table(run.directory.measured(location.shard.name)), location, [*fields, *names])
+    if run.config.joined_columns:
+        measured |= _row_of(
+            files.table(run.directory.joined(location.shard.name)), location, list(run.config.joined_columns)
+        )
+        names += run.config.joined_signals
+        fields += [name for name in run.config.joined_columns if name not in names]
     rules = run.config.thresholds.rules_of(row["subset"])
     return {
         **{k: row[k] for k in DECIDED},

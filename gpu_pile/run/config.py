@@ -174,6 +174,38 @@ class Input(Section):
         return shards
 
 
+class Join(Section):
+    """Columns of a table elsewhere, by document."""
+
+    on: Names
+    columns: dict[str, Literal["number", "string"] | None] | None = None
+
+    @property
+    def by_place(self) -> bool:
+        """Whether documents are found by shard and line, not by their ids."""
+        return len(self.on) == 2
+
+    @pydantic.field_validator("on")
+    @classmethod
+    def _is_a_key(cls, on: list[str]) -> list[str]:
+        if len(on) != 1 and on != ["shard", "line"]:
+            raise ValueError("expected the name of the column with the documents' ids, or [shard, line]")
+        return on
+
+    @pydantic.field_validator("columns", mode="before")
+    @classmethod
+    def _may_be_names(cls, columns: Any) -> Any:
+        names = [columns] if isinstance(columns, str) else columns
+        return dict.fromkeys(names) if isinstance(names, list) else names
+
+
+def _key_alone(value: Any) -> Any:
+    return {"on": value} if isinstance(value, str | list) else value
+
+
+Joins = dict[str, Annotated[Join, BeforeValidator(_key_alone)]]
+
+
 class Measure(Section):
     """What is computed from the text, once."""
 
@@ -181,6 +213,12 @@ class Measure(Section):
         ["lengths", "symbols", "gopher_quality"],
         description="families or signals: gpu-pile list signals; when not given, those that thresholds and edit need "
         "are added",
+    )
+    join: Joins = Field(
+        {},
+        description="tables (Parquet, Arrow) whose columns documents get, by file: {on: NAME}, the column that has the "
+        "documents' ids (input.id_field), or {on: [shard, line]}. columns: some of them; not given: all numbers and "
+        "strings. Numbers are signals (docs/fields.md)",
     )
 
 
@@ -517,15 +555,54 @@ class Config(Section):
     @pydantic.model_validator(mode="after")
     def _what_is_needed_is_measured(self) -> Config:
         used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
-        missing = used - set(signals.names(self.measure.signals)) - set(self.input.fields)
+        missing = self._from_the_text(used) - set(signals.names(self.measure.signals))
         if not missing or "signals" in self.measure.model_fields_set:
             return self
         families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
         measure = self.measure.model_copy(update={"signals": [*self.measure.signals, *families]})
         return self.model_copy(update={"measure": measure})
 
+    def _from_the_text(self, names: Iterable[str]) -> set[str]:
+        """Those of some signals that are not columns which the configuration adds."""
+        unknown = any(join.columns is None for join in self.measure.join.values())
+        known = set(signals.names()) if unknown else set(names)
+        return (set(names) & known) - set(self.input.fields) - set(self.joined_columns)
+
+    @property
+    def joined_columns(self) -> dict[str, str | None]:
+        """The columns of joined tables with their types, as far as they are known."""
+        return {name: kind for join in self.measure.join.values() for name, kind in (join.columns or {}).items()}
+
+    @property
+    def joined_signals(self) -> dict[str, signals.Signal]:
+        """The joined columns that are numbers, as signals are described."""
+        return {
+            name: described(name, f"the number that {Path(path).name} has for the document")
+            for path, join in self.measure.join.items()
+            for name, kind in (join.columns or {}).items()
+            if kind == "number"
+        }
+
+    @pydantic.model_validator(mode="after")
+    def _joined_columns_fit(self) -> Config:
+        taken = dict.fromkeys(self.input.fields, "input.fields")
+        for path, join in self.measure.join.items():
+            if not join.by_place and self.input.id_field is None:
+                raise ValueError(f"measure.join: {path} is joined by ids; set input.id_field, or join on [shard, line]")
+            for name in join.columns or ():
+                try:
+                    check_name(name)
+                except ValueError as error:
+                    raise ValueError(f"measure.join: {path}: {error}; choose with columns: [...]") from None
+                if taken.setdefault(name, path) != path:
+                    raise ValueError(f"measure.join: {path} has a column {name!r}, and so has {taken[name]}")
+        return self
+
     @pydantic.model_validator(mode="after")
     def _rules_are_about_numbers(self) -> Config:
+        for name in self.thresholds.signals():
+            if self.joined_columns.get(name) == "string":
+                raise ValueError(f"thresholds use {name}, a joined column of strings; only numbers have bounds")
         for name in self.thresholds.signals():
             if name in self.input.fields and self.input.fields[name].type == "string":
                 raise ValueError(
@@ -539,13 +616,20 @@ class Config(Section):
         return [*signals.names(self.measure.signals), *self.input.own_signals]
 
     @property
+    def signal_names(self) -> list[str]:
+        """The columns that thresholds may use."""
+        return [*self.measured_signals, *self.joined_signals]
+
+    @property
     def signal_definitions(self) -> dict[str, signals.Signal]:
         """What is known of every signal by name."""
-        return {s.name: s for family in signals.families() for s in family.signals} | self.input.own_signals
+        return {s.name: s for family in signals.families() for s in family.signals} | (
+            self.input.own_signals | self.joined_signals
+        )
 
     @pydantic.model_validator(mode="after")
     def _rules_are_about_what_is_measured(self) -> Config:
-        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals)) - set(self.input.fields)
+        missing = self._from_the_text(self.thresholds.signals()) - set(signals.names(self.measure.signals))
         if missing:
             needed = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
             raise ValueError(

@@ -74,6 +74,12 @@ class RunDir:
     def histogram(self, shard: str) -> AnyPath:
         return self.path / "histograms" / f"{shard}.parquet"
 
+    def joined(self, shard: str) -> AnyPath:
+        return self.path / "joined" / f"{shard}.parquet"
+
+    def joined_histogram(self, shard: str) -> AnyPath:
+        return self.path / "joined_histograms" / f"{shard}.parquet"
+
     def sample(self, shard: str) -> AnyPath:
         return self.path / "samples" / f"{shard}.parquet"
 

@@ -20,6 +20,7 @@ from gpu_pile.run import dask, directory, removals, spool
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.floors import StageFloors
+from gpu_pile.run.joining import with_joined_columns
 from gpu_pile.run.layouts import look
 from gpu_pile.run.own_fields import count_fields, with_types
 from gpu_pile.run.progress import Reporter
@@ -59,6 +60,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         _remove_strays(context)
         look(context)
         with_types(context)
+        context.config = with_joined_columns(context.config)
         spool.clear(run_directory)
         try:
             if on_cluster:

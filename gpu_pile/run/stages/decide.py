@@ -63,6 +63,7 @@ def decide_key(context: Context) -> str:
     return files.key_of(
         {
             **removed,
+            **({"join": context.directory.state("join")["key"]} if c.measure.join else {}),
             "version": VERSION,
             "ops": {witnesses.name: witnesses.version},
             "dedupe": context.directory.state("dedupe")["key"],

@@ -22,6 +22,7 @@ from gpu_pile.present import diff
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
 from gpu_pile.run.documents import readable_texts
+from gpu_pile.run.joining import with_joined
 from gpu_pile.run.stages.decide import failures
 from gpu_pile.run.tables import subset_codes
 
@@ -89,8 +90,9 @@ def _nearest_to_farthest(examples: Iterable[tuple[float, Example]]) -> list[tupl
 def _failing_in(context: Context, shard: Shard) -> dict[str, list[tuple[float, Example]]]:
     """By rule some documents of a shard's sample that fail it, each with its distance from the bound."""
     policy = context.config.thresholds
-    columns = ["line", "subset", *policy.signals()]
+    columns = ["line", "subset", *(n for n in policy.signals() if n not in context.config.joined_columns)]
     table = pq.read_table(files.table(context.directory.sample(shard.name)), columns=columns)
+    table = with_joined(context, shard, table)
     rules, marks, values = failures(table, context.config)
     subsets, codes = subset_codes(table)
     lines = table.column("line").to_numpy()
