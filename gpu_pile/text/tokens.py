@@ -343,3 +343,19 @@ def split_tokens(data, offsets, tables):
     sums = np.empty(n + 1, np.uint64)
     hash_tokens(data, edges, n, tables, np.empty(2 * HASHED_BYTES, np.uint8), sums)
     return letters[:o], bounds, starts, ends, first, sums
+
+
+@jit
+def ngram_keys(first, sums, windows, width):
+    """Return the keys of all n-grams of texts, and the text and first token of each.
+
+    Text t has windows[t + 1] - windows[t] n-grams, of width[t] tokens. first, sums: of Tokens.
+    """
+    n = windows[-1]
+    keys, texts, at = np.empty(n, np.uint64), np.empty(n, np.int64), np.empty(n, np.int64)
+    for t in range(len(windows) - 1):
+        power = power_of(width[t])
+        for k in range(windows[t + 1] - windows[t]):
+            keys[windows[t] + k] = ngram_key(sums, first[t] + k, width[t], power)
+            texts[windows[t] + k], at[windows[t] + k] = t, k
+    return keys, texts, at
