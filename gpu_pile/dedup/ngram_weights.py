@@ -10,7 +10,7 @@ from gpu_pile.text.tokens import WIDTH
 from gpu_pile.types import Array
 
 _MOST = 2**31 - 2
-"""Documents that can be told apart: `logarithm` takes less than 2^31."""
+"""Documents that are counted, at most: `logarithm` takes less than 2^31."""
 
 
 @jit

@@ -225,7 +225,7 @@ def _of_block(spec: EvaluationSet, shard: Shard, block: Block) -> Iterator[tuple
 
 
 def _values(value: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
-    """The texts under paths of keys; a list has a text for each element, a number is a text, null is none."""
+    """The texts under paths of keys; a list has a text for each element, a number is a text, and null is not."""
     return [text for path in paths for text in _at(value, path)]
 
 

@@ -103,6 +103,7 @@ class Judge:
     ) -> list[dict[str, Any]]:
         line = int(columns["line"][matches[0].first])
         by_text = {m.text: m for m in matches}
+        subset = spans.column("subset")[matches[0].first].as_py()
         users = dict.fromkeys(n for m in matches for n in self.items.users[m.text][:USERS_MAX])
         rows, sets = [], set()
         for n in sorted(users):
@@ -121,12 +122,8 @@ class Judge:
                 sets.add(item.number)
             rows.append(
                 {
-                    "set": self.names[item.number],
-                    "item": item.id,
-                    "copies": item.copies,
-                    "shard": part.shard.name,
-                    "line": line + part.first_line,
-                    "subset": spans.column("subset")[matches[0].first].as_py(),
+                    **{"set": self.names[item.number], "item": item.id, "copies": item.copies},
+                    **{"shard": part.shard.name, "line": line + part.first_line, "subset": subset},
                     "contaminated": verdict.contaminated,
                     "boilerplate": verdict.boilerplate,
                     "score": verdict.score,

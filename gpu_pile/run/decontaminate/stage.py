@@ -181,29 +181,6 @@ def _removal(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def summarize(looked_for: Wanted, judge: Judge, rule: Rule, parts: Sequence[Part]) -> dict[str, Any]:
-    items, sets = looked_for.items, []
-    for number, name in enumerate(judge.names):
-        own = [n for n, item in enumerate(items.items) if item.number == number]
-        copies = {n: items.items[n].copies for n in own}
-
-        def count(bit: int, without: int = 0, copies: dict[int, int] = copies) -> int:
-            return sum(c for n, c in copies.items() if judge.flags[n] & bit and not judge.flags[n] & without)
-
-        contaminated = count(Judge.CONTAMINATED)
-        sets.append(
-            {
-                "name": name,
-                "items": items.read[number],
-                "distinct": len(own),
-                "not_searched": sum(copies[n] for n in own if not items.parts(items.items[n])),
-                "short": sum(copies[n] for n in own if _is_short(looked_for, n)),
-                "contaminated": contaminated,
-                "share": contaminated / items.read[number],
-                "matched": count(Judge.MATCHED, Judge.CONTAMINATED),
-                "boilerplate": count(Judge.BOILERPLATE, Judge.CONTAMINATED | Judge.MATCHED),
-                "documents": judge.documents[number],
-            }
-        )
     subsets: dict[str, int] = {}
     for part in parts:
         for name, n in part.facts["subsets"].items():
@@ -217,10 +194,33 @@ def summarize(looked_for: Wanted, judge: Judge, rule: Rule, parts: Sequence[Part
         "bad_lines": sum(p.facts["bad_lines"] for p in parts),
         "damage": [f"{p.shard.name}: {d}" for p in parts for d in p.facts["damage"]],
         "passed_over": looked_for.index.passed_over,
-        "sets": sets,
+        "sets": [_of_set(looked_for, judge, number) for number in range(len(judge.names))],
         "subsets": [
             {"name": name, "documents": n, "contaminated": judge.subsets[name]} for name, n in sorted(subsets.items())
         ],
+    }
+
+
+def _of_set(looked_for: Wanted, judge: Judge, number: int) -> dict[str, Any]:
+    """What a set has; figures count equal items as often as they are in the set."""
+    items = looked_for.items
+    copies = {n: item.copies for n, item in enumerate(items.items) if item.number == number}
+
+    def count(bit: int, without: int = 0) -> int:
+        return sum(c for n, c in copies.items() if judge.flags[n] & bit and not judge.flags[n] & without)
+
+    contaminated = count(Judge.CONTAMINATED)
+    return {
+        "name": judge.names[number],
+        "items": items.read[number],
+        "distinct": len(copies),
+        "not_searched": sum(c for n, c in copies.items() if not items.parts(items.items[n])),
+        "short": sum(c for n, c in copies.items() if _is_short(looked_for, n)),
+        "contaminated": contaminated,
+        "share": contaminated / items.read[number],
+        "matched": count(Judge.MATCHED, Judge.CONTAMINATED),
+        "boilerplate": count(Judge.BOILERPLATE, Judge.CONTAMINATED | Judge.MATCHED),
+        "documents": judge.documents[number],
     }
 
 
