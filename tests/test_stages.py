@@ -77,6 +77,9 @@ FIRST_REDONE = {
     "thresholds.use": ("decide", ["c4_paragraphs"]),
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
+    "decontaminate.against": (None, [{"name": "quiz", "files": "quiz.jsonl"}]),
+    "decontaminate.rule": (None, "gpt3"),
+    "decontaminate.documents_max": (None, 5),
     "decide.remove": ("decide", ["{folder}/removals.yaml"]),
     "edit.c4_lines": ("decide", ["all"]),
     "write.keep": ("write", "bitmap"),
@@ -187,7 +190,8 @@ def test_every_field_of_the_configuration_is_in_the_table():
 @pytest.mark.parametrize("field", FIRST_REDONE)
 def test_a_changed_field_redoes_the_stages_that_depend_on_it(finished, tmp_path, two_formats, field):
     first, value = FIRST_REDONE[field]
-    value = [v.format(folder=tmp_path) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        value = [v.format(folder=tmp_path) if isinstance(v, str) else v for v in value]
     value = value.format(folder=tmp_path) if isinstance(value, str) else value
     value = {k.format(folder=tmp_path): v for k, v in value.items()} if isinstance(value, dict) else value
     changed = {**BESIDE.get(field, {}), field: value}

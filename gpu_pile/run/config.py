@@ -435,6 +435,52 @@ class Write(Section):
         return format
 
 
+class EvaluationSet(Section):
+    """Items that must not be in the corpus."""
+
+    name: str = Field(min_length=1, max_length=100, description="for reports; no two sets have the same")
+    files: Names = Field(
+        min_length=1, description="JSON lines, compressed or not, or Parquet or Arrow: files, folders, globs or URLs"
+    )
+    question: Names = Field(["question"], description="paths of the question's parts, keys joined by dots")
+    answers: Names = Field([], description="paths of answers; a list under a path has several")
+    passage: Names = Field([], description="paths of the passage that the question is about")
+    id: str | None = Field(None, min_length=1, description="path of the item's id; null: its line or row, from 1")
+
+    @pydantic.model_validator(mode="after")
+    def _has_fields(self) -> EvaluationSet:
+        if not self.question and not self.passage:
+            raise ValueError("give the paths of question, of passage, or of both")
+        return self
+
+
+class Decontaminate(Section):
+    """What `gpu-pile decontaminate` looks for in the corpus; the other verbs take no notice of it."""
+
+    against: list[EvaluationSet] = Field([], description="evaluation sets")
+    rule: Literal["decon", "gpt3", "pile"] = Field(
+        "decon",
+        description="which matches are contamination. decon: most of the question, by the weight of its rare parts, "
+        "and 13 tokens in a row or the answer beside it; gpt3: 13 tokens in a row that are in few documents; pile: 13 "
+        "tokens in a row",
+    )
+    documents_max: int | None = Field(
+        None,
+        ge=1,
+        description="a match of which every 8 tokens are in more documents than this is boilerplate; null: with decon "
+        "one document in 1,000, at least 10; with gpt3 10; with pile there is no limit",
+    )
+
+    @pydantic.field_validator("against")
+    @classmethod
+    def _names_differ(cls, against: list[EvaluationSet]) -> list[EvaluationSet]:
+        names = [s.name for s in against]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sets are named {', '.join(map(repr, twice))}")
+        return against
+
+
 class Cluster(Section):
     """Processes, here or on other machines, that do the tasks; null: threads of this process."""
 
@@ -511,6 +557,7 @@ class Config(Section):
     decide: Decide = Decide()
     edit: Edit = Edit()
     write: Write = Write()
+    decontaminate: Decontaminate = Decontaminate()
 
     def shown(self, given_only: bool = False) -> dict[str, Any]:
         """Return the configuration as it is stored and printed: without the queries of URLs.

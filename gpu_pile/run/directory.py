@@ -14,6 +14,7 @@ kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per r
 kept/<shard>.npy             with write.keep: bitmap, instead: one bit per line of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed_reasons/<shard>.parquet  their decisions
+contamination/               what gpu-pile decontaminate has found (gpu_pile.run.decontaminate)
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
