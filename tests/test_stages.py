@@ -31,6 +31,7 @@ FIRST_REDONE = {
     "input.subset_field": ("measure", "title"),
     "input.id_field": ("measure", "title"),
     "input.fields": ("measure", {"name": "title"}),
+    "input.against": ("dedupe", ["{folder}/old"]),
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),
     "input.range_bytes": ("measure", 1),
@@ -174,6 +175,7 @@ def finished(tmp_path_factory) -> Path:
     pq.write_table(pa.table({"shard": ["a"], "line": [1], "score": [0.5]}), folder / "scores.parquet")
     (folder / "removals.yaml").write_text("[{shard: a, line: 1}]")
     run(configuration(folder))
+    run(configuration(folder, **{"input.shards": [f"{folder}/c.jsonl.zst"], "output": f"{folder}/old"}))
     return folder
 
 
