@@ -312,7 +312,8 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     rows = [RunDir(Path("run"), line_suffix=suffix) for suffix in (".parquet", ".arrow")]
-    by_shard = [here.measured, here.histogram, here.sample, here.decisions, here.removed_reasons, here.bitmap]
+    by_shard = [here.measured, here.histogram, here.sample, here.joined, here.joined_histogram]
+    by_shard += [here.decisions, here.removed_reasons, here.bitmap]
     by_shard += [path for run in (here, *rows) for path in (run.kept, run.removed)]
     paths = [path("{shard}") for path in by_shard] + [here.pairs, here.clusters, here.reasons]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known
