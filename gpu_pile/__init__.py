@@ -4,6 +4,7 @@ import gpu_pile as gp
 gp.measure(texts)                  signals of each text
 gp.keep_c4_lines(texts)            each text as the line rules of C4 leave it
 gp.dedupe(texts, threshold=0.8)    duplicates, each with its witness
+gp.decide(texts, use="gopher")     which texts stay, and why the others do not
 gp.open_run("runs/pile")           a finished run
 """
 
@@ -18,6 +19,7 @@ _WHERE = {
     "Run": "explore.run",
     "TextColumn": "text.column",
     "Texts": "run.texts",
+    "decide": "api",
     "dedupe": "api",
     "keep_c4_lines": "api",
     "measure": "api",
