@@ -11,10 +11,12 @@ from itertools import takewhile
 import pytest
 import yaml
 import zstandard
+from rich.console import Console
 from typer.testing import CliRunner
 
 import gpu_pile as gp
 from gpu_pile import cli
+from gpu_pile.cli import catalogue
 from gpu_pile.errors import GpuPileError
 from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.events import Events, line_of
@@ -257,11 +259,32 @@ LISTS = [
 ]
 
 
+LISTS_SHOW = {
+    "signals": ("characters",),
+    "thresholds": ("gopher_repetition", "Gopher repetition rules"),
+    "subsets": ("PubMed Abstracts",),
+}
+
+
 @pytest.mark.parametrize(("what", "there"), LISTS)
 def test_list(what, there):
     code, output, _ = invoke("list", what)
     assert code == 0
     assert there in output
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_lists_fit_a_terminal(columns, monkeypatch):
+    wide = Console(width=columns, force_terminal=True, color_system=None, highlight=False, soft_wrap=True)
+    monkeypatch.setattr(catalogue, "out", wide)
+    for what, _ in LISTS:
+        with wide.capture() as shown:
+            catalogue.list_(what)
+        lines = shown.get().splitlines()
+        assert max(map(len, lines)) <= columns
+        assert len(lines) < 600, "definitions are not narrow columns"
+        for words in LISTS_SHOW.get(what, ()):
+            assert words in shown.get(), "no word is broken"
 
 
 def test_list_some():

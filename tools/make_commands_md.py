@@ -33,6 +33,8 @@ EXPLAINED = {
     "export": "explore.md",
     "diff": "explore.md",
     "verify": "verify.md",
+    "init": "run.md",
+    "decontaminate": "decontamination.md",
     "index": "incremental.md#the-index",
 }
 """The page that explains a verb, where it is not docs/VERB.md."""
@@ -61,6 +63,11 @@ EXAMPLES = {
         ("gpu-pile index out/old index/old", "the index of a finished run, for --against"),
         ("gpu-pile index index/old out/new index/all", "an index and a run together"),
         ("gpu-pile index index/all --check", "compare the checksums of what is there"),
+    ],
+    "init": [("gpu-pile init data/ > my.yaml", "look at it, change what is wrong, then: gpu-pile run my.yaml")],
+    "sql": [("gpu-pile sql out 'SELECT subset, count(*) FROM decisions WHERE keep GROUP BY ALL'", "kept, by subset")],
+    "decontaminate": [
+        ("gpu-pile decontaminate my.yaml", "contamination/ in the run, with a removal list for decide.remove")
     ],
     "verify": [
         ("gpu-pile verify out", "every line and exact duplicate, samples of the rest"),

@@ -25,7 +25,7 @@ from gpu_pile.run.joining import with_joined_columns
 from gpu_pile.run.layouts import look
 from gpu_pile.run.own_fields import count_fields, with_types
 from gpu_pile.run.progress import Reporter
-from gpu_pile.run.stages import STAGES, Stage
+from gpu_pile.run.stages import STAGES, Stage, versions
 from gpu_pile.run.subset_names import resolve_subsets
 from gpu_pile.run.tasks import Threads
 from gpu_pile.run.threads import keep_freed_memory
@@ -127,6 +127,7 @@ def describe(context: Context, fields: Mapping[str, Any]) -> dict[str, Any]:
         "config": context.config.shown(),
         "warnings": context.reporter.warnings,
         "versions": {
+            "stages": versions(),
             "ops": {name: o.version for name, o in op.load_all().items()},
             "signals": signals.definition_versions(context.config.measure.signals),
             "unicode": unicode.VERSION,
