@@ -59,6 +59,10 @@ EXAMPLES = {
         ("gpu-pile show out --random -n 3", "any three"),
         ("gpu-pile show out 00:17 --all --json", "with every signal, for a program"),
     ],
+    "find": [
+        ("gpu-pile find index/out --texts request.jsonl", "where these texts are, with copies and near copies"),
+        ("gpu-pile find index/out --ids list.txt --remove takedown.yaml", "a removal list, for decide.remove"),
+    ],
     "index": [
         ("gpu-pile index out/old index/old", "the index of a finished run, for --against"),
         ("gpu-pile index index/old out/new index/all", "an index and a run together"),
