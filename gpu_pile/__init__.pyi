@@ -2,6 +2,7 @@
 
 from gpu_pile.api import Deduplicated, decide, dedupe, keep_c4_lines, measure, measure_lines
 from gpu_pile.explore.run import Run, open_run
+from gpu_pile.explore.start import run
 from gpu_pile.run.texts import Texts
 from gpu_pile.text.column import TextColumn
 
@@ -18,4 +19,5 @@ __all__ = [
     "measure",
     "measure_lines",
     "open_run",
+    "run",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -715,23 +716,26 @@ class Config(Section):
 
 
 def load(
-    path: Path | None, overrides: Sequence[str] = (), options: Mapping[str, tuple[str, Any]] | None = None
+    source: Path | Mapping[str, Any] | None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, tuple[str, Any]] | None = None,
 ) -> Config:
-    """Read a YAML file, if one is given, and apply `key.path=value` overrides.
+    """Read a YAML file, if one is given and not its content, and apply `key.path=value` overrides.
 
     options: (key.path, value) by the option of the command line that sets it, which errors name; after the overrides
 
     Raises:
         ConfigError: lists every problem with its path, and the nearest known key for an unknown one.
     """
-    data = {} if path is None else _read(path)
+    data = _read(source) if isinstance(source, Path) else copy.deepcopy(dict(source or {}))
     if "input" in data:
         data["input"] = _input_section(data["input"])
     values = {f"--set {text}": _override(f"--set {text}", text) for text in overrides}
     values |= {option: (key.split("."), value) for option, (key, value) in (options or {}).items()}
     for option, (keys, value) in values.items():
         _set(data, option, keys, value)
-    return parse(data, "" if path is None else str(path), {tuple(keys): o for o, (keys, _) in values.items()})
+    where = "" if source is None else str(source) if isinstance(source, Path) else "configuration"
+    return parse(data, where, {tuple(keys): o for o, (keys, _) in values.items()})
 
 
 def bundled(name: str) -> Path:

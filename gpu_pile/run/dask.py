@@ -102,11 +102,15 @@ def size(config: Config, n_ranges: int) -> tuple[int, int]:
 
 
 class Cluster:
-    """An executor on the workers of a cluster; nothing is started or connected before there is work."""
+    """An executor on the workers of a cluster; nothing is started or connected before there is work.
 
-    def __init__(self, config: Config) -> None:
+    client: one that is connected already, and stays so
+    """
+
+    def __init__(self, config: Config, client: Any = None) -> None:
         self.config, self.device = config, device.Device()
-        self._client: Any = None
+        self._client: Any = client
+        self._is_given = client is not None
         self._own: Any = None
         self._settings = contextlib.ExitStack()
 
@@ -115,7 +119,7 @@ class Cluster:
 
     def __exit__(self, *error: object) -> None:
         with _not_logged():
-            for part in (self._client, self._own):
+            for part in (None if self._is_given else self._client, self._own):
                 if part is not None:
                     with contextlib.suppress(OSError, TimeoutError):
                         part.close(timeout=10)

@@ -33,8 +33,11 @@ from gpu_pile.text import unicode
 
 
 @contextlib.contextmanager
-def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Context]:
+def prepared(config: Config, reporter: Reporter | None = None, client: Any = None) -> Iterator[Context]:
     """Find the shards, check the backend, claim and lock the run directory.
+
+    Args:
+        client: a distributed.Client of the cluster that the configuration names, if there is one already.
 
     Raises:
         UsageError: an input is missing, names clash, or the output belongs to another run; nothing is written then.
@@ -66,7 +69,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         spool.clear(run_directory)
         try:
             if on_cluster:
-                with dask.Cluster(config) as context.executor:
+                with dask.Cluster(config, client) as context.executor:
                     yield context
                 run_directory.remove_partials()
             else:
