@@ -77,6 +77,7 @@ FIRST_REDONE = {
     "dedupe.survivor.prefer": ("decide", "first"),
     "thresholds.use": ("decide", ["c4_paragraphs"]),
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
+    "thresholds.word_rules": ("decide", "always"),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
     "decontaminate.against": (None, [{"name": "quiz", "files": "quiz.jsonl"}]),
     "decontaminate.rule": (None, "gpt3"),
@@ -109,6 +110,7 @@ BESIDE = {
     "dedupe.fuzzy.bands": {"dedupe.fuzzy.rows": 4},
     "dedupe.fuzzy.rows": {"dedupe.fuzzy.bands": 8},
     "edit.c4_lines": {"measure.signals": ["lengths", "symbols", "gopher_quality", "c4"]},
+    "thresholds.word_rules": {"thresholds.default": {"word_count": {"min": 1}}},
     "thresholds.use": {"measure.signals": ["lengths", "symbols", "gopher_quality", "c4"]},
 }
 """Fields that a field needs, set in the first run, too, where that is valid without it."""
