@@ -127,7 +127,7 @@ def leaves(model: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
         if isinstance(section, type) and issubclass(section, pydantic.BaseModel) and section is not Policy:
             found += leaves(section, f"{prefix}{name}.")
         elif section is Policy:
-            found += [f"{prefix}{name}.{key}" for key in ("use", "default", "subsets")]
+            found += [f"{prefix}{name}.{key}" for key in section.model_fields]
         else:
             found.append(f"{prefix}{name}")
     return found
