@@ -24,7 +24,7 @@ from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.dedup.survivors import Rule
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
-from gpu_pile.policy.thresholds import Names, Policy, configs_folder
+from gpu_pile.policy.thresholds import WITHOUT_SPACES, Names, Policy, configs_folder
 from gpu_pile.run.own_columns import ID, check_name, described, given_names
 from gpu_pile.run.presets import PRESETS
 from gpu_pile.run.threads import worker_count
@@ -620,11 +620,15 @@ class Config(Section):
     def _what_is_needed_is_measured(self) -> Config:
         used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
         missing = self._from_the_text(used) - set(signals.names(self.measure.signals))
-        if not missing or "signals" in self.measure.model_fields_set:
+        given = "signals" in self.measure.model_fields_set
+        added = [] if given else [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
+        measured = [*self.measure.signals, *added]
+        names = set(signals.names(measured))
+        if names & signals.about_words() and WITHOUT_SPACES not in names:  # whichever rules a trial has
+            measured.append(WITHOUT_SPACES)
+        if measured == self.measure.signals:
             return self
-        families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
-        measure = self.measure.model_copy(update={"signals": [*self.measure.signals, *families]})
-        return self.model_copy(update={"measure": measure})
+        return self.model_copy(update={"measure": self.measure.model_copy(update={"signals": measured})})
 
     def _from_the_text(self, names: Iterable[str]) -> set[str]:
         """Those of some signals that are not columns which the configuration adds."""
