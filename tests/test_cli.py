@@ -250,6 +250,25 @@ def test_show_takes_clusters_and_documents_at_random(demo_run):
     assert gp.open_run(demo_run).at_random(10**6) == [r["doc_id"] for r in rows]
 
 
+def test_sweep(demo_run):
+    code, output, _ = invoke("sweep", demo_run, "plain_word_count", "--min", "20", "--min", "200")
+    assert code == 0
+    assert output.splitlines()[1].split() == ["subset", "documents", "text,", "KiB", "20", "200"]
+    assert output.splitlines()[2].split() == ["all", "512", "1,060.1", "99.7%", "85.5%"]
+    code, output, _ = invoke("sweep", demo_run, "plain_word_count", "--min", "50", "--max", "1000", "--json")
+    rows = {row["subset"]: row for row in map(json.loads, output.splitlines())}
+    assert rows["Github"]["kept_documents"] == 180
+    for wrong, said in [
+        ((), "--min 50"),
+        (("--min", "nan"), "needs bounds"),
+        (("--min", "x"), "Invalid value for '--min'"),
+    ]:
+        code, output, error = invoke("sweep", demo_run, "plain_word_count", *wrong)
+        assert code == 2
+        assert said in output + error
+    assert "did you mean 'word_count'" in invoke("sweep", demo_run, "word_cont", "--min", "5")[2]
+
+
 LISTS = [
     ("signals", "alpha_word_fraction"),
     ("ops", "text_counts"),

@@ -33,6 +33,7 @@ EXPLAINED = {
     "export": "explore.md",
     "diff": "explore.md",
     "verify": "verify.md",
+    "sweep": "explore.md",
     "init": "run.md",
     "decontaminate": "decontamination.md",
     "index": "incremental.md#the-index",
@@ -72,6 +73,10 @@ EXAMPLES = {
     "sql": [("gpu-pile sql out 'SELECT subset, count(*) FROM decisions WHERE keep GROUP BY ALL'", "kept, by subset")],
     "decontaminate": [
         ("gpu-pile decontaminate my.yaml", "contamination/ in the run, with a removal list for decide.remove")
+    ],
+    "sweep": [
+        ("gpu-pile sweep out word_count --min 20 --min 50 --min 100", "one column per bound"),
+        ("gpu-pile sweep out word_count --min 50 --max 100000 --json", "both together, with documents and bytes"),
     ],
     "verify": [
         ("gpu-pile verify out", "every line and exact duplicate, samples of the rest"),

@@ -200,7 +200,7 @@ class Cluster:
                     )
                 while orders and len(calls) < n_threads:
                     order = orders.pop()
-                    key = f"{order.stage}-{len(orders)}-{order.lease}"  # the dashboard groups calls by the first word
+                    key = key_of(order.stage, len(orders), order.lease)
                     calls[client.submit(_do, order, key=key, pure=False, retries=0)] = order
                 if not calls:
                     time.sleep(0.2)
@@ -367,6 +367,11 @@ class _Order:
 
     def __repr__(self) -> str:
         return f"<{self.stage} of {self.task.label}>"
+
+
+def key_of(stage: str, number: int, lease: str) -> str:
+    """Dask's name of a call; its dashboard groups calls by what is before the number, so a stage is one row."""
+    return f"{stage}-{number}-{lease}"
 
 
 class _Superseded(GpuPileError):
