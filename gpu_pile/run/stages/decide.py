@@ -7,7 +7,7 @@ Columns, a row a good document:
     line        int64         1-based
     subset      string        "" where the document names none
     keep        bool
-    reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate or near_duplicate
+    reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate, near_duplicate or contained
     values      list<double>  the value that failed each of them; for duplicates the similarity to the witness; NaN
                               where there is none
     witness     uint64        the kept document that this one duplicates, else null

@@ -43,7 +43,7 @@ from gpu_pile.run.stages.dedupe.candidates import (
 from gpu_pile.run.tables import MeasuredRange, Rows, measured_ranges, parse_again, table_rows
 from gpu_pile.types import Array
 
-SHINGLES_PER_BYTE = {"word": 0.17}
+SHINGLES_PER_BYTE = {"auto": 0.17, "word": 0.17}
 """Shingles per byte of text by kind, to expect; of others, one. A wrong guess only costs time."""
 
 
