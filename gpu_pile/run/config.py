@@ -354,7 +354,7 @@ class Dedupe(Section):
     contained: Contained | None = Field(
         None,
         description="`{threshold: 0.95, min_shingles: 50}`: a document goes if at least this share of its distinct "
-        "shingles is in one document that stays, and it has at least so many of them: excerpts, truncated copies, or "
+        "shingles is in one document that stays, and it has at least min_shingles: excerpts, truncated copies, or "
         "pages that are part of longer ones. All texts are read once more. null: such documents stay",
     )
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")

@@ -20,8 +20,8 @@ UNKNOWN = "(unknown)"
 
 THRESHOLDS = "thresholds"
 LISTS = "removal_lists"
-STEPS = (LISTS, THRESHOLDS, EXACT, NEAR)
-"""The ways out of a run, in this order; that of removal lists is shown where there are some."""
+STEPS = (LISTS, THRESHOLDS, *DUPLICATES)
+"""The ways out of a run, in this order; those of lists and of contained documents only where there are any."""
 
 SHARE_OF_SUBSET = 0.2
 """A rule that removes more of a subset than this deserves a look."""
@@ -80,7 +80,7 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
                 removed[step][i] += row[key]
     out = []
     for step in STEPS:
-        if step == LISTS and not any(removed[step]):
+        if step in (LISTS, CONTAINED) and not any(removed[step]):
             continue
         left = [left[i] - removed[step][i] for i in range(2)]
         out.append(
