@@ -215,11 +215,7 @@ def test_the_same_bytes_on_the_other_backend(documents, tmp_path):
     small = {"size": 16, "bands": 16}
     for backend in ("cpu", "cuda"):
         with emulator.everywhere():
-            run(
-                configured(
-                    tmp_path / "a.jsonl.zst", tmp_path / backend, backend=backend, fuzzy={"size": 16, "bands": 16}
-                )
-            )
+            run(configured(tmp_path / "a.jsonl.zst", tmp_path / backend, backend=backend, fuzzy=small))
     assert results(tmp_path / "cuda") == results(tmp_path / "cpu")
     assert any(row["reasons"] == ["contained"] for row in decisions(tmp_path / "cpu"))
 

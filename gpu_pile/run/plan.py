@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -158,19 +159,23 @@ def describe(config: Config) -> str:
         f"{human_bytes(sizes.shingles)} (only of documents in candidate pairs)",
         f"time       {executor.time}",
     ]
+    return "\n".join([*lines, *_options(config, shards, sizes)])
+
+
+def _options(config: Config, shards: list[Shard], sizes: Sizes) -> Iterator[str]:
+    """The lines about what is not part of every run."""
     for path, join in config.measure.join.items():
-        lines.append(f"join       {path} on {' and '.join(join.on)}: {', '.join(join.columns or ())}")
+        yield f"join       {path} on {' and '.join(join.on)}: {', '.join(join.columns or ())}"
     if config.dedupe.contained is not None:
-        lines.append(
+        yield (
             f"contained  all texts are read once more in dedupe; scratch at most {human_bytes(sizes.samples)}, one of "
             f"{sampled_of(config.dedupe.contained.min_shingles)} shingles is sampled"
         )
     if config.dedupe.fuzzy.enabled:
-        lines.append(f"banding    {_banding(config)}")
+        yield f"banding    {_banding(config)}"
     if config.decide.remove:
         named = removals.read(config.decide.remove, shards)
-        lines.append(f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})")
-    return "\n".join(lines)
+        yield f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})"
 
 
 def _harder(sizes: Sizes, config: Config) -> str:
