@@ -31,6 +31,7 @@ FIRST_REDONE = {
     "input.subset_field": ("measure", "title"),
     "input.id_field": ("measure", "title"),
     "input.fields": ("measure", {"name": "title"}),
+    "input.against": ("dedupe", ["{folder}/old"]),
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),
     "input.range_bytes": ("measure", 1),
@@ -175,6 +176,7 @@ def finished(tmp_path_factory) -> Path:
     pq.write_table(pa.table({"shard": ["a"], "line": [1], "score": [0.5]}), folder / "scores.parquet")
     (folder / "removals.yaml").write_text("[{shard: a, line: 1}]")
     run(configuration(folder))
+    run(configuration(folder, **{"input.shards": [f"{folder}/c.jsonl.zst"], "output": f"{folder}/old"}))
     return folder
 
 
@@ -311,7 +313,8 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     rows = [RunDir(Path("run"), line_suffix=suffix) for suffix in (".parquet", ".arrow")]
-    by_shard = [here.measured, here.histogram, here.sample, here.decisions, here.removed_reasons, here.bitmap]
+    by_shard = [here.measured, here.histogram, here.sample, here.joined, here.joined_histogram]
+    by_shard += [here.decisions, here.removed_reasons, here.bitmap]
     by_shard += [path for run in (here, *rows) for path in (run.kept, run.removed)]
     paths = [path("{shard}") for path in by_shard] + [here.pairs, here.clusters, here.reasons]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known

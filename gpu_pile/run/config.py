@@ -115,6 +115,11 @@ class Input(Section):
         "number} (or string). Numbers are signals, which thresholds may use. Without a type, a field is a number if "
         "thresholds use it, or if the first documents have numbers there (docs/fields.md)",
     )
+    against: Names = Field(
+        [],
+        description="finished runs, or indexes of them: documents that these keep are not kept again "
+        "(docs/incremental.md)",
+    )
     bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
     text_lists: bool = Field(
         False, description="a text may be a list of strings, joined by a blank line (lm_dataformat)"
@@ -167,7 +172,7 @@ class Input(Section):
             check_name(name)
         return fields
 
-    @pydantic.field_validator("shards")
+    @pydantic.field_validator("shards", "against")
     @classmethod
     def _can_be_read(cls, shards: list[str]) -> list[str]:
         _checked(files.path_of, *shards)
@@ -593,6 +598,8 @@ class Config(Section):
         """
         content = self.model_dump(exclude_unset=given_only)
         content["input"]["shards"] = [_without_query(s) for s in self.input.shards]
+        if self.input.against:
+            content["input"]["against"] = [_without_query(s) for s in self.input.against]
         if self.decide.remove:
             content["decide"]["remove"] = [_without_query(path) for path in self.decide.remove]
         return content
@@ -617,6 +624,19 @@ class Config(Section):
             raise ValueError(
                 "output is a URL and the workers are on other machines: set scratch to a folder that all of them "
                 "share, under the same path, for intermediate files"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _old_runs_have_no_chains(self) -> Config:
+        if self.input.against and self.dedupe.contained is not None:
+            raise ValueError(
+                "dedupe.contained does not go with input.against: the index of an old run has no samples of its texts"
+            )
+        if self.input.against and self.dedupe.fuzzy.resolve != "witness":
+            raise ValueError(
+                "input.against needs dedupe.fuzzy.resolve: witness; a chain may go through documents that an old run "
+                "removed, and these have no part in this one"
             )
         return self
 

@@ -6,6 +6,7 @@ histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a
 samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
 pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
 clusters.parquet             documents with a duplicate: cluster, representative
+against.parquet              with input.against: those of them that are documents of old runs
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
 removals.parquet             with decide.remove: what removal lists name
@@ -106,6 +107,10 @@ class RunDir:
     @property
     def clusters(self) -> AnyPath:
         return self.path / "clusters.parquet"
+
+    @property
+    def against(self) -> AnyPath:
+        return self.path / "against.parquet"
 
     @property
     def reasons(self) -> AnyPath:

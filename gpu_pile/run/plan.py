@@ -22,6 +22,7 @@ from gpu_pile.present.tables import human_bytes
 from gpu_pile.run import dask, directory, removals
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.index.build import against_line
 from gpu_pile.run.joining import with_joined_columns
 from gpu_pile.run.layouts import look
 from gpu_pile.run.own_fields import with_types
@@ -173,6 +174,8 @@ def _options(config: Config, shards: list[Shard], sizes: Sizes) -> Iterator[str]
         )
     if config.dedupe.fuzzy.enabled:
         yield f"banding    {_banding(config)}"
+    if config.input.against:
+        yield f"against    {against_line(config, directory.of(config, shards))}"
     if config.decide.remove:
         named = removals.read(config.decide.remove, shards)
         yield f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})"

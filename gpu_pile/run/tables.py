@@ -23,19 +23,32 @@ from gpu_pile.types import Array
 
 @dataclass(frozen=True)
 class Rows:
-    """Dense numbering of all good documents, in the order of (shard, line): row first[i] is shard i's first."""
+    """Dense numbering of all good documents, in the order of (shard, line): row first[i] is shard i's first.
+
+    The rows before first[0] are those of documents of old runs, if there are any (gpu_pile.run.index.old).
+    """
 
     names: tuple[str, ...]
     first: Array
 
     @classmethod
-    def of(cls, context: Context) -> Rows:
+    def of(cls, context: Context, old: int = 0) -> Rows:
         counts = [context.directory.state("measure", s.name)["documents"] for s in context.shards]
-        return cls(tuple(s.name for s in context.shards), np.concatenate(([0], np.cumsum(counts, dtype=np.int64))))
+        return cls(
+            tuple(s.name for s in context.shards), old + np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+        )
 
     @property
     def total(self) -> int:
         return int(self.first[-1])
+
+    @property
+    def old(self) -> int:
+        return int(self.first[0])
+
+    @property
+    def own(self) -> int:
+        return self.total - self.old
 
 
 def row_groups(
