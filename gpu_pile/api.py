@@ -200,7 +200,7 @@ def dedupe(
     longest = -np.diff(to_host(text.offsets))
     standing = Standing(np.ones(n, bool), np.zeros(n, bool), [longest])
     choice = choose_survivors(graph, standing, Dedupe(fuzzy=fuzzy).rule(), device)
-    removed = choice.exact | choice.near
+    removed = choice.witness >= 0
     known = np.where(choice.similarity > 0, choice.similarity, np.nan)
     table = pa.table({name: getattr(pairs, name) for name in ("a", "b", "similarity")})
     return Deduplicated(~removed, choice.witness, known, component, table)

@@ -72,6 +72,7 @@ FIRST_REDONE = {
     "dedupe.fuzzy.accept.containment": ("decide", 0.9),
     "dedupe.fuzzy.bucket_neighbours_max": ("dedupe", 1),
     "dedupe.fuzzy.skip_subsets": ("dedupe", ["x"]),
+    "dedupe.contained": ("dedupe", {"threshold": 0.9}),
     "dedupe.scope": ("dedupe", "subset"),
     "dedupe.survivor.subsets": ("decide", ["y"]),
     "dedupe.survivor.prefer": ("decide", "first"),

@@ -231,7 +231,7 @@ def _row_of(table: Any, location: DocumentLocation, columns: Sequence[str] | Non
 
 
 def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -> str:
-    if rule in (survivors.EXACT, survivors.NEAR):
+    if rule in survivors.DUPLICATES:
         return f"of {row['witness']}" if row["witness"] < OLD else f"of {place_of(run, row['witness'])}"
     if is_of_list(rule):
         note = applied(run.context).note(row["shard"], row["line"], rule)
@@ -240,14 +240,14 @@ def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -
 
 
 def story(run: RunTables, doc_id: int) -> dict[str, Any]:
-    """As document(); for a near duplicate also `difference`: its text compared with its witness's.
+    """As document(); for near duplicates and contained documents also `difference`: the text beside its witness's.
 
     Returns:
         "difference" lists {"kind", "text"}; kinds are equal, removed (only in this text), moved (the witness has it, in
         another place) and added (only in the witness).
     """
     content = document(run, doc_id)
-    if any(r["rule"] == survivors.NEAR for r in content["reasons"]):
+    if any(r["rule"] in (survivors.NEAR, survivors.CONTAINED) for r in content["reasons"]):
         try:
             witness = texts_of(run, [content["witness"]])[content["witness"]]
         except (UsageError, DataError):

@@ -334,6 +334,13 @@ class Fuzzy(Section):
         return choose(self.threshold, self.size)
 
 
+class Contained(Section):
+    """Contained documents: those of which nearly everything stands in one longer document."""
+
+    threshold: float = Field(0.95, gt=0, le=1)
+    min_shingles: int = Field(50, ge=1)
+
+
 class Survivor(Section):
     """Which of several duplicates stays: the first difference in this order decides, then the smallest doc_id."""
 
@@ -350,13 +357,33 @@ class Dedupe(Section):
 
     exact: Exact = Exact()
     fuzzy: Fuzzy = Fuzzy()
+    contained: Contained | None = Field(
+        None,
+        description="`{threshold: 0.95, min_shingles: 50}`: a document goes if at least this share of its distinct "
+        "shingles is in one document that stays, and it has at least min_shingles: excerpts, truncated copies, or "
+        "pages that are part of longer ones. All texts are read once more. null: such documents stay",
+    )
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
     survivor: Survivor = Survivor()
 
+    @pydantic.model_validator(mode="after")
+    def _contained_fits(self) -> Dedupe:
+        fuzzy = self.fuzzy
+        if self.contained is None:
+            return self
+        for needed in (("enabled", True), ("verify", "exact"), ("resolve", "witness")):
+            name, value = needed
+            if getattr(fuzzy, name) != value:
+                raise ValueError(f"contained needs fuzzy.{name}: {str(value).lower()}, got {getattr(fuzzy, name)}")
+        return self
+
     def rule(self) -> Rule:
         """Return which verified pairs let a document go."""
-        accept = self.fuzzy.accept
-        return Rule(self.fuzzy.resolve, accept.jaccard or 0.0, accept.containment)
+        fuzzy, contained = self.fuzzy, self.contained
+        if contained is None:
+            return Rule(fuzzy.resolve, fuzzy.accept.jaccard or 0.0, fuzzy.accept.containment)
+        least = fuzzy.accept.jaccard or fuzzy.threshold
+        return Rule(fuzzy.resolve, least, fuzzy.accept.containment, contained.threshold, contained.min_shingles)
 
 
 class Decide(Section):
@@ -603,6 +630,10 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _old_runs_have_no_chains(self) -> Config:
+        if self.input.against and self.dedupe.contained is not None:
+            raise ValueError(
+                "dedupe.contained does not go with input.against: the index of an old run has no samples of its texts"
+            )
         if self.input.against and self.dedupe.fuzzy.resolve != "witness":
             raise ValueError(
                 "input.against needs dedupe.fuzzy.resolve: witness; a chain may go through documents that an old run "
