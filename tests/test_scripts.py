@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 import gpu_pile as gp
 from benchmarks import scripts
 from gpu_pile.explore.bounds import SubsetBounds
+from gpu_pile.ops.normal_words import normal_words
 from gpu_pile.text import unicode
+from gpu_pile.text.column import TextColumn
 from gpu_pile.text.shingles import reference_shingles
 from gpu_pile.text.unicode_reference import flags, words_of_any_script
 from tests.conftest import decisions, run, settings, write_shard
@@ -52,6 +54,11 @@ def test_planted_near_duplicates(planted, shingle, found):
 def test_marks_are_part_of_words(one, other):
     assert words_of_any_script(one) != words_of_any_script(other)
     assert gp.dedupe([one, other], backend="cpu").keep.all()
+
+
+def test_marks_are_part_of_normal_words():
+    found = normal_words(TextColumn.from_documents(["राम की गाय", "राम  का गाया!", "中文 字", "中 文字"]))
+    assert [d.decode() for d in TextColumn(*found).documents()] == ["राम की गाय", "राम का गाया", "中文 字", "中 文字"]
 
 
 @pytest.mark.parametrize(

@@ -235,8 +235,7 @@ class Exact(Section):
     normalize: Literal["none", "words"] = Field(
         "none",
         description="none: texts are equal if their bytes are; words: if their lower-cased words are, in order (a text "
-        "without words by its bytes). Words are runs of \\w, so combining marks, such as the vowel signs of Indic "
-        "scripts, are ignored",
+        "without words by its bytes). Words are runs of \\w with their combining marks",
     )
     skip_subsets: Names = Field([], description="subsets whose documents are never exact duplicates")
 
