@@ -265,8 +265,8 @@ def labels(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
     """What was decided about some documents, and where they are, by doc_id: "removed, Github, 02:14, doc_id 3"."""
     columns = ["keep", "subset"]
     tables: dict[tuple[int, int], pa.Table] = {}
-    out = {}
-    for doc_id, place in locate(run, ids).items():
+    out = {i: f"kept by an old run, {place_of(run, i)}" for i in ids if i >= OLD}
+    for doc_id, place in locate(run, [i for i in ids if i < OLD]).items():
         at = (place.shard.index, place.group)
         if at not in tables:
             with pq.ParquetFile(rundir.table(run.directory.decisions(place.shard.name))) as file:
