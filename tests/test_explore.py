@@ -749,16 +749,27 @@ def test_a_run_of_nothing_can_be_looked_at(tmp_path):
         opened.decisions.subsets(),
         opened.sweep("word_count", min=[1]),
         opened.around("word_count", 5),
+        opened.around("word_count", 5, exact=True),
         opened.largest_clusters(),
         opened.histogram("word_count"),
         opened.compare(opened.decisions, opened.decide({})),
     ):
         assert len(result) == 0
         assert result._repr_html_()
+    assert opened.at_random() == []
+    assert "the run has no documents" in invoke("show", tmp_path / "run", "--random")[2]
     pytest.importorskip("ipywidgets")
     assert "now 0, then 0 of 0 documents" in opened.explore("word_count").html()
     assert "no near duplicates" in opened.duplicates().html()
     assert pipeline.damages(opened.context) == []
+
+
+def test_one_shard_may_have_no_documents(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [])
+    write_shard(tmp_path / "b.jsonl.zst", [("some words", "x"), ("more words here", "y")])
+    run(settings([tmp_path / "a.jsonl.zst", tmp_path / "b.jsonl.zst"], tmp_path / "run"))
+    found = gp.open_run(tmp_path / "run").around("word_count", 3, exact=True).to_pylist()
+    assert [row["excerpt"] for row in found] == ["some words", "more words here"]
 
 
 def test_a_run_of_another_version_says_so(demo_copy):

@@ -344,16 +344,20 @@ def around_exactly(run: RunTables, signal: str, value: float, n: int, subset: st
 def _nearest_rows(run: RunTables, signal: str, value: float, n: int, subset: str | None) -> pa.Table:
     """doc_id, subset, text_bytes and the signal of the documents nearest to a value, ascending by value."""
 
-    def nearest_in(shard: Shard) -> pa.Table:
+    def nearest_in(shard: Shard) -> list[pa.Table]:
         chosen = []
         for group in row_groups(run.context, shard, ["line", "subset", "text_bytes", signal]):
             rows = group if subset is None else group.filter(pc.field("subset") == subset)
-            chosen.append(rows.take(pa.array(nearest(histograms.numbers(rows.column(signal)), value, n))))
-        table = pa.concat_tables(chosen).combine_chunks()
-        ids = rundir.doc_id(np.uint64(shard.index), table.column("line").to_numpy().astype(np.uint64))
-        return table.set_column(0, "doc_id", pa.array(ids, pa.uint64()))
+            rows = rows.take(pa.array(nearest(histograms.numbers(rows.column(signal)), value, n)))
+            ids = rundir.doc_id(np.uint64(shard.index), rows.column("line").to_numpy().astype(np.uint64))
+            chosen.append(rows.set_column(0, "doc_id", pa.array(ids, pa.uint64())))
+        return chosen
 
-    table = pa.concat_tables(map_threads(nearest_in, run.shards, run.config.n_workers))
+    found = [table for tables in map_threads(nearest_in, run.shards, run.config.n_workers) for table in tables]
+    if not found:
+        fields = [("doc_id", pa.uint64()), ("subset", pa.string()), ("text_bytes", pa.int64()), (signal, pa.float64())]
+        return pa.schema(fields).empty_table()
+    table = pa.concat_tables(found).combine_chunks()
     return table.take(pa.array(nearest(histograms.numbers(table.column(signal)), value, n)))
 
 
