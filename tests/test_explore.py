@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 import gpu_pile as gp
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.present import charts, diff
+from gpu_pile.present.tables import Result
 from gpu_pile.run import config, pipeline
 from gpu_pile.summaries import histograms, reason_counts, samples
 from tests.conftest import DEMO, decisions, results, run, settings, write_shard
@@ -543,6 +545,14 @@ def test_removed_documents_on_request(demo_copy, demo_run):
 
 
 # in a notebook
+
+
+def test_cells_are_shown_as_what_they_are():
+    table = pa.table(
+        {"keep": [True], "n": [12345], "share": [0.25], "size": [129.0], "doc_id": [12345], "none": [None]}
+    )
+    shown = repr(Result(table, "title", shares=["share"], tenths=["size"]))
+    assert shown.splitlines()[2].split() == ["true", "12,345", "25.0%", "129.0", "12345", "-"]
 
 
 def test_every_result_shows_itself(opened, demo_run):

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
@@ -61,11 +62,7 @@ def build(context: Context) -> dict[str, Any]:
         "flow": flow(combinations),
         "subsets": [_subset(name, counts) for name, counts in by_subset.items()],
         "reasons": [_reason(context, counts, list(by_subset)) for counts in reasons],
-        "overlaps": [
-            {"reasons": [x, y], "documents": n}
-            for (x, y), n in sorted(reason_counts.overlaps(combinations).items())
-            if x < y
-        ],
+        "overlaps": _overlaps(combinations),
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
         "lost_text": lost_text(context, unequal),
@@ -79,6 +76,12 @@ def build(context: Context) -> dict[str, Any]:
         "config": run["config"],
     }
     return {"warnings": run["warnings"], "notes": notes(content, combinations), **content}
+
+
+def _overlaps(combinations: pa.Table) -> list[dict[str, Any]]:
+    """Documents that two reasons remove both, by pair of reasons."""
+    counts = sorted(reason_counts.overlaps(combinations).items())
+    return [{"reasons": [x, y], "documents": n} for (x, y), n in counts if x < y]
 
 
 def _reason(context: Context, counts: dict[str, Any], subsets: list[str]) -> dict[str, Any]:
