@@ -4,9 +4,9 @@ is found, on the same files.
     python benchmarks/peers/decontaminate.py SHARDS FOLDER --mb 100 --decon /path/to/python3.12
 
 Evaluation items are drawn word by word from the vocabulary of the corpus, by frequency: 30 words of question, 3 of
-answer. Every 200th document gets an item: as it is, wrapped at 40 columns, in capitals, or with commas or dashes between
-the words. FOLDER gets the changed corpus, the items and the results. CPU seconds are those of the whole process, the
-indexing of the items included; so are the wall seconds.
+answer. Every 200th document gets an item: as it is, wrapped at 40 columns, in capitals, with commas or with dashes.
+FOLDER gets the changed corpus, the items and the results. CPU seconds are those of the whole process, the indexing of
+the items included; so are the wall seconds.
 """
 
 from __future__ import annotations
