@@ -20,18 +20,18 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.rewrite import c4_edited
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.gpu.segments import take
-from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
+from gpu_pile.run.cuts import Cuts
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.reading import changed, check_unchanged, open_shard
 from gpu_pile.run.rereading import Group, Wanted, read_shard_again
 from gpu_pile.run.tables import measured_ranges, parse_again, table_rows
-from gpu_pile.text.column import TextColumn
 
 GROUP_BYTES = 64 * 2**20
 """Bytes of a row group of Parquet, about."""
@@ -131,6 +131,7 @@ def _texts_of(context: Context, shard: Shard, keep: bool | None) -> Iterator[pa.
     check_unchanged(shard, state["file"], state["identity"])
     chosen = None if keep is None else pc.field("keep") == keep
     decided = _Rows(_table([path], chosen=chosen).batches)
+    cuts = Cuts.of(context, shard) if context.config.dedupe.cuts else None
     for measured in measured_ranges(context, shard):
         rows = table_rows(context.directory.measured(shard.name), measured.first, measured.end, ["start", "length"])
         start, length = (rows.column(name).to_numpy() for name in rows.column_names)
@@ -142,10 +143,10 @@ def _texts_of(context: Context, shard: Shard, keep: bool | None) -> Iterator[pa.
             reader = open_shard(context, shard, shard_range=measured.shard_range)
             for group in read_shard_again(context, "export", shard, [wanted], reader):
                 table = decided.take(group.hi - group.lo)
-                yield table.append_column("text", _texts(context, shard, group, table))
+                yield table.append_column("text", _texts(context, shard, group, table, cuts))
 
 
-def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table) -> pa.Array:
+def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table, cuts: Cuts | None) -> pa.Array:
     """The texts of lines, edited where the kept lines are."""
     text = parse_again(context, shard, group.lines())
     if len(text) != len(decided):
@@ -153,8 +154,10 @@ def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table) -> p
     column: pa.Array = text.to_arrow()
     edited = decided.column("edited_bytes").to_numpy() > 0
     if edited.any():
-        _, data, offsets = c4_lines(take(text, np.flatnonzero(edited)), kept_text=True)
-        column = pc.replace_with_mask(column, pa.array(edited), TextColumn(data, offsets).to_arrow())
+        chosen = take(text, np.flatnonzero(edited))
+        ids = decided.column("doc_id").to_numpy()[edited]
+        new = c4_edited(chosen) if cuts is None else cuts.left(chosen, ids.tolist())
+        column = pc.replace_with_mask(column, pa.array(edited), new.to_arrow())
     return column
 
 
