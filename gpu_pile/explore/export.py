@@ -20,18 +20,18 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.rewrite import c4_edited
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.gpu.segments import take
-from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
+from gpu_pile.run.cuts import Cuts
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.reading import changed, check_unchanged, open_shard
 from gpu_pile.run.rereading import Group, Wanted, read_shard_again
 from gpu_pile.run.tables import measured_ranges, parse_again, table_rows
-from gpu_pile.text.column import TextColumn
 
 GROUP_BYTES = 64 * 2**20
 """Bytes of a row group of Parquet, about."""
@@ -164,6 +164,7 @@ def _with_texts(context: Context, shard: Shard, chosen: Sequence[Columns], keep:
     check_unchanged(shard, state["file"], state["identity"])
     all_rows = _side_by_side(context, shard, chosen)
     rows = _Rows(table if keep is None else table.filter(pc.field("keep") == keep) for table in all_rows)
+    cuts = Cuts.of(context, shard) if context.config.dedupe.cuts else None
     for measured in measured_ranges(context, shard):
         first, end = measured.first, measured.end
         places = table_rows(context.directory.measured(shard.name), first, end, ["start", "length"])
@@ -176,10 +177,10 @@ def _with_texts(context: Context, shard: Shard, chosen: Sequence[Columns], keep:
             reader = open_shard(context, shard, shard_range=measured.shard_range)
             for group in read_shard_again(context, "export", shard, [wanted], reader):
                 table = rows.take(group.hi - group.lo)
-                yield table.append_column("text", _texts(context, shard, group, table))
+                yield table.append_column("text", _texts(context, shard, group, table, cuts))
 
 
-def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table) -> pa.Array:
+def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table, cuts: Cuts | None) -> pa.Array:
     """The texts of lines, edited where the kept lines are."""
     text = parse_again(context, shard, group.lines())
     if len(text) != len(decided):
@@ -187,8 +188,10 @@ def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table) -> p
     column: pa.Array = text.to_arrow()
     edited = decided.column("edited_bytes").to_numpy() > 0
     if edited.any():
-        _, data, offsets = c4_lines(take(text, np.flatnonzero(edited)), kept_text=True)
-        column = pc.replace_with_mask(column, pa.array(edited), TextColumn(data, offsets).to_arrow())
+        chosen = take(text, np.flatnonzero(edited))
+        ids = decided.column("doc_id").to_numpy()[edited]
+        new = c4_edited(chosen) if cuts is None else cuts.left(chosen, ids.tolist())
+        column = pc.replace_with_mask(column, pa.array(edited), new.to_arrow())
     return column
 
 
