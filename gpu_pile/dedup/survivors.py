@@ -282,9 +282,7 @@ def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, r
     exact, near, contained = (np.zeros(n, bool) for _ in range(3))
     common, shingles = (np.zeros(n, np.int64) for _ in range(2))
     copies = np.ones(n, np.int64)
-    clustered = Clustered(
-        doc_id, cluster, copies, doc_id.copy(), np.zeros(n), exact, near, contained, common, shingles
-    )
+    clustered = Clustered(doc_id, cluster, copies, doc_id.copy(), np.zeros(n), exact, near, contained, common, shingles)
     by_cluster = np.argsort(cluster, kind="stable")
     for rows, batch in _portions(clustered, by_cluster, pairs):
         choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), rule, Device())
