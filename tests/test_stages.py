@@ -79,6 +79,7 @@ FIRST_REDONE = {
     "dedupe.substrings.left_min_bytes": (None, 10),
     "dedupe.substrings.max_share": (None, 0.5),
     "dedupe.scope": ("dedupe", "subset"),
+    "dedupe.copies_max": ("decide", 2),
     "dedupe.survivor.subsets": ("decide", ["y"]),
     "dedupe.survivor.prefer": ("decide", "first"),
     "thresholds.use": ("decide", ["c4_paragraphs"]),

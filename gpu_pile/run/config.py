@@ -404,6 +404,12 @@ class Dedupe(Section):
     substrings: Substrings = Substrings()
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
     survivor: Survivor = Survivor()
+    copies_max: int = Field(
+        1,
+        ge=1,
+        description="how many documents stay, at most, of a document that stays and the exact and near duplicates that "
+        "would go because of it: the most preferred ones (docs/copies.md)",
+    )
 
     @pydantic.model_validator(mode="after")
     def _contained_fits(self) -> Dedupe:
@@ -419,10 +425,11 @@ class Dedupe(Section):
     def rule(self) -> Rule:
         """Return which verified pairs let a document go."""
         fuzzy, contained = self.fuzzy, self.contained
+        rule = Rule(fuzzy.resolve, fuzzy.accept.jaccard or 0.0, fuzzy.accept.containment, copies=self.copies_max)
         if contained is None:
-            return Rule(fuzzy.resolve, fuzzy.accept.jaccard or 0.0, fuzzy.accept.containment)
+            return rule
         least = fuzzy.accept.jaccard or fuzzy.threshold
-        return Rule(fuzzy.resolve, least, fuzzy.accept.containment, contained.threshold, contained.min_shingles)
+        return rule._replace(jaccard=least, contained_at=contained.threshold, shingles_min=contained.min_shingles)
 
     @property
     def cuts(self) -> bool:
@@ -683,6 +690,8 @@ class Config(Section):
                 "input.against needs dedupe.fuzzy.resolve: witness; a chain may go through documents that an old run "
                 "removed, and these have no part in this one"
             )
+        if self.input.against and self.dedupe.copies_max > 1:
+            raise ValueError("input.against needs dedupe.copies_max: 1; what an old run keeps is not counted as copies")
         return self
 
     @pydantic.model_validator(mode="after")

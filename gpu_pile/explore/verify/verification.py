@@ -14,6 +14,7 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
+from gpu_pile.explore.verify.copies import Copies
 from gpu_pile.explore.verify.counts import Counts
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, TextReader
 from gpu_pile.explore.verify.exact import ExactLeft, ExactRemoved
@@ -72,6 +73,7 @@ def _checks(
         NearRemoved(run.config, everything, rng, shingles, trigrams),
         NearLeft(run, everything, rng, shingles),
         *([OldRemoved(run, rng)] if run.config.input.against else []),
+        *([Copies(run.config)] if run.config.dedupe.copies_max > 1 else []),
     ]
     if run.config.dedupe.contained is not None:
         text_checks.append(ContainedRemoved(run.config, everything, rng, shingles, trigrams))

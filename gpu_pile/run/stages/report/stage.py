@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
@@ -66,6 +67,7 @@ def build(context: Context) -> dict[str, Any]:
         "overlaps": _overlaps(combinations),
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
+        "copies": _copies(context),
         "lost_text": lost_text(context, unequal),
         "against": against(context),
         "without_spaces": without_spaces(context),
@@ -97,6 +99,18 @@ def _dedupe(context: Context) -> dict[str, Any]:
     if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:
         dedupe["s_curve"] = _probabilities(dedupe["bands"], dedupe["rows"])
     return dedupe
+
+
+def _copies(context: Context) -> dict[str, Any]:
+    """How many documents stay as copies of others (dedupe.copies_max), in all and by subset."""
+    most, by_subset = context.config.dedupe.copies_max, Counter[str]()
+    for shard in context.shards if most > 1 else ():
+        with pq.ParquetFile(files.table(context.directory.decisions(shard.name))) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["subset", "keep", "witness"])
+                stays = pc.and_(table.column("keep"), pc.is_valid(table.column("witness")))
+                by_subset.update(named(subset) for subset in table.column("subset").filter(stays).to_pylist())
+    return {"most": most, "documents": by_subset.total(), "by_subset": dict(sorted(by_subset.items()))}
 
 
 def _probabilities(bands: int, rows: int) -> list[dict[str, float]]:
