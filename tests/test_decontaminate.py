@@ -372,6 +372,26 @@ def test_equal_items_and_a_line_in_every_document_cost_what_they_weigh(tmp_path,
     assert summary["contaminated_documents"] == 1
 
 
+def test_documents_end_where_measure_stops(tmp_path):
+    """After too many bad lines; whatever the size of a block."""
+    rng = random.Random(2)
+    questions = [" ".join(sentence(rng, 20)) for _ in range(4)]
+    write_lines(tmp_path / "sets.jsonl", [{"question": q} for q in questions])
+    bad = [b"bad"] * 2
+    texts = [(f"{questions[i % 4]} {' '.join(sentence(rng, 300))}", "s") for i in range(12)]
+    write_shard(tmp_path / "in" / "a.jsonl.zst", [*texts[:5], *bad, *texts[5:9], b"bad", *texts[9:]])
+    found = []
+    for n_bytes in (4096, 2**20):
+        sets = [{"name": "all", "files": str(tmp_path / "sets.jsonl")}]
+        out = tmp_path / str(n_bytes)
+        data = {"input": {"shards": str(tmp_path / "in"), "bad_lines_max": 2}, "output": str(out)}
+        decontaminate(config.parse({**data, "batch_bytes": n_bytes, "decontaminate": {"against": sets}}))
+        found.append(written(tmp_path, str(n_bytes)))
+        summary = json.loads(found[-1]["summary"])
+        assert (summary["documents"], summary["contaminated_documents"], summary["bad_lines"]) == (9, 9, 3)
+    assert found[0] == found[1]
+
+
 # what cannot be done
 
 
