@@ -89,6 +89,7 @@ FIRST_REDONE = {
     "decontaminate.against": (None, [{"name": "quiz", "files": "quiz.jsonl"}]),
     "decontaminate.rule": (None, "gpt3"),
     "decontaminate.documents_max": (None, 5),
+    "decontaminate.cut": (None, True),
     "decide.remove": ("decide", ["{folder}/removals.yaml"]),
     "edit.c4_lines": ("decide", ["all"]),
     "write.keep": ("write", "bitmap"),

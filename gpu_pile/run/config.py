@@ -555,6 +555,12 @@ class Decontaminate(Section):
         "one document in 1,000, at least 10; with gpt3 10; with pile there is no limit",
     )
 
+    cut: bool = Field(
+        False,
+        description="also write all shards to contamination/cut/, where contaminated documents lack the spans; JSON "
+        "lines only",
+    )
+
     @pydantic.field_validator("against")
     @classmethod
     def _names_differ(cls, against: list[EvaluationSet]) -> list[EvaluationSet]:
