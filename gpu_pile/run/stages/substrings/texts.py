@@ -18,7 +18,7 @@ from gpu_pile.gpu.segments import to_host
 from gpu_pile.run.context import Context
 from gpu_pile.run.reading import changed
 from gpu_pile.run.rereading import Group, Wanted, read_again
-from gpu_pile.run.stages.dedupe.verify_pairs import mapped
+from gpu_pile.run.stages.dedupe.candidates import mapped
 from gpu_pile.run.stages.substrings.tasks import STAGE, FilesJob, Sorted, Spill, numbered, scratch_folder
 from gpu_pile.run.stages.substrings.windows import Windows, span_hashes
 from gpu_pile.run.tables import MeasuredRange, parse_again, subset_codes, table_rows
