@@ -48,11 +48,6 @@ def build(context: Context) -> dict[str, Any]:
         for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
     }
     run = files.read_json(context.directory.path / "run.json")
-    bad = [
-        {"shard": s["name"], "line": b["line"], "reason": b["reason"]}
-        for s in run["shards"]
-        for b in context.directory.state("measure", s["name"])["bad_lines"]
-    ]
     reasons = reason_counts.by_reason(combinations)
     unequal: Counter[str] = Counter()  # removed by subset for a document of another text
     for r in reasons:
@@ -71,8 +66,8 @@ def build(context: Context) -> dict[str, Any]:
         "lost_text": lost_text(context, unequal),
         "against": against(context),
         "without_spaces": without_spaces(context),
-        **({"repeated_text": repeated_text(context)} if context.config.dedupe.substrings.enabled else {}),
-        "bad_lines": {"count": len(bad), "first": bad[:20]},
+        **repeated_text(context),
+        "bad_lines": _bad_lines(context),
         "fields": [{"field": name, **counts} for name, counts in run.get("fields", {}).items()],
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
         "gpu_pile": run["gpu_pile"],
@@ -86,6 +81,15 @@ def _overlaps(combinations: pa.Table) -> list[dict[str, Any]]:
     """Documents that two reasons remove both, by pair of reasons."""
     counts = sorted(reason_counts.overlaps(combinations).items())
     return [{"reasons": [x, y], "documents": n} for (x, y), n in counts if x < y]
+
+
+def _bad_lines(context: Context) -> dict[str, Any]:
+    bad = [
+        {"shard": s.name, "line": b["line"], "reason": b["reason"]}
+        for s in context.shards
+        for b in context.directory.state("measure", s.name)["bad_lines"]
+    ]
+    return {"count": len(bad), "first": bad[:20]}
 
 
 def _reason(context: Context, counts: dict[str, Any], subsets: list[str]) -> dict[str, Any]:
