@@ -6,7 +6,7 @@ STEP ?= 1
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test quick fuzz docs vectors lint types format check check-gpu pack-gpu clean
+.PHONY: help demo test quick fuzz docs picture vectors lint types format check check-gpu pack-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -39,6 +39,9 @@ docs: $(VENV)/.developing  ## write the generated pages: docs/signals.md, docs/c
 	$(BIN)/python tools/make_configuration_md.py
 	$(BIN)/python tools/make_api_md.py
 	$(BIN)/python tools/make_commands_md.py
+
+picture: $(VENV)/.installed  ## docs/images/report.png, the top of the demo's report; needs Chromium
+	$(BIN)/python tools/make_report_picture.py
 
 vectors: $(VENV)/.developing  ## freeze the results of one operation in tests/vectors: OP=name
 	$(BIN)/python -m tests.freeze $(OP)

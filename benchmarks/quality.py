@@ -31,7 +31,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    w = unicode_reference.words(text)
+    w = unicode_reference.words_of_any_script(text)
     return {tuple(w[i : i + 5]) for i in range(len(w) - 4)} if len(w) >= 5 else {tuple(w)} if w else set()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, Unpack
 
@@ -19,7 +19,7 @@ from gpu_pile.gpu.segments import to_host
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.components import components
 from gpu_pile.ops.redpajama_lines import redpajama_lines
-from gpu_pile.run.config import Fuzzy, describe_problems
+from gpu_pile.run.config import Dedupe, Fuzzy, describe_problems
 from gpu_pile.run.in_memory import TextSource, over_pieces
 from gpu_pile.run.texts import Texts, text_column
 from gpu_pile.run.threads import keep_freed_memory
@@ -133,7 +133,7 @@ class Deduplicated:
 class FuzzyOptions(TypedDict, total=False):
     """What else dedupe() takes: the options of the configuration's section dedupe.fuzzy."""
 
-    shingle: Literal["word", "byte", "char"]
+    shingle: Literal["auto", "word", "byte", "char"]
     width: int
     sketch: Literal["fss", "affine32"]
     size: int
@@ -142,6 +142,7 @@ class FuzzyOptions(TypedDict, total=False):
     rows: int | None
     verify: Literal["exact", "sketch"]
     resolve: Literal["witness", "connected"]
+    accept: Mapping[str, float]
     bucket_neighbours_max: int
 
 
@@ -163,11 +164,13 @@ def dedupe(
         threshold: Jaccard similarity of shingles at which two texts are near duplicates.
         backend: auto, cpu or cuda.
         workers: threads; None for one per core.
-        shingle: "word", "byte" or "char": what two texts are compared by. width: how many of them, 5.
+        shingle: "auto" (words, or characters in scripts without spaces), "word", "char" or "byte": what two texts are
+            compared by. width: how many in a row, 5.
         sketch: "fss" or "affine32". size: values per sketch, 128. seed: of its hash functions, 0.
         bands, rows: the banding, both or neither; None chooses one for the threshold.
         verify: "exact" compares the texts themselves, "sketch" estimates.
         resolve: "witness" removes only neighbours of a kept text, "connected" keeps one text per component.
+        accept: {"jaccard": at least the threshold, "containment": 0 to 1}: what else a pair needs to let a text go.
         bucket_neighbours_max: the earlier texts of a bucket that a text is compared with, 128.
 
     >>> import gpu_pile as gp
@@ -181,7 +184,7 @@ def dedupe(
     keep_freed_memory()
     text, device = text_column(texts), device_for(choose(backend))
     try:
-        fuzzy = Fuzzy(threshold=threshold, **options)
+        fuzzy = Fuzzy.model_validate({"threshold": threshold, **options})
     except pydantic.ValidationError as error:
         raise ValueError("; ".join(describe_problems(error, Fuzzy))) from None
     duplicates = find_duplicates(TextSource(text, fuzzy, workers, device))
@@ -195,7 +198,7 @@ def dedupe(
     graph = Graph(representative, component, pairs)
     longest = -np.diff(to_host(text.offsets))
     standing = Standing(np.ones(n, bool), np.zeros(n, bool), [longest])
-    choice = choose_survivors(graph, standing, fuzzy.resolve, device)
+    choice = choose_survivors(graph, standing, Dedupe(fuzzy=fuzzy).rule(), device)
     removed = choice.exact | choice.near
     known = np.where(choice.similarity > 0, choice.similarity, np.nan)
     table = pa.table({name: getattr(pairs, name) for name in ("a", "b", "similarity")})

@@ -5,10 +5,11 @@
 // Class bits, as gpu_pile.text.unicode defines them.
 constexpr u32 ALPHA = 1 << 0, NUMERIC = 1 << 1, WORD = 1 << 2, SPACE = 1 << 3, LINE_BREAK = 1 << 4;
 constexpr u32 UPPER = 1 << 5, PUNCTUATION = 1 << 6, TERMINAL = 1 << 7, CASED = 1 << 8, IGNORABLE = 1 << 9;
-constexpr u32 DECIMAL = 1 << 10, UTS18_WORD = 1 << 11, DIGIT = 1 << 12;
+constexpr u32 DECIMAL = 1 << 10, UTS18_WORD = 1 << 11, DIGIT = 1 << 12, MARK = 1 << 13, UNSPACED = 1 << 14;
 
 // Code points that are other letters in another case.
 constexpr u32 DOTTED_CAPITAL_I = 0x130, DOTLESS_I = 0x131, LONG_S = 0x17F, KELVIN_SIGN = 0x212A;
+constexpr u32 DOT_ABOVE = 0x307;  // a mark: the lower case of DOTTED_CAPITAL_I is "i" and it
 
 __device__ __forceinline__ bool is_lead(u32 byte) { return (byte & 0xC0) != 0x80; }
 
@@ -88,12 +89,6 @@ __device__ __forceinline__ bool inside_word(const u8* data, i64 start, i64 i, co
     if (i == start) return false;
     const u32 c = decode(data + previous_character(data, i));
     return (flags(c) & WORD) && c != DOTTED_CAPITAL_I;
-}
-
-// Whether a word begins at data[i].
-__device__ __forceinline__ bool word_begins(const u8* data, i64 start, i64 i, const Flags& flags)
-{
-    return is_lead(data[i]) && (flags(decode(data + i)) & WORD) && !inside_word(data, start, i, flags);
 }
 
 // Whether data[i .. end) begins with a pattern.

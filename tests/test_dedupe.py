@@ -223,18 +223,18 @@ def test_clusters_are_resolved_alike_some_or_all_at_a_time(tmp_path, monkeypatch
     passing = random.random(len(names)) < 0.8
     preference = [random.integers(0, 3, len(names)), random.integers(0, 3, len(names))]
     standing = survivors.Standing(passing, random.random(len(names)) < 0.1, preference)
-    want = survivors.resolve(names, [pairs], standing, how)
+    want = survivors.resolve(names, [pairs], standing, survivors.Rule(how))
     assert want.near.any()
     assert want.exact.any()
     for size in (1, 7, 50):
         monkeypatch.setattr(survivors, "DOCUMENTS_AT_A_TIME", size)
         parts = (pairs.slice(at, size) for at in range(0, len(pairs), size))
-        got = survivors.resolve(names, parts, standing, how)
+        got = survivors.resolve(names, parts, standing, survivors.Rule(how))
         for field in ("doc_id", "cluster", "witness", "similarity", "exact", "near"):
             assert np.array_equal(getattr(got, field), getattr(want, field)), field
     upside_down = pairs.take(pa.array(np.arange(len(pairs))[::-1]))
     with pytest.raises(DataError, match="run the same command again"):
-        survivors.resolve(names, [upside_down], standing, how)
+        survivors.resolve(names, [upside_down], standing, survivors.Rule(how))
 
 
 def test_a_document_that_shares_all_bands_with_all(tmp_path):

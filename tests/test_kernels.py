@@ -282,7 +282,7 @@ BUGS = {
     ("redpajama_words", "count_entries"): ("|| owners[w + length - 1] != owners[w]", ""),
     ("redpajama_words", "cover_words"): ("i > w - width", "i > w - 5"),
     ("shingle_set", "write_shingles"): ("values[bounds[d] + i + j] = h[j];", "values[bounds[d] + i + j] = h[0];"),
-    ("shingles", "count_words"): ("is_lead(data[i]) && (flags(decode", "(flags(decode"),
+    ("shingles", "count_words"): ("return (before & (WORD | UNSPACED)) != WORD", "return !(before & WORD)"),
     ("shingles", "count_characters"): ("return is_lead(data[i]); });", "return data[i] < 0x80; });"),
     ("shingles", "hash_words"): ("if (ends) return finished(h);", "if (in_this_word != FULL) return finished(h);"),
     ("shingles", "write_characters"): ("decode(data + i) + 1ull", "data[i] + 1ull"),

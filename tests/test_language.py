@@ -68,6 +68,7 @@ PLACES = (
     "benchmarks",
     "configs",
     "docs",
+    "examples",
     "gpu_pile",
     "kernels",
     "notebooks",

@@ -47,6 +47,7 @@ ONLY_IN = {
     "dask": {"run/dask.py"},
     "dask_cuda": {"run/dask.py"},
     "distributed": {"run/dask.py"},
+    "duckdb": {"explore/sql.py"},
     "fsspec": {"corpus/remote.py"},
     "s3fs": {"corpus/remote.py"},
     "aiohttp": {"corpus/remote.py"},
@@ -56,7 +57,19 @@ ONLY_IN = {
 }
 """Libraries that one file or package knows, or none."""
 
-INSIDE_FUNCTIONS = {"cupy", "cupyx", "cudf", "pylibcudf", "rmm", "nvtx", "dask", "dask_cuda", "distributed", "fsspec"}
+INSIDE_FUNCTIONS = {
+    "cupy",
+    "cupyx",
+    "cudf",
+    "pylibcudf",
+    "rmm",
+    "nvtx",
+    "dask",
+    "dask_cuda",
+    "distributed",
+    "duckdb",
+    "fsspec",
+}
 
 
 def imported(tree):

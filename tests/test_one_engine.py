@@ -63,7 +63,7 @@ TEXTS = st.lists(
 FUZZY = st.fixed_dictionaries(
     {
         "threshold": st.sampled_from([0.5, 0.6, 2 / 3, 0.75, 0.8, 1.0]),
-        "shingle": st.sampled_from(["word", "char", "byte"]),
+        "shingle": st.sampled_from(["auto", "word", "char", "byte"]),
         "width": st.integers(1, 3),
         "sketch": st.sampled_from(["fss", "affine32"]),
         "verify": st.sampled_from(["exact", "sketch"]),

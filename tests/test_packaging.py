@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 import gpu_pile
 from gpu_pile import signals
 from gpu_pile.cli import app
 from gpu_pile.run import directory
 from gpu_pile.run.stages.report import stage
-from tests.conftest import HERE, decisions
+from tests.conftest import HERE
 from tools import make_api_md, make_commands_md, make_configuration_md
 
 ROOT = HERE.parent
@@ -36,9 +37,10 @@ def test_the_conda_environment_is_in_step():
     only_pip = next(d for d in listed if isinstance(d, dict))["pip"]  # on no conda channel
     conda = dict(split(d) for d in [*(d for d in listed if isinstance(d, str)), *only_pip])
     pip = dict(split(d) for d in [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["notebook"], *EXTRAS["cu12"]])
-    for extra in ("cluster", "remote"):
+    for extra in ("cluster", "remote", "sql"):
         assert dict(map(split, EXTRAS[extra])).items() <= pip.items(), f"dev lists what {extra} lists"
     named = {re.sub(r"-cu12$|-cuda12x$", "", name): specifier for name, specifier in pip.items()}
+    named["python-duckdb"] = named.pop("duckdb")
     assert conda.pop("python") == PROJECT["requires-python"]
     for only_conda in ("pip", "cuda-version"):
         conda.pop(only_conda)
@@ -66,14 +68,14 @@ def test_documents_are_there(name):
 
 PAGES = sorted(
     p.relative_to(ROOT).as_posix()
-    for folder in (".", "docs", "docs/commands", "docs/decisions", "benchmarks", "kernels")
+    for folder in (".", "docs", "docs/commands", "docs/decisions", "benchmarks", "examples", "kernels")
     for p in (ROOT / folder).glob("*.md")
 )
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_files_that_documents_name_exist(name):
-    folders = "configs|docs|tests|benchmarks|tools|notebooks|kernels|gpu_pile"
+    folders = "configs|docs|examples|tests|benchmarks|tools|notebooks|kernels|gpu_pile"
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", (ROOT / name).read_text()):
         shown_in_contributing = name == "CONTRIBUTING.md" and f"`{path}`:\n\n```" in (ROOT / name).read_text()
         assert shown_in_contributing or (ROOT / path.rstrip("/")).exists(), path
@@ -110,16 +112,19 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 600
 
 
-def test_the_readme_shows_what_the_demo_prints(demo_run):
-    printed = stage.summary(directory.open_dir(demo_run)).replace(str(demo_run), "demo")
-    assert f"```\n{printed}\n```" in (ROOT / "README.md").read_text()
+def test_the_readme_shows_a_session(demo_run, tmp_path, monkeypatch):
+    """The end of what the run prints, and the beginning of what show prints."""
+    session = re.search(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (run, printed), (show, shown) = re.findall(r"^\$ gpu-pile (.*)\n((?:(?!\$).*\n)+)", session, re.MULTILINE)
+    assert run == "run configs/quickstart.yaml"
+    assert printed == stage.summary(directory.open_dir(demo_run)).replace(str(demo_run), "demo") + "\n"
+    (tmp_path / "demo").symlink_to(demo_run)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, show.split()).output.startswith(shown)
 
 
-def test_the_readme_explains_a_decision_of_the_demo(demo_run):
-    row = decisions(demo_run)[13]
-    shown = [row["doc_id"], row["shard"], row["line"], str(row["keep"]).lower(), *row["reasons"]]
-    shown += [f"{row['values'][0]:.3f}", row["witness"]]
-    assert f"| {' | '.join(map(str, shown))} |" in (ROOT / "README.md").read_text()
+def test_the_picture_of_the_readme_is_small():
+    assert 20_000 < (ROOT / "docs" / "images" / "report.png").stat().st_size < 250_000
 
 
 def test_the_configuration_page_is_up_to_date():

@@ -86,12 +86,12 @@ def read(path, block_bytes=1 << 20, limits=None, **more):
     for block in reader:
         assert block.start == position
         position += block.n_bytes
-        parsed, _ = records.parse_records(block.data[: block.n_bytes])
+        parsed = records.parse_records(block.data[: block.n_bytes])
         texts, subsets = parsed.text.documents(), parsed.subset.documents()
         good += [(r + block.first_line, t, s) for r, t, s in zip(parsed.line.tolist(), texts, subsets, strict=True)]
         bad += [(r + block.first_line, reason) for r, reason in zip(parsed.bad_line, parsed.bad_reason, strict=True)]
         again = [block.data[s : s + n + 1] for s, n in zip(parsed.start, parsed.length, strict=True)]
-        assert records.parse_records(np.concatenate([*again, np.empty(0, np.uint8)])).parsed.text.documents() == texts
+        assert records.parse_records(np.concatenate([*again, np.empty(0, np.uint8)])).text.documents() == texts
         block.release()
     assert position == reader.stream_bytes
     return good, bad, reader

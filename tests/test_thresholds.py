@@ -54,6 +54,12 @@ def test_undefined_passes_unless_required():
     assert required.explain("hash_per_word.min", math.nan, "x") == "undefined, but required"
 
 
+def test_null_switches_a_rule_of_a_named_set_off():
+    p = policy(use=["gopher"], default={"bullet_line_fraction": None})
+    assert p.rules_of("x").keys() == GOPHER.keys() - {"bullet_line_fraction"}
+    assert thresholds.policy_data(p)["default"] == {"bullet_line_fraction": None}
+
+
 def test_rules_are_put_together_by_subset():
     p = policy(
         use=["gopher"],

@@ -44,6 +44,7 @@ def rewrite_kept(path, function):
     path.write_bytes(zstandard.ZstdCompressor().compress(b"".join(line + b"\n" for line in function(lines))))
 
 
+@pytest.mark.slow
 def test_a_sound_run(demo_run):
     """The numbers are those of the report."""
     checks = {c.name: c for c in verify(demo_run)}

@@ -31,6 +31,7 @@ EXPLAINED = {
     "bench floors": "run.md#how-fast-it-could-be",
     "show": "explore.md",
     "export": "explore.md",
+    "diff": "explore.md",
     "verify": "verify.md",
 }
 """The page that explains a verb, where it is not docs/VERB.md."""
@@ -63,6 +64,7 @@ EXAMPLES = {
         ("gpu-pile export out keep.parquet", "doc_id, shard and line of the documents that stay"),
         ("gpu-pile export out removed.jsonl.zst --what removed", "the removed documents with their texts and reasons"),
     ],
+    "diff": [("gpu-pile diff out other", "what differs between two runs over the same shards")],
     "list": [
         ("gpu-pile list", "what can be listed"),
         ("gpu-pile list signals gopher_quality word_count", "a family, and one signal"),
@@ -128,9 +130,11 @@ def page(verb: str, command: Any, like_run: bool) -> str:
         parts.append("| argument or option | meaning |\n|---|---|\n" + "".join(map(row, command.params)).rstrip())
     own = f"{verb}.md"
     explained = EXPLAINED.get(verb) or (own if (DOCS / own).exists() else "")
+    more = ""
     if explained:
         title = (DOCS / explained.partition("#")[0]).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-        parts.append(f"More: [{title}](../{explained}). All verbs: [commands](index.md).")
+        more = f"More: [{title}](../{explained}). "
+    parts.append(f"{more}All verbs: [commands](index.md).")
     return "\n\n".join(parts) + "\n"
 
 

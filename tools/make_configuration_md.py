@@ -57,9 +57,15 @@ thresholds:
 """
 
 
+KEYS = {thresholds.SubsetPolicy: "subset", config.OwnFields.__args__[1]: "name"}
+"""What the keys of a mapping are, by what its values are."""
+
+
 def type_in_words(annotation: object) -> str:
     """What values an option takes, in words."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated and isinstance(arguments[0], type) and issubclass(arguments[0], pydantic.BaseModel):
+        return type_in_words(arguments[0])
     if origin is typing.Annotated:
         return type_in_words(arguments[0]) if annotation is thresholds.Names else "size in bytes"
     if origin is typing.Literal:
@@ -69,9 +75,10 @@ def type_in_words(annotation: object) -> str:
     if origin is list:
         return f"list of {type_in_words(arguments[0])}s"
     if origin is dict:
-        return f"{type_in_words(arguments[1])} by {'subset' if arguments[1] is thresholds.SubsetPolicy else 'signal'}"
+        return f"{type_in_words(arguments[1])} by {KEYS.get(arguments[1], 'signal')}"
     names = {str: "string", bool: "`true` or `false`", int: "whole number", float: "number", type(None): "`null`"}
     names |= {thresholds.Rule: "rule", thresholds.SubsetPolicy: "`{use: ..., rules: ...}`"}
+    names |= {config.OwnField: "path or `{path: ..., type: ...}`"}
     return names.get(annotation) or str(getattr(annotation, "__name__", annotation))  # type: ignore[call-overload]
 
 

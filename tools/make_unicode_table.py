@@ -1,7 +1,7 @@
 """Make gpu_pile/text/unicode_table.npz from the running Python's Unicode data.
 
-Run it with Python 3.11 (Unicode 14.0.0) and uniseg 0.10.1, which has what Python lacks: Word_Break and
-Extended_Pictographic (Unicode 16.0.0).
+Run it with Python 3.11 (Unicode 14.0.0), uniseg 0.10.1 and regex 2026.11.15, which have what Python lacks: Word_Break
+and Extended_Pictographic (Unicode 16.0.0), Script and Script_Extensions (Unicode 18.0.0).
 
 Every backend and the references read this one table, so results do not depend on the Python that runs them.
 """
@@ -12,13 +12,15 @@ import pathlib
 import unicodedata
 
 import numpy as np
+import regex
 from uniseg.emoji import extended_pictographic
 from uniseg.wordbreak import word_break
 
 # Bits of a code point's class; gpu_pile/text/unicode.py gives them their names and definitions.
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD, DIGIT = (
-    1 << i for i in range(13)
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD = (
+    1 << i for i in range(12)
 )
+DIGIT, MARK, UNSPACED = (1 << i for i in range(12, 15))
 
 # The two sets that datatrove 0.10.1 (utils/text.py) calls TERMINAL_PUNCTUATION and PUNCTUATION_SET.
 TERMINAL_CODES = """
@@ -51,7 +53,15 @@ def classes(c: str) -> int:
         | DECIMAL * c.isdecimal()
         | UTS18_WORD * is_uts18_word(c)
         | DIGIT * c.isdigit()
+        | MARK * unicodedata.category(c).startswith("M")
+        | UNSPACED * bool((c.isalnum() or c == "_") and WITHOUT_SPACES.match(c))
     )
+
+
+WITHOUT_SPACES = regex.compile(
+    r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}\p{sc=Tibetan}]"
+)
+"""Script_Extensions of the first three add marks that go with Han and kana alone; in Thai they add an apostrophe."""
 
 
 OTHER_ALPHABETIC = [(0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189)]  # circled letters

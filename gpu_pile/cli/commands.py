@@ -19,6 +19,7 @@ from gpu_pile.cli.differ import diff
 from gpu_pile.cli.finished import export, verify
 from gpu_pile.cli.machine import bench_floors, compile_
 from gpu_pile.cli.show import show
+from gpu_pile.cli.sql import sql
 from gpu_pile.cli.stages import verb
 from gpu_pile.errors import GpuPileError
 from gpu_pile.run.stages import STAGES
@@ -61,7 +62,7 @@ def make_app() -> typer.Typer:
     for stage in STAGES:
         earlier = " Runs the stages before it first, where they are not done." if stage is not STAGES[0] else ""
         app.command(stage.name, help=stage.help + earlier)(verb(stage.name))
-    for command in (show, diff, verify, export, doctor):
+    for command in (show, diff, sql, verify, export, doctor):
         app.command()(command)
     app.command("list")(list_)
     app.command("compile")(compile_)

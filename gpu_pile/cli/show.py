@@ -90,6 +90,9 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
     verdict = "[green]kept[/]" if story["keep"] else "[red]removed[/]"
     place = safe(f"{story['shard']} line {story['line']}  {story['subset'] or '(no subset)'}")
     out.print(f"[bold]{identifier}[/]  {place}  {verdict}")
+    for name, value in story["fields"].items():
+        if value is not None:
+            out.print(f"  {name}: {safe(str(value))}", style="dim")
     for reason in story["reasons"]:
         out.print(f"  [red]{safe(reason['rule'])}[/] {safe(reason['explanation'])}")
     if story["witness"] is not None:

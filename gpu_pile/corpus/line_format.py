@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from gpu_pile.corpus.fields import Field
 from gpu_pile.ops.parse_lines import Parsed, parse_lines
 
 
 class LineFormat(NamedTuple):
-    """Where the text and the subset's name are in a line.
+    """Where the text, the subset's name and other fields are in a line.
 
     text_field, subset_field: paths, keys joined by dots
-    id_field:     path of the document's id in its source; None for none
     bare_strings: a line that is a JSON string is a document
     text_lists:   a text may be a list of strings, joined by a blank line
+    extras:       other fields that are read, if any
     """
 
     text_field: str
     subset_field: str
     bare_strings: bool = False
     text_lists: bool = False
-    id_field: str | None = None
+    extras: tuple[Field, ...] = ()
 
     @property
     def text_path(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Rows of a table as records of bytes: what the blocks of a Parquet or Arrow shard hold in place of JSON lines.
 
-A record is a header of three int64 (little-endian), the text, the subset's name, the id, and a line feed, which ends a
-JSON line too. The header has the bytes of the three strings. A row without a document has the negative of a key of
-REASONS in the place of the first, and no strings.
+A record is a header of three int64 (little-endian), the text, the subset's name, the other fields that are asked for in
+one string (gpu_pile.corpus.fields.packed), and a line feed, which ends a JSON line too. The header has the bytes of the
+three strings. A row without a document has the negative of a key of REASONS in the place of the first, and no strings.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _append(column, i, out, o):
 
 
 @leaf
-def write_records(texts, subsets, ids, bad, out):
+def write_records(texts, subsets, extras, bad, out):
     """Write the records of some rows to out; bad: int64[n], the reason of a row without a document, or 0.
 
     Returns the number of bytes written.
@@ -86,8 +86,8 @@ def write_records(texts, subsets, ids, bad, out):
         else:
             _put_int64(out, o, texts.offsets[i + 1] - texts.offsets[i])
             _put_int64(out, o + 8, subsets.offsets[i + 1] - subsets.offsets[i])
-            _put_int64(out, o + 16, ids.offsets[i + 1] - ids.offsets[i])
-            o = _append(ids, i, out, _append(subsets, i, out, _append(texts, i, out, o + HEADER)))
+            _put_int64(out, o + 16, extras.offsets[i + 1] - extras.offsets[i])
+            o = _append(extras, i, out, _append(subsets, i, out, _append(texts, i, out, o + HEADER)))
         out[o] = LINE_FEED
         o += 1
     return o
@@ -95,25 +95,25 @@ def write_records(texts, subsets, ids, bad, out):
 
 @leaf
 def _sizes(data, at):
-    """Return (bytes of the text or a negative reason, of the subset, of the id) of the record at a position."""
+    """Return (bytes of the text or a negative reason, of the subset, of other fields) of the record at a position."""
     return np.int64(load_u64(data, at)), np.int64(load_u64(data, at + 8)), np.int64(load_u64(data, at + 16))
 
 
 @jit
 def _count(data, n):
-    """Return (records, documents, bytes of texts, of subsets, of ids) of data[:n]."""
-    records = documents = text_bytes = subset_bytes = id_bytes = 0
+    """Return (records, documents, bytes of texts, of subsets, of other fields) of data[:n]."""
+    records = documents = text_bytes = subset_bytes = extra_bytes = 0
     at = 0
     while at < n:
-        size, named, identified = _sizes(data, at)
+        size, named, more = _sizes(data, at)
         records += 1
         if size >= 0:
             documents += 1
             text_bytes += size
             subset_bytes += named
-            id_bytes += identified
-        at += FRAME + max(size, 0) + named + identified
-    return records, documents, text_bytes, subset_bytes, id_bytes
+            extra_bytes += more
+        at += FRAME + max(size, 0) + named + more
+    return records, documents, text_bytes, subset_bytes, extra_bytes
 
 
 @leaf
@@ -129,13 +129,12 @@ def _read(data, n, spans, columns, bad):
     """Read the records of data[:n]: spans[d] is (record, start, length); bad[i] is (record, reason)."""
     at = record = d = b = 0
     while at < n:
-        size, named, identified = _sizes(data, at)
-        begin, length = at + HEADER, HEADER + max(size, 0) + named + identified
+        size, named, more = _sizes(data, at)
+        begin, length = at + HEADER, HEADER + max(size, 0) + named + more
         if size >= 0:
             spans[d, 0], spans[d, 1], spans[d, 2] = record, at, length
             _put(data, begin, size, columns[0], d)
             _put(data, begin + size, named, columns[1], d)
-            _put(data, begin + size + named, identified, columns[2], d)
             d += 1
         else:
             bad[b, 0], bad[b, 1] = record, -size
@@ -144,14 +143,19 @@ def _read(data, n, spans, columns, bad):
         at += length + 1
 
 
-class ParsedRows(NamedTuple):
-    """What records hold: the documents and the rows without one; ids of the documents, "" where there is none."""
+@jit
+def _read_extras(data, n, column):
+    """Read the third string of the records of data[:n] that are documents."""
+    at = d = 0
+    while at < n:
+        size, named, more = _sizes(data, at)
+        if size >= 0:
+            _put(data, at + HEADER + size + named, more, column, d)
+            d += 1
+        at += FRAME + max(size, 0) + named + more
 
-    parsed: Parsed
-    ids: TextColumn
 
-
-def parse_records(data: Array, out: Array | None = None) -> ParsedRows:
+def parse_records(data: Array, out: Array | None = None) -> Parsed:
     """Return the documents and the rows without one of whole records.
 
     Args:
@@ -159,17 +163,23 @@ def parse_records(data: Array, out: Array | None = None) -> ParsedRows:
         out: a buffer for the text, of len(data) bytes at least; None for a new one.
     """
     data = read_only(data)
-    n_records, n, *sizes = _count(data, len(data))
-    buffers = [np.empty(size, np.uint8) for size in sizes[0 if out is None else 1 :]]
-    if out is not None:
-        buffers.insert(0, out[: sizes[0]])
+    n_records, n, text_bytes, subset_bytes, _ = _count(data, len(data))
+    buffers = np.empty(text_bytes, np.uint8) if out is None else out[:text_bytes], np.empty(subset_bytes, np.uint8)
     columns = tuple(Strings(buffer, np.zeros(n + 1, np.int64)) for buffer in buffers)
     spans, bad = np.empty((n, 3), np.int64), np.empty((n_records - n, 2), np.int64)
     _read(data, len(data), spans, columns, bad)
     line, start, length = np.ascontiguousarray(spans.T)
-    text, subset, ids = (TextColumn(*column) for column in columns)
-    positions = np.zeros(len(bad), np.int64)
-    return ParsedRows(Parsed(line, start, length, text, subset, bad[:, 0], bad[:, 1], positions, n_records), ids)
+    text, subset = (TextColumn(*column) for column in columns)
+    return Parsed(line, start, length, text, subset, bad[:, 0], bad[:, 1], np.zeros(len(bad), np.int64), n_records)
+
+
+def extras_of_records(data: Array) -> TextColumn:
+    """Return the other fields of the documents among whole records, as gpu_pile.corpus.fields.packed() gave them."""
+    data = read_only(data)
+    _, n, _, _, n_bytes = _count(data, len(data))
+    column = Strings(np.empty(n_bytes, np.uint8), np.zeros(n + 1, np.int64))
+    _read_extras(data, len(data), column)
+    return TextColumn(*column)
 
 
 @jit
@@ -180,8 +190,8 @@ def _begin_near(data, n, middle):
         last = at
         if at >= middle:
             break
-        size, named, identified = _sizes(data, at)
-        at += FRAME + max(size, 0) + named + identified
+        size, named, more = _sizes(data, at)
+        at += FRAME + max(size, 0) + named + more
     return last
 
 
@@ -191,5 +201,5 @@ def middle_record(data: Array) -> int:
 
 
 def record_sizes(columns: Sequence[TextColumn], bad: Array) -> Any:
-    """Return int64[n], the bytes of each row's record; columns: texts, subsets, ids."""
+    """Return int64[n], the bytes of each row's record; columns: texts, subsets, other fields."""
     return FRAME + np.where(bad > 0, 0, sum(np.diff(column.offsets) for column in columns))

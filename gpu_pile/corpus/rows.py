@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gpu_pile.corpus import files, remote, tables
 from gpu_pile.corpus.blocks import Block, take_buffer
+from gpu_pile.corpus.fields import Field, packed
 from gpu_pile.corpus.identity import HashedFile, identity_of
 from gpu_pile.corpus.line_format import LineFormat
 from gpu_pile.corpus.ranges import ShardRange
@@ -32,28 +34,34 @@ from gpu_pile.types import Array
 
 @dataclass(frozen=True)
 class Documents:
-    """Rows as documents: bad is int64[n], the key of records.REASONS for a row without one, else 0."""
+    """Rows as documents: bad is int64[n], the key of records.REASONS for a row without one, else 0.
+
+    extras: the other fields that are asked for, as gpu_pile.corpus.fields.packed() gives them
+    """
 
     text: TextColumn
     subset: TextColumn
-    ids: TextColumn
+    extras: TextColumn
     bad: Array
 
     @property
     def columns(self) -> tuple[TextColumn, TextColumn, TextColumn]:
-        return self.text, self.subset, self.ids
+        return self.text, self.subset, self.extras
 
     def slice(self, start: int, stop: int) -> Documents:
-        text, subset, ids = (column.slice(start, stop) for column in self.columns)
-        return Documents(text, subset, ids, self.bad[start:stop])
+        text, subset, extras = (column.slice(start, stop) for column in self.columns)
+        return Documents(text, subset, extras, self.bad[start:stop])
 
 
 class Columns(NamedTuple):
-    """The keys of columns of a file; None for a column that is not there or not asked for."""
+    """The keys of columns of a file; None for a column that is not there.
+
+    extras: those of the other fields that are asked for
+    """
 
     text: tuple[str, ...]
     subset: tuple[str, ...] | None = None
-    ids: tuple[str, ...] | None = None
+    extras: tuple[tuple[str, ...] | None, ...] = ()
 
 
 class RowReader:
@@ -107,7 +115,7 @@ class RowReader:
 
     def _of_table(self, table: TableFile, end: int) -> Iterator[Block]:
         columns = self._columns(table.schema)
-        paths = [".".join(keys) for keys in columns if keys]
+        paths = sorted({".".join(keys) for keys in (columns.text, columns.subset, *columns.extras) if keys})
         file_bytes = self.shard_range.n_bytes if self.shard_range else end
         most = self.limits.stream_bytes_max(file_bytes) + self._stream_start
         base: int | None = None
@@ -147,7 +155,30 @@ class RowReader:
             )
         subset = find_column(schema, self.line_format.subset_field)
         named = subset if subset is not None and is_string(_kind(schema, subset)) else None
-        return Columns(text, named, find_column(schema, self.line_format.id_field or ""))
+        return Columns(text, named, tuple(self._extra(schema, field) for field in self.line_format.extras))
+
+    def _extra(self, schema: pa.Schema, field: Field) -> tuple[str, ...] | None:
+        """Return the keys of the column of a field.
+
+        Raises:
+            UsageError: there are two of it, or its type is not that of the field.
+        """
+        if schema.names.count(field.path) > 1:
+            raise UsageError(f"{self.path}: {field.option} names {field.path!r}, and the file has two such columns")
+        keys = find_column(schema, field.path)
+        kind = None if keys is None else _kind(schema, keys)
+        if kind is None or pa.types.is_null(kind):
+            return None
+        if field.number and not _is_number(kind):
+            raise UsageError(
+                f"{self.path}: {field.option} names a column of the type {kind}, which is not a number, as it is "
+                "in the configuration or in other shards; set its type to string, or leave the field out"
+            )
+        if not (_is_number(kind) or is_string(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind)):
+            raise UsageError(
+                f"{self.path}: {field.option} names a column of the type {kind}; it can be a string, a number or a date"
+            )
+        return keys
 
     def _damaged(self, offset: int, error: BaseException) -> None:
         if isinstance(error, remote.StoreError) or getattr(error, "errno", None) is not None:
@@ -204,7 +235,7 @@ def _kind(schema: pa.Schema, keys: Sequence[str]) -> Any:
 
 
 def documents_of(batch: pa.RecordBatch, columns: Columns, text_bytes_max: int) -> Documents:
-    """Return the documents of a batch; the subset or the id of a row is "" if it is null or there is no such column.
+    """Return the documents of a batch; the subset of a row is "" if it is null or there is no such column.
 
     Raises:
         pa.ArrowInvalid: the buffers are damaged.
@@ -213,21 +244,33 @@ def documents_of(batch: pa.RecordBatch, columns: Columns, text_bytes_max: int) -
     bad[bad == 0] = TOO_LONG * (np.diff(text.offsets)[bad == 0] > text_bytes_max)
     nothing = TextColumn(np.empty(0, np.uint8), np.zeros(len(bad) + 1, np.int64))
     subset, bad_subset = (nothing, bad) if columns.subset is None else _strings(column_of(batch, columns.subset))
-    ids, bad_ids = (nothing, bad) if columns.ids is None else _strings(_as_strings(column_of(batch, columns.ids)))
-    bad[(bad == 0) & ((bad_subset == NOT_UTF8) | (bad_ids == NOT_UTF8))] = NOT_UTF8
-    return Documents(text, subset, ids, bad)
+    extras, bad_extras = _extras(batch, columns.extras) if columns.extras else (nothing, bad)
+    bad[(bad == 0) & ((bad_subset == NOT_UTF8) | (bad_extras == NOT_UTF8))] = NOT_UTF8
+    return Documents(text, subset, extras, bad)
+
+
+def _extras(batch: pa.RecordBatch, columns: Sequence[tuple[str, ...] | None]) -> tuple[TextColumn, Array]:
+    """Return (the other fields of a batch, packed; int64[n], NOT_UTF8 where one of them is not)."""
+    bad = np.zeros(len(batch), np.int64)
+    found = []
+    for keys in columns:
+        if keys is None:
+            found.append(pa.nulls(len(batch), pa.large_string()))
+            continue
+        strings, bad_here = _strings(_as_strings(column_of(batch, keys)))
+        found.append(pc.if_else(pa.array(bad_here == 0), strings.to_arrow(), pa.scalar(None, pa.large_string())))
+        bad[bad_here == NOT_UTF8] = NOT_UTF8
+    return packed(found), bad
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
 def _as_strings(array: pa.Array) -> pa.Array:
-    """Return ids of another type as strings.
-
-    Raises:
-        UsageError: the type cannot be an id.
-    """
+    """Return a column of another type as strings: a float32 as a JSON line would have it, 0.1 and not 0.10000000149."""
     if is_string(array.type):
         return array
-    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
-        raise UsageError(f"input.id_field names a column of the type {array.type}; an id is a string or a number")
     array.validate(full=True)
     return array.cast(pa.string())
 

@@ -112,6 +112,10 @@ class SimilarPairs(NamedTuple):
     def take(self, chosen: Array) -> SimilarPairs:
         return SimilarPairs(*(values[chosen] for values in self))
 
+    def containment(self) -> Array:
+        """Return float64[2, n]: the share of a's shingles that b has, and of b's that a has; 0 where unknown."""
+        return np.stack([self.common / np.maximum(sizes, 1) for sizes in (self.shingles_a, self.shingles_b)])
+
     def at_least(self, threshold: float) -> SimilarPairs:
         """Return the near duplicates among the pairs: those at the threshold or above."""
         return self.take(self.similarity >= threshold)

@@ -94,6 +94,29 @@ class Standing(NamedTuple):
         return Standing(self.passing[rows], self.apart[rows], [values[rows] for values in self.preference])
 
 
+class Rule(NamedTuple):
+    """Which verified pairs let a document go, and how documents are chosen by them.
+
+    how:         "witness" or "connected" (dedupe.fuzzy.resolve)
+    jaccard:     the similarity that near duplicates need
+    containment: the share of its shingles that a document's witness needs to have. Unless it is 0, a pair may let one
+                 of its documents go and not the other
+    """
+
+    how: str = "witness"
+    jaccard: float = 0.0
+    containment: float = 0.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every verified pair counts, for both of its documents."""
+        return self.jaccard == self.containment == 0.0
+
+    def near(self, pairs: SimilarPairs) -> Array:
+        """Return bool[2, n]: whether a may go where b stays, and b where a stays, as near duplicates."""
+        return (pairs.similarity >= self.jaccard) & (pairs.containment() >= self.containment)
+
+
 class Choice(NamedTuple):
     """What is removed as a duplicate, and of which document: arrays of n.
 
@@ -108,16 +131,13 @@ class Choice(NamedTuple):
     shingles: Array
 
 
-def choose_survivors(graph: Graph, standing: Standing, how: str, device: Device) -> Choice:
+def choose_survivors(graph: Graph, standing: Standing, rule: Rule, device: Device) -> Choice:
     """Choose which documents stay, and a witness for each of the others.
 
     A set of equal documents is one node of the graph of near duplicates. The best passing member stands for it, among
     equal documents; among near duplicates, the best passing member that is not apart decides the node's rank. If the
     node is kept, its best passing member stays. If not, the node's members are near duplicates of a kept node, but
     for those that are apart: the best passing one of these stays, and every other member equals it.
-
-    Args:
-        how: "witness" or "connected" (dedupe.fuzzy.resolve).
     """
     representative, n = graph.representative, len(graph.representative)
     rows = np.arange(n)
@@ -129,7 +149,7 @@ def choose_survivors(graph: Graph, standing: Standing, how: str, device: Device)
         for members in (np.ones(n, bool), standing.apart, ~standing.apart)
     )
     eligible = (best_near < n) & (representative == rows)
-    kept, witness, similarity = _resolve_nodes(graph, best_near, eligible, how, device)
+    kept, witness, similarity = _resolve_nodes(graph, best_near, eligible, rule, device)
     survivor_rank = np.where(kept, best, best_apart)
     survivor = np.where(survivor_rank < n, np.append(order, -1)[survivor_rank], -1)[representative]
     exact = (survivor >= 0) & (survivor != rows)
@@ -163,27 +183,44 @@ def _best_rank(representative: Array, rank: Array, chosen: Array) -> Array:
     return best
 
 
-def _resolve_nodes(graph: Graph, rank: Array, eligible: Array, how: str, device: Device) -> tuple[Array, Array, Array]:
+def _resolve_nodes(
+    graph: Graph, rank: Array, eligible: Array, rule: Rule, device: Device
+) -> tuple[Array, Array, Array]:
     """Return (kept, witness, similarity to it) of every node: a maximal independent set, or one per component."""
-    order = np.argsort(rank, kind="stable")
-    if how == "connected":
-        kept, witness, similarity = connected_survivors(
-            order, eligible, graph.component, graph.pairs.a, graph.pairs.b, graph.pairs.similarity
-        )
+    order, pairs = np.argsort(rank, kind="stable"), graph.pairs
+    if rule.how == "connected":
+        kept, witness, similarity = connected_survivors(order, eligible, graph.component, *pairs[:3])
         return kept, witness, similarity
+    if rule.is_plain:
+        return _witnesses(order, eligible, rank, pairs, device)
+    # the less preferred document of a pair may go, if the rule says so; which stay is settled by these pairs alone
+    near = rule.near(pairs)
+    kept, _, _ = _witnesses(order, eligible, rank, pairs.take(_toward(near, rank[pairs.a] > rank[pairs.b])), device)
+    # a witness may be any kept document for which the rule lets this one go
+    one_kept = kept[pairs.a] != kept[pairs.b]
+    return _witnesses(order, kept, rank, pairs.take(_toward(near, kept[pairs.b]) & one_kept), device)
+
+
+def _toward(may_go: Array, a_goes: Array) -> Array:
+    """Return bool[n], whether the pair lets that document go. may_go: bool[2, n], a and b. a_goes: a, not b."""
+    return np.where(a_goes, may_go[0], may_go[1])
+
+
+def _witnesses(
+    order: Array, eligible: Array, rank: Array, pairs: SimilarPairs, device: Device
+) -> tuple[Array, Array, Array]:
     with device.session():
-        arguments = map(device.upload, (order, eligible, rank, *graph.pairs[:3]))
+        arguments = map(device.upload, (order, eligible, rank, *pairs[:3]))
         kept, witness, similarity = map(device.download, witnesses(*arguments))
         return kept, witness, similarity
 
 
-def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, how: str) -> Clustered:
+def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, rule: Rule) -> Clustered:
     """Choose survivors and witnesses in a run's tables, some whole clusters at a time.
 
     Args:
         clusters: as dedupe wrote them. pairs: the rows of the pairs that dedupe wrote, in their order, in batches.
         standing: of each row of clusters.
-        how: "witness" or "connected" (dedupe.fuzzy.resolve).
 
     Raises:
         DataError: the pairs are not in the order of their clusters.
@@ -194,7 +231,7 @@ def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, h
     clustered = Clustered(doc_id, cluster, doc_id.copy(), similarity, exact, near, common, shingles)
     by_cluster = np.argsort(cluster, kind="stable")
     for rows, batch in _portions(clustered, by_cluster, pairs):
-        choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), how, Device())
+        choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), rule, Device())
         removed = choice.exact | choice.near
         clustered.witness[rows[removed]] = doc_id[rows[choice.witness[removed]]]
         for name in ("similarity", "exact", "near", "common", "shingles"):

@@ -32,6 +32,7 @@ GPU_LIBRARIES = {"cupy": "kernels", "cudf": "tables on the GPU", "dask_cuda": "s
 
 OPTIONAL_LIBRARIES = {
     "distributed": ("workers in other processes", "cluster"),
+    "duckdb": ("gpu-pile sql", "sql"),
     "ipywidgets": ("sliders in notebooks", "notebook"),
     "pandas": ("tables in notebooks", "notebook"),
 }

@@ -29,7 +29,6 @@ from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
 from gpu_pile.run.documents import locate as find_documents
 from gpu_pile.run.reading import check_unchanged, open_shard
 from gpu_pile.run.removals import applied, is_of_list
-from gpu_pile.run.stages.measure.columns import DOCUMENT_COLUMNS
 from gpu_pile.run.tables import Rows, doc_ids, row_groups
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms
@@ -171,7 +170,9 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
     """Everything about one document: text, signals, thresholds, verdict, reasons, cluster, witness."""
     location = locate(run, [doc_id])[doc_id]
     row = _row_of(rundir.table(run.directory.decisions(location.shard.name)), location)
-    names = [n for n in run.signals.schema.names if n not in DOCUMENT_COLUMNS]
+    names = [n for n in run.config.measured_signals if n in run.signals.schema.names]
+    fields = [n for n in run.config.input.extra_columns if n not in names]
+    measured = _row_of(files.table(run.directory.measured(location.shard.name)), location, [*fields, *names])
     rules = run.config.thresholds.rules_of(row["subset"])
     return {
         **{k: row[k] for k in DECIDED},
@@ -183,7 +184,8 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
             }
             for rule, value in zip(row["reasons"], row["values"], strict=True)
         ],
-        "signals": _row_of(files.table(run.directory.measured(location.shard.name)), location, names),
+        "fields": {name: measured[name] for name in fields},
+        "signals": {name: measured[name] for name in names},
         "thresholds": {name: dict(bounds_of(rules[name])) for name in names if name in rules},
         "text": read_texts(run.context, [location])[doc_id],
     }

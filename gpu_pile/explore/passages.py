@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gpu_pile.present.diff import Segment
-from gpu_pile.text import unicode, unicode_reference
+from gpu_pile.text import unicode_reference
+from gpu_pile.text.shingles import word_classes
+from gpu_pile.text.unicode import MARK, UNSPACED, WORD
 
 MOVED = "moved"
 """The kind of a segment that only this text has at its place, while the other text has it at another place."""
@@ -27,19 +29,21 @@ def units(text: str, kind: str) -> list[Unit]:
         return [Unit(c, i, i + 1) for i, c in enumerate(text)]
     if kind == "byte":
         return [Unit(byte, i, i + 1) for i, c in enumerate(text) for byte in c.encode()]
-    return list(_words(text))
+    return list(_words(text, word_classes(kind)))
 
 
-def _words(text: str) -> Iterator[Unit]:
-    word, start = "", 0
+def _words(text: str, classes: int) -> Iterator[Unit]:
+    word, start, alone = "", 0, False  # alone: the word is a character of a script without spaces
     for i, c in enumerate(text):
         for low in unicode_reference.lower(c):
-            if unicode_reference.flags(low) & unicode.WORD:
-                start = start if word else i
+            found = unicode_reference.flags(low) & classes
+            goes_on = found & MARK or (found & WORD and not alone and not found & UNSPACED)
+            if word and goes_on:
                 word += low
-            elif word:
+                continue
+            if word:
                 yield Unit(word, start, max(i, start + 1))
-                word = ""
+            word, start, alone = low if found & WORD else "", i, found & UNSPACED > 0
     if word:
         yield Unit(word, start, len(text))
 

@@ -16,6 +16,7 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.explore import documents, sweeps, trials
 from gpu_pile.explore.differ import RunDifference
 from gpu_pile.explore.documents import Difference
+from gpu_pile.explore.sql import sql
 from gpu_pile.explore.sweeps import Histogram
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.trials import Comparison, Decided, Decisions, Trial
@@ -114,6 +115,14 @@ class Run(RunTables):
             UsageError: the runs are not of the same documents.
         """
         return RunDifference(self, other if isinstance(other, Run) else open_run(other))
+
+    def sql(self, query: str) -> Result:
+        """The rows of a query in DuckDB's SQL over the views decisions, signals, pairs, clusters and documents.
+
+        Raises:
+            UsageError: DuckDB is not installed (pip install 'gpu-pile[sql]'), or it does not accept the query.
+        """
+        return sql(self, query)
 
     def decide(self, thresholds: Mapping[str, Any] | Policy) -> Trial:
         """Decide by other thresholds, with the code of `gpu-pile decide`, without writing anything.

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.shards import Shard
@@ -142,7 +141,7 @@ class RunTables:
         Raises:
             UsageError: this run did not measure it.
         """
-        measured = signals.names(self.config.measure.signals)
+        measured = self.config.measured_signals
         if name not in measured:
             near = difflib.get_close_matches(name, measured, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"this run has: {', '.join(measured)}"

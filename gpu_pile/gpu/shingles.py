@@ -9,6 +9,7 @@ import numpy as np
 from gpu_pile.gpu.segments import Segments, constants, count_then_write, flag_tables
 from gpu_pile.text import unicode
 from gpu_pile.text.column import TextColumn
+from gpu_pile.text.shingles import word_classes
 from gpu_pile.types import Array
 
 
@@ -24,8 +25,9 @@ def device_units(xp: Any, text: TextColumn, kind: str) -> tuple[Array, Array, st
     segments = Segments.of_text(xp, text)
     inputs: tuple[Any, ...] = (text.data, text.offsets, *segments.args)
     kernels, lower = ("count_characters", "write_characters"), ()
-    if kind == "word":
-        kernels, inputs = ("count_words", "hash_words"), (*inputs, *flag_tables(xp))
+    classes = word_classes(kind)
+    if classes:
+        kernels, inputs = ("count_words", "hash_words"), (*inputs, *flag_tables(xp), classes)
         lower = constants(xp, (unicode.LOWER_STAGE, unicode.LOWER_LEAVES))
     first, units = count_then_write(xp, "shingles", kernels, segments, inputs, np.uint64, write_inputs=lower)
     return units, first, "u64"

@@ -20,7 +20,7 @@ from gpu_pile.text import unicode_reference
 from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import leaf
-from gpu_pile.text.lower_words import TABLES, find_lower_words, longest, room_for_words
+from gpu_pile.text.lower_words import RUNS, TABLES, find_lower_words, longest, room_for_words
 from gpu_pile.text.simd import SLACK, copy_32, item, set_item
 from gpu_pile.types import Array
 
@@ -76,7 +76,7 @@ def _normalize(data, offsets, tables, words, out, bounds):
     o = 0
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
-        n = find_lower_words(data, start, end, tables, words)
+        n = find_lower_words(data, start, end, tables, words, RUNS)
         if n:
             o = _join(words, n, out, o)
         else:

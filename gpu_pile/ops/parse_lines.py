@@ -413,10 +413,10 @@ _HIGH_SURROGATES, _LOW_SURROGATES, _AFTER_SURROGATES = 0xD800, 0xDC00, 0xE000
 _BEYOND_BASIC_PLANE = 0x10000
 _REPLACEMENT = 0xFFFD
 
-_ESCAPED = np.zeros(256, np.uint8)
+ESCAPED = np.zeros(256, np.uint8)
 """The character that follows a backslash -> the byte that both stand for; 0 if there is no such escape."""
 for _letter, _byte in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
-    _ESCAPED[_letter] = _byte
+    ESCAPED[_letter] = _byte
 
 _HEX_DIGITS = np.full(256, -1, np.int64)
 """The value of each hexadecimal digit; -1 for any other byte."""
@@ -465,7 +465,7 @@ def _utf8_length(data, i, end):
 
 
 @leaf
-def _long_escape(data, i, end, out, o):
+def long_escape(data, i, end, out, o):
     """Decode the escape \\uXXXX whose backslash is data[i], or a pair of them, to out[o:].
 
     Returns (the position after the escape, or of its backslash if it is bad; the end of the output; 0 or a reason).
@@ -533,12 +533,12 @@ def _string(data, i, end, out, o):
         if data[i] == _BACKSLASH:
             if i + 1 >= end:
                 return end, o, UNFINISHED
-            out[o] = _ESCAPED[data[i + 1]]
+            out[o] = ESCAPED[data[i + 1]]
             if out[o]:
                 i += 2
                 o += 1
                 continue
-            i, o, reason = _long_escape(data, i, end, out, o)
+            i, o, reason = long_escape(data, i, end, out, o)
         else:
             i, o, reason = _copy_beyond_ascii(data, i, end, out, o)
         if reason:
@@ -617,7 +617,7 @@ def _is_space(b):
 
 
 @leaf
-def _skip_space(data, i, end):
+def skip_space(data, i, end):
     """Return the position of the first byte of data[i:end] that is not white space, or end."""
     while i < end and _is_space(data[i]):
         i += 1
@@ -706,7 +706,7 @@ def _after_value(data, stack, i, end, line):
         line.expect_key = in_object
         i += 1
         if not in_object:
-            i = _skip_space(data, i, end)
+            i = skip_space(data, i, end)
             if i < end and data[i] == _END_LIST:
                 return i, NOT_JSON
         return i, 0
@@ -750,7 +750,7 @@ def _key(data, texts, paths, i, end, line):
     line.is_subset = _is_next_key(subset_path, line.subset_depth, line.depth, texts[start:stop])
     if line.is_subset:
         line.subset_end = line.subset_start
-    i = _skip_space(data, i, end)
+    i = skip_space(data, i, end)
     if i >= end:
         return end, UNFINISHED
     if data[i] != _COLON:
@@ -837,7 +837,7 @@ def _open_container(data, stack, text_lists, i, end, line):
         line.text, line.text_end = _FOUND, line.text_start
         line.list_begun = False
     line.is_text = line.is_subset = False
-    i = _skip_space(data, i + 1, end)
+    i = skip_space(data, i + 1, end)
     if i < end and data[i] == (_END_OBJECT if is_object else _END_LIST):
         line.after_value = True  # _after_value reads the end
     else:
@@ -863,7 +863,7 @@ def _line(block, options, i, end, line):
             i, reason = _scalar_value(data, i, end, line)
         if reason:
             return reason, i
-        i = _skip_space(data, i, end)
+        i = skip_space(data, i, end)
     if line.depth or not line.after_value:
         return UNFINISHED, end
     if line.text == _FOUND and (is_object or options.bare_strings):
@@ -899,7 +899,7 @@ def _parse(block, options, n, line, columns):
     while i < n:
         end = next_newline(data, i, n)
         start = i + 3 if options.skip_bom and number == 0 and _has_bom(data, i, end) else i
-        first = _skip_space(data, start, end)
+        first = skip_space(data, start, end)
         if first < end:
             _begin_line(line[0], columns.text_offsets[n_good], columns.subset_offsets[n_good])
             reason, position = _line(block, options, first, end, line[0])

@@ -20,7 +20,7 @@ from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import leaf
 from gpu_pile.text.lower_words import longest
-from gpu_pile.text.shingles import DOCUMENTS, reference_shingles, shingle_document, shingling_of
+from gpu_pile.text.shingles import DOCUMENTS, SCRIPTS, reference_shingles, shingle_document, shingling_of, word_classes
 from gpu_pile.text.simd import item, set_item
 from gpu_pile.types import Array
 
@@ -34,8 +34,10 @@ shingle_set = Op(
         {"kind": "byte"},
         {"kind": "byte", "width": 8},
         {"kind": "char", "width": 24},
+        {"kind": "auto"},
+        {"kind": "auto", "width": 2},
     ),
-    documents=(*DOCUMENTS, " ".join(str(i * i % 1000) for i in range(1500))),
+    documents=(*DOCUMENTS, *SCRIPTS, " ".join(str(i * i % 1000) for i in range(1500))),
 )
 
 
@@ -121,7 +123,7 @@ def _sets(shingling, data, offsets, counts, out, bounds):
 @shingle_set.cpu
 def _cpu(text: TextColumn, kind: str = "word", width: int = 5) -> tuple[Array, Array]:
     # a word takes at least one byte, and the gap after it another
-    room = text.n_bytes // 2 + len(text) + 1 if kind == "word" else text.n_bytes
+    room = text.n_bytes // 2 + len(text) + 1 if word_classes(kind) else text.n_bytes
     out = np.empty(room + 1, np.uint64)
     offsets = np.zeros(len(text) + 1, np.int64)
     shingling = shingling_of(kind, width, longest(text.offsets))

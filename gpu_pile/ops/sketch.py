@@ -42,7 +42,7 @@ from gpu_pile.text.column import TextColumn
 from gpu_pile.text.hashing import M32, mix64, mix64_int, seed_int
 from gpu_pile.text.jit import leaf
 from gpu_pile.text.lower_words import longest
-from gpu_pile.text.shingles import DOCUMENTS, reference_shingles, shingle_document, shingling_of
+from gpu_pile.text.shingles import DOCUMENTS, SCRIPTS, reference_shingles, shingle_document, shingling_of
 from gpu_pile.text.simd import item, set_item
 from gpu_pile.types import Array
 
@@ -58,10 +58,11 @@ sketch = Op(
         {"kind": "byte"},
         {"kind": "byte", "width": 9, "method": "affine32", "k": 40},
         {"kind": "char", "width": 24, "k": 64},
+        {"kind": "auto"},
         {"width": 1, "k": 8, "seed": 7},
         {"width": 3, "k": 100, "seed": 2**63 - 1},
     ),
-    documents=(*DOCUMENTS, " ".join(map(str, range(60)))),
+    documents=(*DOCUMENTS, *SCRIPTS, " ".join(map(str, range(60)))),
 )
 
 

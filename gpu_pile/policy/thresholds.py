@@ -91,19 +91,20 @@ class Policy(_Model):
     """The configuration's section `thresholds`."""
 
     use: Names = pydantic.Field([], description="named sets; gpu-pile list thresholds names them")
-    default: Rules = pydantic.Field({}, description="rules for every subset")
+    default: dict[str, Rule | None] = pydantic.Field({}, description="rules for every subset; null switches one off")
     subsets: dict[str, SubsetPolicy] = pydantic.Field(
         {}, description="by subset, what differs for it; case and other names of The Pile's subsets do not matter"
     )
 
     @pydantic.model_validator(mode="after")
-    def _names_are_known(self) -> Policy:
+    def _names_are_known(self, info: pydantic.ValidationInfo) -> Policy:
+        own = (info.context or {}).get("own", ())  # columns that the configuration adds
         try:
             for name in [*self.use, *(n for s in self.subsets.values() for n in s.use or ())]:
                 named_set(name)
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        known = signals.names()
+        known = [*signals.names(), *sorted(own)]
         given = [*self.default, *(n for s in self.subsets.values() for n in s.rules)]
         for name in given:
             if name not in known:

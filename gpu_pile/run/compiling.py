@@ -45,11 +45,15 @@ def compile_for(config: Config, reporter: Reporter) -> None:
 
 def _line(config: Config, text: str) -> dict[str, Any]:
     line: dict[str, Any] = {}
-    for path, value in ((config.input.text_field, text), (config.input.subset_field, "few")):
+    settings = config.input
+    own = [(field.path, 1) for field in settings.line_format.extras]
+    for path, value in (*own, (settings.text_field, text), (settings.subset_field, "few")):
         *outer, last = path.split(".")
         inside = line
         for key in outer:
-            inside = inside.setdefault(key, {})
+            if not isinstance(inside.get(key), dict):
+                inside[key] = {}
+            inside = inside[key]
         inside[last] = value
     return line
 

@@ -15,13 +15,16 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from gpu_pile import signals
 from gpu_pile.corpus import files
+from gpu_pile.corpus.fields import Field as DocumentField
 from gpu_pile.corpus.line_format import LineFormat
 from gpu_pile.corpus.remote import is_url, without_secrets
 from gpu_pile.corpus.sinks import SAME, Compression, sink_of
 from gpu_pile.dedup.banding import Banding, choose
+from gpu_pile.dedup.survivors import Rule
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
 from gpu_pile.policy.thresholds import Names, Policy, configs_folder
+from gpu_pile.run.own_columns import ID, check_name, described, given_names
 from gpu_pile.run.presets import PRESETS
 from gpu_pile.run.threads import worker_count
 
@@ -75,6 +78,20 @@ def _with_preset(data: Any) -> Any:
     return data if preset is None else {**preset._asdict(), **data}
 
 
+class OwnField(Section):
+    """A field of a document that is carried along."""
+
+    path: str = Field(min_length=1)
+    type: Literal["number", "string"] | None = None
+
+
+def _path_alone(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+OwnFields = dict[str, Annotated[OwnField, BeforeValidator(_path_alone)]]
+
+
 class Input(Section):
     """What is read, and how."""
 
@@ -91,6 +108,12 @@ class Input(Section):
         min_length=1,
         description="path of a document's id in its source, a string or a number, which measured tables, decisions and "
         "exports then have as the column id; null: no such column",
+    )
+    fields: OwnFields = Field(
+        {},
+        description="other fields of a document by the name that their column gets: a path, or {path: ..., type: "
+        "number} (or string). Numbers are signals, which thresholds may use. Without a type, a field is a number if "
+        "thresholds use it, or if the first documents have numbers there (docs/fields.md)",
     )
     bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
     text_lists: bool = Field(
@@ -115,7 +138,34 @@ class Input(Section):
 
     @property
     def line_format(self) -> LineFormat:
-        return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists, self.id_field)
+        return LineFormat(self.text_field, self.subset_field, self.bare_strings, self.text_lists, self._extras)
+
+    @property
+    def _extras(self) -> tuple[DocumentField, ...]:
+        ids = [] if self.id_field is None else [DocumentField(self.id_field)]
+        own = (DocumentField(f.path, f.type == "number", f"input.fields.{name}") for name, f in self.fields.items())
+        return (*ids, *own)
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """The columns of line_format.extras."""
+        return [*([] if self.id_field is None else [ID]), *self.fields]
+
+    @property
+    def own_signals(self) -> dict[str, signals.Signal]:
+        """The fields that are numbers, as signals are described."""
+        return {
+            name: described(name, f"the number that the document has in its field {field.path}")
+            for name, field in self.fields.items()
+            if field.type == "number"
+        }
+
+    @pydantic.field_validator("fields")
+    @classmethod
+    def _can_be_columns(cls, fields: dict[str, OwnField]) -> dict[str, OwnField]:
+        for name in fields:
+            check_name(name)
+        return fields
 
     @pydantic.field_validator("shards")
     @classmethod
@@ -147,17 +197,36 @@ class Exact(Section):
     skip_subsets: Names = Field([], description="subsets whose documents are never exact duplicates")
 
 
+class Accept(Section):
+    """What a pair of near duplicates needs besides dedupe.fuzzy.threshold to let one of its documents go."""
+
+    jaccard: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Jaccard similarity, at least the threshold; null: the threshold. A change compares no pair again",
+    )
+    containment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the least share of a document's shingles that the document which stays for it has; with 1 nothing "
+        "is lost but repetitions. Documents of one template, which differ in few words, stay apart",
+    )
+
+
 class Fuzzy(Section):
     """Near duplicates: documents whose shingle sets have a Jaccard similarity at the threshold or above."""
 
     enabled: bool = True
-    shingle: Literal["word", "byte", "char"] = Field(
-        "word",
-        description="word: lower-cased runs of \\w. Without spaces between words (Chinese, Japanese, Thai) a whole "
-        "clause is one word, so one changed character changes all shingles of the clause; combining marks (Indic vowel "
-        "signs, Arabic vowel points) split words and are ignored. For such corpora use char with width 5. byte: bytes",
+    shingle: Literal["auto", "word", "byte", "char"] = Field(
+        "auto",
+        description="auto: lower-cased words with their combining marks; where a script puts no spaces between words "
+        "(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) each character is a word. word: lower-cased runs of "
+        "\\w, a whole clause in those scripts, without marks such as Indic vowel signs; equal to auto where there is "
+        "neither. char: characters. byte: bytes",
     )
-    width: int = Field(5, ge=1, le=1024, description="words, bytes or characters per shingle")
+    width: int = Field(5, ge=1, le=1024, description="words, characters or bytes per shingle")
     sketch: Literal["fss", "affine32"] = Field("fss", description="Fast Similarity Sketching, or affine permutations")
     size: int = Field(128, ge=8, le=1024, description="values per sketch (K)")
     seed: int = Field(0, ge=0, lt=2**63, description="of the sketch's hash functions")
@@ -176,6 +245,7 @@ class Fuzzy(Section):
         description="witness: a removed document is a direct neighbour of a kept one; connected: one document per "
         "connected component is kept",
     )
+    accept: Accept = Accept()
     bucket_neighbours_max: int = Field(
         128, ge=1, description="in a bucket, a document is compared with at most this many earlier ones"
     )
@@ -193,6 +263,20 @@ class Fuzzy(Section):
             raise ValueError(
                 f"bands x rows = {self.bands * self.rows} needs a sketch of that size, size is {self.size}"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _acceptance_fits(self) -> Fuzzy:
+        accept = self.accept
+        if accept.jaccard is not None and accept.jaccard < self.threshold:
+            raise ValueError(
+                f"accept.jaccard is {accept.jaccard:g}, below the threshold {self.threshold:g}, at which pairs are "
+                "found; lower the threshold"
+            )
+        if accept.containment and self.verify != "exact":
+            raise ValueError("accept.containment needs verify: exact; sketches do not tell which shingles are shared")
+        if self.resolve != "witness" and (accept.containment or accept.jaccard is not None):
+            raise ValueError(f"accept needs resolve: witness; {self.resolve} removes documents without such a pair")
         return self
 
     def banding(self) -> Banding:
@@ -224,6 +308,11 @@ class Dedupe(Section):
     fuzzy: Fuzzy = Fuzzy()
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
     survivor: Survivor = Survivor()
+
+    def rule(self) -> Rule:
+        """Return which verified pairs let a document go."""
+        accept = self.fuzzy.accept
+        return Rule(self.fuzzy.resolve, accept.jaccard or 0.0, accept.containment)
 
 
 class Decide(Section):
@@ -428,7 +517,7 @@ class Config(Section):
     @pydantic.model_validator(mode="after")
     def _what_is_needed_is_measured(self) -> Config:
         used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
-        missing = used - set(signals.names(self.measure.signals))
+        missing = used - set(signals.names(self.measure.signals)) - set(self.input.fields)
         if not missing or "signals" in self.measure.model_fields_set:
             return self
         families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
@@ -436,8 +525,27 @@ class Config(Section):
         return self.model_copy(update={"measure": measure})
 
     @pydantic.model_validator(mode="after")
+    def _rules_are_about_numbers(self) -> Config:
+        for name in self.thresholds.signals():
+            if name in self.input.fields and self.input.fields[name].type == "string":
+                raise ValueError(
+                    f"thresholds use {name}, and input.fields.{name}.type is string; only numbers have bounds"
+                )
+        return self
+
+    @property
+    def measured_signals(self) -> list[str]:
+        """The columns of measured tables that thresholds may use."""
+        return [*signals.names(self.measure.signals), *self.input.own_signals]
+
+    @property
+    def signal_definitions(self) -> dict[str, signals.Signal]:
+        """What is known of every signal by name."""
+        return {s.name: s for family in signals.families() for s in family.signals} | self.input.own_signals
+
+    @pydantic.model_validator(mode="after")
     def _rules_are_about_what_is_measured(self) -> Config:
-        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals))
+        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals)) - set(self.input.fields)
         if missing:
             needed = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
             raise ValueError(
@@ -521,7 +629,7 @@ def parse(
     options: the option of the command line that set a value, by the path of the value
     """
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(data, context={"own": given_names(data)})
     except pydantic.ValidationError as error:
         problems = describe_problems(error, Config, options or {})
         n = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -571,6 +679,8 @@ def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
             inside = field.annotation if field else None
         else:  # of a mapping, the section that its values are
             inside = next((part for part in get_args(inside) if _is_model(part) or get_origin(part) is not None), None)
+        if get_origin(inside) is Annotated:
+            inside = get_args(inside)[0]
         if get_origin(inside) in (Union, UnionType):
             inside = next((part for part in get_args(inside) if part is not type(None)), None)
     return list(inside.model_fields) if _is_model(inside) else []

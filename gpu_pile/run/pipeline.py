@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.floors import StageFloors
 from gpu_pile.run.layouts import look
+from gpu_pile.run.own_fields import count_fields, with_types
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.stages import STAGES, Stage
 from gpu_pile.run.subset_names import resolve_subsets
@@ -57,6 +58,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         run_directory.lease.unlink(missing_ok=True)  # of a process that was killed: its workers stop
         _remove_strays(context)
         look(context)
+        with_types(context)
         spool.clear(run_directory)
         try:
             if on_cluster:
@@ -89,7 +91,8 @@ def run_until(context: Context, last: str) -> None:
         floors.add(stage.name)
         if stage is STAGES[0]:  # everything that run.json says of the inputs is known
             resolve_subsets(context)
-            files.write_json(context.directory.path / "run.json", describe(context))
+            fields = count_fields(context)
+            files.write_json(context.directory.path / "run.json", describe(context, fields))
         if stage.name == last:
             break
     files.write_json(context.directory.path / "timings.json", {**context.timings(), **context.reporter.stages})
@@ -109,8 +112,11 @@ def run_stage(context: Context, stage: Stage) -> None:
     run_directory.set_state({"key": key, **(facts or {})}, stage.name)
 
 
-def describe(context: Context) -> dict[str, Any]:
-    """run.json: everything that decides the result, and what was read."""
+def describe(context: Context, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """run.json: everything that decides the result, and what was read.
+
+    fields: what count_fields() gives
+    """
     return {
         "gpu_pile": gpu_pile.__version__,
         "backend": dask.backend_of(context.config) or context.device.backend,
@@ -121,6 +127,7 @@ def describe(context: Context) -> dict[str, Any]:
             "signals": signals.definition_versions(context.config.measure.signals),
             "unicode": unicode.VERSION,
         },
+        **({"fields": fields} if fields else {}),
         "shards": [
             {
                 "name": shard.name,

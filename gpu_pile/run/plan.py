@@ -11,7 +11,6 @@ import numpy as np
 import yaml
 import zstandard
 
-from gpu_pile import signals
 from gpu_pile.corpus.shards import Shard, find_shards
 from gpu_pile.dedup.banding import choose
 from gpu_pile.dedup.partition import Layout
@@ -22,6 +21,7 @@ from gpu_pile.run import dask, directory, removals
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.layouts import look
+from gpu_pile.run.own_fields import with_types
 from gpu_pile.run.reading import open_shard, parse, shard_ranges
 from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
@@ -41,11 +41,14 @@ LONG_DOCUMENT = 12
 CLIENT = 4 << 26
 """Bytes of the buffers in which the process that starts the tasks groups pairs by cluster."""
 
+OWN_STRING = 40
+"""Bytes of a field of input.fields, compressed; that of a web address, for example."""
+
 MB_PER_CPU_SECOND = 60
 """MB of text per second and core from file to decisions, measured; see benchmarks/README.md."""
 
-SHINGLES_PER_BYTE = {"word": 0.17}
-"""Shingles per byte of text by kind; of others, one."""
+SHINGLES_PER_BYTE = {"auto": 0.17, "word": 0.17}
+"""Shingles per byte of text by kind, where there are spaces between words; of others, one."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Sizes:
         self.text = self.stream * ratios.text_share
         self.documents = self.text / max(1.0, ratios.document_bytes)
         self.kept = self.documents / 8 if config.write.keep == "bitmap" else self.file * max(1.0, ratios.growth)
-        row = 4 * fuzzy.size + 8 * len(signals.names(config.measure.signals)) + 60
+        row = 4 * fuzzy.size + 8 * len(config.measured_signals) + OWN_STRING * len(config.input.fields) + 60
         self.measured = self.documents * row
         self.rows = int(min(ROW_GROUP, self.documents) * row * 2)  # of a row group, and its copy while it is written
         bands = fuzzy.banding().bands
@@ -127,6 +130,7 @@ def describe(config: Config) -> str:
     device = device_for("cpu" if config.cluster.where else detect.choose(config.backend))
     context = Context(config, directory.of(config, shards), shards, Threads(device))
     look(context)
+    with_types(context)
     config = context.config
     sizes = Sizes(context)
     executor = _on_cluster(context, sizes) if config.cluster.where else _on_threads(context, sizes)

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.blocks import Block
+from gpu_pile.corpus.fields import fields_of_lines, unpacked
 from gpu_pile.corpus.identity import file_identity
 from gpu_pile.corpus.ranges import ShardRange, split_at_frames, split_at_row_groups
 from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.records import explain as explain_row
-from gpu_pile.corpus.records import parse_records
+from gpu_pile.corpus.records import extras_of_records, parse_records
 from gpu_pile.corpus.rows import RowReader
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
-from gpu_pile.gpu.device import Device
 from gpu_pile.ops.parse_lines import Parsed
 from gpu_pile.ops.parse_lines import explain as explain_line
 from gpu_pile.run.context import Context
+from gpu_pile.run.own_columns import ID, STRING_MAX
 from gpu_pile.run.threads import map_threads
 from gpu_pile.types import Array
 
@@ -106,7 +105,7 @@ def check_unchanged(shard: Shard, fingerprint: dict[str, Any], identity: str) ->
 def parse(context: Context, shard: Shard, data: Array, *, skip_bom: bool, **buffers: Any) -> Parsed:
     """The documents of whole lines or records of a shard, in the memory of the run's device; see LineFormat.parse."""
     if shard.is_table:
-        parsed = parse_records(data, buffers.get("out")).parsed
+        parsed = parse_records(data, buffers.get("out"))
         return replace(parsed, text=context.device.text(parsed.text))
     return context.config.input.line_format.parse(context.device.upload(data), skip_bom=skip_bom, **buffers)
 
@@ -117,32 +116,20 @@ def explain(context: Context, shard: Shard, reason: int, position: int) -> str:
     return explain_row(reason, text_field) if shard.is_table else explain_line(reason, position, text_field)
 
 
-def ids_of(context: Context, shard: Shard, data: Array, lines: tuple[Array, Array], *, skip_bom: bool) -> pa.Array:
-    """The ids of the documents of whole lines or records, as strings; null where a document has none.
+def extras_of(context: Context, shard: Shard, data: Array, lines: tuple[Array, Array]) -> dict[str, pa.Array]:
+    """The other fields that the configuration names, of the documents of whole lines or records in host memory.
 
-    lines: (start, length) of the document's lines in data.
+    lines: (start, length) of the documents' lines in data.
     """
-    settings, device = context.config.input, context.device
-    if shard.is_table:
-        ids = parse_records(data).ids
-    else:
-        line_format = settings.line_format._replace(subset_field=settings.id_field or "")
-        ids = Device().text(line_format.parse(device.upload(data), skip_bom=skip_bom).subset)
-    found = ids.to_arrow().cast(pa.string())
-    missing = np.diff(ids.offsets) == 0
-    if not missing.any():
-        return found
-    values: list[str | None] = [None] * len(found)
-    if not shard.is_table:
-        keys = (settings.id_field or "").split(".")
-        for i in np.flatnonzero(missing).tolist():
-            values[i] = _number(bytes(data[lines[0][i] : lines[0][i] + lines[1][i]]), keys)
-    return pc.if_else(pa.array(missing), pa.array(values, pa.string()), found)
-
-
-def _number(line: bytes, keys: Sequence[str]) -> str | None:
-    """The number or truth value under a path of keys in a JSON line, as it is written in JSON; else None."""
-    value = json.loads(line.decode("utf-8-sig"))
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return json.dumps(value) if isinstance(value, int | float) else None
+    settings = context.config.input
+    fields = settings.line_format.extras
+    found = unpacked(extras_of_records(data), fields) if shard.is_table else fields_of_lines(data, *lines, fields)
+    columns = dict(zip(settings.extra_columns, found, strict=True))
+    if settings.id_field is not None:
+        ids = columns[ID]
+        columns[ID] = pc.if_else(pc.equal(ids, ""), None, ids)
+    for name in settings.fields:
+        longest = 0 if name in settings.own_signals else pc.max(pc.binary_length(columns[name])).as_py() or 0
+        if longest > STRING_MAX:
+            columns[name] = pc.utf8_slice_codeunits(columns[name], 0, STRING_MAX)
+    return columns

@@ -1,7 +1,12 @@
 """The lower-cased words of a document, found 64 bytes at a time. For numba.
 
-Words are runs of \\w, lower-cased code point by code point: gpu_pile.text.unicode_reference.words. ASCII up to the next
-character beyond it is compared and lower-cased at once; characters beyond ASCII are looked up one by one.
+Words are made of characters of these classes, lower-cased code point by code point:
+
+    RUNS        runs of \\w: gpu_pile.text.unicode_reference.words
+    ANY_SCRIPT  gpu_pile.text.unicode_reference.words_of_any_script
+
+ASCII up to the next character beyond it is compared and lower-cased at once; characters beyond ASCII are looked up one
+by one.
 """
 
 from __future__ import annotations
@@ -24,7 +29,12 @@ BEFORE = 8
 TABLES = (unicode.FLAG_STAGE, unicode.FLAG_LEAVES, unicode.LOWER_STAGE, unicode.LOWER_LEAVES)
 """Passed to the compiled functions, so that they are not frozen into them."""
 
-_WORD, _CAPITAL_I_DOT = unicode.WORD, unicode.DOTTED_CAPITAL_I
+_WORD, _MARK, _UNSPACED = unicode.WORD, unicode.MARK, unicode.UNSPACED
+
+RUNS = _WORD
+ANY_SCRIPT = _WORD | _MARK | _UNSPACED
+
+_CAPITAL_I_DOT, _DOT_ABOVE = unicode.DOTTED_CAPITAL_I, 0x307
 _0, _1 = np.uint64(0), np.uint64(1)
 
 
@@ -47,12 +57,15 @@ def longest(offsets: Array) -> int:
 def room_for_words(n_bytes: int) -> LowerWords:
     """Return LowerWords with room for any document of this many bytes."""
     # U+023A has two bytes and its lower case three; a word takes a byte and the gap after it another
-    return LowerWords(np.empty(BEFORE + n_bytes + n_bytes // 2 + BLOCK, np.uint8), np.empty(n_bytes + 2, np.int64))
+    return LowerWords(np.empty(BEFORE + n_bytes + n_bytes // 2 + BLOCK, np.uint8), np.empty(n_bytes + 3, np.int64))
 
 
 @leaf
-def find_lower_words(data, start, end, tables, words):
-    """Write the words of data[start:end] to `words`. Return how many. data has BLOCK bytes or more."""
+def find_lower_words(data, start, end, tables, words, classes):
+    """Write the words of data[start:end] to `words`. Return how many. data has BLOCK bytes or more.
+
+    classes: RUNS or ANY_SCRIPT.
+    """
     lower, edges = words
     n = 0  # edges
     inside = _0  # 1 if the character before is part of a word
@@ -77,19 +90,32 @@ def find_lower_words(data, start, end, tables, words):
             inside = bits >> np.uint64(size - 1)
         i += size
         o += size
+        alone = _0  # 1 if the character before is of a word that takes only marks
         while i < end and item(data, i) >= unicode.BEYOND_ASCII:
             c, size = unicode.decode_at(data, i)
             i += size
-            is_word = np.uint64(unicode.table_value(tables[0], tables[1], c) & _WORD != 0)
+            kind = np.int64(unicode.table_value(tables[0], tables[1], c)) & classes
+            is_mark, is_unspaced = np.uint64(kind & _MARK != 0), np.uint64(kind & _UNSPACED != 0)
+            is_word = np.uint64(kind & _WORD != 0) | is_mark & inside
+            cut = inside & is_word & (alone | is_unspaced) & ~is_mark
             set_item(edges, n, o)
-            n += np.int64(is_word ^ inside)
+            set_item(edges, n + 1, o)
+            n += np.int64((is_word ^ inside) + cut + cut)
             inside = is_word
+            alone = is_unspaced | is_mark & alone
             if is_word:
                 o = unicode.put_code_point(lower, o, c + unicode.table_value(tables[2], tables[3], c))
-                if c == _CAPITAL_I_DOT:  # its lower case is "i" and a mark that is not a word character
-                    set_item(edges, n, o)
-                    n += 1
-                    inside = _0
+                if c == _CAPITAL_I_DOT:  # its lower case is "i" and a mark
+                    if classes & _MARK:
+                        o = unicode.put_code_point(lower, o, _DOT_ABOVE)
+                    else:
+                        set_item(edges, n, o)
+                        n += 1
+                        inside = _0
+        if alone:  # ASCII has no marks
+            set_item(edges, n, o)
+            n += 1
+            inside = _0
     if inside:
         set_item(edges, n, o)
         n += 1

@@ -2,6 +2,9 @@
 
 Kinds, each with a width n:
 
+    auto   n words in a row, of any script: as word, but a word keeps its combining marks, and in Chinese, Japanese,
+           Thai, Lao, Khmer, Burmese and Tibetan, which put no spaces between words, each character with its marks is a
+           word: gpu_pile.text.unicode_reference.words_of_any_script. Without such characters and marks the same as word
     word   n words in a row; words are runs of \\w of the text, lower-cased code point by code point (numbers stay as
            they are): gpu_pile.text.unicode_reference.words
     byte   n bytes in a row
@@ -10,9 +13,9 @@ Kinds, each with a width n:
 A document with 1 to n - 1 units has one shingle, of all of them; a document without units has none. All arithmetic is
 modulo 2^64; mix is gpu_pile.text.hashing.mix64; U(x) stands for the hash of one unit:
 
-    word:  h = 0; for each byte c of the word's lower-cased UTF-8: h = h * P + c + 1;  U = h ^ (h >> 29)
-    byte:  U = byte + 1
-    char:  U = code point + 1
+    auto, word:  h = 0; for each byte c of the word's lower-cased UTF-8: h = h * P + c + 1;  U = h ^ (h >> 29)
+    byte:        U = byte + 1
+    char:        U = code point + 1
 
     shingle of units u[0] .. u[m - 1]:  mix(sum over i of U(u[i]) * Q^(m - 1 - i)  +  m * R)
 
@@ -29,11 +32,11 @@ import numpy as np
 from gpu_pile.text import unicode, unicode_reference
 from gpu_pile.text.hashing import M64, mix64, mix64_int
 from gpu_pile.text.jit import inlined, leaf
-from gpu_pile.text.lower_words import TABLES, LowerWords, find_lower_words, room_for_words
+from gpu_pile.text.lower_words import ANY_SCRIPT, RUNS, TABLES, LowerWords, find_lower_words, room_for_words
 from gpu_pile.text.simd import item, load_u64, polynomial, powers_of, set_item
 from gpu_pile.types import Array
 
-KINDS = ("word", "byte", "char")
+KINDS = ("auto", "word", "byte", "char")
 
 P = 0x9E3779B97F4A7C15
 Q = 0xD1342543DE82EF95
@@ -62,12 +65,33 @@ DOCUMENTS = (
 )
 """Documents that break naive versions of shingling, for the operations that use it."""
 
+SCRIPTS = (
+    "राम की गाय",
+    "राम का गाया",
+    "கி மு ரா",
+    "كِتَاب كُتُب",
+    "中文没有空格mixed with words，タイトルー2025年版abc字",
+    "ﾊﾟｿｺﾝ パソコン か\u3099 が 一\U000e0100二",
+    "ภาษาไทยไม่มีช่องว่าง ๑๒๓",
+    "ខ្មែរ ລາວ မြန်မာဘာသာ བོད་ཡིག་",
+    "\u0301\u0301",
+    " \u0301a\u0301\u0302b漢\u0301\u0302字 \u0301字",
+    "İ\u0301İx漢İ",
+    "각 가\u11a8 \u1100\u1161\u11a8",
+    "👩\u200d👩\u200d👧 ❤\ufe0f 1\ufe0f\u20e3 می\u200cخواهم",
+    "\U00020000\U00020001𠮷 \U0001b000",
+    "字" + "\u0301" * 150 + "a" + "\u0301" * 150 + "字",
+    "漢a" * 40,
+)
+"""Documents of many scripts and marks, for the operations that take texts apart."""
+
 
 def reference_shingles(document: bytes, kind: str, width: int) -> list[int]:
     """The shingle hashes of one document, in order: the definition above, in plain Python."""
-    if kind == "word":
+    if kind in ("auto", "word"):
         units = []
-        for word in unicode_reference.words(document.decode()):
+        words = unicode_reference.words if kind == "word" else unicode_reference.words_of_any_script
+        for word in words(document.decode()):
             h = 0
             for c in word.encode():
                 h = (h * P + c + 1) & M64
@@ -141,10 +165,20 @@ def _hash_words(n, words, hashes, spare):
         set_item(hashes, w, h ^ (h >> np.uint64(29)))
 
 
+_CHAR = KINDS.index("char")
+_WORD_CLASSES = {"auto": ANY_SCRIPT, "word": RUNS}
+
+
+def word_classes(kind: str) -> int:
+    """Return the classes of the characters that words are made of; 0 where words are not the units."""
+    return _WORD_CLASSES.get(kind, 0)
+
+
 class Shingling(NamedTuple):
     """How to cut a document, and the buffers for it.
 
     kind:     its place in KINDS
+    classes:  of the characters that words are made of, where they are the units: ANY_SCRIPT or RUNS
     units:    uint64, hashes of the units
     shingles: uint64, hashes of the shingles
     words:    the words, if they are the units
@@ -152,6 +186,7 @@ class Shingling(NamedTuple):
     """
 
     kind: int
+    classes: int
     width: int
     units: Array
     shingles: Array
@@ -170,22 +205,23 @@ def shingling_of(kind: str, width: int, n_bytes: int = 0) -> Shingling:
     if width < 1:
         raise ValueError(f"a shingle needs a width of at least 1, got {width}")
     units, shingles = np.empty(n_bytes + 1, np.uint64), np.empty(n_bytes + 1, np.uint64)
-    return Shingling(KINDS.index(kind), width, units, shingles, room_for_words(n_bytes), TABLES)
+    words = room_for_words(n_bytes)
+    return Shingling(KINDS.index(kind), word_classes(kind), width, units, shingles, words, TABLES)
 
 
 @leaf
 def _hash_units(shingling, data, start, end):
     """Write the hashes of the units of data[start:end] to shingling.units. Return how many."""
     out = shingling.units
-    if shingling.kind == 0:
-        n = find_lower_words(data, start, end, shingling.tables, shingling.words)
+    if shingling.classes:
+        n = find_lower_words(data, start, end, shingling.tables, shingling.words, shingling.classes)
         _hash_words(n, shingling.words, out, shingling.shingles)
         return n
     n = 0
     i = start
     while i < end:
         c, length = np.int64(item(data, i)), 1
-        if shingling.kind == 2:
+        if shingling.kind == _CHAR:
             c, length = unicode.decode_at(data, i)
         set_item(out, n, np.uint64(c) + _1)
         n += 1

@@ -16,6 +16,9 @@ The table is Unicode 14.0.0, that of Python 3.11. Class bits of a code point c:
     UTS18_WORD  \\w of the regex module: WORD without superscripts, fractions and the like, with combining marks,
                 joiners and circled letters
     DIGIT       c.isdigit()
+    MARK        a combining mark: general category M
+    UNSPACED    WORD, of a script that puts no spaces between words: Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar
+                or Tibetan, or of no script of its own but used with Han or kana (Script_Extensions): ー, 〆, ㈠
 
 Lower case is that of each code point on its own: lower(s) = "".join(c.lower() for c in s). It differs from s.lower()
 in one thing: a capital sigma at a word's end becomes the ordinary small sigma. U+0130 alone becomes two code points,
@@ -40,9 +43,10 @@ import numpy as np
 
 from gpu_pile.text.jit import inlined, jit
 
-ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD, DIGIT = (
-    1 << i for i in range(13)
+ALPHA, NUMERIC, WORD, SPACE, LINE_BREAK, UPPER, PUNCTUATION, TERMINAL, CASED, IGNORABLE, DECIMAL, UTS18_WORD = (
+    1 << i for i in range(12)
 )
+DIGIT, MARK, UNSPACED = (1 << i for i in range(12, 15))
 
 DOTTED_CAPITAL_I = 0x130
 

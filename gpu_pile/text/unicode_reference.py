@@ -27,6 +27,7 @@ from gpu_pile.text.unicode import (
     LINE_BREAK,
     LOWER_LEAVES,
     LOWER_STAGE,
+    MARK,
     MID_LETTER,
     MID_NUM,
     MID_NUM_LET,
@@ -35,6 +36,7 @@ from gpu_pile.text.unicode import (
     PICTOGRAPHIC,
     SINGLE_QUOTE,
     SPACE,
+    UNSPACED,
     WORD,
     ZWJ,
 )
@@ -117,6 +119,25 @@ def words(text: str) -> list[str]:
             out.append(run)
             run = ""
     return [*out, run] if run else out
+
+
+def words_of_any_script(text: str) -> list[str]:
+    """The lower-cased text as words with their combining marks: for references and tests.
+
+    A character of a script without spaces between words is a word of its own, with the marks after it. A mark after
+    anything but a word is left out.
+    """
+    out: list[str] = []
+    inside = alone = False  # whether the character before is part of a word, and of one that takes only marks
+    for c in lower(text):
+        kind = flags(c)
+        if kind & WORD and not (inside and not alone and not kind & UNSPACED):
+            out.append(c)
+        elif kind & WORD or (kind & MARK and inside):
+            out[-1] += c
+        if not kind & MARK:
+            inside, alone = bool(kind & WORD), bool(kind & UNSPACED)
+    return out
 
 
 def split(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_pile.dedup.similarity import SimilarPairs
-from gpu_pile.dedup.survivors import Graph, Standing, choose_survivors, connected_survivors
+from gpu_pile.dedup.survivors import Graph, Rule, Standing, choose_survivors, connected_survivors
 from gpu_pile.gpu.device import Device
 from gpu_pile.ops.components import components
 from gpu_pile.ops.witnesses import witnesses
@@ -31,7 +31,12 @@ def arrays(edges, similarity):
 def counted(a, b, similarity):
     """Pairs with counts that differ from pair to pair and from side to side."""
     i = np.arange(len(a))
-    return SimilarPairs(a, b, similarity, 100 + i, 200 + 3 * i, 200 + 5 * i)
+    return SimilarPairs(a, b, similarity, 100 + i, 101 + 7 * i % 11, 101 + 5 * i % 13)
+
+
+def sizes(edges, i, node):
+    """(shingles that both nodes of edge i have, those of this node), as counted() has them."""
+    return 100 + i, 101 + (7 * i % 11 if node == edges[i][0] else 5 * i % 13)
 
 
 def plain_components(n, edges):
@@ -119,7 +124,10 @@ def documents(draw):
     return n_sets, edges, similarity, owner, draw(flags), draw(flags), preference
 
 
-def plain_choice(n_sets, edges, similarity, owner, passing, apart, preference):
+RULES = st.builds(Rule, st.just("witness"), st.sampled_from([0.0, 0.85]), st.sampled_from([0.0, 0.92, 0.95, 1.0]))
+
+
+def plain_choice(rule, n_sets, edges, similarity, owner, passing, apart, preference):
     """{document: (reason, witness, similarity)} of the removed ones, by the words of choose_survivors."""
     members = [[d for d in range(len(owner)) if owner[d] == s] for s in range(n_sets)]
 
@@ -129,9 +137,12 @@ def plain_choice(n_sets, edges, similarity, owner, passing, apart, preference):
     def best(chosen):
         return min((d for d in chosen if passing[d]), key=key, default=None)
 
-    near = {s: {} for s in range(n_sets)}
-    for (a, b), value in zip(edges, similarity, strict=True):
-        near[a][b] = near[b][a] = value
+    near = {s: {} for s in range(n_sets)}  # where a set may go: to which others
+    for i, ((a, b), value) in enumerate(zip(edges, similarity, strict=True)):
+        for one, other in ((a, b), (b, a)):
+            common, size = sizes(edges, i, one)
+            if value >= rule.jaccard and common / size >= rule.containment:
+                near[one][other] = value
     rank = {s: best(d for d in members[s] if not apart[d]) for s in range(n_sets)}
     kept = set()
     for s in sorted((s for s in rank if rank[s] is not None), key=lambda s: key(rank[s])):
@@ -152,16 +163,16 @@ def plain_choice(n_sets, edges, similarity, owner, passing, apart, preference):
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
-@given(documents())
-def test_survivors_among_sets_equal_the_plain_definition(drawn):
+@given(documents(), RULES)
+def test_survivors_among_sets_equal_the_plain_definition(drawn, rule):
     _, edges, similarity, owner, passing, apart, preference = drawn
     a, b, s = arrays(edges, similarity)
     representative = np.array(owner)
     rows = np.arange(len(owner))
     component = components(np.concatenate([a, rows]), np.concatenate([b, representative]), n=len(owner))
     standing = Standing(np.array(passing), np.array(apart), [np.array(x) for x in preference])
-    choice = choose_survivors(Graph(representative, component, counted(a, b, s)), standing, "witness", Device())
-    want = plain_choice(*drawn)
+    choice = choose_survivors(Graph(representative, component, counted(a, b, s)), standing, rule, Device())
+    want = plain_choice(rule, *drawn)
     for d in range(len(owner)):
         reason, witness, value = want.get(d, (None, -1, 0.0))
         assert (choice.exact[d], choice.near[d]) == (reason == "exact", reason == "near")
@@ -169,8 +180,7 @@ def test_survivors_among_sets_equal_the_plain_definition(drawn):
         assert not (choice.near[d] and apart[d])
         if reason == "near":
             i = edges.index(tuple(sorted((owner[d], owner[witness]))))
-            assert choice.common[d] == 100 + i
-            assert choice.shingles[d] == 200 + i * (3 if owner[d] == edges[i][0] else 5)
+            assert (choice.common[d], choice.shingles[d]) == sizes(edges, i, owner[d])
         else:
             assert choice.common[d] == choice.shingles[d] == 0
         if witness >= 0:

@@ -17,7 +17,7 @@ from gpu_pile.text.column import TextColumn
 from tests.conftest import HERE, write_shard
 from tools import make_signals_md
 
-EXAMPLE = HERE.parent / "docs" / "examples" / "ascii_share"
+EXAMPLE = HERE.parent / "examples" / "ascii_share"
 
 
 @pytest.fixture(scope="module")

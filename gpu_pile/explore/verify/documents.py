@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -41,12 +42,16 @@ class ShardDecisions(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A document with its text; row is its row in the decisions of its shard."""
+    """A document with its text; row is its row in the decisions of its shard.
+
+    fields: the other fields that the configuration names, as far as the line shows their values
+    """
 
     row: int
     doc_id: int
     place: str
     text: str
+    fields: Mapping[str, str | float | None]
 
 
 class TextReader(abc.ABC):

@@ -13,7 +13,7 @@ from gpu_pile.errors import DataError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check, shortened
 from gpu_pile.explore.verify.documents import Document, ShardDecisions
-from gpu_pile.explore.verify.lines import BLANK, input_lines, text_of, without_text
+from gpu_pile.explore.verify.lines import BLANK, fields_of, input_lines, text_of, without_text
 from gpu_pile.explore.verify.rows import DAMAGED, row_lines, schema_of
 
 NO_DOCUMENT = (ValueError, KeyError, TypeError)
@@ -48,10 +48,11 @@ class Lines:
             if wanted(row):
                 try:
                     text = text_of(line, self.run.config.input, decided.shard.is_table)
+                    fields = fields_of(line, self.run.config.input, decided.shard.is_table)
                 except NO_DOCUMENT as error:
                     self.lines.fail(f"{place}: is a document, but json says {error!r}")
                     continue
-                look(Document(row, int(decided.doc_id[row]), place, text))
+                look(Document(row, int(decided.doc_id[row]), place, text, fields))
         extra = next(kept, None)
         if extra is not None:
             self.kept.fail(f"{name}: kept has more lines than were decided: {shortened(extra)}")

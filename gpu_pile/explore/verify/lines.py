@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import math
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.rows import row_lines
 from gpu_pile.ops.parse_lines import TEXT_JOINER
 from gpu_pile.run.config import Input
+from gpu_pile.run.own_columns import ID, STRING_MAX
 from gpu_pile.run.reading import open_shard
 
 LIBRARIES: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\x00": lzma}
@@ -96,8 +98,41 @@ def text_of(line: bytes, settings: Input, is_row: bool = False) -> str:
             value = value[key]
     if isinstance(value, list):
         value = TEXT_JOINER.join(value)
-    # an escaped lone surrogate becomes U+FFFD, as when the document was measured
-    return str(value).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _clean(str(value))
+
+
+class _Number(str):
+    """A number as the line has it."""
+
+
+def fields_of(line: bytes, settings: Input, is_row: bool = False) -> dict[str, str | float | None]:
+    """The other fields of a line that the configuration names, by Python's json.
+
+    Of a row, those are left out that are strings in the run and no strings in the row.
+    """
+    document = json.loads(line, parse_float=_Number, parse_int=_Number)
+    found: dict[str, str | float | None] = {}
+    for name, field in zip(settings.extra_columns, settings.line_format.extras, strict=True):
+        value = document
+        for key in [field.path] if is_row and field.path in document else field.path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if field.number:
+            found[name] = _number(value)
+        elif type(value) is str:
+            found[name] = _clean(value)[: None if name == ID else STRING_MAX] or (None if name == ID else "")
+        elif not is_row or value is None:
+            found[name] = json.dumps(value) if isinstance(value, bool) else value if type(value) is _Number else None
+    return found
+
+
+def _number(value: Any) -> float | None:
+    number = float(value) if isinstance(value, bool | _Number) else math.nan
+    return number if math.isfinite(number) else None
+
+
+def _clean(text: str) -> str:
+    """An escaped lone surrogate becomes U+FFFD, as when the document was measured."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def without_text(line: bytes, settings: Input) -> Any:

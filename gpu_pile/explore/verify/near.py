@@ -70,6 +70,10 @@ class NearRemoved(TextCheck):
             return ""  # the survivor of its component: no similarity to it is promised
         if recorded < threshold:
             return f"is recorded at {recorded:.6f}, below the threshold {threshold:g}"
+        for name, least in self.fuzzy.accept.model_dump().items():
+            value = float(pair["similarity" if name == "jaccard" else name])
+            if least and not value >= least:
+                return f"is recorded with a {name} of {value:.6f}, below the accepted {least:g}"
         similarity = self.shingles.similarity(int(pair["doc_id"]), int(pair["witness"]))
         margin = 0.0
         if self.estimated:

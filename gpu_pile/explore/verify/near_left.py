@@ -167,11 +167,12 @@ class NearLeft(TextCheck):
             return
         first, second = self._values_of(self.pairs)
         if self.fuzzy.verify == "exact":
-            similarity = np.array([self.shingles.similarity(int(a), int(b)) for a, b in self.pairs])
+            similarity = np.array([self._counted(int(a), int(b)) for a, b in self.pairs])
         else:
             similarity = (first == second).mean(axis=1)
         missed = 0
-        for i in np.flatnonzero(similarity >= self.fuzzy.threshold).tolist():
+        least = max(self.fuzzy.threshold, self.fuzzy.accept.jaccard or 0.0)
+        for i in np.flatnonzero(similarity >= least).tolist():
             a, b = (int(x) for x in self.pairs[i])
             if self._had_to_meet(a, first[i], second[i]):
                 self.check.fail(f"doc_id {a} and {b} are both kept; their similarity is {similarity[i]:.6f}")
@@ -182,6 +183,13 @@ class NearLeft(TextCheck):
                 f"{missed:,} pairs of kept documents at or above the threshold {self.fuzzy.threshold:g} share no band: "
                 "the banding misses some by chance, see the report"
             )
+
+    def _counted(self, a: int, b: int) -> float:
+        """The similarity of a pair by its texts; 0 where one of the two may not go for the other."""
+        common, *sizes = self.shingles.counts(a, b)
+        if common < self.fuzzy.accept.containment * max(sizes):
+            return 0.0
+        return common / max(1, sum(sizes) - common)
 
     def _had_to_meet(self, a: int, first: Array, second: Array) -> bool:
         """Whether the run's banding made a candidate of a pair; a is the smaller doc_id.

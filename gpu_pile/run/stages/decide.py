@@ -69,7 +69,7 @@ def decide_key(context: Context) -> str:
             "thresholds": c.thresholds.key(),
             "edit": c.edit.model_dump(),
             "survivor": c.dedupe.survivor.model_dump(),
-            "resolve": c.dedupe.fuzzy.resolve,
+            "rule": c.dedupe.rule(),
         }
     )
 
@@ -140,7 +140,7 @@ def survivors(context: Context, removals: Removals) -> decisions.Clustered:
     with pq.ParquetFile(files.table(context.directory.pairs)) as file:
         pairs = (pa.Table.from_batches([batch]) for batch in file.iter_batches(PAIRS_AT_A_TIME))
         standing = decisions.Standing(passing, apart, preference)
-        return decisions.resolve(clusters, pairs, standing, context.config.dedupe.fuzzy.resolve)
+        return decisions.resolve(clusters, pairs, standing, context.config.dedupe.rule())
 
 
 def _clusters(context: Context) -> pa.Table:

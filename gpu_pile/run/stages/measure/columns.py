@@ -11,6 +11,7 @@
     shingles      int64    shingles in the text, repetitions counted
     sketch        binary   uint32[K], little-endian
     ...           int64 or float64, one column per signal
+    ...           float64 or string, one column per field of input.fields
 
 A file's bytes do not depend on workers, batch_bytes, or range_bytes: row groups have a fixed number of rows.
 """
@@ -36,6 +37,7 @@ from gpu_pile.run import directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import exact_text
+from gpu_pile.run.own_columns import ID
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array, DeviceArray
 
@@ -45,20 +47,9 @@ ROW_GROUP = 65_536
 FORMAT = 4
 """Raised when the meaning of a measured file, a histogram, or a sample changes."""
 
-DOCUMENT_COLUMNS = (
-    "doc_id",
-    "shard",
-    "id",
-    "line",
-    "start",
-    "length",
-    "subset",
-    "text_bytes",
-    "hash_hi",
-    "hash_lo",
-    "shingles",
-    "sketch",
-)
+EXTRAS = 1
+"""Raised when another value is read for a field besides text and subset."""
+
 INCOMPRESSIBLE = ("sketch", "hash_hi", "hash_lo")
 
 
@@ -69,7 +60,8 @@ def definition_key(context: Context) -> str:
     return files.key_of(
         {
             "format": FORMAT,
-            "input": c.input.model_dump(exclude={"shards", "preset"}),
+            "input": c.input.model_dump(exclude={"shards", "preset", *(() if c.input.fields else ("fields",))}),
+            **({"extras": EXTRAS} if c.input.line_format.extras else {}),
             "normalize": c.dedupe.exact.normalize,
             "sketch": [fuzzy.shingle, fuzzy.width, fuzzy.sketch, fuzzy.size, fuzzy.seed],
             "signals": signals.definition_versions(c.measure.signals),
@@ -124,9 +116,8 @@ def text_columns(
 def empty_table(config: Config) -> pa.Table:
     """Return a measured table of no documents."""
     nothing, text = np.empty(0, np.int64), TextColumn.empty()
-    return pa.table(
+    table = pa.table(
         {
-            **({} if config.input.id_field is None else {"id": pa.array([], pa.string())}),
             "line": nothing,
             "start": nothing,
             "length": nothing,
@@ -134,6 +125,16 @@ def empty_table(config: Config) -> pa.Table:
             **text_columns(text_arrays(text, config), text, config),
         }
     )
+    settings = config.input
+    types = (pa.float64() if name in settings.own_signals else pa.string() for name in settings.extra_columns)
+    return with_extras(table, {n: pa.array([], t) for n, t in zip(settings.extra_columns, types, strict=True)})
+
+
+def with_extras(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """Return a measured table with the other fields of its documents: the id as the first column, others at the end."""
+    for name, column in columns.items():
+        table = table.add_column(0, ID, column) if name == ID else table.append_column(name, column)
+    return table
 
 
 def with_ids(table: pa.Table, shard: Shard) -> pa.Table:

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.identity import identity_of
 from gpu_pile.corpus.ranges import ShardRange
@@ -95,7 +94,7 @@ class RangeMerger:
         return rows
 
     def _sample(self) -> samples.Sample:
-        sample = samples.Sample(signals.names(self.context.config.measure.signals))
+        sample = samples.Sample(self.context.config.measured_signals)
         for index, facts in enumerate(self.facts):
             if facts["sample"]:
                 table = self._renumber(pq.read_table(self.files[index].sample), index)

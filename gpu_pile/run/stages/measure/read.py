@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AtomicFile
@@ -24,7 +23,7 @@ from gpu_pile.corpus.records import middle_record
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.run.context import Context
-from gpu_pile.run.reading import changed, explain, ids_of, open_shard, parse, read_blocks
+from gpu_pile.run.reading import changed, explain, extras_of, open_shard, parse, read_blocks
 from gpu_pile.run.spool import SpoolWriter
 from gpu_pile.run.stages.by_shard import Finished, is_small, write_parquet
 from gpu_pile.run.stages.measure.columns import (
@@ -33,6 +32,7 @@ from gpu_pile.run.stages.measure.columns import (
     empty_table,
     text_arrays,
     text_columns,
+    with_extras,
     with_ids,
 )
 from gpu_pile.summaries import histograms, samples
@@ -62,7 +62,7 @@ class LineMeasurer:
 
     def __init__(self, context: Context, shard: Shard) -> None:
         self.context, self.shard = context, shard
-        self.signals = signals.names(context.config.measure.signals)
+        self.signals = context.config.measured_signals
 
     def measure(self, data: Array, first_line: int, start: int) -> MeasuredLines:
         """Measure whole lines; in halves if they do not fit the device's memory together."""
@@ -108,10 +108,10 @@ class LineMeasurer:
                 **text_columns(here, parsed.text, config, self._span),
             }
         )
-        if config.input.id_field is not None:
+        if config.input.line_format.extras:
             with self._span("parse"):
-                found = ids_of(self.context, self.shard, data, (here["start"], here["length"]), skip_bom=start == 0)
-            table = table.add_column(0, "id", found)
+                found = extras_of(self.context, self.shard, data, (here["start"], here["length"]))
+            table = with_extras(table, found)
         with self._span("summarize"):
             table = table.append_column("excerpt", samples.excerpts_of(beginnings))
             cells = histograms.cells_of_columns(table, self.signals)

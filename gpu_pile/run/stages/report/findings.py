@@ -124,7 +124,9 @@ def rule_of(config: Config, reason: str, subsets: Sequence[str]) -> str:
     if reason == NEAR and fuzzy.resolve == "connected":
         return f"one document of all that pairs with similarity ≥ {fuzzy.threshold:g} connect stays"
     if reason == NEAR:
-        return f"similarity < {fuzzy.threshold:g} with every document that stays"
+        least = fuzzy.accept.jaccard or fuzzy.threshold
+        apart = f", or containment < {fuzzy.accept.containment:g} in it" if fuzzy.accept.containment else ""
+        return f"similarity < {least:g} with every document that stays{apart}"
     if is_of_list(reason):
         return "no removal list names it for this reason"
     signal, _, kind = reason.rpartition(".")
@@ -153,14 +155,17 @@ def definition_of(config: Config, reason: str) -> str:
         return f"The document has {how} as a document that stays"
     if reason == NEAR:
         pairs = "" if fuzzy.resolve == "witness" else ", or is linked to it by a chain of such pairs"
-        unit = {"word": "words", "char": "characters", "byte": "bytes"}[fuzzy.shingle]
+        unit = {"char": "characters", "byte": "bytes"}.get(fuzzy.shingle, "words")
+        least, share_of_it = fuzzy.accept.jaccard or fuzzy.threshold, ""
+        if fuzzy.accept.containment:
+            share_of_it = f". At least {fuzzy.accept.containment:g} of those of the document are in the one that stays"
         return (
-            f"The Jaccard similarity with a document that stays is {fuzzy.threshold:g} or more{pairs}; it is the "
-            f"share that two documents have in common of all their runs of {fuzzy.width} {unit}"
+            f"The Jaccard similarity with a document that stays is {least:g} or more{pairs}; it is the "
+            f"share that two documents have in common of all their runs of {fuzzy.width} {unit}{share_of_it}"
         )
     if is_of_list(reason):
         return "A removal list of decide.remove names the document"
-    about = {s.name: s for family in signals.families() for s in family.signals}
+    about = config.signal_definitions
     signal = reason.rpartition(".")[0]
     return f"{signal}: {defined(about, signal)}"
 

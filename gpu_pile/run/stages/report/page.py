@@ -81,6 +81,7 @@ def _more(context: Context, content: dict[str, Any]) -> dict[str, Any]:
         "run": _about(context, content),
         "steps": [{**step, "name": STEP_NAMES[step["step"]]} for step in content["flow"]],
         "composition": _composition(content),
+        "fields_shown": [{**field, "lacking": _lacking(field, content)} for field in content["fields"]],
         "in_words": in_words(content),
         "reasons_shown": _reasons(context, reasons, len(content["subsets"]), chart_of),
         "reason_unit": Unit.of(r["text_bytes"] for r in reasons),
@@ -128,6 +129,13 @@ def _composition(content: dict[str, Any]) -> dict[str, Any]:
         "unit": Unit.of(s["text_bytes"] for s in rows),
         "published": any(s["pile_epochs"] is not None for s in rows),
     }
+
+
+def _lacking(field: dict[str, Any], content: dict[str, Any]) -> str:
+    """The subsets in which most documents lack a field."""
+    sizes = {s["subset"]: s["documents"] for s in content["subsets"]}
+    missing = [(sizes[named(s)] - n, cut_name(named(s))) for s, n in field["by_subset"].items()]
+    return some([f"{subset} {n:,}" for n, subset in sorted(missing, key=lambda m: (-m[0], m[1])) if n], 3)
 
 
 def _reasons(

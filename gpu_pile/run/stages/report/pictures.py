@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from gpu_pile import signals
 from gpu_pile.corpus import files
 from gpu_pile.dedup.banding import candidate_probability
 from gpu_pile.present import charts
@@ -36,9 +35,9 @@ BINS_BY_SUBSET = 32
 def histograms_of(context: Context, content: dict[str, Any]) -> list[dict[str, Any]]:
     """For each signal with a rule, charts of the subsets that share its bounds; for the others one of all documents."""
     cells = histograms.merged([pq.read_table(files.table(context.directory.histogram(s.name))) for s in context.shards])
-    about = {s.name: s for family in signals.families() for s in family.signals}
+    about = context.config.signal_definitions
     ruled = context.config.thresholds.signals()
-    names = [*ruled, *(n for n in signals.names(context.config.measure.signals) if n not in ruled)]
+    names = [*ruled, *(n for n in context.config.measured_signals if n not in ruled)]
     failing = {reason["reason"]: reason["by_subset"] for reason in content["reasons"]}
     subsets = ["" if s["subset"] == UNKNOWN else s["subset"] for s in content["subsets"]]
     by_signal = _by_signal(cells)

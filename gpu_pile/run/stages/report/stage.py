@@ -65,6 +65,7 @@ def build(context: Context) -> dict[str, Any]:
         "clusters": cluster_sizes(context.directory),
         "lost_text": lost_text(context, near),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
+        "fields": [{"field": name, **counts} for name, counts in run.get("fields", {}).items()],
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
         "gpu_pile": run["gpu_pile"],
         "backend": run["backend"],

@@ -1,0 +1,35 @@
+"""Workers as jobs of Slurm, by dask-jobqueue: python examples/slurm/jobqueue.py CONFIG [JOBS]
+
+Run it on a node that stays up for as long as the run takes. gpu_pile[cluster] and dask-jobqueue have to be installed;
+the inputs and the run directory have to be on a file system that all nodes share. For PBS, LSF or SGE take the class
+of that name instead.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dask
+from dask_jobqueue import SLURMCluster
+
+
+def main(config: str, jobs: str = "4") -> None:
+    # As docs/cluster.md explains: after three deaths of workers on one range the run stops and names it.
+    dask.config.set({"distributed.scheduler.allowed-failures": 2})
+    with SLURMCluster(
+        cores=32,
+        processes=32,  # one range at a time in each; with fewer processes, set cluster.threads
+        memory="128GiB",
+        walltime="12:00:00",
+        interface="ib0",
+        local_directory="$TMPDIR",
+        job_script_prologue=["export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False"],
+    ) as cluster:
+        cluster.scale(jobs=int(jobs))
+        command = ["gpu-pile", "run", config, "--cluster", cluster.scheduler_address]
+        sys.exit(subprocess.run(command, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

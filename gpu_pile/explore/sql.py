@@ -1,0 +1,125 @@
+"""SQL over a finished run: its tables are views of DuckDB, in memory.
+
+The views read through Arrow, and DuckDB itself may open no file: a query can neither change the run nor reach anything
+else on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import pyarrow as pa
+
+from gpu_pile.corpus import files
+from gpu_pile.corpus.files import AnyPath
+from gpu_pile.errors import DataError, UsageError
+from gpu_pile.explore.tables import RunTables
+from gpu_pile.present.tables import Result
+from gpu_pile.run import directory
+
+T = TypeVar("T")
+
+DOCUMENTS = """
+    CREATE VIEW documents AS
+    SELECT * FROM decisions JOIN (SELECT * EXCLUDE (shard, line, subset) FROM signals) USING (doc_id)
+"""
+
+SEALED = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
+"""Settings after which a query sees the views and nothing else."""
+
+
+class Answer(NamedTuple):
+    """The rows of a query, as they come."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def paths_of(run: RunTables) -> dict[str, list[AnyPath]]:
+    """The files of each view; `documents` joins the first two."""
+    names = [shard.name for shard in run.shards]
+    return {
+        "decisions": [run.directory.decisions(name) for name in names],
+        "signals": [run.directory.measured(name) for name in names],
+        "pairs": [run.directory.pairs],
+        "clusters": [run.directory.clusters],
+    }
+
+
+def ask(run: RunTables, query: str) -> Answer:
+    """Begin a query over the views decisions, signals, pairs, clusters and documents.
+
+    Raises:
+        UsageError: DuckDB is not installed, or it does not accept the query. DataError: a table is damaged.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise UsageError("gpu-pile sql needs DuckDB: pip install 'gpu-pile[sql]'") from None
+    connection = duckdb.connect(":memory:")
+    for name, paths in paths_of(run).items():
+        dataset = files.dataset([directory.need(path) for path in paths])
+        if name == "signals":  # sketches mean nothing elsewhere
+            columns = [c for c in dataset.schema.names if c != "sketch"]
+            connection.register("measured", dataset)
+            connection.execute(f"CREATE VIEW signals AS SELECT {', '.join(map(_quoted, columns))} FROM measured")
+        else:
+            connection.register(name, dataset)
+    connection.execute(DOCUMENTS)
+    for setting in SEALED:
+        connection.execute(f"SET {setting}")
+
+    def begin() -> pa.RecordBatchReader:
+        found = connection.sql(query)
+        if found is None:
+            raise UsageError("the query has no rows as its result; a SELECT is expected")
+        return pa.RecordBatchReader.from_stream(found)
+
+    reader = _waiting(duckdb, connection, begin)
+    return Answer(reader.schema, _batches(duckdb, connection, reader))
+
+
+def _batches(duckdb: Any, connection: Any, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    while True:
+        batch = _waiting(duckdb, connection, lambda: next(reader, None))
+        if batch is None:
+            return
+        yield batch
+
+
+def _waiting(duckdb: Any, connection: Any, step: Callable[[], T]) -> T:
+    """The result of a step in another thread: Ctrl-C reaches this one, which ends the query.
+
+    Raises:
+        UsageError, DataError: see ask().
+    """
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(step)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+        except duckdb.Error as error:
+            raise UsageError(f"sql: {error}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"a table of the run cannot be read: {error}; run the same command again") from error
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sql(run: RunTables, query: str) -> Result:
+    """The rows of a query as a table; see ask()."""
+    answer = ask(run, query)
+    table = pa.Table.from_batches(list(answer.batches), answer.schema)
+    for i, column in enumerate(answer.schema):
+        if pa.types.is_decimal(column.type) and column.type.scale == 0:  # sums of whole numbers
+            try:
+                table = table.set_column(i, column.name, table.column(i).cast(pa.int64()))
+            except pa.ArrowInvalid:  # too large
+                continue
+    return Result(table, " ".join(query.split()))
