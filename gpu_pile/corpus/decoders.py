@@ -281,6 +281,11 @@ class ZstdDecoder:
         decoder._begin_attempt(0)
         return decoder
 
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the last chunk is of a frame after the range."""
+        return self.frame_start >= self._range_end
+
     def read(self, view: memoryview) -> Chunk | None:
         while self._position < self._source.size:
             if self._frame is None:
@@ -336,7 +341,10 @@ class ZstdDecoder:
         self._waiting = b""
         left = self._delivered + (len(point.before) if point is not None else 0)
         while left:
-            left -= len(self._reader.read(min(left, CHUNK)))
+            passed_over = len(self._reader.read(min(left, CHUNK)))
+            if not passed_over:
+                raise zstandard.ZstdError("the frame has ended")
+            left -= passed_over
 
     def _read_frame(self, view: memoryview) -> Chunk | None:
         """Return the frame's next chunk or its problem; None at its end or when it has to be read again."""
@@ -387,29 +395,38 @@ class ZstdDecoder:
         return problem
 
 
+class RangeStream(Decoder, Protocol):
+    """A decoder that tells whether what it read last is after a range."""
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the last chunk begins where the range ends, or later; no chunk is on both sides."""
+
+
 class RangeDecoder:
     """What the lines of a range are in, and nothing else. Ends at the first problem.
 
     A range's lines begin after its first line feed (the first range's at its beginning), and the last one ends at the
     first line feed after the range: the frames after the range are read up to there.
 
-    own_bytes: bytes of the stream that the range's own frames came to
+    own_bytes: bytes of the stream that are the range's own
+
+    Args:
+        stream: the stream from the beginning of the range on.
     """
 
-    def __init__(self, source: HashedFile, window_bytes_max: int, shard_range: ShardRange) -> None:
-        self._frames = ZstdDecoder(source, window_bytes_max, shard_range.first, shard_range.end)
-        self._end = shard_range.end
+    def __init__(self, stream: RangeStream, shard_range: ShardRange) -> None:
+        self._stream = stream
         self._inside = shard_range.index == 0  # after the line feed that the range's lines begin after
         self._ended = False
         self.own_bytes = 0
 
     def read(self, view: memoryview) -> Chunk | None:
-        chunk = None if self._ended else self._frames.read(view)
+        chunk = None if self._ended else self._stream.read(view)
         if chunk is None or chunk.problem is not None:
             self._ended = True
             return chunk
-        beyond = self._frames.frame_start >= self._end
-        return self._beyond(view, chunk) if beyond else self._own(view, chunk)
+        return self._beyond(view, chunk) if self._stream.is_beyond else self._own(view, chunk)
 
     def _own(self, view: memoryview, chunk: Chunk) -> Chunk:
         """Leave out what comes before the first line of the range."""

@@ -13,7 +13,7 @@ from gpu_pile.corpus.zstd_frames import walk_frame
 
 @dataclass(frozen=True)
 class ShardRange:
-    """A range of a shard's file that begins and ends where a zstd frame begins; one task reads it.
+    """A range of a shard that begins and ends where a zstd frame begins, or inside one; one task reads it.
 
     A range owns the lines that begin after its first line feed. Its last line may end in the next range: the task reads
     on to that range's first line feed. The first range owns the shard's first line, too. A range without a line feed
@@ -21,7 +21,9 @@ class ShardRange:
 
     index, of:  number of the range, from 0, and the number of ranges of the shard
     first, end: bytes of the file
-    start:      position of `first` in the decompressed stream; 0 while that is unknown
+    start:      where the range begins in the decompressed stream; 0 while that is unknown
+    stop:       where it ends there, if the shard was split at seek points; -1 if at frames. Then first and end say
+                about where the range is in the file
     """
 
     index: int
@@ -29,6 +31,7 @@ class ShardRange:
     first: int
     end: int
     start: int = 0
+    stop: int = -1
 
     @property
     def n_bytes(self) -> int:

@@ -6,17 +6,19 @@ of the stream is in the row of the last point that is not after it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.decoders import Chunk, Decoder, Problem, ZstdDecoder
+from gpu_pile.corpus.decoders import Chunk, Problem, ZstdDecoder
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import HashedFile, step_digest
 from gpu_pile.corpus.seek_points import SeekPoint
@@ -86,7 +88,7 @@ def write_index(target: Any, points: Sequence[SeekPoint], digests: Sequence[byte
             writer.write_table(pa.table([[value] for value in (*row, hashes)], schema=SCHEMA))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SeekIndex:
     """The seek points of a shard.
 
@@ -126,3 +128,104 @@ class SeekIndex:
         with _opened(self.path) as file:
             row = file.read_row_group(number).to_pylist()[0]
         return SeekPoint(*(row[name] for name in (*COLUMNS, "before"))), row["digests"]
+
+    def hash_of(self, step: int) -> bytes:
+        """Return the hash of a MiB of the stream; nothing if the stream ends before it."""
+        number = self.point_before(step)
+        point, digests = self.row(number)
+        first = DIGEST_BYTES * (step - first_step(point.position))
+        return digests[first : first + DIGEST_BYTES]
+
+
+@contextlib.contextmanager
+def _opened(path: AnyPath) -> Iterator[pq.ParquetFile]:
+    try:
+        with files.read_errors(path), pq.ParquetFile(files.table(path)) as file:
+            yield file
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is no index of seek points, or is damaged ({error}): make it again") from None
+
+
+class IndexedDecoder:
+    """The stream of a shard from a position on, by the shard's index.
+
+    Each MiB is compared with its hash before it is delivered. Where it differs it is read from an earlier point, at
+    last from the beginning of the shard; if it differs then too, the file has changed, and that is the last chunk.
+
+    is_beyond: whether what was read last begins at `stop` or later
+
+    Args:
+        start, stop: positions of the stream; no chunk goes over stop.
+    """
+
+    def __init__(
+        self, source: HashedFile, window_bytes_max: int, index: SeekIndex, start: int = 0, stop: int | None = None
+    ) -> None:
+        self._source, self._window_bytes_max, self._index = source, window_bytes_max, index
+        self._position, self._stop = start, stop
+        self._step = start // STEP
+        self._ready = memoryview(b"")
+        self._ended = self.is_beyond = False
+        self._begin(index.point_before(self._step))
+
+    def read(self, view: memoryview) -> Chunk | None:
+        if not self._ready and not self._ended:
+            problem = self._read_step()
+            if problem is not None:
+                return Chunk(problem=problem)
+        if self._ended:
+            return None
+        self.is_beyond = self._stop is not None and self._position >= self._stop
+        n = min(len(view), len(self._ready))
+        if self._stop is not None and not self.is_beyond:
+            n = min(n, self._stop - self._position)
+        view[:n], self._ready = self._ready[:n], self._ready[n:]
+        self._position += n
+        return Chunk(n)
+
+    def _read_step(self) -> Problem | None:
+        """Have the next MiB ready, from where the position is in it."""
+        expected = self._index.hash_of(self._step)
+        step = self._decompress_step()
+        while step is None or (step_digest(step) if step else b"") != expected:
+            if self._number == 0:
+                self._ended = True
+                return Problem(0, DIFFERS)
+            self._begin(self._number - 1)
+            step = self._decompress_step()
+        self._ended = not step
+        self._ready = memoryview(step)[self._position - self._step * STEP :]
+        self._step += 1
+        return None
+
+    def _begin(self, number: int) -> None:
+        """Go on decompressing from a point."""
+        self._number = number
+        point, _ = self._index.row(number)
+        self._passed_over = self._step * STEP - point.position
+        self._decoder: ZstdDecoder | None = None
+        if number == 0:
+            self._decoder = ZstdDecoder(self._source, self._window_bytes_max)
+            return
+        with contextlib.suppress(zstandard.ZstdError):  # a point whose own text cannot be decompressed
+            self._decoder = ZstdDecoder.from_point(self._source, self._window_bytes_max, point)
+
+    def _decompress_step(self) -> bytearray | None:
+        """Return the bytes of the next MiB, fewer at the end of the stream; None where they cannot be decompressed."""
+        if self._decoder is None:
+            return None
+        step = bytearray(STEP)
+        view, filled = memoryview(step), 0
+        while filled < STEP:
+            n = min(CHUNK, self._passed_over or STEP - filled)
+            chunk = self._decoder.read(view[filled : filled + n])
+            if chunk is None:
+                break
+            if chunk.problem is not None:
+                return None
+            passed_over = min(self._passed_over, chunk.n_bytes)
+            self._passed_over -= passed_over
+            filled += chunk.n_bytes - passed_over
+        view.release()
+        del step[filled:]
+        return step

@@ -102,15 +102,15 @@ class PointSearch:
     points: those found so far, ascending
     """
 
-    def __init__(self, source: Source, spacing: int = SPACING) -> None:
+    def __init__(self, source: Source) -> None:
         self.points: list[SeekPoint] = []
-        self._source, self._spacing = source, spacing
+        self._source = source
         self._frame: Frame | None = None
 
     def begin_frame(self, frame: Frame, position: int) -> None:
         """A frame begins that is sound by its headers; position: of its first byte in the stream."""
         self._frame = frame if 0 < frame.window <= WINDOW_MAX else None
-        self._begin, self._target = position, position + self._spacing
+        self._target = position + SPACING
         self._forget()
 
     def end_frame(self) -> None:
@@ -146,15 +146,14 @@ class PointSearch:
 
     def _try_boundaries(self) -> None:
         """Take the first boundary from the target on that can be decompressed from."""
+        assert self._frame is not None
         text, first = b"".join(self._texts), self._target - self._start
         candidates = [i for i, b in enumerate(self._boundaries[:-1]) if b.at >= first][:TRIES]
         point = next(filter(None, (self._point(text, i) for i in candidates)), None)
-        if point is None:
-            done = self._target - self._begin
-            self._target = self._begin + (done // JOB + 1) * JOB
-        else:
+        if point is not None:
             self.points.append(point)
-            self._target += self._spacing
+        spacing, nearest = JOB if point is None else SPACING, self._start + self._kept + self._frame.window + CHUNK
+        self._target += spacing * max(1, -(-(nearest - self._target) // spacing))
         self._forget()
 
     def _point(self, text: bytes, i: int) -> SeekPoint | None:

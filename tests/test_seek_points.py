@@ -1,0 +1,176 @@
+"""Seek points: a shard of one zstd frame is read from the middle, and what is read is what was read first."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_pile.corpus import seek_index, seek_points
+from gpu_pile.corpus.ranges import ShardRange
+from gpu_pile.corpus.reader import ShardReader
+from gpu_pile.corpus.seek_index import SeekIndex, write_index
+from gpu_pile.errors import DataError
+from tests.conftest import DEMO
+
+SPACING = 2**20
+SHORT = {"window_log": 18}
+ENCODERS = {
+    "one thread": {"level": 3},
+    "threads": {"compression_params": zstandard.ZstdCompressionParameters.from_level(3, threads=2, job_size=2**20)},
+    "level 1": {"level": 1},
+    "level 9": {"compression_params": zstandard.ZstdCompressionParameters.from_level(9, **SHORT)},
+    "checksum": {"compression_params": zstandard.ZstdCompressionParameters.from_level(3, write_checksum=1, **SHORT)},
+}
+
+
+def natural(n_bytes, seed=0):
+    """The lines of the demo corpus again and again, less some of their words."""
+    rng = np.random.default_rng(seed)
+    decompress = zstandard.ZstdDecompressor().stream_reader
+    lines = b"".join(decompress(path.read_bytes()).read() for path in sorted(DEMO.glob("*.zst"))).splitlines()
+    out, n = [], 0
+    while n < n_bytes:
+        line = np.array(lines[rng.integers(len(lines))].split(b" "))
+        out.append(b" ".join(line[rng.random(len(line)) < 0.9].tolist()))
+        n += len(out[-1]) + 1
+    return b"\n".join(out) + b"\n"
+
+
+TEXT = natural(9 * 2**20)
+
+
+def compressed(path, text=TEXT, **options):
+    encoder = zstandard.ZstdCompressor(**options).compressobj()
+    path.write_bytes(encoder.compress(text) + encoder.flush())
+    return path
+
+
+def joined(reader):
+    return b"".join(block.data[: block.n_bytes].tobytes() for block in reader)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(seek_points, "SPACING", SPACING)
+    monkeypatch.setattr(seek_points, "JOB", SPACING)
+    monkeypatch.setattr(seek_points, "TRIED_BYTES", SPACING // 4)
+    monkeypatch.setattr(seek_points, "TRIES", 4)
+    monkeypatch.setattr(seek_index, "STEP", 2**16)
+
+
+def indexed(path, text=TEXT):
+    """Read a shard from its beginning; return its index."""
+    reader = ShardReader(path, block_bytes=2**20, search=True)
+    assert joined(reader) == text
+    assert not reader.damages
+    points, digests = reader.points()
+    index = path.with_name(path.name + ".seek.parquet")
+    write_index(index, points, digests, path.stat().st_size)
+    return SeekIndex.read(index)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seek")
+    return {name: compressed(folder / f"{name}.jsonl.zst", **options) for name, options in ENCODERS.items()}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_part_of_a_frame_is_read_from_a_point(shards, name):
+    index = indexed(shards[name])
+    assert len(index.points) >= 3
+    starts = [seek_index.first_step(p) * seek_index.STEP for p in index.points[:, 1].tolist()]
+    for start in [*starts, len(TEXT) - 1, len(TEXT)]:
+        reader = ShardReader(shards[name], block_bytes=2**20, index=index, start=(0, start))
+        assert joined(reader) == TEXT[start:]
+        assert not reader.damages
+
+
+def tampered(index, **changes):
+    """The index with other values in the columns of its last point."""
+    table = pq.read_table(index.path)
+    rows = table.to_pylist()
+    rows[-1] |= changes
+    with pq.ParquetWriter(index.path, table.schema) as writer:
+        for row in rows:
+            writer.write_table(pa.Table.from_pylist([row], schema=table.schema))
+    return SeekIndex.read(index.path)
+
+
+def wrong_text(index):
+    return {"before": index.row(len(index.points) - 1)[0].before[::-1]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        wrong_text,
+        lambda index: {"before": b""},
+        lambda index: {"offset": int(index.points[-1][0]) + 1},
+        lambda index: {"frame_end": int(index.points[-1][0]) + 1000},
+        lambda index: {"window": 1024},
+    ],
+)
+def test_a_point_that_is_wrong_costs_time_and_nothing_else(shards, change):
+    index = indexed(shards["threads"])
+    start = seek_index.first_step(int(index.points[-1][1])) * seek_index.STEP + 5
+    wrong = tampered(index, **change(index))
+    reader = ShardReader(shards["threads"], block_bytes=2**20, index=wrong, start=(0, start))
+    assert joined(reader) == TEXT[start:]
+    assert not reader.damages
+
+
+def test_a_file_that_has_changed_is_never_read_as_if_it_had_not(tmp_path):
+    path = compressed(tmp_path / "a.jsonl.zst", **ENCODERS["checksum"])
+    index = indexed(path)
+    other = bytearray(TEXT)
+    other[8 * 2**20] ^= 1
+    compressed(path, bytes(other), **ENCODERS["checksum"])
+    reader = ShardReader(path, block_bytes=2**20, index=index)
+    assert TEXT.startswith(joined(reader))
+    assert [d.reason for d in reader.damages] == [seek_index.DIFFERS]
+
+
+def test_frames_after_one_that_is_read_from_a_point(tmp_path):
+    path = tmp_path / "a.jsonl.zst"
+    head, middle = TEXT[: 2**20], TEXT[2**20 : 6 * 2**20]
+    frames = [compressed(tmp_path / "x", part, **ENCODERS["checksum"]).read_bytes() for part in (head, middle, head)]
+    path.write_bytes(b"".join(frames))
+    index = indexed(path, head + middle + head)
+    assert len(index.points) >= 3
+    for position in index.points[1:, 1].tolist():
+        start = seek_index.first_step(position) * seek_index.STEP
+        assert (
+            joined(ShardReader(path, block_bytes=2**20, index=index, start=(0, start)))
+            == (head + middle + head)[start:]
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, len(TEXT) // 2**16), max_size=4, unique=True))
+def test_ranges_at_points_have_each_line_once(shards, cuts):
+    path = shards["level 1"]
+    index = indexed(path)
+    starts = [0, *(cut * seek_index.STEP for cut in sorted(cuts) if cut)]
+    ends, found = [*starts[1:], len(TEXT)], []
+    for i, (start, stop) in enumerate(zip(starts, ends, strict=True)):
+        own = ShardRange(i, len(starts), 0, path.stat().st_size, start, stop)
+        if len(starts) > 1:
+            reader = ShardReader(path, block_bytes=2**20, index=index, shard_range=own)
+            found.append(joined(reader))
+            assert not reader.damages
+    assert b"".join(found) == (TEXT if found else b"")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not an index at all", None])
+def test_a_file_that_is_no_index(tmp_path, content):
+    path = tmp_path / "index.parquet"
+    if content is None:
+        pq.write_table(pa.table({"offset": [0]}), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="index"):
+        SeekIndex.read(path)
