@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -421,7 +422,14 @@ def test_each_stage_has_a_line_with_its_time_and_the_end_names_what_to_do_next(t
     assert "2 documents" in output
     for stage in ("measure", "dedupe", "decide", "write", "report"):
         assert len(re.findall(rf"^\d\d:\d\d:\d\d +{stage}: \d+\.\d s", error, re.MULTILINE)) == 1
-    assert f"gpu-pile show {tmp_path}/run 1" in error
+    steps = [line.split("  ")[-1].strip() for line in error.partition("next:\n")[2].splitlines()[:3]]
+    assert steps == [
+        f"xdg-open {tmp_path}/run/report.html",
+        f"gpu-pile show {tmp_path}/run --reason exact_duplicate -n 1",
+        f"python: datasets.load_dataset(\"json\", data_files='{tmp_path}/run/kept/*.jsonl.zst', "
+        'split="train", streaming=True)',
+    ]
+    assert "exact_duplicate" in invoke(*shlex.split(steps[1])[1:])[1]
     lines = log.read_text().splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
     assert {line.split()[1] for line in lines} >= {"measure:", "report:"}

@@ -615,6 +615,29 @@ def test_sliders_count_exactly(opened, frame, names):
         opened.explore()
 
 
+def test_the_views_need_no_extension_but_that_of_ipywidgets(opened):
+    """Front ends that show ipywidgets, such as VS Code and Colab, have its own controls without installing anything."""
+    pytest.importorskip("ipywidgets")
+    left = [opened.explore("plain_word_count").widget, opened.duplicates(2).widget]
+    modules = set()
+    while left:
+        widget = left.pop()
+        modules.add(widget._view_module)
+        left.extend(getattr(widget, "children", ()))
+    assert modules == {"@jupyter-widgets/controls"}
+
+
+def test_numbers_of_an_axis_do_not_overlap():
+    axis = charts._Axis(1, 1e5, 30, 150, logarithmic=True)
+    elements = "".join(charts._baseline(axis, 90))
+    drawn = re.findall(r'<text x="([\d.]+)" .*?text-anchor="(\w+)".*?>([\d,]+)</text>', elements)
+    before = {"start": 0.0, "middle": 0.5, "end": 1.0}
+    begins = [float(x) - before[anchor] * charts.DIGIT * len(shown) for x, anchor, shown in drawn]
+    for i, (begin, following) in enumerate(itertools.pairwise(begins)):
+        assert begin + charts.DIGIT * len(drawn[i][2]) < following
+    assert 4 <= len(drawn) < elements.count("v3"), "every tick has a line, and most of them a number"
+
+
 def test_a_slider_moves_the_bounds_of_the_chosen_subsets(opened, frame):
     pytest.importorskip("ipywidgets")
     explorer = opened.explore("plain_word_count")

@@ -176,6 +176,7 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
         "configs/thresholds/gopher.yaml",
         "configs/pile.yaml",
         "text/unicode_table.npz",
+        "text/token_table.npz",
         "run/stages/report/page.html.j2",
         "run/stages/report/page.css",
         "py.typed",

@@ -101,7 +101,7 @@ def test_it_says_what_was_done(demo_page, demo_run):
         assert subset in text
     for reason in content["reasons"]:
         assert reason["reason"] in text
-    for bound in ("min 50", "max 100000", "min 0.8"):
+    for bound in ("min 50", "max 100,000", "min 0.8"):
         assert bound in text
     both = sum("exact_duplicate" not in r["reasons"] and len(r["reasons"]) > 1 for r in rows)
     assert sum(o["documents"] for o in content["overlaps"]) >= both > 0

@@ -6,6 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pydantic
 import pytest
 from typer.testing import CliRunner
@@ -29,6 +31,7 @@ FIRST_REDONE = {
     "input.subset_field": ("measure", "title"),
     "input.id_field": ("measure", "title"),
     "input.fields": ("measure", {"name": "title"}),
+    "input.against": ("dedupe", ["{folder}/old"]),
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),
     "input.range_bytes": ("measure", 1),
@@ -50,6 +53,7 @@ FIRST_REDONE = {
     "cluster.memory_bytes": (None, 2**30),
     "cluster.dashboard": (None, False),
     "measure.signals": ("measure", ["lengths", "symbols", "gopher_quality", "c4"]),
+    "measure.join": ("measure", {"{folder}/scores.parquet": ["shard", "line"]}),
     "dedupe.exact.enabled": ("dedupe", False),
     "dedupe.exact.normalize": ("measure", "words"),
     "dedupe.exact.skip_subsets": ("dedupe", ["x"]),
@@ -74,6 +78,9 @@ FIRST_REDONE = {
     "thresholds.use": ("decide", ["c4_paragraphs"]),
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
+    "decontaminate.against": (None, [{"name": "quiz", "files": "quiz.jsonl"}]),
+    "decontaminate.rule": (None, "gpt3"),
+    "decontaminate.documents_max": (None, 5),
     "decide.remove": ("decide", ["{folder}/removals.yaml"]),
     "edit.c4_lines": ("decide", ["all"]),
     "write.keep": ("write", "bitmap"),
@@ -165,8 +172,10 @@ def finished(tmp_path_factory) -> Path:
     for name in "abc":
         rng.shuffle(texts)
         write_shard(folder / f"{name}.jsonl.zst", [(text, rng.choice("xy")) for text in texts])
+    pq.write_table(pa.table({"shard": ["a"], "line": [1], "score": [0.5]}), folder / "scores.parquet")
     (folder / "removals.yaml").write_text("[{shard: a, line: 1}]")
     run(configuration(folder))
+    run(configuration(folder, **{"input.shards": [f"{folder}/c.jsonl.zst"], "output": f"{folder}/old"}))
     return folder
 
 
@@ -183,8 +192,10 @@ def test_every_field_of_the_configuration_is_in_the_table():
 @pytest.mark.parametrize("field", FIRST_REDONE)
 def test_a_changed_field_redoes_the_stages_that_depend_on_it(finished, tmp_path, two_formats, field):
     first, value = FIRST_REDONE[field]
-    value = [v.format(folder=tmp_path) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        value = [v.format(folder=tmp_path) if isinstance(v, str) else v for v in value]
     value = value.format(folder=tmp_path) if isinstance(value, str) else value
+    value = {k.format(folder=tmp_path): v for k, v in value.items()} if isinstance(value, dict) else value
     changed = {**BESIDE.get(field, {}), field: value}
     moved(finished, tmp_path)
     common = {k: v for k, v in changed.items() if k == "measure.signals" and k != field}
@@ -301,7 +312,8 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     rows = [RunDir(Path("run"), line_suffix=suffix) for suffix in (".parquet", ".arrow")]
-    by_shard = [here.measured, here.histogram, here.sample, here.decisions, here.removed_reasons, here.bitmap]
+    by_shard = [here.measured, here.histogram, here.sample, here.joined, here.joined_histogram]
+    by_shard += [here.decisions, here.removed_reasons, here.bitmap]
     by_shard += [path for run in (here, *rows) for path in (run.kept, run.removed)]
     paths = [path("{shard}") for path in by_shard] + [here.pairs, here.clusters, here.reasons]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known

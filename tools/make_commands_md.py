@@ -33,6 +33,7 @@ EXPLAINED = {
     "export": "explore.md",
     "diff": "explore.md",
     "verify": "verify.md",
+    "index": "incremental.md#the-index",
 }
 """The page that explains a verb, where it is not docs/VERB.md."""
 
@@ -55,6 +56,11 @@ EXAMPLES = {
         ("gpu-pile show out --reason near_duplicate -n 3", "three removed documents, compared with their witnesses"),
         ("gpu-pile show out --random -n 3", "any three"),
         ("gpu-pile show out 00:17 --all --json", "with every signal, for a program"),
+    ],
+    "index": [
+        ("gpu-pile index out/old index/old", "the index of a finished run, for --against"),
+        ("gpu-pile index index/old out/new index/all", "an index and a run together"),
+        ("gpu-pile index index/all --check", "compare the checksums of what is there"),
     ],
     "verify": [
         ("gpu-pile verify out", "every line and exact duplicate, samples of the rest"),
@@ -134,7 +140,7 @@ def page(verb: str, command: Any, like_run: bool) -> str:
     if explained:
         title = (DOCS / explained.partition("#")[0]).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
         more = f"More: [{title}](../{explained}). "
-    parts.append(f"{more}All verbs: [commands](index.md).")
+    parts.append(f"{more}All verbs: [commands](README.md).")
     return "\n\n".join(parts) + "\n"
 
 
@@ -147,7 +153,7 @@ def render() -> dict[str, str]:
         file = f"{verb.replace(' ', '-')}.md"
         pages[file] = page(verb, command, verb != "run" and options[verb] == options["run"])
         rows.append(f"| [{verb}]({file}) | {cell(command.help or '')} |\n")
-    return {"index.md": HEAD + "".join(rows), **pages}
+    return {"README.md": HEAD + "".join(rows), **pages}
 
 
 def main() -> None:

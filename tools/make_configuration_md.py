@@ -57,7 +57,7 @@ thresholds:
 """
 
 
-KEYS = {thresholds.SubsetPolicy: "subset", config.OwnFields.__args__[1]: "name"}
+KEYS = {thresholds.SubsetPolicy: "subset", config.OwnFields.__args__[1]: "name", config.Joins.__args__[1]: "file"}
 """What the keys of a mapping are, by what its values are."""
 
 
@@ -78,7 +78,7 @@ def type_in_words(annotation: object) -> str:
         return f"{type_in_words(arguments[1])} by {KEYS.get(arguments[1], 'signal')}"
     names = {str: "string", bool: "`true` or `false`", int: "whole number", float: "number", type(None): "`null`"}
     names |= {thresholds.Rule: "rule", thresholds.SubsetPolicy: "`{use: ..., rules: ...}`"}
-    names |= {config.OwnField: "path or `{path: ..., type: ...}`"}
+    names |= {config.OwnField: "path or `{path: ..., type: ...}`", config.Join: "`{on: ..., columns: ...}`"}
     return names.get(annotation) or str(getattr(annotation, "__name__", annotation))  # type: ignore[call-overload]
 
 

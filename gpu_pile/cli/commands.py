@@ -15,8 +15,12 @@ from typer.core import TyperGroup
 import gpu_pile
 from gpu_pile.cli.catalogue import doctor, list_
 from gpu_pile.cli.console import err, out
+from gpu_pile.cli.decontaminate import HELP as DECONTAMINATE
+from gpu_pile.cli.decontaminate import decontaminate
 from gpu_pile.cli.differ import diff
+from gpu_pile.cli.draft import init
 from gpu_pile.cli.finished import export, verify
+from gpu_pile.cli.index import index
 from gpu_pile.cli.machine import bench_floors, compile_
 from gpu_pile.cli.show import show
 from gpu_pile.cli.sql import sql
@@ -62,8 +66,9 @@ def make_app() -> typer.Typer:
     for stage in STAGES:
         earlier = " Runs the stages before it first, where they are not done." if stage is not STAGES[0] else ""
         app.command(stage.name, help=stage.help + earlier)(verb(stage.name))
-    for command in (show, diff, sql, verify, export, doctor):
+    for command in (init, show, diff, sql, verify, export, index, doctor):
         app.command()(command)
+    app.command("decontaminate", help=DECONTAMINATE)(decontaminate())
     app.command("list")(list_)
     app.command("compile")(compile_)
     bench = typer.Typer(help="How fast this machine is.", no_args_is_help=True)

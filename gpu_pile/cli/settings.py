@@ -42,8 +42,11 @@ _BACKEND = typer.Option("--backend", metavar="auto|cpu|cuda", help="auto: a GPU 
 _CLUSTER = typer.Option("--cluster", metavar="local|cuda|ADDRESS|scheduler-file=F", help="see docs/cluster.md")
 _STRICT = typer.Option("--strict", help="warnings about the configuration are errors")
 
+_AGAINST = typer.Option("--against", metavar="RUN|INDEX", help="what it keeps is not kept again; may be repeated")
+
 SETTINGS: dict[str, tuple[str, Any]] = {
     "output": ("output", Annotated[str | None, _OUTPUT]),
+    "against": ("input.against", Annotated[list[str] | None, _AGAINST]),
     "use": ("thresholds.use", Annotated[list[str] | None, _USE]),
     "threshold": ("dedupe.fuzzy.threshold", Annotated[float | None, _THRESHOLD]),
     "workers": ("workers", Annotated[int | None, _WORKERS]),

@@ -96,7 +96,7 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
     for reason in story["reasons"]:
         out.print(f"  [red]{safe(reason['rule'])}[/] {safe(reason['explanation'])}")
     if story["witness"] is not None:
-        out.print(f"  witness {story['witness']}, similarity {number(story['similarity'])}, cluster {story['cluster']}")
+        out.print(f"  witness {_witness(story)}, similarity {number(story['similarity'])}, cluster {story['cluster']}")
         if story["lost_shingles"]:
             out.print(
                 f"  containment {number(story['containment'])}: {story['lost_shingles']:,} shingles of this text are "
@@ -120,6 +120,12 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
     if table.rows:
         out.print(table)
     out.print()
+
+
+def _witness(story: dict[str, Any]) -> str:
+    if story.get("witness_run") is None:
+        return str(story["witness"])
+    return safe(f"{story['witness_shard']}:{story['witness_line']} of {story['witness_run']}")
 
 
 def _marked(segments: list[tuple[str, str]]) -> Text:

@@ -98,12 +98,31 @@ def _show_run(context: Context, words: Words) -> None:
         err.print(f"[dim]compiled {compilation.functions} kernels in {compilation.seconds:.1f} s[/]")
 
 
+_LOADERS = {".parquet": "parquet", ".arrow": "arrow"}
+"""The loader of Hugging Face datasets by the suffix of the kept shards; "json" for JSON lines."""
+
+
 def _next(context: Context) -> str:
-    """What a person may want to do with the finished run."""
+    """Three things that a person may want to do with the finished run, as commands."""
+    from gpu_pile.corpus.remote import is_url
     from gpu_pile.explore.run import open_run
 
     run = str(context.directory.path)
-    table = open_run(run).decisions.head(1000)
-    removed = [d for d, keep in zip(table["doc_id"].to_pylist(), table["keep"].to_pylist(), strict=True) if not keep]
-    shown = f"\n  a removed document:  gpu-pile show {shlex.quote(run)} {removed[0]}" if removed else ""
-    return f"next:{shown}\n  in Python:           gpu_pile.open_run({run!r})"
+    steps = []
+    if not is_url(run):
+        steps.append(
+            ("the report", f"{'open' if sys.platform == 'darwin' else 'xdg-open'} {shlex.quote(run)}/report.html")
+        )
+    reasons = open_run(run).reasons().to_pylist()
+    if reasons:
+        most = max(reasons, key=lambda reason: reason["documents"])["reason"]
+        steps.append(("what was removed", f"gpu-pile show {shlex.quote(run)} --reason {shlex.quote(most)} -n 1"))
+    if context.config.write.keep == "bitmap":
+        loading = f"python: gpu_pile.open_run({run!r}).kept_lines({context.shards[0].name!r})"
+    else:
+        suffix = context.directory.line_suffix
+        loader, files = _LOADERS.get(suffix, "json"), f"{run}/kept/*{suffix}"
+        loading = f'python: datasets.load_dataset("{loader}", data_files={files!r}, split="train", streaming=True)'
+    steps.append(("what was kept", loading))
+    width = max(len(what) for what, _ in steps)
+    return "\n".join(["next:", *(f"  {what:<{width}}  {command}" for what, command in steps)])

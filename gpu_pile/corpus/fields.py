@@ -316,13 +316,18 @@ def unpacked(column: TextColumn, fields: Sequence[Field]) -> list[pa.Array]:
     ends = begins[:, None] + 8 * k + np.cumsum(lengths, axis=1)
     found = []
     for i, field in enumerate(fields):
-        offsets = np.concatenate([[0], np.cumsum(lengths[:, i])])
-        out = np.empty(int(offsets[-1]), np.uint8)
-        _take(column.data, ends[:, i] - lengths[:, i], offsets, out)
-        strings = TextColumn(out, offsets).to_arrow()
+        strings = taken(column.data, ends[:, i] - lengths[:, i], lengths[:, i]).to_arrow()
         strings = pc.if_else(pa.array(sizes[:, i] >= 0), strings, pa.scalar(None, strings.type))
         found.append(numbers_of(strings) if field.number else strings.cast(pa.string()))
     return found
+
+
+def taken(data: Array, starts: Array, lengths: Array) -> TextColumn:
+    """Return the strings data[starts[i]:starts[i] + lengths[i]]."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    out = np.empty(int(offsets[-1]), np.uint8)
+    _take(read_only(data), np.ascontiguousarray(starts), offsets, out)
+    return TextColumn(out, offsets)
 
 
 @jit

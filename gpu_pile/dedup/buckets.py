@@ -66,7 +66,11 @@ def equal_hashes(records: Array, spare: Array | None = None) -> Array:
         uint64[m, 2], (row, representative) of every member of every such set, the representative (the smallest row of
         the set) included; in no particular order.
     """
-    records = sort(records, np.empty_like(records) if spare is None else spare)
+    return sets_of_sorted(sort(records, np.empty_like(records) if spare is None else spare))
+
+
+def sets_of_sorted(records: Array) -> Array:
+    """Return what equal_hashes returns, of records that are sorted; overwrites them."""
     return records[: _collect_sets(records), :2].copy()
 
 
@@ -110,11 +114,19 @@ def candidate_pairs(
         out: uint64[at least neighbours_max, 2], a buffer: each batch is a slice of it, valid until the next one.
         argsort: a stable argsort of a device; without one, records are sorted here.
     """
+    yield from pairs_of_sorted(by_key(records, spare, argsort), neighbours_max, out)
+
+
+def by_key(records: Array, spare: Array | None = None, argsort: Callable[[Array], Array] | None = None) -> Array:
+    """Return key records sorted by key and row; see candidate_pairs."""
     spare = np.empty_like(records) if spare is None else spare[: len(records)]
     if argsort is None:
-        records = sort(records, spare)
-    else:
-        records = np.take(records, argsort(np.ascontiguousarray(records[:, 0])), axis=0, out=spare, mode="clip")
+        return sort(records, spare)
+    return np.take(records, argsort(np.ascontiguousarray(records[:, 0])), axis=0, out=spare, mode="clip")
+
+
+def pairs_of_sorted(records: Array, neighbours_max: int, out: Array) -> Iterator[Array]:
+    """Yield what candidate_pairs yields, of records that are sorted."""
     state = np.zeros(2, np.int64)
     while state[0] < len(records):
         n = _pairs_of_runs(records, neighbours_max, state, out)

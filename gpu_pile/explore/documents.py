@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from gpu_pile.corpus import bitmap, files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup import survivors
-from gpu_pile.errors import UsageError
+from gpu_pile.errors import DataError, UsageError
 from gpu_pile.explore import passages
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.policy.thresholds import bounds_of
@@ -27,6 +27,8 @@ from gpu_pile.present.tables import Result
 from gpu_pile.run import directory as rundir
 from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
 from gpu_pile.run.documents import locate as find_documents
+from gpu_pile.run.index.old import OLD
+from gpu_pile.run.index.witnesses import WITNESS, Place, Witnesses
 from gpu_pile.run.reading import check_unchanged, open_shard
 from gpu_pile.run.removals import applied, is_of_list
 from gpu_pile.run.tables import Rows, doc_ids, row_groups
@@ -150,12 +152,31 @@ def cluster_members(run: RunTables, doc_id: int) -> pa.Table:
 
 
 def texts_of(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
-    """The whole texts of some documents by doc_id.
+    """The whole texts of some documents by doc_id, those of old runs (input.against) among them.
 
     Raises:
         UsageError: no document has one of these ids. DataError: a shard has changed since the run.
     """
-    return read_texts(run.context, list(locate(run, ids).values()))
+    texts = read_texts(run.context, list(locate(run, [i for i in ids if i < OLD]).values()))
+    by_run: dict[str, dict[int, str]] = {}
+    for i in ids:
+        if i >= OLD:
+            place = place_of(run, i)
+            by_run.setdefault(str(place.run), {})[i] = f"{place.shard}:{place.line}"
+    for path, named in by_run.items():
+        old = RunTables(rundir.open_dir(path))
+        theirs = {i: doc_id_of(old, name) for i, name in named.items()}
+        found = texts_of(old, list(theirs.values()))
+        texts |= {i: found[identifier] for i, identifier in theirs.items()}
+    return texts
+
+
+def place_of(run: RunTables, doc_id: int) -> Place:
+    """Where a document is that this run knows: one of its own, or one of an old run that its documents duplicate."""
+    if doc_id < OLD:
+        location = locate(run, [doc_id])[doc_id]
+        return Place(None, location.shard.name, location.line)
+    return Witnesses.of(run.context).place(doc_id)
 
 
 def texts(run: RunTables, ids: Sequence[int]) -> Result:
@@ -173,9 +194,15 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
     names = [n for n in run.config.measured_signals if n in run.signals.schema.names]
     fields = [n for n in run.config.input.extra_columns if n not in names]
     measured = _row_of(files.table(run.directory.measured(location.shard.name)), location, [*fields, *names])
+    if run.config.joined_columns:
+        measured |= _row_of(
+            files.table(run.directory.joined(location.shard.name)), location, list(run.config.joined_columns)
+        )
+        names += run.config.joined_signals
+        fields += [name for name in run.config.joined_columns if name not in names]
     rules = run.config.thresholds.rules_of(row["subset"])
     return {
-        **{k: row[k] for k in DECIDED},
+        **{k: row[k] for k in (*DECIDED, *(field.name for field in WITNESS)) if k in row},
         "reasons": [
             {
                 "rule": rule,
@@ -203,7 +230,7 @@ def _row_of(table: Any, location: DocumentLocation, columns: Sequence[str] | Non
 
 def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -> str:
     if rule in (survivors.EXACT, survivors.NEAR):
-        return f"of {row['witness']}"
+        return f"of {row['witness']}" if row["witness"] < OLD else f"of {place_of(run, row['witness'])}"
     if is_of_list(rule):
         note = applied(run.context).note(row["shard"], row["line"], rule)
         return "in a removal list" + (f": {note}" if note else "")
@@ -219,7 +246,12 @@ def story(run: RunTables, doc_id: int) -> dict[str, Any]:
     """
     content = document(run, doc_id)
     if any(r["rule"] == survivors.NEAR for r in content["reasons"]):
-        witness = texts_of(run, [content["witness"]])[content["witness"]]
+        try:
+            witness = texts_of(run, [content["witness"]])[content["witness"]]
+        except (UsageError, DataError):
+            if content["witness"] < OLD:
+                raise
+            return content  # the old run, or its shard, is not there any more
         fuzzy = run.config.dedupe.fuzzy
         marks = passages.shared(content["text"], witness, fuzzy.shingle, fuzzy.width)
         segments = passages.with_moved(diff.difference(content["text"], witness), marks)

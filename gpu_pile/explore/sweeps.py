@@ -205,7 +205,9 @@ def _result(axes: Sequence[Axis], counted: Counted) -> Result:
     chart = charts.lines(series, title=f"share of text that passes by {axes[0].name}, one line per subset")
     note = "The share of the text that passes each bound; .table has the documents and bytes."
     values = [f"{v:g}" for v in axes[0].values]
-    return Result(table, title, note=note, shares=values, charts=[chart], shown=pa.Table.from_pylist(shown))
+    tenths = [name for name in shown[0] if name.startswith("text, ")]
+    arranged = pa.Table.from_pylist(shown)
+    return Result(table, title, note=note, shares=values, tenths=tenths, charts=[chart], shown=arranged)
 
 
 def _by_subset(axis: Axis, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -218,13 +220,13 @@ def _by_subset(axis: Axis, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any
                 mine["documents"] += row["documents"]
                 mine["text_bytes"] += row["text_bytes"]
             mine["kept"][row[axis.name]] = mine["kept"].get(row[axis.name], 0) + row["kept_text_bytes"]
-    unit = Unit.of(r["text_bytes"] for r in sums.values())
+    unit = Unit.of(r["text_bytes"] for r in sums.values() if r["subset"] != "all")
     ordered = sorted(sums.values(), key=lambda r: (r["subset"] != "all", -r["text_bytes"], r["subset"]))
     return [
         {
             "subset": r["subset"],
             "documents": r["documents"],
-            f"text, {unit.name}": round(r["text_bytes"] / unit.size, 1),
+            f"text, {unit.name}": r["text_bytes"] / unit.size,
             **{f"{v:g}": r["kept"][v] / max(1, r["text_bytes"]) for v in axis.values.tolist()},
         }
         for r in ordered

@@ -19,6 +19,7 @@ from gpu_pile.errors import UsageError
 from gpu_pile.run import config as configuration
 from gpu_pile.run import directory as rundir
 from gpu_pile.run.context import Context
+from gpu_pile.run.joining import joined_histograms, with_joined
 from gpu_pile.run.tables import row_groups
 from gpu_pile.summaries import histograms
 from gpu_pile.types import Array
@@ -100,6 +101,11 @@ class RunTables:
         return LazyTable([self.directory.measured(s.name) for s in self.shards])
 
     @cached_property
+    def joined(self) -> LazyTable:
+        """The columns of measure.join, one row per document, in the order of .decisions."""
+        return LazyTable([self.directory.joined(s.name) for s in self.shards])
+
+    @cached_property
     def reason_counts(self) -> pa.Table:
         """Documents and bytes by subset and by all reasons that they fail; see gpu_pile.summaries.reason_counts."""
         return pq.read_table(rundir.table(self.directory.reasons))
@@ -123,7 +129,8 @@ class RunTables:
     @cached_property
     def cells(self) -> pa.Table:
         """Histograms of all signals by subset; see gpu_pile.summaries.histograms."""
-        return histograms.merged([pq.read_table(rundir.table(self.directory.histogram(s.name))) for s in self.shards])
+        tables = [pq.read_table(rundir.table(self.directory.histogram(s.name))) for s in self.shards]
+        return histograms.merged([*tables, *joined_histograms(self.context)])
 
     @cached_property
     def sample(self) -> pa.Table:
@@ -131,6 +138,7 @@ class RunTables:
         tables = []
         for shard in self.shards:
             table = pq.read_table(rundir.table(self.directory.sample(shard.name)))
+            table = with_joined(self.context, shard, table)
             ids = rundir.doc_id(np.uint64(shard.index), table.column("line").to_numpy().astype(np.uint64))
             tables.append(table.set_column(0, "doc_id", pa.array(ids, pa.uint64())))
         return pa.concat_tables(tables)
@@ -141,7 +149,7 @@ class RunTables:
         Raises:
             UsageError: this run did not measure it.
         """
-        measured = self.config.measured_signals
+        measured = self.config.signal_names
         if name not in measured:
             near = difflib.get_close_matches(name, measured, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"this run has: {', '.join(measured)}"

@@ -22,7 +22,7 @@ from gpu_pile.explore.documents import Difference, labels, locate
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.trials import Trial, decide, save_configuration
 from gpu_pile.present.histogram import Scale, chart, documents_in
-from gpu_pile.present.tables import MONOSPACE, Result, Unit, html_text
+from gpu_pile.present.tables import EXCERPT_HEIGHT, MONOSPACE, Result, Unit, html_text
 from gpu_pile.run.documents import read_texts
 from gpu_pile.run.stages.decide import failures
 from gpu_pile.summaries import histograms, reason_counts
@@ -205,7 +205,7 @@ class Explorer(_View):
         unit = Unit.of(r["text_bytes"] for r in self.counts())
         for r in self.counts():
             documents, now, then = (r[f"{k}documents"] for k in ("", "now_", "then_"))
-            text, text_now, text_then = (round(r[f"{k}text_bytes"] / unit.size, 1) for k in ("", "now_", "then_"))
+            text, text_now, text_then = (r[f"{k}text_bytes"] / unit.size for k in ("", "now_", "then_"))
             rows.append(
                 {
                     "subset": named(r["subset"]),
@@ -219,7 +219,8 @@ class Explorer(_View):
                     "share of text": r["then_text_bytes"] / max(1, r["text_bytes"]),
                 }
             )
-        shown = Result(pa.Table.from_pylist(rows), self.text(), shares=["share of text"])
+        tenths = [f"text, {unit.name}", "text now", "text then"]
+        shown = Result(pa.Table.from_pylist(rows), self.text(), shares=["share of text"], tenths=tenths)
         return f"{shown._repr_html_()}{self.examples()}"
 
     def examples(self) -> str:
@@ -249,7 +250,7 @@ class Explorer(_View):
         about = f"{named(found['subset'])}, {self._moved} {found[self._moved]:g}, doc_id {found['doc_id']}"
         about += f"; fails {', '.join(others)}" if others else ""
         text = html_text(found["excerpt"][:EXCERPT])
-        return f'<p>{html_text(about)}</p><pre style="{MONOSPACE};max-height:9em;overflow-y:auto">{text}</pre>'
+        return f'<p>{html_text(about)}</p><pre style="{MONOSPACE};{EXCERPT_HEIGHT};overflow-y:auto">{text}</pre>'
 
     def html(self) -> str:
         return "".join(self._head(name) + self._figure(name) for name in self.names) + self._below()

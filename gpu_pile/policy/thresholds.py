@@ -98,7 +98,7 @@ class Policy(_Model):
 
     @pydantic.model_validator(mode="after")
     def _names_are_known(self, info: pydantic.ValidationInfo) -> Policy:
-        own = (info.context or {}).get("own", ())  # columns that the configuration adds
+        own = (info.context or {}).get("own", ())  # columns that the configuration adds; "*": some are not known yet
         try:
             for name in [*self.use, *(n for s in self.subsets.values() for n in s.use or ())]:
                 named_set(name)
@@ -107,7 +107,7 @@ class Policy(_Model):
         known = [*signals.names(), *sorted(own)]
         given = [*self.default, *(n for s in self.subsets.values() for n in s.rules)]
         for name in given:
-            if name not in known:
+            if name not in known and "*" not in own:
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else "gpu-pile list signals names them all"
                 raise ValueError(f"there is no signal {name!r}; {hint}")

@@ -30,6 +30,9 @@ SLIDER_LEFT, SLIDER_RIGHT = 4.0, 8.0
 TICK_DISTANCE = 36
 """Pixels between the ticks of a slider's axis."""
 
+DIGIT = 6
+"""Pixels of a digit on an axis."""
+
 LINE_HEIGHT = 11
 """Pixels from one label to the next below it."""
 
@@ -124,11 +127,16 @@ def _baseline(axis: _Axis | _Steps, y: float) -> list[str]:
     """The axis as a line with ticks and numbers."""
     right = axis.left + axis.width
     elements = [f'<path d="M{axis.left:.1f} {y:.1f}H{right:.1f}" stroke="currentColor" opacity=".4"/>']
+    free = -math.inf  # where the last number ends
     for tick in axis.ticks():
-        elements.append(f'<path d="M{axis(tick):.1f} {y:.1f}v3" stroke="currentColor" opacity=".4"/>')
-        share = (axis(tick) - axis.left) / axis.width
-        anchor = "end" if share > 0.95 else "start" if share < 0.02 else "middle"
-        elements.append(_text(axis(tick), y + 13, number(tick), anchor, ' opacity=".7"'))
+        x, shown = axis(tick), number(tick)
+        elements.append(f'<path d="M{x:.1f} {y:.1f}v3" stroke="currentColor" opacity=".4"/>')
+        share = (x - axis.left) / axis.width
+        anchor, before = ("end", 1.0) if share > 0.95 else ("start", 0.0) if share < 0.02 else ("middle", 0.5)
+        begin = x - before * DIGIT * len(shown)
+        if begin > free:
+            elements.append(_text(x, y + 13, shown, anchor, ' opacity=".7"'))
+            free = begin + DIGIT * (len(shown) + 1)
     return elements
 
 
@@ -196,7 +204,7 @@ def histogram(
         *_bound_lines(axis, bounds, width, top, base),
         f'<g fill="none" pointer-events="all">{"".join(hover)}</g>',
     ]
-    listed = ", ".join(f"{kind} {value:g}" for kind, value in bounds)
+    listed = ", ".join(f"{kind} {value:,g}" for kind, value in bounds)
     return _svg(width, height, f"{title}: histogram{f', bounds {listed}' if listed else ''}", elements)
 
 
@@ -222,7 +230,7 @@ def _bound_lines(
         if len(bounds) > 1 and anchor == "middle":
             anchor = "end" if kind == "min" else "start"
         yield f'<path d="M{x:.1f} {top - 5:.1f}V{base:.1f}" stroke="{BOUND}" stroke-width="1.5"/>'
-        yield _text(x, top - 8, f"{kind} {value:g}", anchor, f' fill="{BOUND}" font-weight="600"')
+        yield _text(x, top - 8, f"{kind} {value:,g}", anchor, f' fill="{BOUND}" font-weight="600"')
 
 
 def s_curve(

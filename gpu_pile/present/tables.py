@@ -17,6 +17,9 @@ ID_COLUMNS = ("doc_id", "cluster", "witness", "line")
 TEXT_COLUMNS = ("excerpt", "text")
 """Columns with texts of documents."""
 
+EXCERPT_HEIGHT = "max-height:8.4em"
+"""Six whole lines of MONOSPACE."""
+
 MONOSPACE = "font:.9em/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal"
 
 _CONTROL_PICTURES = 0x2400
@@ -88,7 +91,7 @@ class Result:
     Args:
         table: the rows. shown: what is shown in their place, where another arrangement is easier to read.
         title: one line above the table. note: a sentence below it that a reader should know.
-        shares: columns of fractions, which are shown in percent.
+        shares: columns of fractions, which are shown in percent. tenths: columns that are shown with one decimal.
         charts: SVG, shown above the table.
     """
 
@@ -99,12 +102,13 @@ class Result:
         *,
         note: str = "",
         shares: Sequence[str] = (),
+        tenths: Sequence[str] = (),
         charts: Sequence[str] = (),
         shown: pa.Table | None = None,
     ) -> None:
         self.table, self.title, self.note = table, title, note
         self.shown = table if shown is None else shown
-        self.shares, self.charts = frozenset(shares), list(charts)
+        self.shares, self.tenths, self.charts = frozenset(shares), frozenset(tenths), list(charts)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -136,7 +140,7 @@ class Result:
     def _html_cell(self, name: str, value: Any, side: str) -> str:
         shown = html_text(self._cell(name, value))
         if name in TEXT_COLUMNS:
-            shown = f'<div style="{MONOSPACE};max-height:9em;overflow:auto">{shown}</div>'
+            shown = f'<div style="{MONOSPACE};{EXCERPT_HEIGHT};overflow:auto">{shown}</div>'
         style = f"vertical-align:top;padding:.1em .6em;text-align:{side}" + (
             ";white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal" if side == "left" else ""
         )
@@ -147,6 +151,8 @@ class Result:
             return "-"
         if name in self.shares:
             return f"{value:.1%}"
+        if name in self.tenths:
+            return f"{value:,.1f}"
         if isinstance(value, float):
             return f"{value:.6g}"
         if isinstance(value, list):

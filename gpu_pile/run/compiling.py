@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from gpu_pile.policy.thresholds import Policy
 from gpu_pile.run import pipeline
 from gpu_pile.run.config import Config
 from gpu_pile.run.progress import Reporter
@@ -39,6 +40,9 @@ def compile_for(config: Config, reporter: Reporter) -> None:
                 "strict": False,
             }
         )
+        if config.measure.join:  # its tables know nothing of these texts
+            own = {"measure": config.measure.model_copy(update={"join": {}}), "thresholds": Policy()}
+            few = few.model_copy(update=own)
         with pipeline.prepared(few, reporter) as context:
             pipeline.run_until(context, "report")
 

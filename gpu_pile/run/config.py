@@ -115,6 +115,11 @@ class Input(Section):
         "number} (or string). Numbers are signals, which thresholds may use. Without a type, a field is a number if "
         "thresholds use it, or if the first documents have numbers there (docs/fields.md)",
     )
+    against: Names = Field(
+        [],
+        description="finished runs, or indexes of them: documents that these keep are not kept again "
+        "(docs/incremental.md)",
+    )
     bare_strings: bool = Field(False, description="a line that is a JSON string is a document (lm_dataformat)")
     text_lists: bool = Field(
         False, description="a text may be a list of strings, joined by a blank line (lm_dataformat)"
@@ -167,11 +172,43 @@ class Input(Section):
             check_name(name)
         return fields
 
-    @pydantic.field_validator("shards")
+    @pydantic.field_validator("shards", "against")
     @classmethod
     def _can_be_read(cls, shards: list[str]) -> list[str]:
         _checked(files.path_of, *shards)
         return shards
+
+
+class Join(Section):
+    """Columns of a table elsewhere, by document."""
+
+    on: Names
+    columns: dict[str, Literal["number", "string"] | None] | None = None
+
+    @property
+    def by_place(self) -> bool:
+        """Whether documents are found by shard and line, not by their ids."""
+        return len(self.on) == 2
+
+    @pydantic.field_validator("on")
+    @classmethod
+    def _is_a_key(cls, on: list[str]) -> list[str]:
+        if len(on) != 1 and on != ["shard", "line"]:
+            raise ValueError("expected the name of the column with the documents' ids, or [shard, line]")
+        return on
+
+    @pydantic.field_validator("columns", mode="before")
+    @classmethod
+    def _may_be_names(cls, columns: Any) -> Any:
+        names = [columns] if isinstance(columns, str) else columns
+        return dict.fromkeys(names) if isinstance(names, list) else names
+
+
+def _key_alone(value: Any) -> Any:
+    return {"on": value} if isinstance(value, str | list) else value
+
+
+Joins = dict[str, Annotated[Join, BeforeValidator(_key_alone)]]
 
 
 class Measure(Section):
@@ -181,6 +218,12 @@ class Measure(Section):
         ["lengths", "symbols", "gopher_quality"],
         description="families or signals: gpu-pile list signals; when not given, those that thresholds and edit need "
         "are added",
+    )
+    join: Joins = Field(
+        {},
+        description="tables (Parquet, Arrow) whose columns documents get, by file: {on: NAME}, the column that has the "
+        "documents' ids (input.id_field), or {on: [shard, line]}. columns: some of them; not given: all numbers and "
+        "strings. Numbers are signals (docs/fields.md)",
     )
 
 
@@ -397,6 +440,52 @@ class Write(Section):
         return format
 
 
+class EvaluationSet(Section):
+    """Items that must not be in the corpus."""
+
+    name: str = Field(min_length=1, max_length=100, description="for reports; no two sets have the same")
+    files: Names = Field(
+        min_length=1, description="JSON lines, compressed or not, or Parquet or Arrow: files, folders, globs or URLs"
+    )
+    question: Names = Field(["question"], description="paths of the question's parts, keys joined by dots")
+    answers: Names = Field([], description="paths of answers; a list under a path has several")
+    passage: Names = Field([], description="paths of the passage that the question is about")
+    id: str | None = Field(None, min_length=1, description="path of the item's id; null: its line or row, from 1")
+
+    @pydantic.model_validator(mode="after")
+    def _has_fields(self) -> EvaluationSet:
+        if not self.question and not self.passage:
+            raise ValueError("give the paths of question, of passage, or of both")
+        return self
+
+
+class Decontaminate(Section):
+    """What `gpu-pile decontaminate` looks for in the corpus; the other verbs take no notice of it."""
+
+    against: list[EvaluationSet] = Field([], description="evaluation sets")
+    rule: Literal["decon", "gpt3", "pile"] = Field(
+        "decon",
+        description="which matches are contamination. decon: most of the question, by the weight of its rare parts, "
+        "and 13 tokens in a row or the answer beside it; gpt3: 13 tokens in a row that are in few documents; pile: 13 "
+        "tokens in a row",
+    )
+    documents_max: int | None = Field(
+        None,
+        ge=1,
+        description="a match of which every 8 tokens are in more documents than this is boilerplate; null: with decon "
+        "one document in 1,000, at least 10; with gpt3 10; with pile there is no limit",
+    )
+
+    @pydantic.field_validator("against")
+    @classmethod
+    def _names_differ(cls, against: list[EvaluationSet]) -> list[EvaluationSet]:
+        names = [s.name for s in against]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sets are named {', '.join(map(repr, twice))}")
+        return against
+
+
 class Cluster(Section):
     """Processes, here or on other machines, that do the tasks; null: threads of this process."""
 
@@ -473,6 +562,7 @@ class Config(Section):
     decide: Decide = Decide()
     edit: Edit = Edit()
     write: Write = Write()
+    decontaminate: Decontaminate = Decontaminate()
 
     def shown(self, given_only: bool = False) -> dict[str, Any]:
         """Return the configuration as it is stored and printed: without the queries of URLs.
@@ -481,6 +571,8 @@ class Config(Section):
         """
         content = self.model_dump(exclude_unset=given_only)
         content["input"]["shards"] = [_without_query(s) for s in self.input.shards]
+        if self.input.against:
+            content["input"]["against"] = [_without_query(s) for s in self.input.against]
         if self.decide.remove:
             content["decide"]["remove"] = [_without_query(path) for path in self.decide.remove]
         return content
@@ -509,6 +601,15 @@ class Config(Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _old_runs_have_no_chains(self) -> Config:
+        if self.input.against and self.dedupe.fuzzy.resolve != "witness":
+            raise ValueError(
+                "input.against needs dedupe.fuzzy.resolve: witness; a chain may go through documents that an old run "
+                "removed, and these have no part in this one"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _devices_are_wanted(self) -> Config:
         if self.cluster.where == "cuda" and self.backend == "cpu":
             raise ValueError("cluster.where: cuda needs backend auto or cuda; on the CPU it is cluster.where: local")
@@ -517,15 +618,54 @@ class Config(Section):
     @pydantic.model_validator(mode="after")
     def _what_is_needed_is_measured(self) -> Config:
         used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
-        missing = used - set(signals.names(self.measure.signals)) - set(self.input.fields)
+        missing = self._from_the_text(used) - set(signals.names(self.measure.signals))
         if not missing or "signals" in self.measure.model_fields_set:
             return self
         families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
         measure = self.measure.model_copy(update={"signals": [*self.measure.signals, *families]})
         return self.model_copy(update={"measure": measure})
 
+    def _from_the_text(self, names: Iterable[str]) -> set[str]:
+        """Those of some signals that are not columns which the configuration adds."""
+        unknown = any(join.columns is None for join in self.measure.join.values())
+        known = set(signals.names()) if unknown else set(names)
+        return (set(names) & known) - set(self.input.fields) - set(self.joined_columns)
+
+    @property
+    def joined_columns(self) -> dict[str, str | None]:
+        """The columns of joined tables with their types, as far as they are known."""
+        return {name: kind for join in self.measure.join.values() for name, kind in (join.columns or {}).items()}
+
+    @property
+    def joined_signals(self) -> dict[str, signals.Signal]:
+        """The joined columns that are numbers, as signals are described."""
+        return {
+            name: described(name, f"the number that {Path(path).name} has for the document")
+            for path, join in self.measure.join.items()
+            for name, kind in (join.columns or {}).items()
+            if kind == "number"
+        }
+
+    @pydantic.model_validator(mode="after")
+    def _joined_columns_fit(self) -> Config:
+        taken = dict.fromkeys(self.input.fields, "input.fields")
+        for path, join in self.measure.join.items():
+            if not join.by_place and self.input.id_field is None:
+                raise ValueError(f"measure.join: {path} is joined by ids; set input.id_field, or join on [shard, line]")
+            for name in join.columns or ():
+                try:
+                    check_name(name)
+                except ValueError as error:
+                    raise ValueError(f"measure.join: {path}: {error}; choose with columns: [...]") from None
+                if taken.setdefault(name, path) != path:
+                    raise ValueError(f"measure.join: {path} has a column {name!r}, and so has {taken[name]}")
+        return self
+
     @pydantic.model_validator(mode="after")
     def _rules_are_about_numbers(self) -> Config:
+        for name in self.thresholds.signals():
+            if self.joined_columns.get(name) == "string":
+                raise ValueError(f"thresholds use {name}, a joined column of strings; only numbers have bounds")
         for name in self.thresholds.signals():
             if name in self.input.fields and self.input.fields[name].type == "string":
                 raise ValueError(
@@ -539,13 +679,20 @@ class Config(Section):
         return [*signals.names(self.measure.signals), *self.input.own_signals]
 
     @property
+    def signal_names(self) -> list[str]:
+        """The columns that thresholds may use."""
+        return [*self.measured_signals, *self.joined_signals]
+
+    @property
     def signal_definitions(self) -> dict[str, signals.Signal]:
         """What is known of every signal by name."""
-        return {s.name: s for family in signals.families() for s in family.signals} | self.input.own_signals
+        return {s.name: s for family in signals.families() for s in family.signals} | (
+            self.input.own_signals | self.joined_signals
+        )
 
     @pydantic.model_validator(mode="after")
     def _rules_are_about_what_is_measured(self) -> Config:
-        missing = set(self.thresholds.signals()) - set(signals.names(self.measure.signals)) - set(self.input.fields)
+        missing = self._from_the_text(self.thresholds.signals()) - set(signals.names(self.measure.signals))
         if missing:
             needed = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
             raise ValueError(

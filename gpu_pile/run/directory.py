@@ -6,6 +6,7 @@ histograms/<shard>.parquet   documents and bytes by signal, subset and cell of a
 samples/<shard>.parquet      beginnings of some texts, from everywhere in each signal's range
 pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
 clusters.parquet             documents with a duplicate: cluster, representative
+against.parquet              with input.against: those of them that are documents of old runs
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
 removals.parquet             with decide.remove: what removal lists name
@@ -14,6 +15,7 @@ kept/<shard>.jsonl.zst       the kept lines, byte for byte; one zstd frame per r
 kept/<shard>.npy             with write.keep: bitmap, instead: one bit per line of the shard
 removed/<shard>.jsonl.zst    the other documents' lines, with write.removed; row for row with these:
 removed_reasons/<shard>.parquet  their decisions
+contamination/               what gpu-pile decontaminate has found (gpu_pile.run.decontaminate)
 bad_lines.jsonl  report.json  report.html
 timings.json                 how long each stage took (the only file that differs between equal runs)
 state/                       what made each file: a step is done when its file is there and its key matches
@@ -74,6 +76,12 @@ class RunDir:
     def histogram(self, shard: str) -> AnyPath:
         return self.path / "histograms" / f"{shard}.parquet"
 
+    def joined(self, shard: str) -> AnyPath:
+        return self.path / "joined" / f"{shard}.parquet"
+
+    def joined_histogram(self, shard: str) -> AnyPath:
+        return self.path / "joined_histograms" / f"{shard}.parquet"
+
     def sample(self, shard: str) -> AnyPath:
         return self.path / "samples" / f"{shard}.parquet"
 
@@ -99,6 +107,10 @@ class RunDir:
     @property
     def clusters(self) -> AnyPath:
         return self.path / "clusters.parquet"
+
+    @property
+    def against(self) -> AnyPath:
+        return self.path / "against.parquet"
 
     @property
     def reasons(self) -> AnyPath:

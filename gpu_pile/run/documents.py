@@ -16,6 +16,7 @@ from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
+from gpu_pile.run.index.old import OLD
 from gpu_pile.run.reading import open_shard
 from gpu_pile.run.tables import parse_again
 from gpu_pile.types import Array
@@ -170,7 +171,8 @@ def largest_clusters(context: Context, n: int, read_bytes: float) -> pa.Table:
     cluster, doc_id = table.column("cluster").to_numpy(), table.column("doc_id").to_numpy()
     names, inverse, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
     chosen = np.lexsort((names, -sizes))[:n]
-    members = (doc_id[inverse == c] for c in chosen)
+    own = doc_id < np.uint64(OLD)
+    members = (doc_id[(inverse == c) & own] for c in chosen)
     easiest = [int(m[np.argmin(directory.split_doc_id(m)[1])]) for m in members]
     texts = readable_texts(context, easiest, read_bytes)
     return pa.table(

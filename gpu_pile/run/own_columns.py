@@ -21,6 +21,9 @@ MEASURED = (
 DECIDED = ("keep", "reasons", "values", "witness", "similarity", "cluster", "copies", "edited_bytes")
 """The columns of a table of decisions that a measured one has not."""
 
+ANY = "*"
+"""Stands for names that are not known yet."""
+
 NAME_MAX = 100
 STRING_MAX = 4096
 """Characters of a string that are kept: rows are held in memory by the ten thousand."""
@@ -44,10 +47,17 @@ def check_name(name: str) -> None:
 
 
 def given_names(data: Mapping[str, Any]) -> set[str]:
-    """The names of columns that a configuration adds, before it is checked."""
-    section = data.get("input")
-    fields = section.get("fields") if isinstance(section, Mapping) else None
-    return set(map(str, fields)) if isinstance(fields, Mapping) else set()
+    """The names of columns that a configuration adds, before it is checked; ANY if a joined table has to be read."""
+    names = set(map(str, _mapping(_mapping(data, "input"), "fields")))
+    for join in _mapping(_mapping(data, "measure"), "join").values():
+        columns = join.get("columns") if isinstance(join, Mapping) else None
+        names |= {ANY} if columns is None else set(map(str, [columns] if isinstance(columns, str) else columns))
+    return names
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    inside = data.get(key)
+    return inside if isinstance(inside, Mapping) else {}
 
 
 def described(name: str, definition: str) -> Signal:

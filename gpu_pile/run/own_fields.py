@@ -102,7 +102,11 @@ def count_fields(context: Context) -> dict[str, dict[str, Any]]:
         ConfigError: no document has one of them, with strict; without it, that is a warning.
     """
     settings = context.config.input
-    counts: dict[str, dict[str, int]] = {name: {} for name in settings.extra_columns}
+    joins = context.config.measure.join
+    paths = {name: path for path, join in joins.items() for name in join.columns or ()}
+    paths |= {name: field.path for name, field in settings.fields.items()}
+    paths |= {} if settings.id_field is None else {ID: settings.id_field}
+    counts: dict[str, dict[str, int]] = {name: {} for name in (*settings.extra_columns, *context.config.joined_columns)}
     documents = 0
     for shard in context.shards if counts else ():
         for table in row_groups(context, shard, ["subset", *counts]):
@@ -110,7 +114,7 @@ def count_fields(context: Context) -> dict[str, dict[str, Any]]:
             for row in table.group_by("subset").aggregate([(name, "count") for name in counts]).to_pylist():
                 for name, by_subset in counts.items():
                     by_subset[row["subset"]] = by_subset.get(row["subset"], 0) + row[f"{name}_count"]
-    absent = [name for name, by_subset in counts.items() if documents and not sum(by_subset.values())]
+    absent = [name for name in settings.extra_columns if documents and not sum(counts[name].values())]
     if absent:
         seen = _seen(context)
         warnings = [_warning(context, name, seen) for name in absent]
@@ -118,7 +122,6 @@ def count_fields(context: Context) -> dict[str, dict[str, Any]]:
             raise ConfigError("; ".join(warnings))
         for warning in warnings:
             context.reporter.warn(warning)
-    paths = {field_name: field.path for field_name, field in settings.fields.items()} | {ID: settings.id_field}
     return {
         name: {"path": paths[name], "documents": sum(by_subset.values()), "by_subset": dict(sorted(by_subset.items()))}
         for name, by_subset in counts.items()

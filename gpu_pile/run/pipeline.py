@@ -20,6 +20,8 @@ from gpu_pile.run import dask, directory, removals, spool
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
 from gpu_pile.run.floors import StageFloors
+from gpu_pile.run.index.build import check_against
+from gpu_pile.run.joining import with_joined_columns
 from gpu_pile.run.layouts import look
 from gpu_pile.run.own_fields import count_fields, with_types
 from gpu_pile.run.progress import Reporter
@@ -50,6 +52,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         raise UsageError("edit.c4_lines edits the texts of JSON lines; rows of Parquet and Arrow are kept as they are")
     removals.read(config.decide.remove, shards)  # or an error before anything is written
     run_directory = directory.of(config, shards)
+    check_against(config, str(run_directory.path.resolve()))
     run_directory.claim([s.name for s in shards])
     with files.locked(run_directory.path):
         device = device_for(backend)
@@ -59,6 +62,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         _remove_strays(context)
         look(context)
         with_types(context)
+        context.config = with_joined_columns(context.config)
         spool.clear(run_directory)
         try:
             if on_cluster:

@@ -20,6 +20,8 @@ from gpu_pile.present.tables import human_bytes
 from gpu_pile.run import dask, directory, removals
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.index.build import against_line
+from gpu_pile.run.joining import with_joined_columns
 from gpu_pile.run.layouts import look
 from gpu_pile.run.own_fields import with_types
 from gpu_pile.run.reading import open_shard, parse, shard_ranges
@@ -131,6 +133,7 @@ def describe(config: Config) -> str:
     context = Context(config, directory.of(config, shards), shards, Threads(device))
     look(context)
     with_types(context)
+    context.config = with_joined_columns(context.config)
     config = context.config
     sizes = Sizes(context)
     executor = _on_cluster(context, sizes) if config.cluster.where else _on_threads(context, sizes)
@@ -155,8 +158,12 @@ def describe(config: Config) -> str:
         f"{human_bytes(sizes.shingles)} (only of documents in candidate pairs)",
         f"time       {executor.time}",
     ]
+    for path, join in config.measure.join.items():
+        lines.append(f"join       {path} on {' and '.join(join.on)}: {', '.join(join.columns or ())}")
     if config.dedupe.fuzzy.enabled:
         lines.append(f"banding    {_banding(config)}")
+    if config.input.against:
+        lines.append(f"against    {against_line(config, directory.of(config, shards))}")
     if config.decide.remove:
         named = removals.read(config.decide.remove, shards)
         lines.append(f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,31 +23,52 @@ from gpu_pile.types import Array
 
 @dataclass(frozen=True)
 class Rows:
-    """Dense numbering of all good documents, in the order of (shard, line): row first[i] is shard i's first."""
+    """Dense numbering of all good documents, in the order of (shard, line): row first[i] is shard i's first.
+
+    The rows before first[0] are those of documents of old runs, if there are any (gpu_pile.run.index.old).
+    """
 
     names: tuple[str, ...]
     first: Array
 
     @classmethod
-    def of(cls, context: Context) -> Rows:
+    def of(cls, context: Context, old: int = 0) -> Rows:
         counts = [context.directory.state("measure", s.name)["documents"] for s in context.shards]
-        return cls(tuple(s.name for s in context.shards), np.concatenate(([0], np.cumsum(counts, dtype=np.int64))))
+        return cls(
+            tuple(s.name for s in context.shards), old + np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+        )
 
     @property
     def total(self) -> int:
         return int(self.first[-1])
 
+    @property
+    def old(self) -> int:
+        return int(self.first[0])
+
+    @property
+    def own(self) -> int:
+        return self.total - self.old
+
 
 def row_groups(
     context: Context, shard: Shard, columns: Sequence[str], start: int = 0, stop: int | None = None
 ) -> Iterator[pa.Table]:
-    """The measured table of a shard, or its rows start .. stop, a row group at a time."""
-    with pq.ParquetFile(files.table(context.directory.measured(shard.name))) as file:
+    """The measured table of a shard with its joined columns, or its rows start .. stop, a row group at a time."""
+    beside = [name for name in columns if name in context.config.joined_columns]
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(pq.ParquetFile(files.table(context.directory.measured(shard.name))))
+        joined = (
+            stack.enter_context(pq.ParquetFile(files.table(context.directory.joined(shard.name)))) if beside else None
+        )
         end = 0
         for i in range(file.num_row_groups):
             first, end = end, end + file.metadata.row_group(i).num_rows
             if end > start and (stop is None or first < stop):
-                table = file.read_row_group(i, columns=list(columns))
+                table = file.read_row_group(i, columns=[name for name in columns if name not in beside])
+                if joined is not None:
+                    for name, column in zip(beside, joined.read_row_group(i, columns=beside).columns, strict=True):
+                        table = table.append_column(name, column)
                 lo, hi = max(0, start - first), end - first if stop is None else min(stop, end) - first
                 yield table.slice(lo, hi - lo)
 

@@ -12,6 +12,7 @@ value. Only a damaged shard is read by the project's own recovering reader, and 
     exact left   no two kept documents have equal texts
     near         each near duplicate has a kept witness; its Jaccard similarity is as recorded, not below the threshold
     near left    no two kept documents are near duplicates that the run had to compare
+    old          with input.against: each duplicate of an old document has a witness that the old run keeps
 """
 
 from gpu_pile.explore.verify.check import Check

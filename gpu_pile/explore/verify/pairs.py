@@ -26,6 +26,9 @@ class RemovedPairs:
 
     def add(self, decided: ShardDecisions) -> None:
         rows = decided.rows_with(self.reason)
+        if "witness_run" in decided.table.column_names:  # the check "old" is about the others
+            own = decided.table.column("witness_run").is_null().to_numpy()
+            rows = rows[own[rows]]
         table = decided.table.select(_PAIR.names).take(rows)
         pairs = np.empty(len(rows), _PAIR)
         pairs["doc_id"] = table.column("doc_id").to_numpy()

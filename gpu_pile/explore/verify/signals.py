@@ -43,6 +43,7 @@ class Signals(TextCheck):
         self.first += n
         self.decided = decided
         self.measured = MeasuredRows(self.run.directory.measured(decided.shard.name))
+        self.joined = MeasuredRows(self.run.directory.joined(decided.shard.name))
         return wanted
 
     def look(self, document: Document) -> None:
@@ -53,13 +54,17 @@ class Signals(TextCheck):
         computed = self._computed(document.text)
         wrong = [name for name, value in computed.items() if stored[name] != value]
         wrong += [name for name, value in document.fields.items() if not self._same(stored[name], value)]
-        computed |= document.fields
+        computed |= {**document.fields, **self._joined(document.row)}
         sentence = ", ".join(
             f"{k} is {shortened(stored[k])}, the reference gives {shortened(computed[k])}" for k in wrong[:3]
         )
         self.check.expect(not wrong, f"{document.place}: {sentence}")
         if not wrong:
             self._check_reasons(document, computed)
+
+    def _joined(self, row: int) -> dict[str, Any]:
+        """What measure.join has stored for a document: the tables that it comes from are not read again."""
+        return self.joined.row(row) if self.config.joined_columns else {}
 
     def _same(self, stored: Any, value: Any) -> bool:
         if self.decided.shard.is_table and isinstance(stored, float) and isinstance(value, float):

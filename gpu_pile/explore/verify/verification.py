@@ -20,6 +20,7 @@ from gpu_pile.explore.verify.exact import ExactLeft, ExactRemoved
 from gpu_pile.explore.verify.kept import Lines
 from gpu_pile.explore.verify.near import NearRemoved
 from gpu_pile.explore.verify.near_left import NearLeft
+from gpu_pile.explore.verify.old import OldRemoved
 from gpu_pile.explore.verify.pairs import Shingles
 from gpu_pile.explore.verify.signals import Signals
 from gpu_pile.run import directory
@@ -69,6 +70,7 @@ def _checks(
         ExactLeft(run.config, everything, store),
         NearRemoved(run.config, everything, rng, shingles, trigrams),
         NearLeft(run, everything, rng, shingles),
+        *([OldRemoved(run, rng)] if run.config.input.against else []),
     ]
     counts, lines = Counts(run), Lines(run)
     for shard in run.shards:

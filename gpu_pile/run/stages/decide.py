@@ -17,6 +17,8 @@ Columns, a row a good document:
                               similarity is an estimate
     cluster     uint64        smallest doc_id of its cluster of duplicates, else null
     id          string        with input.id_field: the document's id in its source, else there is no such column
+    witness_run, witness_shard, witness_line  string, string, int64: with input.against, the place of the witness; run
+                              is null for documents of this run
     edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
 
 reasons.parquet counts documents by all that they fail together (see gpu_pile.summaries.reason_counts). With
@@ -44,6 +46,8 @@ from gpu_pile.run import directory
 from gpu_pile.run import removals as removal_lists
 from gpu_pile.run.config import EDIT_SIGNALS, Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.index.old import is_old
+from gpu_pile.run.index.witnesses import WITNESS, Witnesses
 from gpu_pile.run.removals import Removals
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
 from gpu_pile.run.tables import row_groups, subset_codes
@@ -63,6 +67,7 @@ def decide_key(context: Context) -> str:
     return files.key_of(
         {
             **removed,
+            **({"join": context.directory.state("join")["key"]} if c.measure.join else {}),
             "version": VERSION,
             "ops": {witnesses.name: witnesses.version},
             "dedupe": context.directory.state("dedupe")["key"],
@@ -137,10 +142,24 @@ def survivors(context: Context, removals: Removals) -> decisions.Clustered:
     if len(doc_id):
         map_threads(look_up, context.shards, context.config.n_workers)
     preference = [preferred, shorter] if survivor.prefer == "longest" else [preferred]
+    if is_old(doc_id).any():
+        preference = _old_first(context, is_old(doc_id), apart, preference)
     with pq.ParquetFile(files.table(context.directory.pairs)) as file:
         pairs = (pa.Table.from_batches([batch]) for batch in file.iter_batches(PAIRS_AT_A_TIME))
         standing = decisions.Standing(passing, apart, preference)
         return decisions.resolve(clusters, pairs, standing, context.config.dedupe.rule())
+
+
+def _old_first(context: Context, old: Array, apart: Array, preference: list[Array]) -> list[Array]:
+    """Fill in what is known of documents of old runs; they come before all others. Return the new preference."""
+    table, dedupe = pq.read_table(files.table(context.directory.against)), context.config.dedupe
+    names, codes = subset_codes(table)
+    order = {name: i for i, name in enumerate(dedupe.survivor.subsets)}
+    apart[old] = np.array([name in dedupe.fuzzy.skip_subsets for name in names], bool)[codes]
+    preference[0][old] = np.array([order.get(n, len(order)) for n in names], preference[0].dtype)[codes]
+    for shorter in preference[1:]:
+        shorter[old] = -table.column("text_bytes").to_numpy()
+    return [~old, *preference]
 
 
 def _clusters(context: Context) -> pa.Table:
@@ -237,10 +256,16 @@ def _decide_shard(
 ) -> dict[str, Any]:
     kept_lines = hashlib.blake2b(digest_size=16)
     kept = 0
+    witnesses = Witnesses.of(context) if context.config.input.against else None
     schema = SCHEMA if context.config.input.id_field is None else SCHEMA.append(pa.field("id", pa.string()))
+    for field in WITNESS if witnesses is not None else ():
+        schema = schema.append(field)
     with target.errors(), pq.ParquetWriter(target.partial, schema, **STORAGE) as writer:
         for found in found_in_shard:
             decided = decided_table(found, context.config)
+            if witnesses is not None:
+                for field, column in zip(WITNESS, witnesses.columns(decided.column("witness")), strict=True):
+                    decided = decided.append_column(field, column)
             kept_lines.update(found.table.column("line").to_numpy()[found.keep].tobytes())
             kept_lines.update(decided.column("edited_bytes").to_numpy()[found.keep].tobytes())
             kept += int(found.keep.sum())

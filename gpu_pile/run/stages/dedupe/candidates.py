@@ -24,12 +24,22 @@ import pyarrow as pa
 from gpu_pile.corpus import files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup.banding import Banding
-from gpu_pile.dedup.buckets import candidate_pairs, distinct_pairs, equal_hashes, hash_records, key_records
+from gpu_pile.dedup.buckets import (
+    by_key,
+    distinct_pairs,
+    hash_records,
+    key_records,
+    pairs_of_sorted,
+    sets_of_sorted,
+)
 from gpu_pile.dedup.equal_sets import EqualSets, mark_apart
+from gpu_pile.dedup.joins import merged
 from gpu_pile.dedup.partition import BUFFERS, Layout, Reader, Writer
+from gpu_pile.dedup.radix import sort
 from gpu_pile.ops.band_keys import band_keys
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.index.old import OldDocuments, opened
 from gpu_pile.run.tables import Rows, row_groups, subset_codes
 from gpu_pile.run.tasks import Task
 from gpu_pile.run.threads import Job
@@ -97,7 +107,7 @@ def memory_per_task(config: Config) -> int:
 
 def row_ranges(context: Context, rows: Rows) -> list[list[RowRange]]:
     """Divide all rows among tasks, about ROWS_PER_TASK for each."""
-    rows_per_task = max(ROWS_PER_TASK, rows.total // TASKS_MAX)
+    rows_per_task = max(ROWS_PER_TASK, rows.own // TASKS_MAX)
     tasks: list[list[RowRange]] = []
     room = 0
     for i, shard in enumerate(context.shards):
@@ -113,9 +123,12 @@ def row_ranges(context: Context, rows: Rows) -> list[list[RowRange]]:
     return tasks
 
 
-def equal_documents(context: Context, rows: Rows) -> EqualSets:
-    """Return the rows that share a hash with another row."""
-    layout = Layout.of(3, rows.total, memory_per_task(context.config))
+def equal_documents(context: Context, rows: Rows, old: Sequence[str] = ()) -> EqualSets:
+    """Return the rows that share a hash with another row.
+
+    old: paths of indexes, whose documents are the rows before those of the run.
+    """
+    layout = Layout.of(3, rows.own, memory_per_task(context.config))
     tasks = row_ranges(context, rows)
     spill = Spill("hashes", layout, len(tasks))
     _do(
@@ -126,7 +139,7 @@ def equal_documents(context: Context, rows: Rows) -> EqualSets:
     found = [numbered(context, "equal", i) for i in range(len(layout.ranges()))]
     _do(
         context,
-        [(EqualHashFinder, (spill, i, *r), found[i]) for i, r in enumerate(layout.ranges())],
+        [(EqualHashFinder, (spill, i, *r, old), found[i]) for i, r in enumerate(layout.ranges())],
         "equal hashes",
     )
     pairs = [np.fromfile(path, np.uint64).reshape(-1, 2) for path in found]
@@ -135,27 +148,30 @@ def equal_documents(context: Context, rows: Rows) -> EqualSets:
     return EqualSets.of(np.concatenate(pairs)) if pairs else EqualSets.empty()
 
 
-def candidates(context: Context, rows: Rows, banding: Banding, copies: Array, search: str) -> list[Path]:
+def candidates(
+    context: Context, rows: Rows, banding: Banding, copies: Array, search: str, old: Sequence[str] = ()
+) -> list[Path]:
     """Return the files of the distinct pairs that share a band, by ascending ranges of b (see candidates_folder).
 
     copies: int64, ascending: rows that take no part because their representative does.
     search: the name of a folder that no other search uses.
+    old:    paths of indexes, whose documents are the rows before those of the run.
     """
     save(copies_path(context, search), copies)
     memory = memory_per_task(context.config)
     tasks = row_ranges(context, rows)
-    keys = Spill(f"{search}/keys", Layout.of(2, rows.total * banding.bands, memory), len(tasks))
+    keys = Spill(f"{search}/keys", Layout.of(2, rows.own * banding.bands, memory), len(tasks))
     _do(
         context,
         [(KeyPartitioner, (keys, i, r, banding, search), keys.path(context, i)) for i, r in enumerate(tasks)],
         "band keys",
     )
     ranges = keys.layout.ranges()
-    layout = Layout.of(2, rows.total * PAIRS_PER_ROW, memory, max(1, rows.total))
+    layout = Layout.of(2, rows.own * PAIRS_PER_ROW, memory, max(1, rows.total))
     pairs = Spill(f"{search}/pairs", layout, len(ranges))
     _do(
         context,
-        [(PairFinder, (keys, pairs, i, *r), pairs.path(context, i)) for i, r in enumerate(ranges)],
+        [(PairFinder, ((keys, pairs), i, r, search, old), pairs.path(context, i)) for i, r in enumerate(ranges)],
         "sorted band keys",
     )
     keys.remove(context)
@@ -322,7 +338,7 @@ def sketch_array(table: pa.Table, size: int) -> Array:
     return values.reshape(-1, size)[column.offset : column.offset + len(column)]
 
 
-class _PartitionJob(_FileJob, abc.ABC):
+class PartitionJob(_FileJob, abc.ABC):
     """Reads some partitions, batch by batch within the buffers, and leaves a file of what it finds."""
 
     span = "sort"
@@ -358,24 +374,39 @@ class _PartitionJob(_FileJob, abc.ABC):
         return True
 
 
-class EqualHashFinder(_PartitionJob):
+class EqualHashFinder(PartitionJob):
     """Leaves uint64[n, 2] without a header, what gpu_pile.dedup.buckets.equal_hashes returns."""
 
-    def __init__(self, context: Context, hashes: Spill, number: int, start: int, stop: int) -> None:
+    def __init__(
+        self, context: Context, hashes: Spill, number: int, start: int, stop: int, old: Sequence[str] = ()
+    ) -> None:
         super().__init__(context, numbered(context, "equal", number), hashes, start, stop)
+        self.old = old
 
     def write(self, batches: Iterator[tuple[Array, Array]]) -> None:
         file = self.create()
         for records, spare in batches:
-            file.write(equal_hashes(records, spare).tobytes())
+            ordered = sort(records, spare)
+            if self.old:
+                ordered = merged(opened(self.old).sharing_hashes(ordered, self.context.config.dedupe), ordered)
+            file.write(sets_of_sorted(ordered).tobytes())
 
 
-class PairFinder(_PartitionJob):
+class PairFinder(PartitionJob):
     """Leaves candidate pairs (b, a), some of them several times, partitioned by ranges of b."""
 
-    def __init__(self, context: Context, keys: Spill, pairs: Spill, number: int, start: int, stop: int) -> None:
-        super().__init__(context, pairs.path(context, number), keys, start, stop)
-        self.target = pairs.layout
+    def __init__(
+        self,
+        context: Context,
+        spills: tuple[Spill, Spill],
+        number: int,
+        partitions: tuple[int, int],
+        search: str,
+        old: Sequence[str] = (),
+    ) -> None:
+        keys, pairs = spills
+        super().__init__(context, pairs.path(context, number), keys, *partitions)
+        self.target, self.search, self.old = pairs.layout, search, old
 
     def write(self, batches: Iterator[tuple[Array, Array]]) -> None:
         self.create(self.target)
@@ -383,11 +414,24 @@ class PairFinder(_PartitionJob):
         argsort: Callable[[Array], Array] | None = None if device.backend == "cpu" else device.argsort
         out = np.empty((max(neighbours_max, OUT_PAIRS), 2), np.uint64)
         for records, spare in batches:
-            for pairs in candidate_pairs(records, neighbours_max, out, spare, argsort):
-                self.writer.add(pairs)
+            ordered = by_key(records, spare, argsort)
+            if not self.old:
+                for pairs in pairs_of_sorted(ordered, neighbours_max, out):
+                    self.writer.add(pairs)
+                continue
+            old = opened(self.old)
+            both = merged(self.sharing(old, ordered), ordered)
+            for pairs in pairs_of_sorted(both, neighbours_max, out):
+                self.writer.add(pairs[pairs[:, 0] >= old.total])  # what old runs keep stays whatever else they keep
+
+    def sharing(self, old: OldDocuments, ordered: Array) -> Array:
+        """Return the key records of old documents that share a band, without those whose representatives take part."""
+        found = old.sharing_keys(ordered, self.context.config.dedupe)
+        copies = files.load_array(copies_path(self.context, self.search), mapped=True)
+        return found[~np.isin(found[:, 1], copies[: np.searchsorted(copies, old.total)].astype(np.uint64))]
 
 
-class DistinctPairFinder(_PartitionJob):
+class DistinctPairFinder(PartitionJob):
     """Leaves distinct candidate pairs (see candidates_folder)."""
 
     span = "distinct"

@@ -6,11 +6,12 @@ memory_bytes; a component with more pairs than fit there takes 112 bytes per pai
 
     clusters.parquet    ascending by doc_id
     pairs.parquet       by cluster, and within one by b and a: so whole components can be read one after the other
+    against.parquet     with input.against: the documents of old runs among the nodes, ascending by doc_id
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from gpu_pile.dedup.rowset import RowSet
 from gpu_pile.dedup.survivors import PAIRS
 from gpu_pile.ops.components import link, name
 from gpu_pile.run.context import Context
+from gpu_pile.run.index.old import opened
 from gpu_pile.run.stages.dedupe.candidates import scratch_folder
 from gpu_pile.run.tables import Rows, doc_ids
 from gpu_pile.types import Array
@@ -36,7 +38,7 @@ CLUSTERS = pa.schema([("doc_id", pa.uint64()), ("cluster", pa.uint64()), ("repre
 class Clusters:
     """The connected components of the documents that have a duplicate, and the files that hold them."""
 
-    def __init__(self, context: Context, rows: Rows, duplicates: Duplicates) -> None:
+    def __init__(self, context: Context, rows: Rows, duplicates: Duplicates, old: Sequence[str] = ()) -> None:
         self.context, self.pairs = context, duplicates.pairs
         members, representatives = duplicates.sets.members, duplicates.sets.representatives
         self.nodes = RowSet.empty(rows.total)
@@ -46,17 +48,35 @@ class Clusters:
             self.nodes.add(a)
             self.nodes.add(b)
             self.n_pairs += len(a)
-        self.equal = self.nodes.rank(members), self.nodes.rank(representatives)
+        self.n_old = int(self.nodes.rank(np.array([rows.old]))[0])
+        self.equal = self._of_members(members, representatives)
         self.component = np.arange(len(self.nodes))
         link(self.component, *self.equal)
         for a, b, *_ in self.pairs:
-            link(self.component, self.nodes.rank(a), self.nodes.rank(b))
+            link(self.component, self.node(a), self.node(b))
         name(self.component)
-        self.doc_id = doc_ids(context, rows, self.nodes.rows(0, rows.total))
+        self.doc_id = doc_ids(context, rows, self.nodes.rows(rows.old, rows.total))
+        self.old: pa.Table | None = None
+        if old:
+            self.old = opened(old).table(self.nodes.rows(0, rows.old))
+            self.doc_id = np.concatenate([self.doc_id, self.old.column("doc_id").to_numpy()])
+
+    def node(self, rows: Array) -> Array:
+        """Return the nodes of rows: they are numbered as their doc_ids ascend, so those of old documents come last."""
+        return np.asarray((self.nodes.rank(rows) - self.n_old) % max(1, len(self.nodes)))
+
+    def _of_members(self, members: Array, representatives: Array) -> tuple[Array, Array]:
+        """The nodes of members of sets of equal documents, ascending, and those of their representatives."""
+        nodes = self.node(members)
+        order = np.argsort(nodes)
+        return nodes[order], self.node(representatives)[order]
 
     def write(self) -> None:
-        """Write both files."""
+        """Write both files; with old documents also their table."""
         run = self.context.directory
+        if self.old is not None:
+            with files.atomic(run.against) as partial:
+                pq.write_table(self.old, partial, compression="zstd")
         for path, schema, tables in ((run.pairs, PAIRS, self.pair_rows()), (run.clusters, CLUSTERS, self.node_rows())):
             with (
                 files.atomic(path) as partial,
@@ -94,8 +114,11 @@ class Clusters:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             writer = Writer(file, layout)
-            for a, b, similarity, *counts in self.pairs:
-                x, y = self.nodes.rank(a), self.nodes.rank(b)
+            for a, b, similarity, common, *shingles in self.pairs:
+                x, y = self.node(a), self.node(b)
+                turned = x > y  # a is a document of an old run
+                x, y = np.where(turned, y, x), np.where(turned, x, y)
+                counts = common, np.where(turned, *shingles[::-1]), np.where(turned, *shingles)
                 records = np.stack([self.component[x], y, x, similarity.view(np.int64), *counts], axis=1)
                 writer.add(records.view(np.uint64))
             writer.close()

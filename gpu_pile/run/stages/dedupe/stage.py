@@ -12,7 +12,7 @@ that they share) and the shingles of candidate documents (8 bytes per shingle) g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,10 @@ from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.ops.sketch_matches import sketch_matches
 from gpu_pile.run.config import Dedupe
 from gpu_pile.run.context import Context
-from gpu_pile.run.stages.dedupe.candidates import candidates, equal_documents
+from gpu_pile.run.exact_text import DIGEST_BYTES
+from gpu_pile.run.index.build import indexes_of, keys_of
+from gpu_pile.run.index.old import opened
+from gpu_pile.run.stages.dedupe.candidates import candidates, equal_documents, scratch_folder
 from gpu_pile.run.stages.dedupe.clusters import Clusters
 from gpu_pile.run.stages.dedupe.verify_pairs import (
     PAIRS_PER_TASK,
@@ -39,6 +42,7 @@ from gpu_pile.run.stages.dedupe.verify_pairs import (
     Verification,
     VerifiedFiles,
     compare,
+    fingerprints,
     gather_sketches,
     mapped,
     read_texts,
@@ -52,8 +56,10 @@ VERSION = 5
 def dedupe_key(context: Context) -> str:
     """Return the key of everything that pairs.parquet and clusters.parquet depend on."""
     measured = [context.directory.state("measure", s.name) for s in context.shards]
+    against = context.config.input.against
     return files.key_of(
         {
+            **({"against": keys_of(against)} if against else {}),
             "version": VERSION,
             "ops": {o.name: o.version for o in _ops(context.config.dedupe)},
             "shards": [
@@ -75,7 +81,7 @@ def _ops(config: Dedupe) -> Iterator[Op]:
         yield from (shingle_set, jaccard) if config.fuzzy.verify == "exact" else (sketch_matches,)
 
 
-def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None = None) -> dict[str, Any]:
+def dedupe(context: Context, make_source: Callable[..., RunSource] | None = None) -> dict[str, Any]:
     """Write pairs.parquet and clusters.parquet. Return what the report says of them.
 
     make_source: another source of documents, for rows that have no shards (benchmarks and tests generate some).
@@ -83,7 +89,8 @@ def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None 
     run = context.directory
     run.clear_scratch("dedupe")
     with context.stage("dedupe", context.shards) as entry, files.disk_errors(run.scratch):
-        source = (make_source or RunSource)(context)
+        old = indexes_of(context, scratch_folder(context)) if context.config.input.against else ()
+        source = (make_source or RunSource)(context, old)
         duplicates = find_duplicates(source)
         if duplicates.collisions:
             context.reporter.note(
@@ -91,8 +98,10 @@ def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None 
                 "exact duplicates"
             )
         with context.reporter.span("dedupe", "clusters"):
-            Clusters(context, source.rows, duplicates).write()
+            Clusters(context, source.rows, duplicates, old).write()
         entry["text_bytes"] = sum(run.state("measure", s.name)["text_bytes"] for s in context.shards)
+    if not old:
+        run.against.unlink(missing_ok=True)
     run.clear_scratch("dedupe")
     return _facts(context, source, duplicates)
 
@@ -100,12 +109,13 @@ def dedupe(context: Context, make_source: Callable[[Context], RunSource] | None 
 class RunSource:
     """The documents of a run: measured tables, and shards that are read again (see gpu_pile.dedup.engine.Source)."""
 
-    def __init__(self, context: Context) -> None:
-        self.context, self.config = context, context.config.dedupe
-        self.rows = Rows.of(context)
+    def __init__(self, context: Context, old: Sequence[str] = ()) -> None:
+        self.context, self.config, self.old = context, context.config.dedupe, old
+        self.rows = Rows.of(context, opened(old).total if old else 0)
         self.total = self.rows.total
         self.banding = self.config.fuzzy.banding()
         self.searches = 0
+        self.sets = EqualSets.empty()
         self.paths: list[Path] = []
         self.store = ""
         self.counts = np.zeros((2, SIMILARITY_BINS), np.int64)
@@ -116,13 +126,15 @@ class RunSource:
         return f"search-{self.searches}"
 
     def equal_hashes(self) -> EqualSets:
-        return equal_documents(self.context, self.rows) if self.config.exact.enabled else EqualSets.empty()
+        if self.config.exact.enabled:
+            self.sets = equal_documents(self.context, self.rows, self.old)
+        return self.sets
 
     def candidates(self, copies: Array) -> Iterator[Array]:
         self.searches += 1
         self.paths = []
         if self.config.fuzzy.enabled:
-            self.paths = candidates(self.context, self.rows, self.banding, copies, self.search)
+            self.paths = candidates(self.context, self.rows, self.banding, copies, self.search, self.old)
         return self._pairs()
 
     def _pairs(self) -> Iterator[Array]:
@@ -132,12 +144,20 @@ class RunSource:
                 yield pairs[start : start + PAIRS_PER_TASK]
 
     def read_texts(self, involved: RowSet, members: Array) -> Array:
-        exact = self.config.fuzzy.verify == "exact"
-        shingled = involved if exact else RowSet.empty(self.total)
-        self.store, digests = read_texts(self.context, self.rows, self.search, shingled, members)
-        if not exact:
-            self.store = gather_sketches(self.context, self.search, involved)
+        if self.config.fuzzy.verify == "exact":
+            self.store, digests = read_texts(self.context, self.rows, self.search, involved, members, self.old)
+            return digests
+        with_old = self._equal_to_old(members)  # they are compared without their texts: no old text is read
+        nothing, digests = RowSet.empty(self.total), np.zeros((len(members), DIGEST_BYTES), np.uint8)
+        self.store, digests[~with_old] = read_texts(self.context, self.rows, self.search, nothing, members[~with_old])
+        digests[with_old] = fingerprints(self.context, self.rows, members[with_old], self.old)
+        self.store = gather_sketches(self.context, self.search, involved, self.old)
         return digests
+
+    def _equal_to_old(self, members: Array) -> Array:
+        """Return bool[n]: which members share their hash with a document of an old run."""
+        groups = self.sets.representatives[np.searchsorted(self.sets.members, members)]
+        return np.isin(groups, groups[members < self.rows.old])
 
     def compare(self, involved: RowSet) -> VerifiedFiles:
         verified = compare(self.context, Verification(self.search, self.store), involved, self.paths)
@@ -149,8 +169,8 @@ def _facts(context: Context, source: RunSource, duplicates: Duplicates) -> dict[
     """Return what the report says about the stage."""
     fuzzy = context.config.dedupe.fuzzy
     return {
-        "documents": source.total,
-        "exact_duplicates": duplicates.sets.duplicates,
+        "documents": source.rows.own,
+        "exact_duplicates": int((duplicates.sets.copies >= source.rows.old).sum()),
         "bands": source.banding.bands,
         "rows": source.banding.rows,
         "threshold": fuzzy.threshold,

@@ -7,6 +7,8 @@ repeating a write is harmless. Then tasks compare the candidate pairs, some pair
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,8 @@ from gpu_pile.gpu.segments import take, to_host
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import DIGEST_BYTES, digests
+from gpu_pile.run.index.old import opened
+from gpu_pile.run.index.runs import check_shard, old_ranges, source_of
 from gpu_pile.run.reading import changed
 from gpu_pile.run.rereading import Group, Wanted, read_again
 from gpu_pile.run.stages.dedupe.candidates import candidates_folder, numbered, save, scratch_folder, sketch_array
@@ -48,6 +52,20 @@ FOUND = np.dtype([("size", "<i8"), ("digest", "u1", DIGEST_BYTES)])
 """What was read of it: how many distinct shingles, and the digest of its text."""
 
 
+class Source(NamedTuple):
+    """A measured range of this run, or of an old one; small, sent to workers.
+
+    run: the directory of the old run; None for this one
+    """
+
+    measured: MeasuredRange
+    run: str | None
+
+    def context(self, context: Context) -> Context:
+        """Return what reads the range."""
+        return context if self.run is None else source_of(context, self.run)
+
+
 class Verification(NamedTuple):
     """Names what one search leaves in the scratch folder; small, sent to workers.
 
@@ -60,54 +78,73 @@ class Verification(NamedTuple):
     def folder(self, context: Context) -> Path:
         return scratch_folder(context) / self.search
 
-    def of_range(self, context: Context, kind: str, measured: MeasuredRange) -> Path:
+    def of_range(self, context: Context, kind: str, source: Source) -> Path:
         """Return the path of what is "wanted" of a range, or was "found" there."""
-        return self.folder(context) / kind / measured.shard.name / f"{measured.shard_range.index:06d}.npy"
+        folder = kind if source.run is None else f"{kind}-old-{files.key_of(source.run)}"
+        return (
+            self.folder(context) / folder / source.measured.shard.name / f"{source.measured.shard_range.index:06d}.npy"
+        )
 
     def verified(self, context: Context, number: int, start: int) -> Path:
         """Return the path of the verified pairs among those of a file of candidates from `start` on."""
         return self.folder(context) / "verified" / f"{number:05d}-{start:012d}.npz"
 
 
-def read_texts(context: Context, rows: Rows, search: str, shingled: RowSet, members: Array) -> tuple[str, Array]:
+def read_texts(
+    context: Context, rows: Rows, search: str, shingled: RowSet, members: Array, old: Sequence[str] = ()
+) -> tuple[str, Array]:
     """Read again the texts that decide: (file of the shingle sets, uint8[n, 16] digests of the members).
 
     shingled: rows whose shingle sets are needed. members: int64, ascending, rows whose digests are needed.
+    old: paths of indexes, whose documents are the rows before those of the run.
     """
     verification = Verification(search, f"shingles-{secrets.token_hex(4)}")  # unknown to late workers of another run
     tasks, wanted, n_values = [], [], 0
-    for measured, first in _measured_ranges(context, rows):
+    old_sources = _old_sources(context, old, shingled, members) if old else iter(())
+    for source, first in itertools.chain(old_sources, _measured_ranges(context, rows)):
+        measured = source.measured
         end = first + measured.end - measured.first
         lo, hi = np.searchsorted(members, [first, end])
-        request, n_values = _request(
-            context, measured, shingled.rows(first, end) - first, members[lo:hi] - first, n_values
-        )
+        own = source.context(context)
+        request, n_values = _request(own, measured, shingled.rows(first, end) - first, members[lo:hi] - first, n_values)
         if not len(request):
             continue
-        save(verification.of_range(context, "wanted", measured), request)
-        answer, n_bytes = verification.of_range(context, "found", measured), measured.shard_range.n_bytes
-        tasks.append(Task(ShardReReader, (measured, verification), n_bytes, measured.label, (answer,), n_bytes))
-        wanted.append((measured, request, slice(lo, hi)))
+        save(verification.of_range(context, "wanted", source), request)
+        answer, n_bytes = verification.of_range(context, "found", source), measured.shard_range.n_bytes
+        label = measured.label if source.run is None else f"{source.run}: {measured.label}"
+        tasks.append(Task(ShardReReader, (source, verification), n_bytes, label, (answer,), n_bytes))
+        wanted.append((source, request, slice(lo, hi)))
     verification.folder(context).mkdir(parents=True, exist_ok=True)
     with (verification.folder(context) / verification.store).open("wb") as f:
         f.truncate(8 * n_values)
     context.do("dedupe", tasks)
     out = np.zeros((len(members), DIGEST_BYTES), np.uint8)
     with (verification.folder(context) / "spans").open("wb") as f:
-        for measured, request, own in wanted:
-            found = files.load_array(verification.of_range(context, "found", measured))
-            out[own] = found["digest"][request["digest"]]
+        for source, request, places_of_members in wanted:
+            found = files.load_array(verification.of_range(context, "found", source))
+            out[places_of_members] = found["digest"][request["digest"]]
             placed = request["place"] >= 0
             places = request["place"][placed]
             np.stack([places, places + found["size"][placed]], axis=1).tofile(f)
     return verification.store, out
 
 
-def _measured_ranges(context: Context, rows: Rows) -> Iterator[tuple[MeasuredRange, int]]:
+def _measured_ranges(context: Context, rows: Rows) -> Iterator[tuple[Source, int]]:
     """Yield each measured range of each shard, with the dense row of its first document."""
     for shard, first in zip(context.shards, rows.first.tolist(), strict=False):
         for measured in measured_ranges(context, shard):
-            yield measured, first + measured.first
+            yield Source(measured, None), first + measured.first
+
+
+def _old_sources(
+    context: Context, old: Sequence[str], shingled: RowSet, members: Array
+) -> Iterator[tuple[Source, int]]:
+    """Yield the measured ranges of the shards of old runs that have rows of interest, as _measured_ranges does."""
+    for shard in opened(old).shards:
+        lo, hi = np.searchsorted(members, [shard.first, shard.end])
+        if lo < hi or len(shingled.rows(shard.first, shard.end)):
+            for measured in old_ranges(context, shard.run, shard.name):
+                yield Source(measured, shard.run), shard.first + measured.first
 
 
 def _request(
@@ -138,16 +175,51 @@ def places(room: Array, first: int) -> tuple[Array, int]:
     return ends - room, -(-int(ends[-1] if len(ends) else first) // PAGE) * PAGE
 
 
-def gather_sketches(context: Context, search: str, involved: RowSet) -> str:
-    """Copy the sketches of the involved rows to one file; return its name."""
+def gather_sketches(context: Context, search: str, involved: RowSet, old: Sequence[str] = ()) -> str:
+    """Copy the sketches of the involved rows to one file; return its name. old: as of read_texts()."""
     verification = Verification(search, "sketches")
     path = verification.folder(context) / verification.store
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as f:
-        for first, table in scan(context, ["sketch"]):
-            rows = involved.rows(first, first + len(table))
-            sketch_array(table, context.config.dedupe.fuzzy.size)[rows - first].tofile(f)
+        before = opened(old).total if old else 0
+        if old:
+            for sketches in opened(old).sketches(involved.rows(0, before)):
+                sketches.tofile(f)
+        for row, table in scan(context, ["sketch"]):
+            first = before + row
+            chosen = involved.rows(first, first + len(table))
+            sketch_array(table, context.config.dedupe.fuzzy.size)[chosen - first].tofile(f)
     return verification.store
+
+
+def fingerprints(context: Context, rows: Rows, members: Array, old: Sequence[str]) -> Array:
+    """Return what is compared in the place of texts of documents that share a hash with an old one, uint8[n, 16].
+
+    It is made of the bytes of text, the number of shingles and the sketch; of nothing where only words count, since
+    texts of equal words differ in these.
+    """
+    out = np.zeros((len(members), DIGEST_BYTES), np.uint8)
+    if not len(members) or context.config.dedupe.exact.normalize != "none":
+        return out
+    theirs = members[: np.searchsorted(members, rows.old)]
+    documents, at = opened(old).documents(theirs), 0
+    for sketches in opened(old).sketches(theirs):
+        here = slice(at, at + len(sketches))
+        _fingerprint(documents["text_bytes"][here], documents["shingles"][here], sketches, out[here])
+        at = here.stop
+    for row, table in scan(context, ["text_bytes", "shingles", "sketch"]):
+        lo, hi = np.searchsorted(members, [rows.old + row, rows.old + row + len(table)])
+        chosen = members[lo:hi] - rows.old - row
+        text_bytes, shingles = (table.column(name).to_numpy()[chosen] for name in ("text_bytes", "shingles"))
+        sketches = sketch_array(table, context.config.dedupe.fuzzy.size)[chosen]
+        _fingerprint(text_bytes, shingles, sketches, out[lo:hi])
+    return out
+
+
+def _fingerprint(text_bytes: Array, shingles: Array, sketches: Array, out: Array) -> None:
+    for i in range(len(out)):
+        content = text_bytes[i].tobytes() + shingles[i].tobytes() + sketches[i].tobytes()
+        out[i] = np.frombuffer(hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), np.uint8)
 
 
 class VerifiedFiles:
@@ -195,20 +267,26 @@ def compare(context: Context, verification: Verification, involved: RowSet, path
 class ShardReReader:
     """Reads a range of a shard again and leaves the wanted shingle sets and digests (see gpu_pile.run.threads.Job)."""
 
-    def __init__(self, context: Context, measured: MeasuredRange, verification: Verification) -> None:
-        self.context, self.measured, self.verification = context, measured, verification
-        self.shard, self.config = measured.shard, context.config.dedupe
-        self.cost = measured.shard_range.n_bytes
+    def __init__(self, context: Context, source: Source, verification: Verification) -> None:
+        self.context, self.source, self.verification = context, source, verification
+        self.measured, self.reading = source.measured, source.context(context)
+        self.shard, self.config = self.measured.shard, context.config.dedupe
+        self.cost = self.measured.shard_range.n_bytes
 
     def open(self) -> Iterator[Group]:
         context = self.context
-        self.wanted = files.load_array(self.verification.of_range(context, "wanted", self.measured))
+        if self.source.run is not None:
+            check_shard(self.reading, self.shard, self.source.run)
+        self.wanted = files.load_array(self.verification.of_range(context, "wanted", self.source))
         self.found = np.zeros(len(self.wanted), FOUND)
         self.file = (self.verification.folder(context) / self.verification.store).open("rb+", buffering=0)
         columns = ["start", "length", "shingles"]
-        table = table_rows(context.directory.measured(self.shard.name), self.measured.first, self.measured.end, columns)
+        path = self.reading.directory.measured(self.shard.name)
+        table = table_rows(path, self.measured.first, self.measured.end, columns)
         start, self.length, self.room = (table.column(n).to_numpy()[self.wanted["row"]] for n in columns)
-        yield from read_again(context, "dedupe", self.measured, [Wanted.of(start, self.length, context.batch_bytes)])
+        yield from read_again(
+            self.reading, "dedupe", self.measured, [Wanted.of(start, self.length, context.batch_bytes)]
+        )
 
     def process(self, group: Group) -> None:
         self.read(group.lines(), group.lo, group.hi)
@@ -230,7 +308,7 @@ class ShardReReader:
         span = self.context.reporter.span
         with self.context.device.session():
             with span("dedupe", "parse again"):
-                text = parse_again(self.context, self.shard, lines)
+                text = parse_again(self.reading, self.shard, lines)
             with span("dedupe", "shingle"):
                 self.keep_shingles(text, lo + np.flatnonzero(self.wanted["place"][lo:hi] >= 0), lo)
             with span("dedupe", "digest"):
@@ -265,7 +343,7 @@ class ShardReReader:
         if self.context.config.cluster.where is not None:
             os.fsync(self.file.fileno())  # for workers on other machines
         self.file.close()
-        save(self.verification.of_range(self.context, "found", self.measured), self.found)
+        save(self.verification.of_range(self.context, "found", self.source), self.found)
 
     def abandon(self) -> None:
         if hasattr(self, "file"):

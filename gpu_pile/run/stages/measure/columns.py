@@ -60,7 +60,9 @@ def definition_key(context: Context) -> str:
     return files.key_of(
         {
             "format": FORMAT,
-            "input": c.input.model_dump(exclude={"shards", "preset", *(() if c.input.fields else ("fields",))}),
+            "input": c.input.model_dump(
+                exclude={"shards", "preset", "against", *(() if c.input.fields else ("fields",))}
+            ),
             **({"extras": EXTRAS} if c.input.line_format.extras else {}),
             "normalize": c.dedupe.exact.normalize,
             "sketch": [fuzzy.shingle, fuzzy.width, fuzzy.sketch, fuzzy.size, fuzzy.seed],

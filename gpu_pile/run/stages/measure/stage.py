@@ -18,6 +18,7 @@ from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.run.context import Context
+from gpu_pile.run.joining import join
 from gpu_pile.run.reading import open_shard, shard_ranges
 from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.by_shard import ShardsJob, group_label, group_small
@@ -56,6 +57,7 @@ def measure(context: Context) -> None:
     context.directory.clear_scratch("measure")
     write_bad_lines(context, states)
     check_documents(context, states)
+    join(context)
 
 
 def is_done(context: Context, shard: Shard, definition: str) -> bool:

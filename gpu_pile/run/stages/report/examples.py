@@ -22,6 +22,8 @@ from gpu_pile.present import diff
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
 from gpu_pile.run.documents import readable_texts
+from gpu_pile.run.index.witnesses import WITNESS, Place
+from gpu_pile.run.joining import with_joined
 from gpu_pile.run.stages.decide import failures
 from gpu_pile.run.tables import subset_codes
 
@@ -89,8 +91,9 @@ def _nearest_to_farthest(examples: Iterable[tuple[float, Example]]) -> list[tupl
 def _failing_in(context: Context, shard: Shard) -> dict[str, list[tuple[float, Example]]]:
     """By rule some documents of a shard's sample that fail it, each with its distance from the bound."""
     policy = context.config.thresholds
-    columns = ["line", "subset", *policy.signals()]
+    columns = ["line", "subset", *(n for n in policy.signals() if n not in context.config.joined_columns)]
     table = pq.read_table(files.table(context.directory.sample(shard.name)), columns=columns)
+    table = with_joined(context, shard, table)
     rules, marks, values = failures(table, context.config)
     subsets, codes = subset_codes(table)
     lines = table.column("line").to_numpy()
@@ -152,6 +155,7 @@ def _lines_before(row: dict[str, Any]) -> int:
 def _decisions(context: Context) -> Iterator[pa.Table]:
     """The first row groups of decisions."""
     columns = ["doc_id", "shard", "line", "subset", "reasons", "witness", "similarity"]
+    columns += [field.name for field in WITNESS] if context.config.input.against else []
     left = GROUPS_READ
     for shard in context.shards:
         with pq.ParquetFile(files.table(context.directory.decisions(shard.name))) as file:
@@ -163,12 +167,16 @@ def _decisions(context: Context) -> Iterator[pa.Table]:
 def _duplicate(row: dict[str, Any], texts: dict[int, str]) -> Example:
     place = {key: row[key] for key in ("doc_id", "shard", "line", "subset")}
     witness = row["witness"]
+    if row.get("witness_run") is not None:
+        named = str(Place(row["witness_run"], row["witness_shard"], row["witness_line"]))
+    else:
+        named = str(witness)
     known = row["doc_id"] in texts
     if EXACT in row["reasons"]:
         equal = {"excerpt": cut(texts[row["doc_id"]])} if known else {}
-        return {**place, "why": f"the text of {witness}, which stays", **equal}
+        return {**place, "why": f"the text of {named}, which stays", **equal}
     similarity = f", similarity {row['similarity']:.3f}" if row["similarity"] is not None else ""
-    why = f"like {witness}, which stays{similarity}"
+    why = f"like {named}, which stays{similarity}"
     if not known or witness not in texts:
         return {**place, "why": why, **({"excerpt": cut(texts[row["doc_id"]])} if known else {})}
     return {**place, "why": why, "difference": _difference(texts[row["doc_id"]], texts[witness])}

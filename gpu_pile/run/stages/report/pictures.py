@@ -17,6 +17,7 @@ from gpu_pile.dedup.banding import candidate_probability
 from gpu_pile.present import charts
 from gpu_pile.present.histogram import Scale, documents_in, figure
 from gpu_pile.run.context import Context
+from gpu_pile.run.joining import joined_histograms
 from gpu_pile.run.stages.report.findings import UNKNOWN, Bounds, cut_name, defined, named, rules_by_bounds, share, some
 from gpu_pile.summaries import histograms
 
@@ -34,10 +35,11 @@ BINS_BY_SUBSET = 32
 
 def histograms_of(context: Context, content: dict[str, Any]) -> list[dict[str, Any]]:
     """For each signal with a rule, charts of the subsets that share its bounds; for the others one of all documents."""
-    cells = histograms.merged([pq.read_table(files.table(context.directory.histogram(s.name))) for s in context.shards])
+    tables = [pq.read_table(files.table(context.directory.histogram(s.name))) for s in context.shards]
+    cells = histograms.merged([*tables, *joined_histograms(context)])
     about = context.config.signal_definitions
     ruled = context.config.thresholds.signals()
-    names = [*ruled, *(n for n in context.config.measured_signals if n not in ruled)]
+    names = [*ruled, *(n for n in context.config.signal_names if n not in ruled)]
     failing = {reason["reason"]: reason["by_subset"] for reason in content["reasons"]}
     subsets = ["" if s["subset"] == UNKNOWN else s["subset"] for s in content["subsets"]]
     by_signal = _by_signal(cells)

@@ -17,6 +17,7 @@ from gpu_pile.policy import pile
 from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.context import Context
 from gpu_pile.run.directory import RunDir
+from gpu_pile.run.stages.report.against import against
 from gpu_pile.run.stages.report.findings import definition_of, flow, named, notes, rule_of
 from gpu_pile.run.stages.report.lost import lost_text
 from gpu_pile.run.stages.report.page import render
@@ -64,6 +65,7 @@ def build(context: Context) -> dict[str, Any]:
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
         "lost_text": lost_text(context, near),
+        "against": against(context),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
         "fields": [{"field": name, **counts} for name, counts in run.get("fields", {}).items()],
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],

@@ -1,0 +1,1 @@
+"""gpu-pile decontaminate: what a corpus has in common with evaluation sets."""
