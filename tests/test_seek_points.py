@@ -1,5 +1,8 @@
 """Seek points: a shard of one zstd frame is read from the middle, and what is read is what was read first."""
 
+import json
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,20 +11,26 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.corpus import seek_index, seek_points
+from gpu_pile.corpus import ranges, seek_index, seek_points
+from gpu_pile.corpus.identity import HashedFile
 from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.reader import ShardReader
 from gpu_pile.corpus.seek_index import SeekIndex, write_index
 from gpu_pile.errors import DataError
-from tests.conftest import DEMO
+from gpu_pile.explore.run import open_run
+from gpu_pile.run import documents
+from gpu_pile.run.directory import RunDir
+from gpu_pile.run.stages.measure import read as measuring
+from tests.conftest import DEMO, results, run
+from tests.conftest import settings as configuration
 
-SPACING = 2**20
+SPACING, STEP = 2**20, 2**16
 SHORT = {"window_log": 18}
 ENCODERS = {
     "one thread": {"level": 3},
     "threads": {"compression_params": zstandard.ZstdCompressionParameters.from_level(3, threads=2, job_size=2**20)},
     "level 1": {"level": 1},
-    "level 9": {"compression_params": zstandard.ZstdCompressionParameters.from_level(9, **SHORT)},
+    "level 5": {"compression_params": zstandard.ZstdCompressionParameters.from_level(5, **SHORT)},
     "checksum": {"compression_params": zstandard.ZstdCompressionParameters.from_level(3, write_checksum=1, **SHORT)},
 }
 
@@ -33,8 +42,9 @@ def natural(n_bytes, seed=0):
     lines = b"".join(decompress(path.read_bytes()).read() for path in sorted(DEMO.glob("*.zst"))).splitlines()
     out, n = [], 0
     while n < n_bytes:
-        line = np.array(lines[rng.integers(len(lines))].split(b" "))
-        out.append(b" ".join(line[rng.random(len(line)) < 0.9].tolist()))
+        line = json.loads(lines[rng.integers(len(lines))])
+        words = np.array(line["text"].split(" "))
+        out.append(json.dumps({**line, "text": " ".join(words[rng.random(len(words)) < 0.9])}).encode())
         n += len(out[-1]) + 1
     return b"\n".join(out) + b"\n"
 
@@ -58,7 +68,8 @@ def small(monkeypatch):
     monkeypatch.setattr(seek_points, "JOB", SPACING)
     monkeypatch.setattr(seek_points, "TRIED_BYTES", SPACING // 4)
     monkeypatch.setattr(seek_points, "TRIES", 4)
-    monkeypatch.setattr(seek_index, "STEP", 2**16)
+    for module in (seek_index, seek_points, ranges, documents):
+        monkeypatch.setattr(module, "STEP", STEP)
 
 
 def indexed(path, text=TEXT):
@@ -82,7 +93,7 @@ def shards(tmp_path_factory):
 def test_every_part_of_a_frame_is_read_from_a_point(shards, name):
     index = indexed(shards[name])
     assert len(index.points) >= 3
-    starts = [seek_index.first_step(p) * seek_index.STEP for p in index.points[:, 1].tolist()]
+    starts = [seek_points.first_step(p) * STEP for p in index.points[:, 1].tolist()]
     for start in [*starts, len(TEXT) - 1, len(TEXT)]:
         reader = ShardReader(shards[name], block_bytes=2**20, index=index, start=(0, start))
         assert joined(reader) == TEXT[start:]
@@ -116,7 +127,7 @@ def wrong_text(index):
 )
 def test_a_point_that_is_wrong_costs_time_and_nothing_else(shards, change):
     index = indexed(shards["threads"])
-    start = seek_index.first_step(int(index.points[-1][1])) * seek_index.STEP + 5
+    start = seek_points.first_step(int(index.points[-1][1])) * STEP + 5
     wrong = tampered(index, **change(index))
     reader = ShardReader(shards["threads"], block_bytes=2**20, index=wrong, start=(0, start))
     assert joined(reader) == TEXT[start:]
@@ -142,7 +153,7 @@ def test_frames_after_one_that_is_read_from_a_point(tmp_path):
     index = indexed(path, head + middle + head)
     assert len(index.points) >= 3
     for position in index.points[1:, 1].tolist():
-        start = seek_index.first_step(position) * seek_index.STEP
+        start = seek_points.first_step(position) * STEP
         assert (
             joined(ShardReader(path, block_bytes=2**20, index=index, start=(0, start)))
             == (head + middle + head)[start:]
@@ -150,11 +161,11 @@ def test_frames_after_one_that_is_read_from_a_point(tmp_path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(0, len(TEXT) // 2**16), max_size=4, unique=True))
+@given(st.lists(st.integers(0, len(TEXT) // STEP), max_size=4, unique=True))
 def test_ranges_at_points_have_each_line_once(shards, cuts):
     path = shards["level 1"]
     index = indexed(path)
-    starts = [0, *(cut * seek_index.STEP for cut in sorted(cuts) if cut)]
+    starts = [0, *(cut * STEP for cut in sorted(cuts) if cut)]
     ends, found = [*starts[1:], len(TEXT)], []
     for i, (start, stop) in enumerate(zip(starts, ends, strict=True)):
         own = ShardRange(i, len(starts), 0, path.stat().st_size, start, stop)
@@ -174,3 +185,78 @@ def test_a_file_that_is_no_index(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(DataError, match="index"):
         SeekIndex.read(path)
+
+
+# in a run
+
+
+LINES = TEXT.splitlines(keepends=True)
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch):
+    """Two shards of one frame each, which share a part; with a bad line, and a point in every MiB or so."""
+    monkeypatch.setattr(measuring, "SEARCHED_BYTES_MIN", 0)
+    half = len(LINES) // 2
+    (tmp_path / "in").mkdir()
+    compressed(tmp_path / "in" / "a.jsonl.zst", b"".join(LINES), **ENCODERS["level 1"])
+    compressed(tmp_path / "in" / "b.jsonl.zst", b"{}\n" + b"".join(LINES[half:]), **ENCODERS["checksum"])
+    return tmp_path
+
+
+def chosen(folder, name, *, points=True, **more):
+    given = {"input": {"range_bytes": 2**18, "seek_points": points}, "workers": 2, "write": {"removed": True}}
+    return configuration([folder / "in"], folder / name, **{**given, **more})
+
+
+def lines_of(folder):
+    """The kept and the removed lines of each shard."""
+    shards = sorted([*folder.glob("kept/*.zst"), *folder.glob("removed/*.zst")])
+    return {p.relative_to(folder).as_posix(): joined(ShardReader(p)) for p in shards}
+
+
+def tables(folder):
+    found = results(folder)
+    return {name: found[name] for name in found if not name.startswith(("kept/", "removed/", "seek/"))}
+
+
+@pytest.mark.slow
+def test_a_run_splits_shards_of_one_frame_at_seek_points(corpus, monkeypatch):
+    run(chosen(corpus, "plain", points=False, spool_bytes=0))
+    assert not (corpus / "plain" / "seek").exists()
+    run(chosen(corpus, "split", spool_bytes=0))
+    state = RunDir(corpus / "split").state("measure", "a")
+    assert len(state["ranges"]) > 2
+    assert sum(r["documents"] for r in state["ranges"]) == state["documents"]
+    assert tables(corpus / "split") == tables(corpus / "plain")
+    assert lines_of(corpus / "split") == lines_of(corpus / "plain")
+    everything = {"spooled": {}, "one worker": {"workers": 1, "spool_bytes": 0, "batch_bytes": 300_000}}
+    for name, more in everything.items():
+        run(chosen(corpus, name, **more))
+        assert results(corpus / name) == results(corpus / "split")
+
+    opened = open_run(corpus / "split")
+    last = opened.doc_id(f"b:{RunDir(corpus / 'split').state('measure', 'b')['lines']}")
+    read = []
+    real = HashedFile.read_at
+    monkeypatch.setattr(HashedFile, "read_at", lambda self, start, n: read.append(n) or real(self, start, n))
+    assert opened.story(last)["text"] == json.loads(LINES[-1])["text"]
+    assert sum(read) < (corpus / "in" / "b.jsonl.zst").stat().st_size / 2
+
+
+@pytest.mark.slow
+def test_a_lost_index_costs_time_and_nothing_else(corpus):
+    run(chosen(corpus, "split", spool_bytes=0))
+    want = results(corpus / "split")
+    for path in (corpus / "split" / "seek").glob("*"):
+        path.unlink()
+    for folder in ("kept", "removed"):
+        shutil.rmtree(corpus / "split" / folder)
+    run(chosen(corpus, "split", spool_bytes=0))
+    assert results(corpus / "split") == {name: want[name] for name in want if not name.startswith("seek/")}
+
+
+def test_a_shard_of_which_all_is_kept_leaves_as_it_came(corpus):
+    off = {"exact": {"enabled": False}, "fuzzy": {"enabled": False}}
+    run(chosen(corpus, "all", dedupe=off, write={}))
+    assert (corpus / "all" / "kept" / "a.jsonl.zst").read_bytes() == (corpus / "in" / "a.jsonl.zst").read_bytes()

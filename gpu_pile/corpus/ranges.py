@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_pile.corpus import files, tables
+from gpu_pile.corpus.seek_points import STEP, SeekPoint, first_step
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import walk_frame
 
@@ -62,6 +64,23 @@ def split_at_frames(shard: Shard, range_bytes: int) -> list[ShardRange]:
                     break
                 position = frame.end
     return _ranges(starts, size)
+
+
+def split_at_points(n_bytes: int, stream_bytes: int, points: Sequence[SeekPoint], range_bytes: int) -> list[ShardRange]:
+    """Split a shard of n_bytes at its seek points into ranges of at least range_bytes each.
+
+    A range begins where the first MiB does that can be read from its point alone (gpu_pile.corpus.seek_index).
+    """
+    chosen = [(0, 0)]
+    for point in points:
+        start = first_step(point.position) * STEP
+        if min(point.offset - chosen[-1][0], n_bytes - point.offset) >= range_bytes and start < stream_bytes:
+            chosen.append((point.offset, start))
+    ends = [*chosen[1:], (n_bytes, stream_bytes)]
+    return [
+        ShardRange(i, len(chosen), first, end, start, stop)
+        for i, ((first, start), (end, stop)) in enumerate(zip(chosen, ends, strict=True))
+    ]
 
 
 def _ranges(starts: list[int], size: int) -> list[ShardRange]:

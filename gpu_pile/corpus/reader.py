@@ -109,6 +109,7 @@ class ShardReader:
         self._index, self._searches = index, search
         self._search: PointSearch | None = None
         self._stream_hash = StreamHash()
+        self._at_end = False
         self.path = shard.path if isinstance(shard, Shard) else files.path_of(shard)
         self.limits = limits or Limits()
         self.block_bytes = block_bytes
@@ -151,8 +152,11 @@ class ShardReader:
         return ZstdDecoder(file, window, self.start) if self.start else decoder_of(file, window)
 
     def points(self) -> tuple[list[SeekPoint], list[bytes]]:
-        """Return (the seek points that were found, the hash of each MiB of the stream); none of a damaged shard."""
-        if self._search is None or not self._search.points or self.damages:
+        """Return (the seek points that were found, the hash of each MiB of the stream).
+
+        There are none in a damaged shard, nor in one that was not read to its end.
+        """
+        if self._search is None or not self._search.points or self.damages or not self._at_end:
             return [], []
         return self._search.points, self._stream_hash.digests()
 
@@ -181,6 +185,7 @@ class ShardReader:
         self.own_bytes = decoder.own_bytes if isinstance(decoder, RangeDecoder) else 0
         self.n_lines, self.stream_bytes = lines.n_lines, lines.stream_bytes
         lines.close()
+        self._at_end = True
 
     def _stream_bytes_max(self, file_bytes: int) -> int:
         """Return the position of the stream that is not to be exceeded."""

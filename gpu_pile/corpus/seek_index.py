@@ -21,13 +21,10 @@ from gpu_pile.corpus import files
 from gpu_pile.corpus.decoders import Chunk, Problem, ZstdDecoder
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import HashedFile, step_digest
-from gpu_pile.corpus.seek_points import SeekPoint
+from gpu_pile.corpus.seek_points import STEP, SeekPoint, first_step
 from gpu_pile.corpus.zstd_frames import CHUNK
 from gpu_pile.errors import DataError
 from gpu_pile.types import Array
-
-STEP = 2**20
-"""Bytes of the stream that are hashed together."""
 
 DIGEST_BYTES = 16
 FORMAT = b"gpu_pile seek points 1"
@@ -71,11 +68,6 @@ class StreamHash:
         self._step = bytearray()
 
 
-def first_step(position: int) -> int:
-    """Return the first MiB of the stream that can be compared when reading begins at a position."""
-    return -(-position // STEP)
-
-
 def write_index(target: Any, points: Sequence[SeekPoint], digests: Sequence[bytes], n_bytes: int) -> None:
     """Write an index to a Parquet file; n_bytes: of the shard's file."""
     rows = [SeekPoint(0, 0, 0, 0, b""), *points]
@@ -92,13 +84,19 @@ def write_index(target: Any, points: Sequence[SeekPoint], digests: Sequence[byte
 class SeekIndex:
     """The seek points of a shard.
 
-    path: of the index. n_bytes: of the shard's file.
+    path: of the index; None if there is none: then everything is read from the beginning and nothing is compared
+    n_bytes: of the shard's file
     points: int64[n, 4], ascending, COLUMNS of each point; point 0 is the beginning of the shard
     """
 
-    path: AnyPath
+    path: AnyPath | None
     n_bytes: int
     points: Array
+
+    @classmethod
+    def missing(cls, n_bytes: int) -> SeekIndex:
+        """Return what stands in for an index that is lost."""
+        return cls(None, n_bytes, np.zeros((1, len(COLUMNS)), np.int64))
 
     @classmethod
     def read(cls, path: AnyPath) -> SeekIndex:
@@ -125,12 +123,16 @@ class SeekIndex:
     @functools.lru_cache(maxsize=4)  # noqa: B019
     def row(self, number: int) -> tuple[SeekPoint, bytes]:
         """Return (a point, the hashes of the MiBs up to the next one)."""
+        if self.path is None:
+            return SeekPoint(0, 0, 0, 0, b""), b""
         with _opened(self.path) as file:
             row = file.read_row_group(number).to_pylist()[0]
         return SeekPoint(*(row[name] for name in (*COLUMNS, "before"))), row["digests"]
 
-    def hash_of(self, step: int) -> bytes:
-        """Return the hash of a MiB of the stream; nothing if the stream ends before it."""
+    def hash_of(self, step: int) -> bytes | None:
+        """Return the hash of a MiB of the stream, nothing if the stream ends before it; None if it is not known."""
+        if self.path is None:
+            return None
         number = self.point_before(step)
         point, digests = self.row(number)
         first = DIGEST_BYTES * (step - first_step(point.position))
@@ -187,7 +189,7 @@ class IndexedDecoder:
         """Have the next MiB ready, from where the position is in it."""
         expected = self._index.hash_of(self._step)
         step = self._decompress_step()
-        while step is None or (step_digest(step) if step else b"") != expected:
+        while step is None or expected not in (None, step_digest(step) if step else b""):
             if self._number == 0:
                 self._ended = True
                 return Problem(0, DIFFERS)

@@ -20,6 +20,9 @@ import zstandard
 from gpu_pile.corpus.files import Source
 from gpu_pile.corpus.zstd_frames import CHUNK, MAGIC, Frame
 
+STEP = 2**20
+"""Bytes of the stream that are hashed together."""
+
 SPACING = 64 * 2**20
 """Bytes of the stream from one point to the next, about."""
 
@@ -55,6 +58,11 @@ class SeekPoint:
     frame_end: int
     window: int
     before: bytes = field(repr=False)
+
+
+def first_step(position: int) -> int:
+    """Return the number of the first MiB of the stream that is whole when reading begins at a position."""
+    return -(-position // STEP)
 
 
 def frame_head(window: int, before: bytes) -> bytes:
