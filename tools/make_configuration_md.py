@@ -77,6 +77,7 @@ def type_in_words(annotation: object) -> str:
     if origin is dict:
         return f"{type_in_words(arguments[1])} by {KEYS.get(arguments[1], 'signal')}"
     names = {str: "string", bool: "`true` or `false`", int: "whole number", float: "number", type(None): "`null`"}
+    names |= {config.Contained: "`{threshold: ..., min_shingles: ...}`"}
     names |= {thresholds.Rule: "rule", thresholds.SubsetPolicy: "`{use: ..., rules: ...}`"}
     names |= {config.OwnField: "path or `{path: ..., type: ...}`", config.Join: "`{on: ..., columns: ...}`"}
     return names.get(annotation) or str(getattr(annotation, "__name__", annotation))  # type: ignore[call-overload]

@@ -4,6 +4,7 @@
     equal_sets  rows with equal hashes -> sets of equal documents, checked by digests
     banding     what a banding catches, and which one a threshold needs
     buckets     rows that share a hash, or a band
+    contained   samples of shingles -> candidates for documents that stand in another one
     similarity  candidate pairs -> verified pairs, by shingle sets or by sketches
     survivors   verified pairs -> survivors and witnesses
     radix       records grouped and sorted

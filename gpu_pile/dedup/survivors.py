@@ -25,6 +25,9 @@ DOCUMENTS_AT_A_TIME = 1 << 20
 
 EXACT = "exact_duplicate"
 NEAR = "near_duplicate"
+CONTAINED = "contained"
+DUPLICATES = (EXACT, NEAR, CONTAINED)
+"""The reasons for which a document goes because of another one."""
 
 PAIRS = pa.schema(
     [
@@ -46,7 +49,8 @@ class Clustered:
     doc_id, cluster: uint64, as in clusters.parquet
     witness:    uint64, the kept document that this one duplicates; its own id for a document that is not removed
     similarity: float64, to the witness; 0 where unknown
-    exact, near: bool, whether it is removed as an exact or as a near duplicate
+    exact, near, contained: bool, whether it is removed as an exact or near duplicate, or because it is contained; for
+        a contained document the similarity is the containment
     common, shingles: int64, of its shingles those that the witness has, and all; 0 for exact duplicates and where
         unknown
     """
@@ -57,6 +61,7 @@ class Clustered:
     similarity: Array
     exact: Array
     near: Array
+    contained: Array
     common: Array
     shingles: Array
 
@@ -106,15 +111,24 @@ class Rule(NamedTuple):
     how: str = "witness"
     jaccard: float = 0.0
     containment: float = 0.0
+    contained_at: float | None = None
+    shingles_min: int = 0
 
     @property
     def is_plain(self) -> bool:
         """Whether every verified pair counts, for both of its documents."""
-        return self.jaccard == self.containment == 0.0
+        return self.jaccard == self.containment == 0.0 and self.contained_at is None
 
     def near(self, pairs: SimilarPairs) -> Array:
         """Return bool[2, n]: whether a may go where b stays, and b where a stays, as near duplicates."""
         return (pairs.similarity >= self.jaccard) & (pairs.containment() >= self.containment)
+
+    def contained(self, pairs: SimilarPairs) -> Array:
+        """Return bool[2, n], the same for contained documents."""
+        if self.contained_at is None:
+            return np.zeros((2, len(pairs.a)), bool)
+        large = np.stack([pairs.shingles_a, pairs.shingles_b]) >= self.shingles_min
+        return large & (pairs.containment() >= self.contained_at)
 
 
 class Choice(NamedTuple):
@@ -127,6 +141,7 @@ class Choice(NamedTuple):
     similarity: Array
     exact: Array
     near: Array
+    contained: Array
     common: Array
     shingles: Array
 
@@ -149,7 +164,7 @@ def choose_survivors(graph: Graph, standing: Standing, rule: Rule, device: Devic
         for members in (np.ones(n, bool), standing.apart, ~standing.apart)
     )
     eligible = (best_near < n) & (representative == rows)
-    kept, witness, similarity = _resolve_nodes(graph, best_near, eligible, rule, device)
+    kept, witness, similarity, contained = _resolve_nodes(graph, best_near, eligible, rule, device)
     survivor_rank = np.where(kept, best, best_apart)
     survivor = np.where(survivor_rank < n, np.append(order, -1)[survivor_rank], -1)[representative]
     exact = (survivor >= 0) & (survivor != rows)
@@ -157,11 +172,13 @@ def choose_survivors(graph: Graph, standing: Standing, rule: Rule, device: Devic
     near = (survivor < 0) & (node_witness >= 0) & ~standing.apart
     of_near = np.append(order, -1)[best[node_witness]] if n else node_witness
     common, shingles = (np.where(near, counts[representative], 0) for counts in _shared(graph.pairs, witness))
+    contained = near & contained[representative]
     return Choice(
         np.where(exact, survivor, np.where(near, of_near, -1)),
         np.where(exact, 1.0, np.where(near, similarity[representative], 0.0)),
         exact,
-        near,
+        near & ~contained,
+        contained,
         common,
         shingles,
     )
@@ -185,25 +202,33 @@ def _best_rank(representative: Array, rank: Array, chosen: Array) -> Array:
 
 def _resolve_nodes(
     graph: Graph, rank: Array, eligible: Array, rule: Rule, device: Device
-) -> tuple[Array, Array, Array]:
-    """Return (kept, witness, similarity to it) of every node: a maximal independent set, or one per component."""
-    order, pairs = np.argsort(rank, kind="stable"), graph.pairs
+) -> tuple[Array, Array, Array, Array]:
+    """Return (kept, witness, similarity to it, whether it is contained in it) of every node.
+
+    Kept are a maximal independent set, or one per component.
+    """
+    order, pairs, none = np.argsort(rank, kind="stable"), graph.pairs, np.zeros(len(rank), bool)
     if rule.how == "connected":
-        kept, witness, similarity = connected_survivors(order, eligible, graph.component, *pairs[:3])
-        return kept, witness, similarity
+        return *connected_survivors(order, eligible, graph.component, *pairs[:3]), none
     if rule.is_plain:
-        return _witnesses(order, eligible, rank, pairs, device)
+        return *_witnesses(order, eligible, rank, pairs, device), none
     # the less preferred document of a pair may go, if the rule says so; which stay is settled by these pairs alone
-    near = rule.near(pairs)
-    kept, _, _ = _witnesses(order, eligible, rank, pairs.take(_toward(near, rank[pairs.a] > rank[pairs.b])), device)
+    near, contained = rule.near(pairs), rule.contained(pairs)
+    live = _toward(near | contained, rank[pairs.a] > rank[pairs.b])
+    kept, _, _ = _witnesses(order, eligible, rank, pairs.take(live), device)
     # a witness may be any kept document for which the rule lets this one go
-    one_kept = kept[pairs.a] != kept[pairs.b]
-    return _witnesses(order, kept, rank, pairs.take(_toward(near, kept[pairs.b]) & one_kept), device)
+    a_goes, one_kept = kept[pairs.b], kept[pairs.a] != kept[pairs.b]
+    _, witness, similarity = _witnesses(order, kept, rank, pairs.take(_toward(near, a_goes) & one_kept), device)
+    by_containment = pairs._replace(similarity=_toward(pairs.containment(), a_goes))
+    chosen = by_containment.take(_toward(contained, a_goes) & one_kept)
+    _, container, containment = _witnesses(order, kept, rank, chosen, device)
+    only = (witness < 0) & (container >= 0)
+    return kept, np.where(only, container, witness), np.where(only, containment, similarity), only
 
 
-def _toward(may_go: Array, a_goes: Array) -> Array:
-    """Return bool[n], whether the pair lets that document go. may_go: bool[2, n], a and b. a_goes: a, not b."""
-    return np.where(a_goes, may_go[0], may_go[1])
+def _toward(of_both: Array, a_goes: Array) -> Array:
+    """Return [n]: of each pair the value of the document that goes. of_both: [2, n], of a and b. a_goes: a, not b."""
+    return np.where(a_goes, of_both[0], of_both[1])
 
 
 def _witnesses(
@@ -227,14 +252,15 @@ def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, r
     """
     doc_id, cluster = (clusters.column(name).to_numpy() for name in ("doc_id", "cluster"))
     n = len(doc_id)
-    similarity, exact, near, common, shingles = (np.zeros(n, t) for t in (float, bool, bool, np.int64, np.int64))
-    clustered = Clustered(doc_id, cluster, doc_id.copy(), similarity, exact, near, common, shingles)
+    exact, near, contained = (np.zeros(n, bool) for _ in range(3))
+    common, shingles = (np.zeros(n, np.int64) for _ in range(2))
+    clustered = Clustered(doc_id, cluster, doc_id.copy(), np.zeros(n), exact, near, contained, common, shingles)
     by_cluster = np.argsort(cluster, kind="stable")
     for rows, batch in _portions(clustered, by_cluster, pairs):
         choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), rule, Device())
-        removed = choice.exact | choice.near
+        removed = choice.witness >= 0
         clustered.witness[rows[removed]] = doc_id[rows[choice.witness[removed]]]
-        for name in ("similarity", "exact", "near", "common", "shingles"):
+        for name in Choice._fields[1:]:
             getattr(clustered, name)[rows] = getattr(choice, name)
     return clustered
 

@@ -21,7 +21,7 @@ from gpu_pile.dedup import survivors
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.explore import passages
 from gpu_pile.explore.tables import RunTables
-from gpu_pile.policy.thresholds import bounds_of
+from gpu_pile.policy.thresholds import NO_SPACES_ABOVE, WITHOUT_SPACES, bounds_of
 from gpu_pile.present import diff
 from gpu_pile.present.tables import Result
 from gpu_pile.run import directory as rundir
@@ -200,7 +200,8 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
         )
         names += run.config.joined_signals
         fields += [name for name in run.config.joined_columns if name not in names]
-    rules = run.config.thresholds.rules_of(row["subset"])
+    policy = run.config.thresholds
+    rules = policy.rules_of(row["subset"])
     return {
         **{k: row[k] for k in (*DECIDED, *(field.name for field in WITNESS)) if k in row},
         "reasons": [
@@ -214,6 +215,7 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
         "fields": {name: measured[name] for name in fields},
         "signals": {name: measured[name] for name in names},
         "thresholds": {name: dict(bounds_of(rules[name])) for name in names if name in rules},
+        "not_applied": policy.about_words(rules) if (measured.get(WITHOUT_SPACES) or 0) > NO_SPACES_ABOVE else [],
         "text": read_texts(run.context, [location])[doc_id],
     }
 
@@ -229,7 +231,7 @@ def _row_of(table: Any, location: DocumentLocation, columns: Sequence[str] | Non
 
 
 def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -> str:
-    if rule in (survivors.EXACT, survivors.NEAR):
+    if rule in survivors.DUPLICATES:
         return f"of {row['witness']}" if row["witness"] < OLD else f"of {place_of(run, row['witness'])}"
     if is_of_list(rule):
         note = applied(run.context).note(row["shard"], row["line"], rule)
@@ -238,14 +240,14 @@ def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -
 
 
 def story(run: RunTables, doc_id: int) -> dict[str, Any]:
-    """As document(); for a near duplicate also `difference`: its text compared with its witness's.
+    """As document(); for near duplicates and contained documents also `difference`: the text beside its witness's.
 
     Returns:
         "difference" lists {"kind", "text"}; kinds are equal, removed (only in this text), moved (the witness has it, in
         another place) and added (only in the witness).
     """
     content = document(run, doc_id)
-    if any(r["rule"] == survivors.NEAR for r in content["reasons"]):
+    if any(r["rule"] in (survivors.NEAR, survivors.CONTAINED) for r in content["reasons"]):
         try:
             witness = texts_of(run, [content["witness"]])[content["witness"]]
         except (UsageError, DataError):

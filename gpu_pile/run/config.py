@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.dedup.survivors import Rule
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
-from gpu_pile.policy.thresholds import Names, Policy, configs_folder
+from gpu_pile.policy.thresholds import WITHOUT_SPACES, Names, Policy, configs_folder
 from gpu_pile.run.own_columns import ID, check_name, described, given_names
 from gpu_pile.run.presets import PRESETS
 from gpu_pile.run.threads import worker_count
@@ -340,6 +341,13 @@ class Fuzzy(Section):
         return choose(self.threshold, self.size)
 
 
+class Contained(Section):
+    """Contained documents: those of which nearly everything stands in one longer document."""
+
+    threshold: float = Field(0.95, gt=0, le=1)
+    min_shingles: int = Field(50, ge=1)
+
+
 class Survivor(Section):
     """Which of several duplicates stays: the first difference in this order decides, then the smallest doc_id."""
 
@@ -356,13 +364,33 @@ class Dedupe(Section):
 
     exact: Exact = Exact()
     fuzzy: Fuzzy = Fuzzy()
+    contained: Contained | None = Field(
+        None,
+        description="`{threshold: 0.95, min_shingles: 50}`: a document goes if at least this share of its distinct "
+        "shingles is in one document that stays, and it has at least min_shingles: excerpts, truncated copies, or "
+        "pages that are part of longer ones. All texts are read once more. null: such documents stay",
+    )
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
     survivor: Survivor = Survivor()
 
+    @pydantic.model_validator(mode="after")
+    def _contained_fits(self) -> Dedupe:
+        fuzzy = self.fuzzy
+        if self.contained is None:
+            return self
+        for needed in (("enabled", True), ("verify", "exact"), ("resolve", "witness")):
+            name, value = needed
+            if getattr(fuzzy, name) != value:
+                raise ValueError(f"contained needs fuzzy.{name}: {str(value).lower()}, got {getattr(fuzzy, name)}")
+        return self
+
     def rule(self) -> Rule:
         """Return which verified pairs let a document go."""
-        accept = self.fuzzy.accept
-        return Rule(self.fuzzy.resolve, accept.jaccard or 0.0, accept.containment)
+        fuzzy, contained = self.fuzzy, self.contained
+        if contained is None:
+            return Rule(fuzzy.resolve, fuzzy.accept.jaccard or 0.0, fuzzy.accept.containment)
+        least = fuzzy.accept.jaccard or fuzzy.threshold
+        return Rule(fuzzy.resolve, least, fuzzy.accept.containment, contained.threshold, contained.min_shingles)
 
 
 class Decide(Section):
@@ -609,6 +637,10 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _old_runs_have_no_chains(self) -> Config:
+        if self.input.against and self.dedupe.contained is not None:
+            raise ValueError(
+                "dedupe.contained does not go with input.against: the index of an old run has no samples of its texts"
+            )
         if self.input.against and self.dedupe.fuzzy.resolve != "witness":
             raise ValueError(
                 "input.against needs dedupe.fuzzy.resolve: witness; a chain may go through documents that an old run "
@@ -626,11 +658,15 @@ class Config(Section):
     def _what_is_needed_is_measured(self) -> Config:
         used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
         missing = self._from_the_text(used) - set(signals.names(self.measure.signals))
-        if not missing or "signals" in self.measure.model_fields_set:
+        given = "signals" in self.measure.model_fields_set
+        added = [] if given else [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
+        measured = [*self.measure.signals, *added]
+        names = set(signals.names(measured))
+        if names & signals.about_words() and WITHOUT_SPACES not in names:  # whichever rules a trial has
+            measured.append(WITHOUT_SPACES)
+        if measured == self.measure.signals:
             return self
-        families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
-        measure = self.measure.model_copy(update={"signals": [*self.measure.signals, *families]})
-        return self.model_copy(update={"measure": measure})
+        return self.model_copy(update={"measure": self.measure.model_copy(update={"signals": measured})})
 
     def _from_the_text(self, names: Iterable[str]) -> set[str]:
         """Those of some signals that are not columns which the configuration adds."""
@@ -722,23 +758,26 @@ class Config(Section):
 
 
 def load(
-    path: Path | None, overrides: Sequence[str] = (), options: Mapping[str, tuple[str, Any]] | None = None
+    source: Path | Mapping[str, Any] | None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, tuple[str, Any]] | None = None,
 ) -> Config:
-    """Read a YAML file, if one is given, and apply `key.path=value` overrides.
+    """Read a YAML file, if one is given and not its content, and apply `key.path=value` overrides.
 
     options: (key.path, value) by the option of the command line that sets it, which errors name; after the overrides
 
     Raises:
         ConfigError: lists every problem with its path, and the nearest known key for an unknown one.
     """
-    data = {} if path is None else _read(path)
+    data = _read(source) if isinstance(source, Path) else copy.deepcopy(dict(source or {}))
     if "input" in data:
         data["input"] = _input_section(data["input"])
     values = {f"--set {text}": _override(f"--set {text}", text) for text in overrides}
     values |= {option: (key.split("."), value) for option, (key, value) in (options or {}).items()}
     for option, (keys, value) in values.items():
         _set(data, option, keys, value)
-    return parse(data, "" if path is None else str(path), {tuple(keys): o for o, (keys, _) in values.items()})
+    where = "" if source is None else str(source) if isinstance(source, Path) else "configuration"
+    return parse(data, where, {tuple(keys): o for o, (keys, _) in values.items()})
 
 
 def bundled(name: str) -> Path:

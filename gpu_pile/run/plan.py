@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import zstandard
 
 from gpu_pile.corpus.shards import Shard, find_shards
 from gpu_pile.dedup.banding import choose
+from gpu_pile.dedup.contained import sampled_of
 from gpu_pile.dedup.partition import Layout
 from gpu_pile.gpu import detect
 from gpu_pile.gpu.device import device_for
@@ -27,6 +29,7 @@ from gpu_pile.run.own_fields import with_types
 from gpu_pile.run.reading import open_shard, parse, shard_ranges
 from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
+from gpu_pile.run.stages.dedupe.contained import SHINGLES_PER_BYTE, expected_samples
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
 from gpu_pile.run.tasks import Threads
 
@@ -48,9 +51,6 @@ OWN_STRING = 40
 
 MB_PER_CPU_SECOND = 60
 """MB of text per second and core from file to decisions, measured; see benchmarks/README.md."""
-
-SHINGLES_PER_BYTE = {"auto": 0.17, "word": 0.17}
-"""Shingles per byte of text by kind, where there are spaces between words; of others, one."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class Sizes:
         self.band_keys = self.documents * bands * 16 if fuzzy.enabled else 0
         shingles = self.text * SHINGLES_PER_BYTE.get(fuzzy.shingle, 1.0)
         self.shingles = shingles * 8 if fuzzy.enabled and fuzzy.verify == "exact" else 0
+        samples = expected_samples(config, self.text) if config.dedupe.contained is not None else 0
+        self.samples = samples * (16 + 24)  # at most: every sampled shingle is shared
         self.sorting = self._sorting(config, bands)
         self.row_sets = int(self.documents * 9 / 32)  # two of them
         self.by_shard = shard_ranges(context, context.shards)
@@ -158,16 +160,25 @@ def describe(config: Config) -> str:
         f"{human_bytes(sizes.shingles)} (only of documents in candidate pairs)",
         f"time       {executor.time}",
     ]
+    return "\n".join([*lines, *_options(config, shards, sizes)])
+
+
+def _options(config: Config, shards: list[Shard], sizes: Sizes) -> Iterator[str]:
+    """The lines about what is not part of every run."""
     for path, join in config.measure.join.items():
-        lines.append(f"join       {path} on {' and '.join(join.on)}: {', '.join(join.columns or ())}")
+        yield f"join       {path} on {' and '.join(join.on)}: {', '.join(join.columns or ())}"
+    if config.dedupe.contained is not None:
+        yield (
+            f"contained  all texts are read once more in dedupe; scratch at most {human_bytes(sizes.samples)}, one of "
+            f"{sampled_of(config.dedupe.contained.min_shingles)} shingles is sampled"
+        )
     if config.dedupe.fuzzy.enabled:
-        lines.append(f"banding    {_banding(config)}")
+        yield f"banding    {_banding(config)}"
     if config.input.against:
-        lines.append(f"against    {against_line(config, directory.of(config, shards))}")
+        yield f"against    {against_line(config, directory.of(config, shards))}"
     if config.decide.remove:
         named = removals.read(config.decide.remove, shards)
-        lines.append(f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})")
-    return "\n".join(lines)
+        yield f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})"
 
 
 def _harder(sizes: Sizes, config: Config) -> str:

@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 import yaml
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.decoders import decoder_of
+from gpu_pile.corpus.decoders import PlainDecoder, decoder_of
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import HashedFile, file_identity
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import CHUNK
-from gpu_pile.dedup.survivors import EXACT, NEAR
+from gpu_pile.dedup.survivors import DUPLICATES
 from gpu_pile.errors import UsageError
 from gpu_pile.run.context import Context
 from gpu_pile.run.tables import row_groups
@@ -41,7 +41,7 @@ TAKEDOWN = "takedown"
 SCHEMA = pa.schema([("shard", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("note", pa.string())])
 
 ROWS_AT_A_TIME = 1 << 16
-LINE_BYTES_MAX = 1 << 20
+LINE_BYTES_MAX = 1 << 26
 YAML_BYTES_MAX = 1 << 24
 WINDOW_BYTES_MAX = 128 << 20
 REASONS_MAX = 64
@@ -54,7 +54,7 @@ Row = tuple[str, int, str, str | None]
 
 def is_of_list(reason: str) -> bool:
     """Return whether a reason in decisions comes from a removal list; names of rules of thresholds have a dot."""
-    return "." not in reason and reason not in (EXACT, NEAR)
+    return "." not in reason and reason not in DUPLICATES
 
 
 class Removals:
@@ -254,7 +254,7 @@ def _yaml_rows(path: AnyPath) -> Iterator[Any]:
 
 
 def _json_rows(path: AnyPath) -> Iterator[Any]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines_of(path), 1):
         if not line.strip():
             continue
         try:
@@ -263,9 +263,15 @@ def _json_rows(path: AnyPath) -> Iterator[Any]:
             raise UsageError(f"{path}, line {number}: not valid JSON: {error}") from error
 
 
-def _lines(path: AnyPath) -> Iterator[bytes]:
+def lines_of(path: AnyPath, plain: bool = False) -> Iterator[bytes]:
+    """Yield the lines of a file of JSON lines, compressed or not, or with `plain` of any text.
+
+    Raises:
+        UsageError: the file is damaged, or has a line of more than LINE_BYTES_MAX.
+    """
     with files.opened(path) as source:
-        decoder = decoder_of(HashedFile(source), WINDOW_BYTES_MAX)
+        file = HashedFile(source)
+        decoder = PlainDecoder(file) if plain else decoder_of(file, WINDOW_BYTES_MAX)
         view, rest = memoryview(bytearray(CHUNK)), b""
         while (chunk := decoder.read(view)) is not None:
             if chunk.problem is not None:
@@ -294,7 +300,7 @@ def _checked(where: str, row: Any, known: set[str]) -> Row:
     if not isinstance(line, int) or isinstance(line, bool) or not 0 < line < 1 << 40:
         raise UsageError(f"{where}: line is {line!r:.80}, expected a number from 1 on")
     reason = TAKEDOWN if reason is None else reason
-    if not isinstance(reason, str) or not REASON.fullmatch(reason) or reason in (EXACT, NEAR):
+    if not isinstance(reason, str) or not REASON.fullmatch(reason) or reason in DUPLICATES:
         raise UsageError(
             f"{where}: reason is {reason!r:.80}, expected a name of your own such as {TAKEDOWN}: lower-case letters, "
             "digits and underscores"

@@ -124,7 +124,13 @@ def documents(draw):
     return n_sets, edges, similarity, owner, draw(flags), draw(flags), preference
 
 
-RULES = st.builds(Rule, st.just("witness"), st.sampled_from([0.0, 0.85]), st.sampled_from([0.0, 0.92, 0.95, 1.0]))
+RULES = st.tuples(
+    st.just("witness"),
+    st.sampled_from([0.0, 0.85]),
+    st.sampled_from([0.0, 0.92, 0.95, 1.0]),
+    st.sampled_from([None, 0.93, 1.0]),
+    st.sampled_from([0, 104]),
+).map(lambda values: Rule(*values))
 
 
 def plain_choice(rule, n_sets, edges, similarity, owner, passing, apart, preference):
@@ -137,27 +143,31 @@ def plain_choice(rule, n_sets, edges, similarity, owner, passing, apart, prefere
     def best(chosen):
         return min((d for d in chosen if passing[d]), key=key, default=None)
 
-    near = {s: {} for s in range(n_sets)}  # where a set may go: to which others
+    near, inside = ({s: {} for s in range(n_sets)} for _ in range(2))  # for which others a set may go
     for i, ((a, b), value) in enumerate(zip(edges, similarity, strict=True)):
         for one, other in ((a, b), (b, a)):
             common, size = sizes(edges, i, one)
             if value >= rule.jaccard and common / size >= rule.containment:
                 near[one][other] = value
+            if rule.contained_at is not None and size >= rule.shingles_min and common / size >= rule.contained_at:
+                inside[one][other] = common / size
     rank = {s: best(d for d in members[s] if not apart[d]) for s in range(n_sets)}
     kept = set()
     for s in sorted((s for s in rank if rank[s] is not None), key=lambda s: key(rank[s])):
-        if not near[s].keys() & kept:
+        if not (near[s].keys() | inside[s].keys()) & kept:
             kept.add(s)
     removed = {}
     for s in range(n_sets):
         survivor = best(members[s]) if s in kept else best(d for d in members[s] if apart[d])
-        choices = [(-value, key(rank[t]), t) for t, value in near[s].items() if t in kept]
+        reason = "near" if near[s].keys() & kept else "contained"
+        some = near[s] if reason == "near" else inside[s]
+        choices = [(-value, key(rank[t]), t) for t, value in some.items() if t in kept]
         for d in members[s]:
             if survivor is not None and d != survivor:
                 removed[d] = ("exact", survivor, 1.0)
             elif survivor is None and choices and not apart[d]:
                 value, _, t = min(choices)
-                removed[d] = ("near", best(members[t]), -value)
+                removed[d] = (reason, best(members[t]), -value)
     return removed
 
 
@@ -175,10 +185,11 @@ def test_survivors_among_sets_equal_the_plain_definition(drawn, rule):
     want = plain_choice(rule, *drawn)
     for d in range(len(owner)):
         reason, witness, value = want.get(d, (None, -1, 0.0))
-        assert (choice.exact[d], choice.near[d]) == (reason == "exact", reason == "near")
+        marks = {"exact": choice.exact[d], "near": choice.near[d], "contained": choice.contained[d]}
+        assert [name for name, mark in marks.items() if mark] == ([reason] if reason else [])
         assert (choice.witness[d], choice.similarity[d]) == (witness, value)
-        assert not (choice.near[d] and apart[d])
-        if reason == "near":
+        assert not ((choice.near[d] or choice.contained[d]) and apart[d])
+        if reason in ("near", "contained"):
             i = edges.index(tuple(sorted((owner[d], owner[witness]))))
             assert (choice.common[d], choice.shingles[d]) == sizes(edges, i, owner[d])
         else:
@@ -187,3 +198,4 @@ def test_survivors_among_sets_equal_the_plain_definition(drawn, rule):
             assert passing[witness]
             assert not choice.exact[witness]
             assert not choice.near[witness]
+            assert not choice.contained[witness]

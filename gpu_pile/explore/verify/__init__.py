@@ -11,6 +11,7 @@ value. Only a damaged shard is read by the project's own recovering reader, and 
     exact        each exact duplicate has a kept document of equal text
     exact left   no two kept documents have equal texts
     near         each near duplicate has a kept witness; its Jaccard similarity is as recorded, not below the threshold
+    contained    each contained document has a kept document with the recorded share of it
     near left    no two kept documents are near duplicates that the run had to compare
     old          with input.against: each duplicate of an old document has a witness that the old run keeps
 """

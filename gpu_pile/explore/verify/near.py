@@ -91,3 +91,27 @@ class NearRemoved(TextCheck):
         if recorded != (common / max(1, size), size - common):
             return f"has {common:,} of {size:,} shingles, recorded is a loss of {recorded[1]:.0f} ({recorded[0]:.6f})"
         return ""
+
+
+class ContainedRemoved(NearRemoved):
+    """Documents that were removed because another one contains them."""
+
+    def __init__(
+        self, config: Config, everything: bool, rng: np.random.Generator, shingles: Shingles, trigrams: Shingles
+    ) -> None:
+        super().__init__(config, everything, rng, shingles, trigrams)
+        self.check = Check("contained", "removed documents that a kept one contains as recorded")
+        self.contained = config.dedupe.contained
+        self.pairs = RemovedPairs(survivors.CONTAINED)
+
+    def _wrong(self, pair: Array) -> str:
+        if self.contained is None:
+            return "is recorded, though dedupe.contained is off"
+        if pair["similarity"] != pair["containment"]:
+            return f"is recorded at {pair['similarity']:.6f} with a containment of {pair['containment']:.6f}"
+        if not pair["containment"] >= self.contained.threshold:
+            return f"is recorded at {pair['containment']:.6f}, below the threshold {self.contained.threshold:g}"
+        _, size, _ = self.shingles.counts(int(pair["doc_id"]), int(pair["witness"]))
+        if size < self.contained.min_shingles:
+            return f"contains it, but it has {size:,} shingles, fewer than {self.contained.min_shingles:,}"
+        return self._wrong_loss(pair)

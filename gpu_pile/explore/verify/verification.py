@@ -18,7 +18,7 @@ from gpu_pile.explore.verify.counts import Counts
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, TextReader
 from gpu_pile.explore.verify.exact import ExactLeft, ExactRemoved
 from gpu_pile.explore.verify.kept import Lines
-from gpu_pile.explore.verify.near import NearRemoved
+from gpu_pile.explore.verify.near import ContainedRemoved, NearRemoved
 from gpu_pile.explore.verify.near_left import NearLeft
 from gpu_pile.explore.verify.old import OldRemoved
 from gpu_pile.explore.verify.pairs import Shingles
@@ -72,6 +72,8 @@ def _checks(
         NearLeft(run, everything, rng, shingles),
         *([OldRemoved(run, rng)] if run.config.input.against else []),
     ]
+    if run.config.dedupe.contained is not None:
+        text_checks.append(ContainedRemoved(run.config, everything, rng, shingles, trigrams))
     counts, lines = Counts(run), Lines(run)
     for shard in run.shards:
         decided = _decisions(run, shard)

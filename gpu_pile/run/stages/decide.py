@@ -7,7 +7,7 @@ Columns, a row a good document:
     line        int64         1-based
     subset      string        "" where the document names none
     keep        bool
-    reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate or near_duplicate
+    reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate, near_duplicate or contained
     values      list<double>  the value that failed each of them; for duplicates the similarity to the witness; NaN
                               where there is none
     witness     uint64        the kept document that this one duplicates, else null
@@ -55,7 +55,7 @@ from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import reason_counts
 from gpu_pile.types import Array
 
-VERSION = 4
+VERSION = 5
 
 PAIRS_AT_A_TIME = 1 << 20
 """Pairs that are read at a time; those of a cluster are held together."""
@@ -173,7 +173,7 @@ def measured_columns(config: Config) -> list[str]:
     """What deciding needs of a measured table."""
     edit = EDIT_SIGNALS if config.edit.c4_lines else ()
     ids = () if config.input.id_field is None else ("id",)
-    return sorted({"line", "subset", "text_bytes", *ids, *config.thresholds.signals(), *edit})
+    return sorted({"line", "subset", "text_bytes", *ids, *config.thresholds.columns(), *edit})
 
 
 def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:
@@ -234,15 +234,15 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered, rem
         lo, hi = np.searchsorted(clustered.doc_id, [ids[0], ids[-1] + np.uint64(1)]) if n else (0, 0)
         own = clustered.between(lo, hi)
         at = np.searchsorted(ids, own.doc_id)
-        duplicate, similarity = np.zeros((n, 2), bool), np.zeros((n, 2))
-        duplicate[at, 0], duplicate[at, 1] = own.exact, own.near
+        duplicate, similarity = np.zeros((n, 3), bool), np.zeros((n, 3))
+        duplicate[at] = np.stack([own.exact, own.near, own.contained], axis=1)
         similarity[at] = own.similarity[:, None]
         named = removals.marks(shard.name, table.column("line").to_numpy())
         marks = np.concatenate([marks, named, duplicate], axis=1)
         yield Verdicts(
             shard,
             table,
-            [*rules, *removals.reasons, decisions.EXACT, decisions.NEAR],
+            [*rules, *removals.reasons, *decisions.DUPLICATES],
             marks,
             np.concatenate([values, np.full(named.shape, np.nan), similarity], axis=1),
             at,
@@ -319,7 +319,7 @@ def decided_table(found: Verdicts, config: Config) -> pa.Table:
         column[found.at], there[found.at] = values, known
         return pa.array(column, mask=~there)
 
-    removed = of.exact | of.near
+    removed = of.exact | of.near | of.contained
     counted = removed & ((of.shingles > 0) | of.exact)
     reasons, reason_values = decisions.lists(found.rules, found.marks, found.values)
     decided = pa.table(

@@ -37,7 +37,7 @@ from gpu_pile.dedup.joins import merged
 from gpu_pile.dedup.partition import BUFFERS, Layout, Reader, Writer
 from gpu_pile.dedup.radix import sort
 from gpu_pile.ops.band_keys import band_keys
-from gpu_pile.run.config import Config
+from gpu_pile.run.config import Config, Dedupe
 from gpu_pile.run.context import Context
 from gpu_pile.run.index.old import OldDocuments, opened
 from gpu_pile.run.tables import Rows, row_groups, subset_codes
@@ -131,13 +131,13 @@ def equal_documents(context: Context, rows: Rows, old: Sequence[str] = ()) -> Eq
     layout = Layout.of(3, rows.own, memory_per_task(context.config))
     tasks = row_ranges(context, rows)
     spill = Spill("hashes", layout, len(tasks))
-    _do(
+    do(
         context,
         [(HashPartitioner, (spill, i, ranges), spill.path(context, i)) for i, ranges in enumerate(tasks)],
         "hashes",
     )
     found = [numbered(context, "equal", i) for i in range(len(layout.ranges()))]
-    _do(
+    do(
         context,
         [(EqualHashFinder, (spill, i, *r, old), found[i]) for i, r in enumerate(layout.ranges())],
         "equal hashes",
@@ -149,19 +149,26 @@ def equal_documents(context: Context, rows: Rows, old: Sequence[str] = ()) -> Eq
 
 
 def candidates(
-    context: Context, rows: Rows, banding: Banding, copies: Array, search: str, old: Sequence[str] = ()
+    context: Context,
+    rows: Rows,
+    banding: Banding,
+    copies: Array,
+    search: str,
+    old: Sequence[str] = (),
+    others: Callable[[Spill], Spill] | None = None,
 ) -> list[Path]:
     """Return the files of the distinct pairs that share a band, by ascending ranges of b (see candidates_folder).
 
     copies: int64, ascending: rows that take no part because their representative does.
     search: the name of a folder that no other search uses.
     old:    paths of indexes, whose documents are the rows before those of the run.
+    others: adds files to those of the candidate pairs.
     """
     save(copies_path(context, search), copies)
     memory = memory_per_task(context.config)
     tasks = row_ranges(context, rows)
     keys = Spill(f"{search}/keys", Layout.of(2, rows.own * banding.bands, memory), len(tasks))
-    _do(
+    do(
         context,
         [(KeyPartitioner, (keys, i, r, banding, search), keys.path(context, i)) for i, r in enumerate(tasks)],
         "band keys",
@@ -169,14 +176,16 @@ def candidates(
     ranges = keys.layout.ranges()
     layout = Layout.of(2, rows.own * PAIRS_PER_ROW, memory, max(1, rows.total))
     pairs = Spill(f"{search}/pairs", layout, len(ranges))
-    _do(
+    do(
         context,
         [(PairFinder, ((keys, pairs), i, r, search, old), pairs.path(context, i)) for i, r in enumerate(ranges)],
         "sorted band keys",
     )
     keys.remove(context)
+    if others is not None:
+        pairs = others(pairs)
     distinct = [numbered(context, candidates_folder(search), i) for i in range(len(layout.ranges()))]
-    _do(
+    do(
         context,
         [(DistinctPairFinder, (pairs, search, i, *r), distinct[i]) for i, r in enumerate(layout.ranges())],
         "pairs of rows",
@@ -186,10 +195,12 @@ def candidates(
     return distinct
 
 
-def _do(
-    context: Context, jobs: Sequence[tuple[Callable[..., Job[Any, Any]], tuple[Any, ...], Path]], label: str
-) -> None:
-    """Do jobs as tasks: (class, arguments after the context, the file that it writes)."""
+Jobs = Sequence[tuple[Callable[..., Job[Any, Any]], tuple[Any, ...], Path]]
+"""(class, arguments after the context, the file that it writes) of each."""
+
+
+def do(context: Context, jobs: Jobs, label: str) -> None:
+    """Do jobs as tasks."""
     context.do(
         "dedupe",
         [Task(job, arguments, 1, f"{label} {number}", (path,)) for number, (job, arguments, path) in enumerate(jobs)],
@@ -202,7 +213,14 @@ def save(path: Path, array: Array) -> None:
         np.save(f, array, allow_pickle=False)
 
 
-class _FileJob:
+def mapped(path: Path, dtype: Any) -> Array:
+    """Return a file as a read-only array."""
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, "r")
+
+
+class FileJob:
     """A job that leaves one file, which is complete once it has its name (see gpu_pile.run.threads.Job)."""
 
     def __init__(self, context: Context, path: Path, cost: int) -> None:
@@ -238,7 +256,7 @@ class _FileJob:
             self._stack.__exit__(RuntimeError, given_up, None)
 
 
-class _RowPartitioner(_FileJob, abc.ABC):
+class _RowPartitioner(FileJob, abc.ABC):
     """Partitions records of some ranges of the measured rows."""
 
     columns: tuple[str, ...]
@@ -273,13 +291,18 @@ class _RowPartitioner(_FileJob, abc.ABC):
             self.writer.add(result)
         return True
 
-    def scope(self, table: pa.Table) -> Array | None:
-        """Return uint64[n], a number per subset if only documents of one subset are compared, else None."""
-        if self.context.config.dedupe.scope == "corpus":
-            return None
-        names, codes = subset_codes(table)
-        salts = [int.from_bytes(hashlib.blake2b(n.encode(), digest_size=8).digest(), "little") for n in names]
-        return np.array(salts, np.uint64)[codes]
+
+def salts_of(config: Dedupe, table: pa.Table) -> Array | None:
+    """Return uint64[n], a number per subset if only documents of one subset are compared, else None."""
+    if config.scope == "corpus":
+        return None
+    names, codes = subset_codes(table)
+    return np.array([scope_salt(name) for name in names], np.uint64)[codes]
+
+
+def scope_salt(subset: str) -> int:
+    """Return the number of 64 bits that is mixed into the keys of a subset's documents."""
+    return int.from_bytes(hashlib.blake2b(subset.encode(), digest_size=8).digest(), "little")
 
 
 def in_subsets(table: pa.Table, chosen: Sequence[str]) -> Array:
@@ -298,7 +321,7 @@ class HashPartitioner(_RowPartitioner):
         hashes = np.stack([table.column(name).to_numpy() for name in ("hash_hi", "hash_lo")], axis=1)
         apart = in_subsets(table, config.fuzzy.skip_subsets)
         rows = mark_apart(np.arange(first, first + len(table)), apart)
-        return hash_records(hashes, rows, self.scope(table))[~in_subsets(table, config.exact.skip_subsets)]
+        return hash_records(hashes, rows, salts_of(config, table))[~in_subsets(table, config.exact.skip_subsets)]
 
 
 class KeyPartitioner(_RowPartitioner):
@@ -324,7 +347,7 @@ class KeyPartitioner(_RowPartitioner):
         with device.session():
             sketches = device.upload(sketch_array(table, fuzzy.size))
             keys = device.download(band_keys(sketches, bands=self.banding.bands, rows=self.banding.rows))
-        scope = self.scope(table)
+        scope = salts_of(self.context.config.dedupe, table)
         if not chosen.all():  # copying keys costs less than copying sketches
             keys, scope = keys[chosen], scope if scope is None else scope[chosen]
         return key_records(keys, first + np.flatnonzero(chosen), scope)
@@ -338,7 +361,7 @@ def sketch_array(table: pa.Table, size: int) -> Array:
     return values.reshape(-1, size)[column.offset : column.offset + len(column)]
 
 
-class PartitionJob(_FileJob, abc.ABC):
+class PartitionJob(FileJob, abc.ABC):
     """Reads some partitions, batch by batch within the buffers, and leaves a file of what it finds."""
 
     span = "sort"

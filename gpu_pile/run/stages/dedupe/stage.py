@@ -7,11 +7,13 @@ the stage decide does it.
 
 Memory: sorting stays within memory_bytes; this process holds 9 bits per 8 documents, 64 bytes per document that has an
 equal one, and what dedupe.clusters says. Band keys (16 bytes per band and document), candidate pairs (16 bytes per band
-that they share) and the shingles of candidate documents (8 bytes per shingle) go to scratch files.
+that they share) and the shingles of candidate documents (8 bytes per shingle) go to scratch files; for contained
+documents also what dedupe.contained says.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,9 @@ from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import DIGEST_BYTES
 from gpu_pile.run.index.build import indexes_of, keys_of
 from gpu_pile.run.index.old import opened
-from gpu_pile.run.stages.dedupe.candidates import candidates, equal_documents, scratch_folder
+from gpu_pile.run.stages.dedupe.candidates import candidates, equal_documents, mapped, scratch_folder
 from gpu_pile.run.stages.dedupe.clusters import Clusters
+from gpu_pile.run.stages.dedupe.contained import contained_pairs
 from gpu_pile.run.stages.dedupe.verify_pairs import (
     PAIRS_PER_TASK,
     SIMILARITY_BINS,
@@ -44,7 +47,6 @@ from gpu_pile.run.stages.dedupe.verify_pairs import (
     compare,
     fingerprints,
     gather_sketches,
-    mapped,
     read_texts,
 )
 from gpu_pile.run.tables import Rows
@@ -134,7 +136,10 @@ class RunSource:
         self.searches += 1
         self.paths = []
         if self.config.fuzzy.enabled:
-            self.paths = candidates(self.context, self.rows, self.banding, copies, self.search, self.old)
+            others = None
+            if self.config.contained is not None:
+                others = functools.partial(contained_pairs, self.context, self.rows, self.search)
+            self.paths = candidates(self.context, self.rows, self.banding, copies, self.search, self.old, others)
         return self._pairs()
 
     def _pairs(self) -> Iterator[Array]:

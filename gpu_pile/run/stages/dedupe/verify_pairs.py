@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,14 @@ from gpu_pile.run.index.old import opened
 from gpu_pile.run.index.runs import check_shard, old_ranges, source_of
 from gpu_pile.run.reading import changed
 from gpu_pile.run.rereading import Group, Wanted, read_again
-from gpu_pile.run.stages.dedupe.candidates import candidates_folder, numbered, save, scratch_folder, sketch_array
+from gpu_pile.run.stages.dedupe.candidates import (
+    candidates_folder,
+    mapped,
+    numbered,
+    save,
+    scratch_folder,
+    sketch_array,
+)
 from gpu_pile.run.tables import MeasuredRange, Rows, measured_ranges, parse_again, scan, table_rows
 from gpu_pile.run.tasks import Task
 from gpu_pile.text.column import TextColumn
@@ -356,7 +363,7 @@ class PairComparer:
     def __init__(self, context: Context, verification: Verification, number: int, start: int, stop: int) -> None:
         self.context, self.verification = context, verification
         self.number, self.start, self.cost = number, start, stop - start
-        self.fuzzy = context.config.dedupe.fuzzy
+        self.fuzzy, self.rule = context.config.dedupe.fuzzy, context.config.dedupe.rule()
         self.counts = np.zeros((2, SIMILARITY_BINS), np.int64)
         self.verified: list[SimilarPairs] = []
 
@@ -380,10 +387,10 @@ class PairComparer:
             return SimilarPairs.of(block, self.involved, self.evidence, self.context.device)
 
     def consume(self, result: SimilarPairs) -> bool:
-        verified = result.at_least(self.fuzzy.threshold)
-        self.verified.append(verified)
-        for counts, pairs in zip(self.counts, (result, verified), strict=True):
-            bins = np.minimum((pairs.similarity * SIMILARITY_BINS).astype(np.int64), SIMILARITY_BINS - 1)
+        near = result.similarity >= self.fuzzy.threshold
+        self.verified.append(result.take(near | self.rule.contained(result).any(axis=0)))
+        for counts, similarity in zip(self.counts, (result.similarity, result.similarity[near]), strict=True):
+            bins = np.minimum((similarity * SIMILARITY_BINS).astype(np.int64), SIMILARITY_BINS - 1)
             counts += np.bincount(bins, minlength=SIMILARITY_BINS)
         return True
 
@@ -399,10 +406,3 @@ class PairComparer:
         self.verified = []
         for name in ("involved", "evidence"):
             self.__dict__.pop(name, None)
-
-
-def mapped(path: Path, dtype: Any) -> Array:
-    """Return a file as a read-only array."""
-    if path.stat().st_size == 0:
-        return np.empty(0, dtype)
-    return np.memmap(path, dtype, "r")

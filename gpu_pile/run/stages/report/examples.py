@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.dedup.survivors import EXACT, NEAR
+from gpu_pile.dedup.survivors import CONTAINED, DUPLICATES, EXACT, NEAR
 from gpu_pile.policy.thresholds import bounds_of
 from gpu_pile.present import diff
 from gpu_pile.run import directory
@@ -91,7 +91,7 @@ def _nearest_to_farthest(examples: Iterable[tuple[float, Example]]) -> list[tupl
 def _failing_in(context: Context, shard: Shard) -> dict[str, list[tuple[float, Example]]]:
     """By rule some documents of a shard's sample that fail it, each with its distance from the bound."""
     policy = context.config.thresholds
-    columns = ["line", "subset", *(n for n in policy.signals() if n not in context.config.joined_columns)]
+    columns = ["line", "subset", *(n for n in policy.columns() if n not in context.config.joined_columns)]
     table = pq.read_table(files.table(context.directory.sample(shard.name)), columns=columns)
     table = with_joined(context, shard, table)
     rules, marks, values = failures(table, context.config)
@@ -132,17 +132,21 @@ def _add_excerpts(context: Context, examples: Sequence[Example]) -> None:
 
 def duplicates(context: Context) -> dict[str, list[Example]]:
     """Some exact duplicates, and near duplicates from the least similar to the most similar."""
-    found: dict[str, list[dict[str, Any]]] = {EXACT: [], NEAR: []}
+    wanted = DUPLICATES if context.config.dedupe.contained is not None else (EXACT, NEAR)
+    found: dict[str, list[dict[str, Any]]] = {reason: [] for reason in DUPLICATES}
     for table in _decisions(context):
         removed = table.filter(pc.is_valid(table.column("witness")))
         for row in removed.slice(0, 10_000).to_pylist():
-            found[EXACT if EXACT in row["reasons"] else NEAR].append(row)
-        if all(len(rows) >= PER_REASON for rows in found.values()):
+            found[next(reason for reason in DUPLICATES if reason in row["reasons"])].append(row)
+        if all(len(found[reason]) >= PER_REASON for reason in wanted):
             break
-    near = sorted(found[NEAR], key=_lines_before)[:CANDIDATES]
-    near.sort(key=lambda row: (row["similarity"] or 0.0, row["doc_id"]))
-    chosen = {EXACT: found[EXACT][:PER_REASON], NEAR: spread(near, PER_REASON)}
-    ids = [row["doc_id"] for rows in chosen.values() for row in rows] + [row["witness"] for row in chosen[NEAR]]
+    chosen = {EXACT: found[EXACT][:PER_REASON]}
+    for reason in (NEAR, CONTAINED):
+        rows = sorted(found[reason], key=_lines_before)[:CANDIDATES]
+        rows.sort(key=lambda row: (row["similarity"] or 0.0, row["doc_id"]))
+        chosen[reason] = spread(rows, PER_REASON)
+    ids = [row["doc_id"] for rows in chosen.values() for row in rows]
+    ids += [row["witness"] for reason in (NEAR, CONTAINED) for row in chosen[reason]]
     texts = readable_texts(context, list(dict.fromkeys(ids)), READ_BYTES)
     return {reason: [_duplicate(row, texts) for row in rows] for reason, rows in chosen.items() if rows}
 
@@ -177,6 +181,8 @@ def _duplicate(row: dict[str, Any], texts: dict[int, str]) -> Example:
         return {**place, "why": f"the text of {named}, which stays", **equal}
     similarity = f", similarity {row['similarity']:.3f}" if row["similarity"] is not None else ""
     why = f"like {named}, which stays{similarity}"
+    if CONTAINED in row["reasons"]:
+        why = f"{row['similarity']:.1%} of it are in {named}, which stays"
     if not known or witness not in texts:
         return {**place, "why": why, **({"excerpt": cut(texts[row["doc_id"]])} if known else {})}
     return {**place, "why": why, "difference": _difference(texts[row["doc_id"]], texts[witness])}

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpu_pile import signals
-from gpu_pile.dedup.survivors import EXACT, NEAR
+from gpu_pile.dedup.survivors import CONTAINED, DUPLICATES, EXACT, NEAR
 from gpu_pile.policy.thresholds import Policy, bounds_of
 from gpu_pile.present.tables import human_bytes, visible
 from gpu_pile.run.config import Config
@@ -20,8 +20,8 @@ UNKNOWN = "(unknown)"
 
 THRESHOLDS = "thresholds"
 LISTS = "removal_lists"
-STEPS = (LISTS, THRESHOLDS, EXACT, NEAR)
-"""The ways out of a run, in this order; that of removal lists is shown where there are some."""
+STEPS = (LISTS, THRESHOLDS, *DUPLICATES)
+"""The ways out of a run, in this order; those of lists and of contained documents only where there are any."""
 
 SHARE_OF_SUBSET = 0.2
 """A rule that removes more of a subset than this deserves a look."""
@@ -80,7 +80,7 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
                 removed[step][i] += row[key]
     out = []
     for step in STEPS:
-        if step == LISTS and not any(removed[step]):
+        if step in (LISTS, CONTAINED) and not any(removed[step]):
             continue
         left = [left[i] - removed[step][i] for i in range(2)]
         out.append(
@@ -98,9 +98,9 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
 def _first_step(reasons: Sequence[str]) -> str | None:
     if any(is_of_list(reason) for reason in reasons):
         return LISTS
-    if any(reason not in (EXACT, NEAR) for reason in reasons):
+    if any(reason not in DUPLICATES for reason in reasons):
         return THRESHOLDS
-    return EXACT if EXACT in reasons else NEAR if NEAR in reasons else None
+    return next((reason for reason in DUPLICATES if reason in reasons), None)
 
 
 # reasons
@@ -127,6 +127,9 @@ def rule_of(config: Config, reason: str, subsets: Sequence[str]) -> str:
         least = fuzzy.accept.jaccard or fuzzy.threshold
         apart = f", or containment < {fuzzy.accept.containment:g} in it" if fuzzy.accept.containment else ""
         return f"similarity < {least:g} with every document that stays{apart}"
+    if reason == CONTAINED and config.dedupe.contained is not None:
+        contained = config.dedupe.contained
+        return f"containment < {contained.threshold:g} in every document that stays"
     if is_of_list(reason):
         return "no removal list names it for this reason"
     signal, _, kind = reason.rpartition(".")
@@ -153,15 +156,21 @@ def definition_of(config: Config, reason: str) -> str:
     if reason == EXACT:
         how = "the same text" if config.dedupe.exact.normalize == "none" else "the same words in lower case"
         return f"The document has {how} as a document that stays"
+    unit = {"char": "characters", "byte": "bytes"}.get(fuzzy.shingle, "words")
     if reason == NEAR:
         pairs = "" if fuzzy.resolve == "witness" else ", or is linked to it by a chain of such pairs"
-        unit = {"char": "characters", "byte": "bytes"}.get(fuzzy.shingle, "words")
         least, share_of_it = fuzzy.accept.jaccard or fuzzy.threshold, ""
         if fuzzy.accept.containment:
             share_of_it = f". At least {fuzzy.accept.containment:g} of those of the document are in the one that stays"
         return (
             f"The Jaccard similarity with a document that stays is {least:g} or more{pairs}; it is the "
             f"share that two documents have in common of all their runs of {fuzzy.width} {unit}{share_of_it}"
+        )
+    if reason == CONTAINED and config.dedupe.contained is not None:
+        contained = config.dedupe.contained
+        return (
+            f"The document has {contained.min_shingles:,} or more different runs of {fuzzy.width} {unit}, and one that "
+            f"stays has at least {contained.threshold:g} of them; as a whole they are less alike than near duplicates"
         )
     if is_of_list(reason):
         return "A removal list of decide.remove names the document"
@@ -203,7 +212,7 @@ def in_words(content: Mapping[str, Any]) -> str:
 
 def notes(content: Mapping[str, Any], combinations: pa.Table) -> list[str]:
     """Sentences about what deserves a look, because it may not be wanted."""
-    found = [*_two_rules(combinations), *_hit_subsets(content)]
+    found = [*_two_rules(combinations), *_hit_subsets(content), *_without_spaces(content)]
     read = sum(shard["bytes"] for shard in content["shards"])
     if content["kept_file_bytes"] > read:
         found.append(
@@ -211,6 +220,17 @@ def notes(content: Mapping[str, Any], combinations: pa.Table) -> list[str]:
             "came in: the input is compressed harder; raise write.level"
         )
     return found
+
+
+def _without_spaces(content: Mapping[str, Any]) -> list[str]:
+    found = content["without_spaces"]
+    if not found or not found["documents"]:
+        return []
+    where = some([f"{subset} ({n:,})" for subset, n in found["by_subset"].items()])
+    return [
+        f"{found['documents']:,} documents have no spaces between words, by their script, so the rules about words "
+        f"({some(found['signals'])}) were not applied to them: {where}. thresholds.word_rules: always applies them"
+    ]
 
 
 def _hit_subsets(content: Mapping[str, Any]) -> list[str]:
@@ -229,7 +249,7 @@ def _two_rules(combinations: pa.Table) -> list[str]:
     counts: dict[str, int] = {}
     failing = []
     for row in combinations.to_pylist():
-        rules = [reason for reason in row["reasons"] if reason not in (EXACT, NEAR) and not is_of_list(reason)]
+        rules = [reason for reason in row["reasons"] if reason not in DUPLICATES and not is_of_list(reason)]
         if rules:
             failing.append((set(rules), row["documents"]))
         for rule in rules:

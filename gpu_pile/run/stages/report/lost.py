@@ -1,4 +1,4 @@
-"""What near duplicates had that no kept document is known to have: shingles that their witnesses lack."""
+"""What near duplicates and contained documents had that their witnesses lack, in shingles."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ COLUMNS = ("doc_id", "shard", "line", "subset", "witness", "similarity", "contai
 
 
 def lost_text(context: Context, removed: Mapping[str, int]) -> dict[str, Any] | None:
-    """What near duplicates lose: in all, by subset, and the documents that lose most. None where it is not counted.
+    """What such documents lose: in all, by subset, and the documents that lose most. None where it is not counted.
 
-    removed: near duplicates by subset
+    removed: near duplicates and contained documents by subset
     """
     fuzzy = context.config.dedupe.fuzzy
     if not fuzzy.enabled or fuzzy.verify != "exact":

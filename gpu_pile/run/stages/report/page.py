@@ -49,6 +49,7 @@ STEP_NAMES = {
     "thresholds": "fail a threshold",
     "exact_duplicate": "exact duplicates",
     "near_duplicate": "near duplicates",
+    "contained": "contained documents",
 }
 
 

@@ -5,6 +5,7 @@ Both depend on the run alone, and on the command and the date that the context h
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.dedup.banding import candidate_probability
-from gpu_pile.dedup.survivors import NEAR
+from gpu_pile.dedup.survivors import CONTAINED, NEAR
 from gpu_pile.policy import pile
 from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.context import Context
@@ -21,6 +22,7 @@ from gpu_pile.run.stages.report.against import against
 from gpu_pile.run.stages.report.findings import definition_of, flow, named, notes, rule_of
 from gpu_pile.run.stages.report.lost import lost_text
 from gpu_pile.run.stages.report.page import render
+from gpu_pile.run.stages.report.spaces import without_spaces
 from gpu_pile.summaries import reason_counts
 
 
@@ -49,7 +51,9 @@ def build(context: Context) -> dict[str, Any]:
         for b in context.directory.state("measure", s["name"])["bad_lines"]
     ]
     reasons = reason_counts.by_reason(combinations)
-    near: dict[str, int] = next((r["by_subset"] for r in reasons if r["reason"] == NEAR), {})
+    unequal: Counter[str] = Counter()  # removed by subset for a document of another text
+    for r in reasons:
+        unequal.update(r["by_subset"] if r["reason"] in (NEAR, CONTAINED) else {})
     about_shard = ("name", "documents", "lines", "bytes", "bad_lines", "stopped", "damage")
     content = {
         **total,
@@ -64,8 +68,9 @@ def build(context: Context) -> dict[str, Any]:
         ],
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
-        "lost_text": lost_text(context, near),
+        "lost_text": lost_text(context, unequal),
         "against": against(context),
+        "without_spaces": without_spaces(context),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
         "fields": [{"field": name, **counts} for name, counts in run.get("fields", {}).items()],
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
