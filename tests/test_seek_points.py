@@ -15,7 +15,7 @@ from gpu_pile.corpus import ranges, seek_index, seek_points
 from gpu_pile.corpus.identity import HashedFile
 from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.reader import ShardReader
-from gpu_pile.corpus.seek_index import SeekIndex, write_index
+from gpu_pile.corpus.seek_index import IndexedDecoder, SeekIndex, write_index
 from gpu_pile.errors import DataError
 from gpu_pile.explore.run import open_run
 from gpu_pile.run import documents
@@ -89,12 +89,26 @@ def shards(tmp_path_factory):
     return {name: compressed(folder / f"{name}.jsonl.zst", **options) for name, options in ENCODERS.items()}
 
 
+BEGIN = IndexedDecoder._begin
+
+
+def only_at(expected):
+    """IndexedDecoder._begin, which may begin at one point only."""
+
+    def checked(decoder, number):
+        assert number == expected, "what is read from a point is right"
+        BEGIN(decoder, number)
+
+    return checked
+
+
 @pytest.mark.parametrize("name", ENCODERS)
-def test_every_part_of_a_frame_is_read_from_a_point(shards, name):
+def test_every_part_of_a_frame_is_read_from_a_point(shards, name, monkeypatch):
     index = indexed(shards[name])
     assert len(index.points) >= 3
     starts = [seek_points.first_step(p) * STEP for p in index.points[:, 1].tolist()]
     for start in [*starts, len(TEXT) - 1, len(TEXT)]:
+        monkeypatch.setattr(IndexedDecoder, "_begin", only_at(index.point_before(start // STEP)))
         reader = ShardReader(shards[name], block_bytes=2**20, index=index, start=(0, start))
         assert joined(reader) == TEXT[start:]
         assert not reader.damages
@@ -239,9 +253,10 @@ def test_a_run_splits_shards_of_one_frame_at_seek_points(corpus, monkeypatch):
     last = opened.doc_id(f"b:{RunDir(corpus / 'split').state('measure', 'b')['lines']}")
     read = []
     real = HashedFile.read_at
-    monkeypatch.setattr(HashedFile, "read_at", lambda self, start, n: read.append(n) or real(self, start, n))
-    assert opened.story(last)["text"] == json.loads(LINES[-1])["text"]
-    assert sum(read) < (corpus / "in" / "b.jsonl.zst").stat().st_size / 2
+    monkeypatch.setattr(HashedFile, "read_at", lambda self, start, n: read.append(real(self, start, n)) or read[-1])
+    place = documents.locate(opened.context, [last])[last]
+    assert documents.read_texts(opened.context, [place]) == {last: json.loads(LINES[-1])["text"]}
+    assert sum(map(len, read)) < (corpus / "in" / "b.jsonl.zst").stat().st_size / 2
 
 
 @pytest.mark.slow

@@ -276,7 +276,7 @@ class ZstdDecoder:
     def from_point(cls, source: HashedFile, window_bytes_max: int, point: SeekPoint) -> ZstdDecoder:
         """Return a decoder whose stream begins at a seek point."""
         decoder = cls(source, window_bytes_max, point.offset)
-        decoder._point, decoder._frame_end, decoder._delivered = point, point.frame_end, 0
+        decoder._point, decoder._frame_end, decoder._delivered = point, point.frame_end - point.checksum, 0
         decoder._frame = Frame(point.frame_end, data=True, window=point.window)
         decoder._begin_attempt(0)
         return decoder

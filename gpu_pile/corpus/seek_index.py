@@ -33,12 +33,13 @@ SCHEMA = pa.schema(
         "offset": pa.int64(),
         "position": pa.int64(),
         "frame_end": pa.int64(),
+        "checksum": pa.int64(),
         "window": pa.int64(),
         "before": pa.binary(),
         "digests": pa.binary(),
     }
 )
-COLUMNS = ("offset", "position", "frame_end", "window")
+COLUMNS = ("offset", "position", "frame_end", "checksum", "window")
 DIFFERS = "the text read from a seek point is not the one that was read first: the file has changed"
 
 
@@ -70,7 +71,7 @@ class StreamHash:
 
 def write_index(target: Any, points: Sequence[SeekPoint], digests: Sequence[bytes], n_bytes: int) -> None:
     """Write an index to a Parquet file; n_bytes: of the shard's file."""
-    rows = [SeekPoint(0, 0, 0, 0, b""), *points]
+    rows = [SeekPoint(0, 0, 0, 0, 0, b""), *points]
     steps = [*(first_step(point.position) for point in rows), len(digests)]
     metadata = {b"format": FORMAT, b"bytes": b"%d" % n_bytes}
     with pq.ParquetWriter(target, SCHEMA.with_metadata(metadata), compression="zstd", use_dictionary=False) as writer:
@@ -86,7 +87,7 @@ class SeekIndex:
 
     path: of the index; None if there is none: then everything is read from the beginning and nothing is compared
     n_bytes: of the shard's file
-    points: int64[n, 4], ascending, COLUMNS of each point; point 0 is the beginning of the shard
+    points: int64[n, 5], ascending, COLUMNS of each point; point 0 is the beginning of the shard
     """
 
     path: AnyPath | None
@@ -124,7 +125,7 @@ class SeekIndex:
     def row(self, number: int) -> tuple[SeekPoint, bytes]:
         """Return (a point, the hashes of the MiBs up to the next one)."""
         if self.path is None:
-            return SeekPoint(0, 0, 0, 0, b""), b""
+            return SeekPoint(0, 0, 0, 0, 0, b""), b""
         with _opened(self.path) as file:
             row = file.read_row_group(number).to_pylist()[0]
         return SeekPoint(*(row[name] for name in (*COLUMNS, "before"))), row["digests"]

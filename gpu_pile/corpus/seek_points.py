@@ -49,6 +49,7 @@ class SeekPoint:
     offset:    byte of the file where the header of a block begins
     position:  byte of the decompressed stream that the block begins with
     frame_end: byte of the file where the block's frame ends
+    checksum:  bytes of the checksum before that, which is of the whole frame
     window:    bytes of memory that the frame asks for
     before:    the text before the block that is needed
     """
@@ -56,6 +57,7 @@ class SeekPoint:
     offset: int
     position: int
     frame_end: int
+    checksum: int
     window: int
     before: bytes = field(repr=False)
 
@@ -176,4 +178,8 @@ class PointSearch:
             return None
         blocks = self._source.pread(end - offset, offset)
         needed = next((b for b in (before[-PREFIX:], before) if decodes_to(frame.window, b, blocks, after)), None)
-        return None if needed is None else SeekPoint(offset, self._start + at, frame.end, frame.window, needed)
+        return (
+            None
+            if needed is None
+            else SeekPoint(offset, self._start + at, frame.end, frame.checksum, frame.window, needed)
+        )

@@ -36,6 +36,7 @@ class Frame(NamedTuple):
     data:       there is something to decompress
     window:     bytes of memory that the decoder needs
     dictionary: number of the dictionary that it needs, 0 for none
+    checksum:   bytes of the checksum after its last block
     """
 
     end: int
@@ -44,6 +45,7 @@ class Frame(NamedTuple):
     data: bool = False
     window: int = 0
     dictionary: int = 0
+    checksum: int = 0
 
 
 class _Header(NamedTuple):
@@ -67,10 +69,11 @@ def walk_frame(source: Source, start: int) -> Frame:
     if isinstance(header, str):
         return Frame(size, header)
     end, problem = _walk_blocks(source, start + header.n_bytes)
+    checksum = CHECKSUM_BYTES * header.has_checksum
     if not problem:
-        end += CHECKSUM_BYTES * header.has_checksum
+        end += checksum
         problem = CUT_OFF if end > size else ""
-    return Frame(min(end, size), problem, data=True, window=header.window, dictionary=header.dictionary)
+    return Frame(min(end, size), problem, False, True, header.window, header.dictionary, checksum)
 
 
 def find_frame(source: Source, start: int) -> int:
