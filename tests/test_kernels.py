@@ -238,6 +238,10 @@ def test_barriers_and_shared_memory():
 # planted bugs: the tests of the operations would notice them
 
 BUGS = {
+    ("anchors", "anchor_hashes"): ("rolling * Q + unit_hash(units[i + j])", "rolling + unit_hash(units[i + j])"),
+    ("anchors", "anchor_minima"): ("hashes[other] <= hashes[mine]", "hashes[other] < hashes[mine]"),
+    ("anchors", "count_anchors"): ("i + window <= segment.end", "i + window < segment.end"),
+    ("anchors", "write_anchors"): ("i == segment.start || best", "best"),
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
     ("nemo_boilerplate", "boilerplate_segments"): ("i += 3;", "i += 1;"),
     ("c4_lines", "count_breaks"): ("(flags(decode(data + i)) & LINE_BREAK)", "(flags(data[i]) & LINE_BREAK)"),
@@ -260,8 +264,8 @@ BUGS = {
     ("ngram_hits", "count_tokens"): ("return before == SEPARATOR || before == ALONE;", "return before == SEPARATOR;"),
     ("ngram_hits", "hash_tokens"): ("kind == ALONE || before == ALONE", "kind == ALONE"),
     ("ngram_hits", "look_up_ngrams"): ("low < at[1] && keys[low] == key", "low < at[1]"),
-    ("normal_words", "normal_words_count"): ("n_words += !inside_word(data, segment.start, i, flags)", "n_words += 1"),
-    ("normal_words", "normal_words_write"): ("if (starts && word > 1)", "if (starts && i > start)"),
+    ("normal_words", "normal_words_count"): ("n_words += letter.begins", "n_words += letter.mine"),
+    ("normal_words", "normal_words_write"): ("if (letter.begins && word > 1)", "if (letter.begins && i > segment.lo)"),
     ("line_feeds", "count_line_feeds"): ("return data[i] == '\\n';", "return i && data[i] == '\\n';"),
     ("line_feeds", "find_line_feeds"): ("{ feeds[k] = i; }", "{ feeds[k] = segment.lo; }"),
     ("parse_lines", "parse_lines"): ("row % 2 == 0", "row == 0"),

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 import gpu_pile as gp
 from benchmarks import scripts
 from gpu_pile.explore.bounds import SubsetBounds
+from gpu_pile.ops.normal_words import normal_words
+from gpu_pile.present import diff
 from gpu_pile.text import unicode
+from gpu_pile.text.column import TextColumn
 from gpu_pile.text.shingles import reference_shingles
 from gpu_pile.text.unicode_reference import flags, words_of_any_script
 from tests.conftest import decisions, run, settings, write_shard
@@ -52,6 +55,11 @@ def test_planted_near_duplicates(planted, shingle, found):
 def test_marks_are_part_of_words(one, other):
     assert words_of_any_script(one) != words_of_any_script(other)
     assert gp.dedupe([one, other], backend="cpu").keep.all()
+
+
+def test_marks_are_part_of_normal_words():
+    found = normal_words(TextColumn.from_documents(["राम की गाय", "राम  का गाया!", "中文 字", "中 文字"]))
+    assert [d.decode() for d in TextColumn(*found).documents()] == ["राम की गाय", "राम का गाया", "中文 字", "中 文字"]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +120,12 @@ def test_sweeps_and_sliders_count_what_rules_would_remove(judged):
 def test_show_says_that_a_rule_is_not_applied(judged):
     assert gp.open_run(judged).document(0)["not_applied"] == gp.open_run(judged).document(7)["not_applied"] != []
     assert gp.open_run(judged).document(12)["not_applied"] == []
+
+
+def test_differences_are_characters_where_there_are_no_spaces():
+    first, second = "今日は良い天気ですね、散歩 do it 行きました", "今日は悪い天気ですね、散歩 do that 行きました"
+    changed = [(kind, text) for kind, text in diff.difference(first, second) if kind != "equal"]
+    assert changed == [("removed", "良"), ("added", "悪"), ("removed", "it"), ("added", "that")]
 
 
 @given(st.text(st.characters(max_codepoint=0x2FFF, exclude_characters="İ", exclude_categories=["Cs"])))

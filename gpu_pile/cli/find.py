@@ -63,7 +63,6 @@ def _find(index: Index, kind: str, how: dict[str, Any]) -> None:
     from gpu_pile.corpus import files
     from gpu_pile.explore.lookup import find as search
     from gpu_pile.explore.lookup import queries as reading
-    from gpu_pile.explore.lookup.evidence import with_texts
 
     if how["read"] and kind != "texts":
         raise UsageError("--read compares texts, which --texts gives")
@@ -73,6 +72,8 @@ def _find(index: Index, kind: str, how: dict[str, Any]) -> None:
     queries = reading.of_hashes(path) if kind == "hashes" else getattr(reading, f"of_{kind}")(path, index)
     found = search(index, queries, how["threshold"], how["n"])
     if how["read"]:
+        from gpu_pile.explore.lookup.evidence import with_texts
+
         texts = dict(zip(queries.names, queries.texts or (), strict=True))
         found = found._replace(matches=with_texts(index, found.matches, texts, how["threshold"]))
     if how["remove"] is not None:
