@@ -35,6 +35,7 @@ FIRST_REDONE = {
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),
     "input.range_bytes": ("measure", 1),
+    "input.seek_points": (None, False),
     "input.bad_lines_max": ("measure", 0),
     "input.window_bytes_max": ("measure", 2**20),
     "input.line_bytes_max": ("measure", 2**29),
@@ -322,7 +323,7 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     rows = [RunDir(Path("run"), line_suffix=suffix) for suffix in (".parquet", ".arrow")]
-    by_shard = [here.measured, here.histogram, here.sample, here.joined, here.joined_histogram]
+    by_shard = [here.measured, here.histogram, here.sample, here.seek_points, here.joined, here.joined_histogram]
     by_shard += [here.substrings, here.decisions, here.removed_reasons, here.bitmap]
     by_shard += [path for run in (here, *rows) for path in (run.kept, run.removed)]
     paths = [path("{shard}") for path in by_shard] + [here.pairs, here.clusters, here.reasons]

@@ -128,7 +128,14 @@ class Input(Section):
     range_bytes: Bytes = Field(
         128 * 2**20,
         description="a file of several zstd frames is split between frames into ranges of at least this many bytes, "
-        "which are processed in parallel and written as one frame each; a file at a URL is one range",
+        "which are processed in parallel and written as one frame each; a file of one frame, or at a URL, is one range "
+        "until it is measured, and may be split at seek points afterwards",
+    )
+    seek_points: bool = Field(
+        True,
+        description="find places inside long zstd frames from which reading can begin, about 64 MiB of text apart, "
+        "and store them in the run directory (docs/seek-points.md): documents are shown at once, and after measuring a "
+        "file of one frame is split, too",
     )
     bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
     window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
