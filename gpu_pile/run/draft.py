@@ -327,7 +327,7 @@ def _proposal(left_out: Sequence[str], subsets: set[str]) -> list[str]:
 def _passing(texts: Sequence[str]) -> Array:
     """bool[n]: which texts pass the proposed rules."""
     policy = Policy(use=[RULES])
-    table = signals.compute(TextColumn.from_documents(texts), policy.signals())
+    table = signals.compute(TextColumn.from_documents(texts), policy.columns())
     _, marks, _ = policy.evaluate(table, [""], np.zeros(len(texts), np.int64))
     passing: Array = np.logical_not(marks.any(axis=1))
     return passing
