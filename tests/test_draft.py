@@ -73,7 +73,7 @@ def test_other_scripts_and_old_formats(tmp_path):
         tmp_path / "a.jsonl.zst", [{"text": "漢字とひらがなの文章です。" * 20, "n": i} for i in range(30)]
     )
     text, found = drafted(shard)
-    assert found["thresholds"] == {"use": []}
+    assert found["thresholds"] == {"use": ["gopher"]}  # rules about words are not applied here
     assert "Hiragana" in text
     assert "Han " in text
     shard = write_lines(tmp_path / "b.jsonl.zst", [PROSE, {"text": [PROSE, "more"]}])
