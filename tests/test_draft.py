@@ -76,6 +76,8 @@ def test_other_scripts_and_old_formats(tmp_path):
         text, found = drafted(write_lines(tmp_path / f"s{i}.jsonl.zst", rows))
         assert found["thresholds"] == {"use": use}
         assert script in text
+    shard = write_lines(tmp_path / "d.jsonl.zst", [{"text": f"too short {i}"} for i in range(30)])
+    assert drafted(shard)[1]["thresholds"] == {"use": []}
     shard = write_lines(tmp_path / "b.jsonl.zst", [PROSE, {"text": [PROSE, "more"]}])
     _, found = drafted(shard)
     assert found["input"]["bare_strings"] is True

@@ -65,7 +65,7 @@ def _checks(
     """Each check as it ends."""
     rng = np.random.default_rng(seed)
     fuzzy = run.config.dedupe.fuzzy
-    shingles, trigrams = Shingles(fuzzy.shingle, fuzzy.width, store), Shingles("word", 3, store)
+    shingles, trigrams = Shingles(fuzzy.shingle, fuzzy.width, store), Shingles("auto", 3, store)
     text_checks: list[TextCheck] = [
         Signals(run, everything, rng),
         ExactRemoved(run.config),
