@@ -121,7 +121,9 @@ SENTENCES_MIN = 5
 
 def reasons(table: pa.Table, thresholds: str) -> list[str | None]:
     """The first rule of a named set that each document fails; None where it fails none."""
-    names, marks, _ = Policy(use=[thresholds]).evaluate(table, [""], np.zeros(len(table), np.int64))
+    names, marks, _ = Policy(use=[thresholds], word_rules="always").evaluate(
+        table, [""], np.zeros(len(table), np.int64)
+    )
     return [names[int(row.argmax())] if row.any() else None for row in marks]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -27,14 +26,13 @@ def kept_documents(folder: Path) -> Iterator[dict]:
 
 
 def main(config: str = "examples/my.yaml", out: str = "out") -> None:
-    # The same command goes on after an interruption, and does nothing where everything is done.
-    subprocess.run([sys.executable, "-m", "gpu_pile.cli", "run", config, "--output", out, "--quiet"], check=True)
+    # As gpu-pile run does. It goes on after an interruption, and does nothing where everything is done.
+    run = gp.run(config, {"output": out})
 
     kept = Counter(document["meta"]["pile_set_name"] for document in kept_documents(Path(out)))
     print(f"kept by subset: {dict(kept.most_common())}")
 
     # Every document has a row in decisions/, with all reasons and their values.
-    run = gp.open_run(out)
     decisions = run.decisions.to_table(["shard", "line", "keep", "reasons", "values"])
     removed = [row for row in decisions.to_pylist() if not row["keep"]]
     for row in removed[:3]:

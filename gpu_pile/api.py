@@ -1,10 +1,10 @@
-"""The Python API over texts in memory: measure and dedupe. gpu_pile.explore.run opens runs over files."""
+"""The Python API over texts in memory: measure, dedupe and decide. gpu_pile.explore.run opens runs over files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.ops.components import components
 from gpu_pile.ops.redpajama_lines import redpajama_lines
 from gpu_pile.run.config import Dedupe, Fuzzy, describe_problems
+from gpu_pile.run.decided_texts import decide_texts
 from gpu_pile.run.in_memory import TextSource, over_pieces
 from gpu_pile.run.texts import Texts, text_column
 from gpu_pile.run.threads import keep_freed_memory
@@ -203,3 +204,58 @@ def dedupe(
     known = np.where(choice.similarity > 0, choice.similarity, np.nan)
     table = pa.table({name: getattr(pairs, name) for name in ("a", "b", "similarity")})
     return Deduplicated(~removed, choice.witness, known, component, table)
+
+
+def decide(
+    texts: Texts,
+    use: str | Sequence[str] = (),
+    *,
+    subset: Iterable[str | None] | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+    dedupe: Mapping[str, Any] | None = None,
+    backend: str = "auto",
+    workers: int | None = None,
+) -> pa.Table:
+    """Decide which texts stay, and why the others do not: thresholds and duplicates, as `gpu-pile run` decides them.
+
+    The stages of a run do it, in a temporary folder that takes about the space of the texts (TMPDIR names another one).
+
+    Args:
+        texts: list[str] or any iterable of strings; a column of pyarrow, pandas, polars, cuDF or Hugging Face datasets;
+            or a TextColumn.
+        use: named thresholds, such as "gopher". See `gpu-pile list thresholds`.
+        subset: the name of each text's subset, for rules and preferences by subset.
+        thresholds: the configuration's section of this name: {"default": {...}, "subsets": {...}}.
+        dedupe: the configuration's section of this name: {"fuzzy": {"threshold": 0.7}, "scope": "subset"}.
+        backend: auto, cpu or cuda.
+        workers: threads; None for one per core.
+
+    Returns:
+        one row per text: keep; reasons, each rule that the text fails, and values, those that failed; witness, the row
+        of the kept text that a removed one duplicates; similarity to it; cluster, the smallest row of its cluster; and
+        the other columns of decisions (docs/run-directory.md)
+
+    Raises:
+        ConfigError: a section is not valid; names every problem.
+
+    >>> import gpu_pile as gp
+    >>> text = "All of the work that we have done is for the people who will be here after us. " * 8
+    >>> decided = gp.decide([text, "Buy now!", text + "Indeed."], use="gopher")
+    >>> decided["keep"].to_pylist()
+    [False, False, True]
+    >>> decided["reasons"].to_pylist()
+    [['near_duplicate'], ['plain_word_count.min', 'stop_word_distinct.min'], []]
+    """
+    text, names = text_column(texts), None
+    if subset is not None:
+        column = subset if isinstance(subset, pa.Array | pa.ChunkedArray) else pa.array(list(subset), from_pandas=True)
+        names = column.cast(pa.string()).to_pylist()
+        if len(names) != len(text):
+            raise ValueError(f"subset has {len(names):,} names for {len(text):,} texts; give one for each text")
+    rules = dict(thresholds or {})
+    if use:
+        if "use" in rules:
+            raise ValueError("use is given twice: as an argument and in thresholds; keep one of them")
+        rules["use"] = use if isinstance(use, str) else list(use)
+    sections = {"thresholds": rules, "dedupe": dict(dedupe or {}), "backend": backend, "workers": workers}
+    return decide_texts(text, names, sections)

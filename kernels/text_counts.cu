@@ -6,15 +6,15 @@
 // into the next ones is put together by ballots and shuffles. What depends on the text before the segment (the word, the
 // run of dots and the line that go on into it) is left open in a summary; one thread per document joins the summaries.
 //
-// Work: the main loop has 2511 instructions for 512 bytes. A block of English text takes about 2300 of them by estimate:
+// Work: the main loop has 2517 instructions for 512 bytes. A block of English text takes about 2300 of them by estimate:
 // some five rounds of 160 for the words of a lane, nearly 1000 for lines. That is 4.5 for each byte. An H200 starts 950 G
-// instructions per second, so the floor is about 200 GB/s of text; 109 registers allow 16 warps on a multiprocessor.
+// instructions per second, so the floor is about 200 GB/s of text; 108 registers allow 16 warps on a multiprocessor.
 #include "text_counts.cuh"
 
 // What a lane has counted: three numbers in each of some registers. A lane has 16 bytes of each of at most 33 blocks, so
 // that a number stays below 2^10.
 struct Counts {
-    enum { CHARS, DIGITS_UPPER_SPACE, PUNCTUATION_PROSE_BLANK, BRACKET_HASHES_NEWLINES, WORDS, LINES, SYMBOLS, N };
+    enum { CHARS, DIGITS_UPPER_SPACE, PUNCTUATION_PROSE_BLANK, BRACKET_HASHES_NEWLINES, WORDS, LINES, SYMBOLS, UNSPACED_LETTERS, N };
     u32 triples[N] = {};
 
     __device__ __forceinline__ void add(int triple, u32 low, u32 middle, u32 high)
@@ -32,7 +32,9 @@ struct Counts {
         put(columns, WORDS, C::words, C::plain_words, C::alpha_words);
         put(columns, LINES, C::nonblank_lines, C::terminal_lines, C::short_lines);
         put(columns, SYMBOLS, C::symbol_words, C::hash_words, C::pieces);
+        const u32 unspaced = warp_sum(triples[UNSPACED_LETTERS]);
         if (lane_index()) return;
+        columns[C::unspaced_letters] = unspaced;
         columns[C::numeric_chars] += columns[C::ascii_digit_chars];
         columns[C::word_chars] = columns[C::chars] - columns[C::space_chars];
     }
@@ -114,6 +116,7 @@ struct Step {
                 atomicAdd(&columns[C::ellipses], 1u);
             }
             counts.add(Counts::CHARS, 0, 0, (f & NUMERIC) != 0);
+            counts.add(Counts::UNSPACED_LETTERS, (f & (ALPHA | UNSPACED)) == (ALPHA | UNSPACED), 0, 0);
             counts.add(Counts::DIGITS_UPPER_SPACE, 0, (f & UPPER) != 0, (f & SPACE) != 0);
             counts.add(Counts::PUNCTUATION_PROSE_BLANK, (f & PUNCTUATION) != 0, 0, 0);
             counts.add(Counts::BRACKET_HASHES_NEWLINES, c == LEFT_ANGLE || c == RIGHT_ANGLE, 0, 0);

@@ -81,16 +81,6 @@ __device__ __forceinline__ void encode(u32 c, Put put)
 
 __device__ __forceinline__ int encoded_length(u32 c) { return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4; }
 
-// Words are runs of \w. A word ends after U+0130 too, whose lower case ends in a mark that is not a word character.
-
-// Whether the character before data[i] is of the same word as the one at data[i]; the document begins at data[start].
-__device__ __forceinline__ bool inside_word(const u8* data, i64 start, i64 i, const Flags& flags)
-{
-    if (i == start) return false;
-    const u32 c = decode(data + previous_character(data, i));
-    return (flags(c) & WORD) && c != DOTTED_CAPITAL_I;
-}
-
 // Whether data[i .. end) begins with a pattern.
 template <int N>
 __device__ __forceinline__ bool starts_with(const u8* data, i64 i, i64 end, const char (&pattern)[N])

@@ -15,6 +15,7 @@ from gpu_pile.explore.verify import verify
 from gpu_pile.run import plan
 from gpu_pile.run.index import build, runs
 from gpu_pile.run.index.store import Index
+from gpu_pile.run.stages.dedupe import stage
 from tests.conftest import decisions, results, run, settings, write_shard
 from tests.test_cli import invoke
 
@@ -159,6 +160,8 @@ def test_the_run_is_shown_reported_verified_and_planned(finished):
     configuration = settings([finished / "b0.jsonl.zst"], folder, input={"against": [str(finished / "index")]})
     assert "(60 documents); old texts are read where a pair is verified" in plan.describe(configuration)
     assert opened.largest_clusters(3).table.num_rows == 3
+    assert place in opened.difference(near["doc_id"], near["witness"]).titles[1]
+    assert opened.decide({}).keep.tolist() == [row["keep"] for row in decisions(folder)]
 
 
 def test_verify_finds_a_witness_that_the_old_run_does_not_keep(folder):
@@ -272,3 +275,15 @@ def test_an_index_that_is_not_finished_leaves_nothing(finished, tmp_path, monkey
     assert not list(tmp_path.iterdir())
     assert invoke("index", finished / "old", tmp_path / "index")[0] == 0
     assert results(tmp_path / "index") == results(finished / "index")
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_and_a_run_that_was_stopped_leave_the_same_bytes(finished, tmp_path, monkeypatch):
+    where = {"cluster": {"where": "local", "workers": 1, "threads": 1, "dashboard": False}}
+    expected = results(finished / "new")
+    assert results(new_run(finished, tmp_path / "cluster", [finished / "old"], where, ["b0"])) == expected
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "find_duplicates", lambda source: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            new_run(finished, tmp_path / "stopped", [finished / "old"], {}, ["b0"])
+    assert results(new_run(finished, tmp_path / "stopped", [finished / "old"], {}, ["b0"])) == expected

@@ -11,10 +11,12 @@ from itertools import takewhile
 import pytest
 import yaml
 import zstandard
+from rich.console import Console
 from typer.testing import CliRunner
 
 import gpu_pile as gp
 from gpu_pile import cli
+from gpu_pile.cli import catalogue
 from gpu_pile.errors import GpuPileError
 from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.events import Events, line_of
@@ -248,6 +250,25 @@ def test_show_takes_clusters_and_documents_at_random(demo_run):
     assert gp.open_run(demo_run).at_random(10**6) == [r["doc_id"] for r in rows]
 
 
+def test_sweep(demo_run):
+    code, output, _ = invoke("sweep", demo_run, "plain_word_count", "--min", "20", "--min", "200")
+    assert code == 0
+    assert output.splitlines()[1].split() == ["subset", "documents", "text,", "KiB", "20", "200"]
+    assert output.splitlines()[2].split() == ["all", "512", "1,060.1", "99.7%", "85.5%"]
+    code, output, _ = invoke("sweep", demo_run, "plain_word_count", "--min", "50", "--max", "1000", "--json")
+    rows = {row["subset"]: row for row in map(json.loads, output.splitlines())}
+    assert rows["Github"]["kept_documents"] == 180
+    for wrong, said in [
+        ((), "--min 50"),
+        (("--min", "nan"), "needs bounds"),
+        (("--min", "x"), "Invalid value for '--min'"),
+    ]:
+        code, output, error = invoke("sweep", demo_run, "plain_word_count", *wrong)
+        assert code == 2
+        assert said in output + error
+    assert "did you mean 'word_count'" in invoke("sweep", demo_run, "word_cont", "--min", "5")[2]
+
+
 LISTS = [
     ("signals", "alpha_word_fraction"),
     ("ops", "text_counts"),
@@ -257,11 +278,32 @@ LISTS = [
 ]
 
 
+LISTS_SHOW = {
+    "signals": ("characters",),
+    "thresholds": ("gopher_repetition", "Gopher repetition rules"),
+    "subsets": ("PubMed Abstracts",),
+}
+
+
 @pytest.mark.parametrize(("what", "there"), LISTS)
 def test_list(what, there):
     code, output, _ = invoke("list", what)
     assert code == 0
     assert there in output
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_lists_fit_a_terminal(columns, monkeypatch):
+    wide = Console(width=columns, force_terminal=True, color_system=None, highlight=False, soft_wrap=True)
+    monkeypatch.setattr(catalogue, "out", wide)
+    for what, _ in LISTS:
+        with wide.capture() as shown:
+            catalogue.list_(what)
+        lines = shown.get().splitlines()
+        assert max(map(len, lines)) <= columns
+        assert len(lines) < 600, "definitions are not narrow columns"
+        for words in LISTS_SHOW.get(what, ()):
+            assert words in shown.get(), "no word is broken"
 
 
 def test_list_some():

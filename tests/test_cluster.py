@@ -453,6 +453,13 @@ def test_few_shards_have_workers_with_several_threads(shards, workers, cores, ex
     assert distributed.processes(wanted, shards) == expected
 
 
+@pytest.mark.parametrize("lease", ["0123456789abcdef", "abcdefab", "cafe"])
+def test_the_dashboard_shows_one_row_per_stage(lease):
+    from distributed.utils import key_split
+
+    assert key_split(distributed.key_of("measure", 12, lease)) == "measure"
+
+
 def test_a_cluster_of_this_machine_answers_nobody_else(tmp_path):
     """Its scheduler listens where every user of the machine can connect: without the run's credentials they cannot."""
     from distributed import Client

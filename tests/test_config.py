@@ -92,7 +92,7 @@ def test_a_string_stands_for_a_list_of_one():
     assert config.parse({**MINIMAL, **short}) == config.parse({**MINIMAL, **whole})
     assert config.parse({**MINIMAL, "input": ["a", "b"]}).input.shards == ["a", "b"]
     assert config.parse({**MINIMAL, "input": {"shards": "a"}}).input.shards == ["a"]
-    assert config.parse({**MINIMAL, "measure": {"signals": "lengths"}}).measure.signals == ["lengths"]
+    assert config.parse({**MINIMAL, "measure": {"signals": "symbols"}}).measure.signals == ["symbols"]
 
 
 def test_what_thresholds_need_is_measured_unless_signals_are_chosen():

@@ -339,7 +339,7 @@ def test_spans_are_those_of_an_exhaustive_search(tmp_path_factory, documents, qu
     for d, document in enumerate(column.documents()):
         own = [t.letters for t in tokens.reference_tokens(document)]
         for text in np.flatnonzero(items.searched).tolist():
-            words = [w.decode() for w in items.words(text)]
+            words = items.words(text).decode().split()
             expected |= {(d, text, i, j, n) for i, j, n in common_runs(own, words, tokens.WIDTH)}
     assert found == expected
 

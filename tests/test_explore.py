@@ -761,6 +761,19 @@ def test_a_run_of_nothing_can_be_looked_at(tmp_path):
     assert pipeline.damages(opened.context) == []
 
 
+def test_a_run_of_another_version_says_so(demo_copy):
+    info = json.loads((demo_copy / "run.json").read_text())
+    info["versions"]["stages"]["decide"] -= 1
+    (demo_copy / "run.json").write_text(json.dumps(info))
+    with pytest.raises(UsageError, match=r"was made by another version of gpu_pile.* brings it up to date"):
+        gp.open_run(demo_copy)
+    code, _, error = invoke("show", demo_copy, "00:14")
+    assert code == 2
+    assert "another version" in error
+    run(config.load(QUICK, [f"output={demo_copy}", f"input.shards=['{DEMO}']", "backend=cpu"]))
+    assert gp.open_run(demo_copy).decisions.count_rows() == 512
+
+
 def test_an_unfinished_run_says_so(tmp_path):
     write_shard(tmp_path / "a.jsonl.zst", [(words(30, i), "x") for i in range(3)])
     run(settings([tmp_path / "a.jsonl.zst"], tmp_path / "run"), "measure")

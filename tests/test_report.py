@@ -82,6 +82,8 @@ def test_it_stands_by_itself(demo_page):
     assert len(parsed.ids) == len(set(parsed.ids))
     assert "default-src 'none'" in demo_page
     assert len(demo_page.encode()) < MOST_BYTES
+    assert "print-color-adjust: exact" in demo_page, "bars are printed"
+    assert re.search(r"<title>[\d.,]+ to [\d.,]+: \d+ documents</title>", demo_page), "a bar says its count"
     for anchor in re.findall(r'href="#(\w+)"', demo_page):
         assert anchor in parsed.ids
 
@@ -291,6 +293,8 @@ def test_reports_of_other_settings(tmp_path, options):
     assert "(unknown)" in parsed.text
     assert ("What the banding finds" in parsed.text) == options.get("dedupe", {}).get("fuzzy", {}).get("enabled", True)
     assert ("char_count" in parsed.text) == ("measure" not in options)
+    assert "Pile weight" not in parsed.text, "a column of dashes"
+    assert "Most in" not in parsed.text, "there is one subset"
 
 
 def test_an_empty_corpus(tmp_path):

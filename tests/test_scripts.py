@@ -1,5 +1,6 @@
 """Near duplicates in scripts without spaces, and combining marks. benchmarks/scripts.py measures more of it."""
 
+import json
 import random
 
 import pytest
@@ -8,9 +9,14 @@ from hypothesis import strategies as st
 
 import gpu_pile as gp
 from benchmarks import scripts
+from gpu_pile.explore.bounds import SubsetBounds
+from gpu_pile.ops.normal_words import normal_words
 from gpu_pile.text import unicode
+from gpu_pile.text.column import TextColumn
 from gpu_pile.text.shingles import reference_shingles
 from gpu_pile.text.unicode_reference import flags, words_of_any_script
+from tests.conftest import decisions, run, settings, write_shard
+from tests.test_verify import failures
 
 UNSPACED = ("Chinese", "Japanese", "Thai")
 PAIRS = 20
@@ -50,6 +56,11 @@ def test_marks_are_part_of_words(one, other):
     assert gp.dedupe([one, other], backend="cpu").keep.all()
 
 
+def test_marks_are_part_of_normal_words():
+    found = normal_words(TextColumn.from_documents(["राम की गाय", "राम  का गाया!", "中文 字", "中 文字"]))
+    assert [d.decode() for d in TextColumn(*found).documents()] == ["राम की गाय", "राम का गाया", "中文 字", "中 文字"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -65,6 +76,49 @@ def test_marks_are_part_of_words(one, other):
 )
 def test_words_of_any_script(text, expected):
     assert words_of_any_script(text) == expected
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A run by Gopher's rules: five texts each of Chinese, Thai, English of 5 words, and a mixture mostly English."""
+    folder, rng = tmp_path_factory.mktemp("judged"), random.Random(1)
+    chinese, thai = (scripts.made_texts(name, 5, rng) for name in ("Chinese", "Thai"))
+    short = [f"only five words of {i}" for i in range(5)]
+    mixed = [f"{text[:20]} is a name of that and of the other {i}" for i, text in enumerate(chinese)]
+    texts = [*((t, "zh") for t in chinese), *((t, "th") for t in thai), *((t, "en") for t in [*short, *mixed])]
+    write_shard(folder / "a.jsonl.zst", texts)
+    run(settings([folder / "a.jsonl.zst"], folder / "run", thresholds={"use": ["gopher"]}))
+    return folder / "run"
+
+
+def test_rules_about_words_pass_texts_without_spaces(judged):
+    rows = decisions(judged)
+    assert [row["keep"] for row in rows] == [True] * 10 + [False] * 10
+    report = json.loads((judged / "report.json").read_text())
+    assert report["without_spaces"]["by_subset"] == {"th": 5, "zh": 5}
+    assert "plain_word_count" in report["without_spaces"]["signals"]
+    assert any(note.startswith("10 documents have no spaces between words") for note in report["notes"])
+    assert failures(judged, everything=True) == {}
+
+
+def test_word_rules_may_be_applied_to_all(judged):
+    opened = gp.open_run(judged)
+    assert opened.decide({"use": ["gopher"]}).keep.sum() == 10
+    assert opened.decide({"use": ["gopher"], "word_rules": "always"}).keep.sum() == 0
+
+
+def test_sweeps_and_sliders_count_what_rules_would_remove(judged):
+    opened = gp.open_run(judged)
+    for values in ([50], [50.5]):  # one is counted by the histograms, the other from every value
+        swept = opened.sweep("plain_word_count", min=values).table.to_pylist()
+        assert sum(row["kept_documents"] for row in swept) == 10
+    counts = SubsetBounds(opened, ["plain_word_count"]).counts()
+    assert sum(row["then_documents"] for row in counts) == 10
+
+
+def test_show_says_that_a_rule_is_not_applied(judged):
+    assert gp.open_run(judged).document(0)["not_applied"] == gp.open_run(judged).document(7)["not_applied"] != []
+    assert gp.open_run(judged).document(12)["not_applied"] == []
 
 
 @given(st.text(st.characters(max_codepoint=0x2FFF, exclude_characters="İ", exclude_categories=["Cs"])))

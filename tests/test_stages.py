@@ -78,6 +78,7 @@ FIRST_REDONE = {
     "dedupe.survivor.prefer": ("decide", "first"),
     "thresholds.use": ("decide", ["c4_paragraphs"]),
     "thresholds.default": ("decide", {"plain_word_count": {"min": 20}}),
+    "thresholds.word_rules": ("decide", "always"),
     "thresholds.subsets": ("decide", {"x": {"rules": {"plain_word_count": {"min": 30}}}}),
     "decontaminate.against": (None, [{"name": "quiz", "files": "quiz.jsonl"}]),
     "decontaminate.rule": (None, "gpt3"),
@@ -110,6 +111,7 @@ BESIDE = {
     "dedupe.fuzzy.bands": {"dedupe.fuzzy.rows": 4},
     "dedupe.fuzzy.rows": {"dedupe.fuzzy.bands": 8},
     "edit.c4_lines": {"measure.signals": ["lengths", "symbols", "gopher_quality", "c4"]},
+    "thresholds.word_rules": {"thresholds.default": {"word_count": {"min": 1}}},
     "thresholds.use": {"measure.signals": ["lengths", "symbols", "gopher_quality", "c4"]},
 }
 """Fields that a field needs, set in the first run, too, where that is valid without it."""
@@ -126,7 +128,7 @@ def leaves(model: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
         if isinstance(section, type) and issubclass(section, pydantic.BaseModel) and section is not Policy:
             found += leaves(section, f"{prefix}{name}.")
         elif section is Policy:
-            found += [f"{prefix}{name}.{key}" for key in ("use", "default", "subsets")]
+            found += [f"{prefix}{name}.{key}" for key in section.model_fields]
         else:
             found.append(f"{prefix}{name}")
     return found

@@ -25,6 +25,7 @@ def table(**columns):
 def failing(policy, columns, subsets=("x",), codes=None):
     n = len(next(iter(columns.values())))
     codes = np.zeros(n, np.int64) if codes is None else np.array(codes)
+    columns = {"unspaced_letter_fraction": [0.0] * n, **columns}
     names, marks, values = policy.evaluate(table(**columns), list(subsets), codes)
     assert marks.shape == values.shape == (n, len(names))
     return [[name for name, mark in zip(names, row, strict=True) if mark] for row in marks]

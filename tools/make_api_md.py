@@ -118,7 +118,7 @@ def stub_of(name: str) -> str:
 def render() -> str:
     """The page."""
     names = [name for name in gpu_pile.__all__ if name != "Texts"]
-    exported = {name: getattr(gpu_pile, name) for name in names}
+    exported = {name: getattr(importlib.import_module(f"gpu_pile.{gpu_pile._WHERE[name]}"), name) for name in names}
     parts = [HEAD.rstrip()]
     for name, thing in exported.items():
         if inspect.isfunction(thing):

@@ -33,6 +33,9 @@ EXPLAINED = {
     "export": "explore.md",
     "diff": "explore.md",
     "verify": "verify.md",
+    "sweep": "explore.md",
+    "init": "run.md",
+    "decontaminate": "decontamination.md",
     "index": "incremental.md#the-index",
 }
 """The page that explains a verb, where it is not docs/VERB.md."""
@@ -57,10 +60,23 @@ EXAMPLES = {
         ("gpu-pile show out --random -n 3", "any three"),
         ("gpu-pile show out 00:17 --all --json", "with every signal, for a program"),
     ],
+    "find": [
+        ("gpu-pile find index/out --texts request.jsonl", "where these texts are, with copies and near copies"),
+        ("gpu-pile find index/out --ids list.txt --remove takedown.yaml", "a removal list, for decide.remove"),
+    ],
     "index": [
         ("gpu-pile index out/old index/old", "the index of a finished run, for --against"),
         ("gpu-pile index index/old out/new index/all", "an index and a run together"),
         ("gpu-pile index index/all --check", "compare the checksums of what is there"),
+    ],
+    "init": [("gpu-pile init data/ > my.yaml", "look at it, change what is wrong, then: gpu-pile run my.yaml")],
+    "sql": [("gpu-pile sql out 'SELECT subset, count(*) FROM decisions WHERE keep GROUP BY ALL'", "kept, by subset")],
+    "decontaminate": [
+        ("gpu-pile decontaminate my.yaml", "contamination/ in the run, with a removal list for decide.remove")
+    ],
+    "sweep": [
+        ("gpu-pile sweep out word_count --min 20 --min 50 --min 100", "one column per bound"),
+        ("gpu-pile sweep out word_count --min 50 --max 100000 --json", "both together, with documents and bytes"),
     ],
     "verify": [
         ("gpu-pile verify out", "every line and exact duplicate, samples of the rest"),

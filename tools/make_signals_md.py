@@ -14,7 +14,8 @@ HEAD = """# Signals
 A signal is a number about a document, without an opinion. A signal of type int64 is a count. A definition of the form
 `a / b` is one division of two counts; the signal is undefined where b is 0, unless its definition gives a value. Words
 are `text.split()` and lengths are in code points, unless a definition says otherwise. Bounds are in
-`configs/thresholds/`.
+`configs/thresholds/`. Rules about the signals listed as "about words" are not applied to texts in scripts without
+spaces between words, unless `thresholds.word_rules` is `always`.
 
 `tools/make_signals_md.py` makes this page; `gpu-pile list signals --json` has the same list, with the
 backends of signals.
@@ -41,7 +42,12 @@ def render() -> str:
             f"\n## {family.name}\n\nSource: {family.source}. Version {family.version}. "
             f"Operations: {', '.join(f'`{op.name}`' for op in signals.operations([family.name]))}. "
             f"Thresholds: {', '.join(f'`{name}`' for name in policies) or 'none'}.\n\n"
-            "| signal | unit | type | definition |\n|---|---|---|---|\n"
+            + (
+                f"About words: {', '.join(f'`{name}`' for name in family.about_words)}.\n\n"
+                if family.about_words
+                else ""
+            )
+            + "| signal | unit | type | definition |\n|---|---|---|---|\n"
         )
         sections += [row(signal) for signal in family.signals]
     return "".join(sections)

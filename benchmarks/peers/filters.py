@@ -46,7 +46,7 @@ def ours(texts: list[str], repeat: int) -> dict[str, float]:
     from gpu_pile.api import text_column
     from gpu_pile.policy.thresholds import Policy
 
-    policies = [Policy(use=[name]) for name in FOUR.values()]
+    policies = [Policy(use=[name], word_rules="always") for name in FOUR.values()]
     families = ["lengths", *FOUR]
     codes = np.zeros(len(texts), np.int64)
 

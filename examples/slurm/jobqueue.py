@@ -7,11 +7,13 @@ of that name instead.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import dask
 from dask_jobqueue import SLURMCluster
+from distributed import Client
+
+import gpu_pile as gp
 
 
 def main(config: str, jobs: str = "4") -> None:
@@ -27,8 +29,9 @@ def main(config: str, jobs: str = "4") -> None:
         job_script_prologue=["export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False"],
     ) as cluster:
         cluster.scale(jobs=int(jobs))
-        command = ["gpu-pile", "run", config, "--cluster", cluster.scheduler_address]
-        sys.exit(subprocess.run(command, check=False).returncode)
+        with Client(cluster) as client:
+            run = gp.run(config, client=client)
+    print(run.reasons())
 
 
 if __name__ == "__main__":

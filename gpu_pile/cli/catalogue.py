@@ -43,6 +43,8 @@ def list_(
         if names:
             by = columns[:2] if what == "signals" else columns[:1]
             columns, rows = catalogue.named((columns, rows), names, by)
+    if "file" in columns and not as_json:  # long, and broken within words on a terminal
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     if what == "signals" and not as_json:
         out.print(_signals_table([dict(zip(columns, row, strict=True)) for row in rows]))
     else:

@@ -19,12 +19,14 @@ from gpu_pile.cli.decontaminate import HELP as DECONTAMINATE
 from gpu_pile.cli.decontaminate import decontaminate
 from gpu_pile.cli.differ import diff
 from gpu_pile.cli.draft import init
+from gpu_pile.cli.find import find
 from gpu_pile.cli.finished import export, verify
 from gpu_pile.cli.index import index
 from gpu_pile.cli.machine import bench_floors, compile_
 from gpu_pile.cli.show import show
 from gpu_pile.cli.sql import sql
 from gpu_pile.cli.stages import verb
+from gpu_pile.cli.sweep import sweep
 from gpu_pile.errors import GpuPileError
 from gpu_pile.run.stages import STAGES
 
@@ -66,7 +68,7 @@ def make_app() -> typer.Typer:
     for stage in STAGES:
         earlier = " Runs the stages before it first, where they are not done." if stage is not STAGES[0] else ""
         app.command(stage.name, help=stage.help + earlier)(verb(stage.name))
-    for command in (init, show, diff, sql, verify, export, index, doctor):
+    for command in (init, show, sweep, diff, sql, verify, export, index, find, doctor):
         app.command()(command)
     app.command("decontaminate", help=DECONTAMINATE)(decontaminate())
     app.command("list")(list_)

@@ -113,7 +113,8 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
     for name, value in story["signals"].items():
         rule = story["thresholds"].get(name, {})
         bad = bool({f"{name}.min", f"{name}.max"} & failed)
-        mark = "[red]fails[/]" if bad else "passes" if rule else ""
+        unapplied = "not applied" if name in story["not_applied"] else "passes"
+        mark = "[red]fails[/]" if bad else unapplied if rule else ""
         bounds = (number(rule[kind]) if kind in rule else "" for kind in ("min", "max"))
         if rule or all_signals:
             table.add_row(name, number(value), *bounds, mark)

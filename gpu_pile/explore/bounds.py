@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpu_pile.errors import UsageError
+from gpu_pile.explore.sweeps import exempt_documents
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.policy.thresholds import bounds_of, policy_data
 from gpu_pile.run.tables import row_groups
@@ -164,7 +165,8 @@ def joint_cells(run: RunTables, names: Sequence[str]) -> JointCells:
     Raises:
         UsageError: there are more signals.
     """
-    if len(names) == 1:
+    policy = run.config.thresholds
+    if len(names) == 1 and not exempt_documents(run, names[0]):
         return _stored_cells(run, names[0])
     if len(names) > SIGNALS_MAX:
         raise UsageError(f"explore takes up to {SIGNALS_MAX} signals at a time, not {len(names)}")
@@ -172,10 +174,10 @@ def joint_cells(run: RunTables, names: Sequence[str]) -> JointCells:
     size = histograms.CELLS + 1
     sums = [_summed(*(np.empty(0, np.int64) for _ in range(3)))]
     for shard in run.shards:
-        for table in row_groups(run.context, shard, sorted({"subset", "text_bytes", *names})):
+        for table in row_groups(run.context, shard, sorted({"subset", "text_bytes", *policy.columns(names)})):
             key = named.of(table.column("subset"))
             for name in names:
-                key = key * size + histograms.cells_of(histograms.numbers(table.column(name))) + 1
+                key = key * size + histograms.cells_of(policy.values(table, name)) + 1
             sums.append(_summed(key, np.ones(len(key), np.int64), table.column("text_bytes").to_numpy()))
             if len(sums) == 16:
                 sums = [_merged(sums)]

@@ -72,7 +72,9 @@ def backends() -> Listing:
 
 def thresholds() -> Listing:
     """One row per named set."""
-    return ["thresholds", "rules", "file"], [[name, n, path] for name, n, path in _thresholds.named_sets()]
+    return ["thresholds", "rules", "what they are", "file"], [
+        [name, n, _thresholds.named_set(name).description, path] for name, n, path in _thresholds.named_sets()
+    ]
 
 
 def rules(names: Sequence[str]) -> Listing:

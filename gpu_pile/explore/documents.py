@@ -21,7 +21,7 @@ from gpu_pile.dedup import survivors
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.explore import passages
 from gpu_pile.explore.tables import RunTables
-from gpu_pile.policy.thresholds import bounds_of
+from gpu_pile.policy.thresholds import NO_SPACES_ABOVE, WITHOUT_SPACES, bounds_of
 from gpu_pile.present import diff
 from gpu_pile.present.tables import Result
 from gpu_pile.run import directory as rundir
@@ -200,7 +200,8 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
         )
         names += run.config.joined_signals
         fields += [name for name in run.config.joined_columns if name not in names]
-    rules = run.config.thresholds.rules_of(row["subset"])
+    policy = run.config.thresholds
+    rules = policy.rules_of(row["subset"])
     return {
         **{k: row[k] for k in (*DECIDED, *(field.name for field in WITNESS)) if k in row},
         "reasons": [
@@ -214,6 +215,7 @@ def document(run: RunTables, doc_id: int) -> dict[str, Any]:
         "fields": {name: measured[name] for name in fields},
         "signals": {name: measured[name] for name in names},
         "thresholds": {name: dict(bounds_of(rules[name])) for name in names if name in rules},
+        "not_applied": policy.about_words(rules) if (measured.get(WITHOUT_SPACES) or 0) > NO_SPACES_ABOVE else [],
         "text": read_texts(run.context, [location])[doc_id],
     }
 
@@ -263,8 +265,8 @@ def labels(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
     """What was decided about some documents, and where they are, by doc_id: "removed, Github, 02:14, doc_id 3"."""
     columns = ["keep", "subset"]
     tables: dict[tuple[int, int], pa.Table] = {}
-    out = {}
-    for doc_id, place in locate(run, ids).items():
+    out = {i: f"kept by an old run, {place_of(run, i)}" for i in ids if i >= OLD}
+    for doc_id, place in locate(run, [i for i in ids if i < OLD]).items():
         at = (place.shard.index, place.group)
         if at not in tables:
             with pq.ParquetFile(rundir.table(run.directory.decisions(place.shard.name))) as file:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import UsageError
 from gpu_pile.explore.tables import RunTables
-from gpu_pile.policy.thresholds import Policy, bounds_of
+from gpu_pile.policy.thresholds import NO_SPACES_ABOVE, WITHOUT_SPACES, Policy, bounds_of
 from gpu_pile.present import charts
 from gpu_pile.present.histogram import Scale, documents_in, figure
 from gpu_pile.present.tables import Result, Unit, html_text, side_by_side
@@ -135,9 +135,18 @@ def sweep(run: RunTables, bounds: Mapping[str, Mapping[str, Sequence[float]]]) -
     ]
     if not axes or any(a.kind not in ("min", "max") or not len(a.values) or np.isnan(a.values).any() for a in axes):
         raise UsageError("sweep needs bounds to try, such as sweep('word_count', min=[20, 50, 100])")
-    if len(axes) == 1 and all(histograms.is_edge(v) for v in axes[0].values):
+    one = len(axes) == 1 and all(histograms.is_edge(v) for v in axes[0].values)
+    if one and not exempt_documents(run, axes[0].signal):
         return _result(axes, _count_cells(run, axes[0]))
     return _result(axes, _count_values(run, axes))
+
+
+def exempt_documents(run: RunTables, signal: str) -> bool:
+    """Whether there are documents to which rules about a signal are not applied: histograms do not tell them apart."""
+    if not run.config.thresholds.about_words([signal]):
+        return False
+    cells = run.cells.filter(pc.field("signal") == WITHOUT_SPACES).column("cell").drop_null().to_numpy()
+    return bool((histograms.midpoints()[cells] > NO_SPACES_ABOVE).any())
 
 
 def _count_cells(run: RunTables, axis: Axis) -> Counted:
@@ -155,7 +164,8 @@ def _count_cells(run: RunTables, axis: Axis) -> Counted:
 def _count_values(run: RunTables, axes: Sequence[Axis]) -> Counted:
     """Counts from the signals of every document."""
     shape = tuple(len(axis.values) + 1 for axis in axes)
-    columns = sorted({"subset", "text_bytes", *(axis.signal for axis in axes)})
+    policy = run.config.thresholds
+    columns = sorted({"subset", "text_bytes", *policy.columns(axis.signal for axis in axes)})
 
     def count_shard(shard: Shard) -> dict[str, Array]:
         sums: dict[str, Array] = {}
@@ -163,7 +173,7 @@ def _count_values(run: RunTables, axes: Sequence[Axis]) -> Counted:
             names, key = subset_codes(table)
             n = len(names) * int(np.prod(shape))
             for axis, size in zip(axes, shape, strict=True):
-                key = key * size + axis.interval(histograms.numbers(table.column(axis.signal)))
+                key = key * size + axis.interval(policy.values(table, axis.signal))
             weights = table.column("text_bytes").to_numpy()
             counts = np.stack([np.bincount(key, minlength=n), np.bincount(key, weights, n).astype(np.int64)])
             for name, counted in zip(names, counts.reshape(2, len(names), *shape).swapaxes(0, 1), strict=True):

@@ -20,6 +20,7 @@ from gpu_pile.run import config as configuration
 from gpu_pile.run import directory as rundir
 from gpu_pile.run.context import Context
 from gpu_pile.run.joining import joined_histograms, with_joined
+from gpu_pile.run.stages import versions
 from gpu_pile.run.tables import row_groups
 from gpu_pile.summaries import histograms
 from gpu_pile.types import Array
@@ -81,12 +82,25 @@ class SubsetsOfDocuments(NamedTuple):
     text_bytes: Array
 
 
+def _refuse_other_versions(made: Any, directory: rundir.RunDir) -> None:
+    """Raise unless the tables are those that this version of gpu_pile makes.
+
+    made: the versions of stages in run.json
+    """
+    if made != versions():
+        raise UsageError(
+            f"{directory.path} was made by another version of gpu_pile, whose tables differ; the gpu-pile run command "
+            f"that made it brings it up to date"
+        )
+
+
 class RunTables:
     """A run directory's configuration, shards and tables."""
 
     def __init__(self, directory: rundir.RunDir) -> None:
         self.directory = directory
         self.info: dict[str, Any] = files.read_json(directory.path / "run.json")
+        _refuse_other_versions(self.info.get("versions", {}).get("stages"), directory)
         self.config = configuration.parse(self.info["config"], str(directory.path / "run.json"))
         self.shards = [Shard(s["index"], s["name"], files.path_of(s["path"]), s["bytes"]) for s in self.info["shards"]]
         self.context = Context(self.config, directory, self.shards)

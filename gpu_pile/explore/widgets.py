@@ -18,12 +18,11 @@ from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.errors import GpuPileError, UsageError
 from gpu_pile.explore.bounds import NO_BOUNDS, SubsetBounds
-from gpu_pile.explore.documents import Difference, labels, locate
+from gpu_pile.explore.documents import Difference, labels, texts_of
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.trials import Trial, decide, save_configuration
 from gpu_pile.present.histogram import Scale, chart, documents_in
 from gpu_pile.present.tables import EXCERPT_HEIGHT, MONOSPACE, Result, Unit, html_text
-from gpu_pile.run.documents import read_texts
 from gpu_pile.run.stages.decide import failures
 from gpu_pile.summaries import histograms, reason_counts
 
@@ -308,7 +307,7 @@ class Duplicates(_View):
         order = pc.sort_indices(run.pairs, [("similarity", "ascending"), ("a", "ascending"), ("b", "ascending")])
         self.pairs: list[dict[str, Any]] = run.pairs.take(order[:n]).to_pylist()
         ids = list(dict.fromkeys(i for p in self.pairs for i in (p["a"], p["b"])))
-        self._texts = read_texts(run.context, list(locate(run, ids).values()))
+        self._texts = texts_of(run, ids)
         self._labels = labels(run, ids)
         options = [(f"{p['similarity']:.3f}  {p['a']} and {p['b']}", i) for i, p in enumerate(self.pairs)]
         self.choice = widgets.Dropdown(options=options, description="pair", layout={"width": "30em"})

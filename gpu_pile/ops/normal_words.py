@@ -2,9 +2,10 @@
 
     normal_words(text) = (data uint8[n_bytes], offsets int64[n_docs + 1]), the buffers of a TextColumn
 
-Words are gpu_pile.text.unicode_reference.words(document): runs of \\w of the text, lower-cased code point by code
-point. Two documents have equal normal forms exactly when they have equal words, or no words and equal bytes.
-Lower-casing can lengthen a text, by at most half (U+023A has two bytes, its lower case U+2C65 three).
+Words are gpu_pile.text.unicode_reference.marked_words(document): runs of \\w of the text with their combining marks,
+lower-cased code point by code point. Two documents have equal normal forms exactly when they have equal words, or no
+words and equal bytes. Lower-casing can lengthen a text, by at most half (U+023A has two bytes, its lower case U+2C65
+three).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from gpu_pile.text import unicode_reference
 from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.jit import leaf
-from gpu_pile.text.lower_words import RUNS, TABLES, find_lower_words, longest, room_for_words
+from gpu_pile.text.lower_words import MARKED, TABLES, find_lower_words, longest, room_for_words
 from gpu_pile.text.simd import SLACK, copy_32, item, set_item
 from gpu_pile.types import Array
 
 normal_words = Op(
     "normal_words",
-    version=2,
+    version=3,
     documents=(
         "a",
         " a",
@@ -44,13 +45,21 @@ normal_words = Op(
         "😀a😀",
         "😀😀",
         " → ∑\n",
+        "राम की गाय",
+        "राम का गाया",
+        "\u0301 \u0301a\u0301\u0302b 字\u0301c \u0301",
+        "a" + "\u0301" * 70 + "b " + "\u0301" * 70 + "c",
+        "İ\u0301İ",
+        "❤\ufe0f a\ufe0f",
     ),
 )
 
 
 @normal_words.reference
 def _reference(text: TextColumn) -> tuple[Array, Array]:
-    out = TextColumn.from_documents([" ".join(unicode_reference.words(d.decode())) or d for d in text.documents()])
+    out = TextColumn.from_documents(
+        [" ".join(unicode_reference.marked_words(d.decode())) or d for d in text.documents()]
+    )
     return out.data, out.offsets
 
 
@@ -76,7 +85,7 @@ def _normalize(data, offsets, tables, words, out, bounds):
     o = 0
     for d in range(len(offsets) - 1):
         start, end = offsets[d], offsets[d + 1]
-        n = find_lower_words(data, start, end, tables, words, RUNS)
+        n = find_lower_words(data, start, end, tables, words, MARKED)
         if n:
             o = _join(words, n, out, o)
         else:

@@ -8,16 +8,20 @@ The rules of a subset come from three places; a later rule for the same signal r
     the named sets of `use` (files of configs/thresholds), or of the subset's own `use` if it has one
     `default`
     the subset's own `rules`, where null switches a rule off
+
+Rules about words, those of the signals gpu_pile.signals.about_words(), are not applied to a document of which most
+letters are of scripts without spaces between words, unless word_rules says so: what str.split() calls a word is a
+clause or a paragraph there, and no bound was meant for it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -71,6 +75,10 @@ def bounds_of(rule: Rule | None) -> list[tuple[str, float]]:
 
 Rules = dict[str, Rule]
 
+WITHOUT_SPACES = "unspaced_letter_fraction"
+NO_SPACES_ABOVE = 0.5
+"""The signal that says which documents have no spaces between words: those above this value."""
+
 
 class NamedSet(_Model):
     """A file of configs/thresholds: rules with their source."""
@@ -94,6 +102,13 @@ class Policy(_Model):
     default: dict[str, Rule | None] = pydantic.Field({}, description="rules for every subset; null switches one off")
     subsets: dict[str, SubsetPolicy] = pydantic.Field(
         {}, description="by subset, what differs for it; case and other names of The Pile's subsets do not matter"
+    )
+
+    word_rules: Literal["spaced", "always"] = pydantic.Field(
+        "spaced",
+        description="spaced: rules about words (counts, lengths, stop words) pass a document of which more than half "
+        "of the letters are of scripts without spaces between words, such as Chinese, Japanese and Thai; always: "
+        "they are applied there too, as the published code does. Measured values are the same",
     )
 
     @pydantic.model_validator(mode="after")
@@ -127,16 +142,38 @@ class Policy(_Model):
         """Every signal that has a rule for some subset, in a fixed order."""
         return list(dict.fromkeys(signal for subset in ["", *self.subsets] for signal in self.rules_of(subset)))
 
+    def about_words(self, names: Iterable[str]) -> list[str]:
+        """Those of some signals whose rules are not applied to documents without spaces between words."""
+        return [name for name in names if name in signals.about_words()] if self.word_rules == "spaced" else []
+
+    def columns(self, names: Iterable[str] | None = None) -> list[str]:
+        """What tables need for the rules about some signals, None for all that have one: see `evaluate`."""
+        chosen = self.signals() if names is None else list(names)
+        return list(dict.fromkeys([*chosen, *([WITHOUT_SPACES] if self.about_words(chosen) else [])]))
+
+    def exempt(self, table: pa.Table, names: Iterable[str]) -> Array:
+        """bool[n]: the documents to which rules about words are not applied. table: has self.columns(names)."""
+        if not self.about_words(names):
+            return np.zeros(len(table), bool)
+        share = table.column(WITHOUT_SPACES).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        return np.asarray(share > NO_SPACES_ABOVE)  # NaN, a document without letters, is not above it
+
+    def values(self, table: pa.Table, name: str) -> Array:
+        """float64[n] of a signal; NaN where it is undefined or rules about it are not applied."""
+        value = table.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        return np.where(self.exempt(table, [name]), np.nan, value)
+
     def key(self) -> Any:
         """The rules that decisions depend on, as data to be hashed."""
         resolved = {subset: self.rules_of(subset) for subset in ["", *sorted(self.subsets)]}
-        return {s: {signal: rule.model_dump() for signal, rule in rules.items()} for s, rules in resolved.items()}
+        rules = {s: {signal: rule.model_dump() for signal, rule in own.items()} for s, own in resolved.items()}
+        return {"rules": rules, "about_words": sorted(self.about_words(self.signals()))}
 
     def evaluate(self, table: pa.Table, subsets: Sequence[str], codes: Array) -> tuple[list[str], Array, Array]:
         """Find the rules that each document fails.
 
         Args:
-            table: n rows with the signals of self.signals().
+            table: n rows with the columns of self.columns().
             subsets: names of subsets. codes: for each row, the position of its subset among the names.
 
         Returns:
@@ -145,6 +182,8 @@ class Policy(_Model):
         """
         by_subset = [self.rules_of(name) for name in subsets]
         names, marks, values = [], [], []
+        about_words = self.about_words(self.signals())
+        applied = ~self.exempt(table, self.signals())
         for signal in self.signals():
             value = table.column(signal).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
             for bound in ("min", "max"):
@@ -158,6 +197,8 @@ class Policy(_Model):
                     fails = value < limits[codes] if bound == "min" else value > limits[codes]
                 if required.any():
                     fails |= required[codes] & np.isnan(value)
+                if signal in about_words:
+                    fails &= applied
                 names.append(f"{signal}.{bound}")
                 marks.append(fails)
                 values.append(value)
@@ -194,7 +235,9 @@ def policy_data(policy: Policy) -> dict[str, Any]:
             **({} if own.use is None else {"use": list(own.use)}),
             "rules": {signal: rule(r) for signal, r in own.rules.items()},
         }
-    return {"use": list(policy.use), "default": {s: rule(r) for s, r in policy.default.items()}, "subsets": subsets}
+    default = {s: rule(r) for s, r in policy.default.items()}
+    always = {} if policy.word_rules == "spaced" else {"word_rules": policy.word_rules}
+    return {"use": list(policy.use), "default": default, "subsets": subsets, **always}
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.dedup.survivors import Rule
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
-from gpu_pile.policy.thresholds import Names, Policy, configs_folder
+from gpu_pile.policy.thresholds import WITHOUT_SPACES, Names, Policy, configs_folder
 from gpu_pile.run.own_columns import ID, check_name, described, given_names
 from gpu_pile.run.presets import PRESETS
 from gpu_pile.run.threads import worker_count
@@ -234,8 +235,7 @@ class Exact(Section):
     normalize: Literal["none", "words"] = Field(
         "none",
         description="none: texts are equal if their bytes are; words: if their lower-cased words are, in order (a text "
-        "without words by its bytes). Words are runs of \\w, so combining marks, such as the vowel signs of Indic "
-        "scripts, are ignored",
+        "without words by its bytes). Words are runs of \\w with their combining marks",
     )
     skip_subsets: Names = Field([], description="subsets whose documents are never exact duplicates")
 
@@ -650,11 +650,15 @@ class Config(Section):
     def _what_is_needed_is_measured(self) -> Config:
         used = {*self.thresholds.signals(), *(EDIT_SIGNALS if self.edit.c4_lines else ())}
         missing = self._from_the_text(used) - set(signals.names(self.measure.signals))
-        if not missing or "signals" in self.measure.model_fields_set:
+        given = "signals" in self.measure.model_fields_set
+        added = [] if given else [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
+        measured = [*self.measure.signals, *added]
+        names = set(signals.names(measured))
+        if names & signals.about_words() and WITHOUT_SPACES not in names:  # whichever rules a trial has
+            measured.append(WITHOUT_SPACES)
+        if measured == self.measure.signals:
             return self
-        families = [f.name for f in signals.families() if missing & {s.name for s in f.signals}]
-        measure = self.measure.model_copy(update={"signals": [*self.measure.signals, *families]})
-        return self.model_copy(update={"measure": measure})
+        return self.model_copy(update={"measure": self.measure.model_copy(update={"signals": measured})})
 
     def _from_the_text(self, names: Iterable[str]) -> set[str]:
         """Those of some signals that are not columns which the configuration adds."""
@@ -746,23 +750,26 @@ class Config(Section):
 
 
 def load(
-    path: Path | None, overrides: Sequence[str] = (), options: Mapping[str, tuple[str, Any]] | None = None
+    source: Path | Mapping[str, Any] | None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, tuple[str, Any]] | None = None,
 ) -> Config:
-    """Read a YAML file, if one is given, and apply `key.path=value` overrides.
+    """Read a YAML file, if one is given and not its content, and apply `key.path=value` overrides.
 
     options: (key.path, value) by the option of the command line that sets it, which errors name; after the overrides
 
     Raises:
         ConfigError: lists every problem with its path, and the nearest known key for an unknown one.
     """
-    data = {} if path is None else _read(path)
+    data = _read(source) if isinstance(source, Path) else copy.deepcopy(dict(source or {}))
     if "input" in data:
         data["input"] = _input_section(data["input"])
     values = {f"--set {text}": _override(f"--set {text}", text) for text in overrides}
     values |= {option: (key.split("."), value) for option, (key, value) in (options or {}).items()}
     for option, (keys, value) in values.items():
         _set(data, option, keys, value)
-    return parse(data, "" if path is None else str(path), {tuple(keys): o for o, (keys, _) in values.items()})
+    where = "" if source is None else str(source) if isinstance(source, Path) else "configuration"
+    return parse(data, where, {tuple(keys): o for o, (keys, _) in values.items()})
 
 
 def bundled(name: str) -> Path:

@@ -102,11 +102,15 @@ def size(config: Config, n_ranges: int) -> tuple[int, int]:
 
 
 class Cluster:
-    """An executor on the workers of a cluster; nothing is started or connected before there is work."""
+    """An executor on the workers of a cluster; nothing is started or connected before there is work.
 
-    def __init__(self, config: Config) -> None:
+    client: one that is connected already, and stays so
+    """
+
+    def __init__(self, config: Config, client: Any = None) -> None:
         self.config, self.device = config, device.Device()
-        self._client: Any = None
+        self._client: Any = client
+        self._is_given = client is not None
         self._own: Any = None
         self._settings = contextlib.ExitStack()
 
@@ -115,7 +119,7 @@ class Cluster:
 
     def __exit__(self, *error: object) -> None:
         with _not_logged():
-            for part in (self._client, self._own):
+            for part in (None if self._is_given else self._client, self._own):
                 if part is not None:
                     with contextlib.suppress(OSError, TimeoutError):
                         part.close(timeout=10)
@@ -196,7 +200,7 @@ class Cluster:
                     )
                 while orders and len(calls) < n_threads:
                     order = orders.pop()
-                    key = f"{order.stage}-{len(orders)}-{order.lease}"  # the dashboard groups calls by the first word
+                    key = key_of(order.stage, len(orders), order.lease)
                     calls[client.submit(_do, order, key=key, pure=False, retries=0)] = order
                 if not calls:
                     time.sleep(0.2)
@@ -363,6 +367,11 @@ class _Order:
 
     def __repr__(self) -> str:
         return f"<{self.stage} of {self.task.label}>"
+
+
+def key_of(stage: str, number: int, lease: str) -> str:
+    """Dask's name of a call; its dashboard groups calls by what is before the number, so a stage is one row."""
+    return f"{stage}-{number}-{lease}"
 
 
 class _Superseded(GpuPileError):

@@ -25,7 +25,7 @@ from gpu_pile.run.joining import with_joined_columns
 from gpu_pile.run.layouts import look
 from gpu_pile.run.own_fields import count_fields, with_types
 from gpu_pile.run.progress import Reporter
-from gpu_pile.run.stages import STAGES, Stage
+from gpu_pile.run.stages import STAGES, Stage, versions
 from gpu_pile.run.subset_names import resolve_subsets
 from gpu_pile.run.tasks import Threads
 from gpu_pile.run.threads import keep_freed_memory
@@ -33,8 +33,11 @@ from gpu_pile.text import unicode
 
 
 @contextlib.contextmanager
-def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Context]:
+def prepared(config: Config, reporter: Reporter | None = None, client: Any = None) -> Iterator[Context]:
     """Find the shards, check the backend, claim and lock the run directory.
+
+    Args:
+        client: a distributed.Client of the cluster that the configuration names, if there is one already.
 
     Raises:
         UsageError: an input is missing, names clash, or the output belongs to another run; nothing is written then.
@@ -66,7 +69,7 @@ def prepared(config: Config, reporter: Reporter | None = None) -> Iterator[Conte
         spool.clear(run_directory)
         try:
             if on_cluster:
-                with dask.Cluster(config) as context.executor:
+                with dask.Cluster(config, client) as context.executor:
                     yield context
                 run_directory.remove_partials()
             else:
@@ -127,6 +130,7 @@ def describe(context: Context, fields: Mapping[str, Any]) -> dict[str, Any]:
         "config": context.config.shown(),
         "warnings": context.reporter.warnings,
         "versions": {
+            "stages": versions(),
             "ops": {name: o.version for name, o in op.load_all().items()},
             "signals": signals.definition_versions(context.config.measure.signals),
             "unicode": unicode.VERSION,

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from gpu_pile.corpus import files
-from gpu_pile.corpus.decoders import decoder_of
+from gpu_pile.corpus.decoders import PlainDecoder, decoder_of
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import HashedFile, file_identity
 from gpu_pile.corpus.shards import Shard
@@ -41,7 +41,7 @@ TAKEDOWN = "takedown"
 SCHEMA = pa.schema([("shard", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("note", pa.string())])
 
 ROWS_AT_A_TIME = 1 << 16
-LINE_BYTES_MAX = 1 << 20
+LINE_BYTES_MAX = 1 << 26
 YAML_BYTES_MAX = 1 << 24
 WINDOW_BYTES_MAX = 128 << 20
 REASONS_MAX = 64
@@ -254,7 +254,7 @@ def _yaml_rows(path: AnyPath) -> Iterator[Any]:
 
 
 def _json_rows(path: AnyPath) -> Iterator[Any]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines_of(path), 1):
         if not line.strip():
             continue
         try:
@@ -263,9 +263,15 @@ def _json_rows(path: AnyPath) -> Iterator[Any]:
             raise UsageError(f"{path}, line {number}: not valid JSON: {error}") from error
 
 
-def _lines(path: AnyPath) -> Iterator[bytes]:
+def lines_of(path: AnyPath, plain: bool = False) -> Iterator[bytes]:
+    """Yield the lines of a file of JSON lines, compressed or not, or with `plain` of any text.
+
+    Raises:
+        UsageError: the file is damaged, or has a line of more than LINE_BYTES_MAX.
+    """
     with files.opened(path) as source:
-        decoder = decoder_of(HashedFile(source), WINDOW_BYTES_MAX)
+        file = HashedFile(source)
+        decoder = PlainDecoder(file) if plain else decoder_of(file, WINDOW_BYTES_MAX)
         view, rest = memoryview(bytearray(CHUNK)), b""
         while (chunk := decoder.read(view)) is not None:
             if chunk.problem is not None:

@@ -111,7 +111,11 @@ class Signal:
 
 @dataclass(frozen=True)
 class Family:
-    """Signals that are computed together, from these operations. Raise version whenever a value may change."""
+    """Signals that are computed together, from these operations. Raise version whenever a value may change.
+
+    about_words: those of the signals that suppose spaces between words; rules about them need not be applied to texts
+    in other scripts (gpu_pile.policy.thresholds).
+    """
 
     name: str
     version: int
@@ -120,6 +124,7 @@ class Family:
     signals: tuple[Signal, ...]
     compute: Callable[[Counts], Mapping[str, Any]]
     marks: tuple[Mark, ...] = ()
+    about_words: tuple[str, ...] = ()
 
 
 def all_marks(families: Iterable[Family]) -> tuple[Mark, ...]:
@@ -258,6 +263,12 @@ def backends(family: Family) -> list[str]:
     if not family.ops:
         return ["cpu"]
     return [name for name in BACKENDS if all(name in op.implementations for op in family.ops)]
+
+
+@cache
+def about_words() -> frozenset[str]:
+    """Return the signals that suppose spaces between words."""
+    return frozenset(name for family in families() for name in family.about_words)
 
 
 def check(wanted: Sequence[str]) -> None:

@@ -71,4 +71,5 @@ FAMILY = Family(
         ),
     ),
     compute=_compute,
+    about_words=("c4_kept_line_fraction", "c4_sentence_count", "c4_kept_bytes"),
 )

@@ -127,4 +127,5 @@ FAMILY = Family(
     ),
     compute=_compute,
     marks=MARKS,
+    about_words=("dclm_word_count", "dclm_symbol_per_word", "dclm_stop_word_count", "dclm_removed_word_fraction"),
 )

@@ -107,4 +107,5 @@ FAMILY = Family(
     ),
     compute=_compute,
     marks=MARKS,
+    about_words=("dolma_median_word_length", "dolma_symbol_to_word_ratio", "dolma_required_word_count"),
 )

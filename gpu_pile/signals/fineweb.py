@@ -57,4 +57,5 @@ FAMILY = Family(
         Signal("newline_per_word", "per word", "float64", "line feeds / words"),
     ),
     compute=_compute,
+    about_words=("newline_per_word",),
 )

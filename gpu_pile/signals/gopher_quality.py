@@ -75,4 +75,13 @@ FAMILY = Family(
     ),
     compute=_compute,
     marks=MARKS,
+    about_words=(
+        "plain_word_count",
+        "hash_per_word",
+        "ellipsis_per_word",
+        "alpha_word_count",
+        "alpha_word_fraction",
+        "mean_plain_word_length",
+        "stop_word_distinct",
+    ),
 )

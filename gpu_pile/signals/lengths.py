@@ -33,4 +33,5 @@ FAMILY = Family(
         Signal("mean_line_length", "characters", "float64", "characters, line breaks included / lines"),
     ),
     compute=_compute,
+    about_words=("word_count", "mean_word_length"),
 )

@@ -130,4 +130,5 @@ FAMILY = Family(
     ),
     compute=_compute,
     marks=MARKS,
+    about_words=("nemo_symbol_word_fraction", "longest_word_chars", "nemo_common_word_count"),
 )

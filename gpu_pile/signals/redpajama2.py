@@ -144,4 +144,15 @@ FAMILY = Family(
     ),
     compute=_compute,
     marks=MARKS,
+    about_words=(
+        "rps_raw_word_count",
+        "rps_doc_word_count",
+        "rps_doc_mean_word_length",
+        "rps_doc_symbol_to_word_ratio",
+        "rps_doc_frac_no_alph_words",
+        "rps_doc_frac_unique_words",
+        "rps_doc_unigram_entropy",
+        "rps_doc_stop_word_fraction",
+        "rps_lines_num_words_mean",
+    ),
 )

@@ -19,16 +19,22 @@ _CLASSES = {
 
 def _compute(counts: Counts) -> Mapping[str, Any]:
     t = counts(text_counts)
-    return {f"{name}_char_fraction": ratio(t[f"{name}_chars"], t["chars"]) for name in _CLASSES}
+    fractions = {f"{name}_char_fraction": ratio(t[f"{name}_chars"], t["chars"]) for name in _CLASSES}
+    return {**fractions, "unspaced_letter_fraction": ratio(t["unspaced_letters"], t["alpha_chars"])}
 
 
 FAMILY = Family(
     "symbols",
-    1,
+    2,
     "Python's str",
     ops=(text_counts,),
-    signals=tuple(
-        Signal.fraction(f"{name}_char_fraction", f"{definition} / characters") for name, definition in _CLASSES.items()
+    signals=(
+        *(Signal.fraction(f"{name}_char_fraction", f"{text} / characters") for name, text in _CLASSES.items()),
+        Signal.fraction(
+            "unspaced_letter_fraction",
+            "letters of scripts without spaces between words (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar, "
+            "Tibetan) / letters",
+        ),
     ),
     compute=_compute,
 )

@@ -23,6 +23,7 @@ BLOCK = 64
 _0, _1, _63, _ALL = np.uint64(0), np.uint64(1), np.uint64(63), np.uint64(2**64 - 1)
 _ALPHA, _NUMERIC, _SPACE, _LINE_BREAK = unicode.ALPHA, unicode.NUMERIC, unicode.SPACE, unicode.LINE_BREAK
 _UPPER, _PUNCTUATION = unicode.UPPER, unicode.PUNCTUATION
+_UNSPACED_LETTER = unicode.ALPHA | unicode.UNSPACED
 
 # Classes of bytes. What a class is in Unicode terms holds within ASCII: tests/text/test_blocks.py asks the table.
 LETTERS, CAPITALS, DIGITS = string.ascii_letters, string.ascii_uppercase, string.digits
@@ -197,11 +198,13 @@ class Beyond(NamedTuple):
     n_upper: Any
     n_spaces: Any
     n_punctuation: Any
+    n_unspaced: Any
+    """letters of scripts without spaces between words"""
     n_brackets: Any
 
 
 _COUNTED = (_NUMERIC, _UPPER, _SPACE, _PUNCTUATION)
-_SETS = 1 << int(unicode.FLAG_LEAVES.max()).bit_length()
+_SETS = 1 << max(_COUNTED).bit_length()
 _COUNTS = np.zeros(_SETS, np.uint64)
 """For each set of class bits, one byte per class of _COUNTED: 1 if the class is in the set."""
 for _i, _class in enumerate(_COUNTED):
@@ -220,14 +223,15 @@ def beyond_ascii(data, base, leads, stage, leaves):
     stage, leaves: the table of character classes.
     """
     letters = plain = ellipses = line_breaks = spaces = spaces_after = sums = _0
-    brackets = 0
+    brackets = unspaced = 0
     while leads:
         k = count_trailing_zeros(leads)
         bit = lowest(leads)
         leads ^= bit
         c, n = unicode.decode_at(data, base + k)
         flags = np.int64(unicode.table_value(stage, leaves, c))
-        sums += _COUNTS[np.uint64(flags)]
+        sums += _COUNTS[np.uint64(flags & (_SETS - 1))]
+        unspaced += flags & _UNSPACED_LETTER == _UNSPACED_LETTER
         if flags & _SPACE:
             own = (_1 << np.uint64(n)) - _1
             spaces |= own << np.uint64(k)
@@ -245,5 +249,5 @@ def beyond_ascii(data, base, leads, stage, leaves):
         brackets += c in (LEFT_ANGLE, RIGHT_ANGLE)
     return Beyond(
         letters, plain, ellipses, line_breaks, spaces, spaces_after,
-        _byte(sums, 0), _byte(sums, 1), _byte(sums, 2), _byte(sums, 3), brackets,
+        _byte(sums, 0), _byte(sums, 1), _byte(sums, 2), _byte(sums, 3), unspaced, brackets,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 Words are made of characters of these classes, lower-cased code point by code point:
 
     RUNS        runs of \\w: gpu_pile.text.unicode_reference.words
+    MARKED      with combining marks: gpu_pile.text.unicode_reference.marked_words
     ANY_SCRIPT  gpu_pile.text.unicode_reference.words_of_any_script
 
 ASCII up to the next character beyond it is compared and lower-cased at once; characters beyond ASCII are looked up one
@@ -32,6 +33,7 @@ TABLES = (unicode.FLAG_STAGE, unicode.FLAG_LEAVES, unicode.LOWER_STAGE, unicode.
 _WORD, _MARK, _UNSPACED = unicode.WORD, unicode.MARK, unicode.UNSPACED
 
 RUNS = _WORD
+MARKED = _WORD | _MARK
 ANY_SCRIPT = _WORD | _MARK | _UNSPACED
 
 _CAPITAL_I_DOT, _DOT_ABOVE = unicode.DOTTED_CAPITAL_I, 0x307
@@ -64,7 +66,7 @@ def room_for_words(n_bytes: int) -> LowerWords:
 def find_lower_words(data, start, end, tables, words, classes):
     """Write the words of data[start:end] to `words`. Return how many. data has BLOCK bytes or more.
 
-    classes: RUNS or ANY_SCRIPT.
+    classes: RUNS, MARKED or ANY_SCRIPT.
     """
     lower, edges = words
     n = 0  # edges

@@ -161,7 +161,7 @@ def put_folded(out, o, c, entry, parts):
     return o
 
 
-_WORD_BYTES = LETTERS + DIGITS
+_WORD_BYTES, _SPACE = LETTERS + DIGITS, ord(" ")
 _0, _1, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
 _SMALL = np.uint64(0x2020202020202020)
 """Sets the bit that makes capitals of ASCII small letters, and that digits have."""
@@ -303,8 +303,8 @@ def ngram_key(sums, i, width, power):
 class Tokens(NamedTuple):
     """The tokens of several documents.
 
-    letters: uint8, of all tokens back to back
-    bounds:  int64[n + 1], token t is letters[bounds[t]:bounds[t + 1]]
+    letters: uint8, of all tokens, with a space after each
+    bounds:  int64[n + 1], token t and its space are letters[bounds[t]:bounds[t + 1]]
     starts, ends: int64[n], where its bytes are in the documents' buffer
     first:   int64[n_docs + 1], document d has the tokens first[d] .. first[d + 1]
     sums:    uint64[n + 1], for keys of n-grams of tokens: one chain over all documents
@@ -331,14 +331,15 @@ def split_tokens(data, offsets, tables):
         first[d + 1] = n
     room = 16
     for t in range(n):
-        length = (edges[2 * t + 1] >> 1) - edges[2 * t]
+        length = (edges[2 * t + 1] >> 1) - edges[2 * t] + 1
         room += length * EXPANSION if edges[2 * t + 1] & 1 else length
     letters, bounds = np.empty(room, np.uint8), np.zeros(n + 1, np.int64)
     starts, ends = np.empty(n, np.int64), np.empty(n, np.int64)
     o = 0
     for t in range(n):
         starts[t], ends[t] = edges[2 * t], edges[2 * t + 1] >> 1
-        o = put_token(data, starts[t], ends[t], tables, letters, o)
+        o = put_token(data, starts[t], ends[t], tables, letters, o) + 1
+        letters[o - 1] = _SPACE
         bounds[t + 1] = o
     sums = np.empty(n + 1, np.uint64)
     hash_tokens(data, edges, n, tables, np.empty(2 * HASHED_BYTES, np.uint8), sums)

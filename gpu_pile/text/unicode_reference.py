@@ -122,21 +122,26 @@ def words(text: str) -> list[str]:
 
 
 def words_of_any_script(text: str) -> list[str]:
-    """The lower-cased text as words with their combining marks: for references and tests.
+    """marked_words(), a character of a script without spaces between words being one: for references and tests."""
+    return marked_words(text, UNSPACED)
 
-    A character of a script without spaces between words is a word of its own, with the marks after it. A mark after
-    anything but a word is left out.
+
+def marked_words(text: str, apart: int = 0) -> list[str]:
+    """Runs of word characters of the lower-cased text with their combining marks: for references and tests.
+
+    A character of the classes `apart` is a word of its own, with the marks after it. A mark after anything but a word
+    is left out.
     """
     out: list[str] = []
     inside = alone = False  # whether the character before is part of a word, and of one that takes only marks
     for c in lower(text):
         kind = flags(c)
-        if kind & WORD and not (inside and not alone and not kind & UNSPACED):
+        if kind & WORD and not (inside and not alone and not kind & apart):
             out.append(c)
         elif kind & WORD or (kind & MARK and inside):
             out[-1] += c
         if not kind & MARK:
-            inside, alone = bool(kind & WORD), bool(kind & UNSPACED)
+            inside, alone = bool(kind & WORD), bool(kind & apart)
     return out
 
 

@@ -75,7 +75,7 @@ def test_masks_are_what_bytes_say(shift, size):
 
 
 def test_characters_beyond_ascii_are_looked_up():
-    text = "aé…\u2028\u3000٣⟨２Ä。"
+    text = "aé…\u2028\u3000٣⟨２Ä。漢๑"
     data = blocks.padded(np.frombuffer(text.encode(), np.uint8))
     position = {c: len(text[: text.index(c)].encode()) for c in text}
     leads = sum(1 << position[c] for c in text[1:])
@@ -84,13 +84,13 @@ def test_characters_beyond_ascii_are_looked_up():
     def bits(characters, length=1):
         return sum(((1 << length) - 1) << position[c] for c in characters)
 
-    assert int(found.letters) == bits("éÄ")
-    assert int(found.plain) == bits("é٣⟨２Ä")
+    assert int(found.letters) == bits("éÄ漢")
+    assert int(found.plain) == bits("é٣⟨２Ä漢๑")
     assert int(found.ellipses) == bits("…")
     assert int(found.line_breaks) == bits("\u2028")
     assert int(found.spaces) == bits("\u2028\u3000", 3)
-    assert (found.n_numeric, found.n_upper, found.n_spaces, found.n_punctuation) == (2, 1, 2, 2)
-    assert (found.n_brackets, int(found.spaces_after)) == (1, 0)
+    assert (found.n_numeric, found.n_upper, found.n_spaces, found.n_punctuation) == (3, 1, 2, 2)
+    assert (found.n_unspaced, found.n_brackets, int(found.spaces_after)) == (1, 1, 0)
 
 
 def test_white_space_may_lie_in_two_blocks():

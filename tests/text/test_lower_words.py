@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpu_pile.text import unicode_reference
 from gpu_pile.text.blocks import BLOCK, padded
-from gpu_pile.text.lower_words import ANY_SCRIPT, RUNS, TABLES, find_lower_words, room_for_words
+from gpu_pile.text.lower_words import ANY_SCRIPT, MARKED, RUNS, TABLES, find_lower_words, room_for_words
 from gpu_pile.text.shingles import reference_shingles, shingle_document, shingling_of
 
 PIECES = (
@@ -48,7 +48,11 @@ def surrounded(document, before, after):
 @given(document=DOCUMENTS, before=st.integers(0, 3), after=st.sampled_from([0, 1, BLOCK]), fill=st.integers(0, 255))
 @pytest.mark.parametrize(
     ("classes", "definition"),
-    [(RUNS, unicode_reference.words), (ANY_SCRIPT, unicode_reference.words_of_any_script)],
+    [
+        (RUNS, unicode_reference.words),
+        (MARKED, unicode_reference.marked_words),
+        (ANY_SCRIPT, unicode_reference.words_of_any_script),
+    ],
 )
 def test_words(classes, definition, document, before, after, fill):
     data, start, end = surrounded(document, before, after)

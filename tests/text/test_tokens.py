@@ -71,7 +71,7 @@ def test_compiled_tokens_are_those_of_the_reference(documents, width):
         first, end, base = int(found.first[d]), int(found.first[d + 1]), int(column.offsets[d])
         own = [
             tokens.Token(
-                bytes(found.letters[found.bounds[t] : found.bounds[t + 1]]).decode(),
+                bytes(found.letters[found.bounds[t] : found.bounds[t + 1] - 1]).decode(),
                 int(found.starts[t]) - base,
                 int(found.ends[t]) - base,
             )

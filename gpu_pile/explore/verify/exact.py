@@ -29,7 +29,7 @@ _DIGEST = np.dtype([("high", "<u8"), ("low", "<u8"), ("doc_id", "<u8")])
 def compared(text: str, normalize: str) -> bytes:
     """The bytes whose equality makes two documents exact duplicates (dedupe.exact.normalize)."""
     if normalize == "words":  # a text without words is compared as it is
-        text = " ".join(unicode_reference.words(text)) or text
+        text = " ".join(unicode_reference.marked_words(text)) or text
     return text.encode("utf-8", "replace")
 
 

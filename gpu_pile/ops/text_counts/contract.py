@@ -20,6 +20,7 @@ Character classes are those of gpu_pile.text.unicode; lengths are in code points
     url_chars           characters of matches of URL
     porn_urls           matches of URL with "porn"
     xml_header          1 where the first 100 characters have "<?xml version="
+    unspaced_letters    ALPHA characters of scripts without spaces between words (UNSPACED)
 
 Words are str.split(): runs without white space.
 
@@ -57,7 +58,7 @@ PORN = "porn"
 
 text_counts = Op(
     "text_counts",
-    version=2,
+    version=3,
     columns=(
         *("chars", "alpha_chars", "numeric_chars", "upper_chars", "space_chars", "punctuation_chars"),
         *(
@@ -69,7 +70,7 @@ text_counts = Op(
             "ellipses",
             "newlines",
         ),
-        *("url_chars", "porn_urls", "xml_header"),
+        *("url_chars", "porn_urls", "xml_header", "unspaced_letters"),
         *("words", "word_chars", "plain_words", "plain_word_chars", "alpha_words", "symbol_words", "hash_words"),
         *("twice_median_word", "longest_word"),
         *("pieces", "newline_lines", "nonblank_lines", "terminal_lines", "short_lines", "third_line_chars"),

@@ -61,6 +61,7 @@ DOCUMENTS = (
     "aa\naa\naa\n",
     "a\n\n",
     "漢字\nb",
+    "ไทย ๑๒ ที่ ຂ ខ្មែ မြ བོད ㈠ ー〆 ｶﾞ 한글 ㄅ 々〇 𠮷 abc",
     "\n".join(f"{b} x" for b in BULLETS),
     "\n".join(f"\u3000\t{b}" for b in BULLETS),
     "* a\n - b\n-c\n\n-",

@@ -45,6 +45,7 @@ def count_characters(t: str) -> dict[str, int]:
         "url_chars": sum(map(len, urls)),
         "porn_urls": sum(PORN in url for url in urls),
         "xml_header": int(XML_HEADER in t[:XML_CHARS]),
+        "unspaced_letters": sum(has(c, unicode.ALPHA) and has(c, unicode.UNSPACED) for c in t),
     }
 
 

@@ -96,6 +96,7 @@ def _count_beyond(far, row):
     row[C.upper_chars] += far.n_upper
     row[C.space_chars] += far.n_spaces
     row[C.punctuation_chars] += far.n_punctuation
+    row[C.unspaced_letters] += far.n_unspaced
     row[C.bracket_chars] += far.n_brackets
 
 

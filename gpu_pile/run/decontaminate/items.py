@@ -29,6 +29,7 @@ PASSAGE, QUESTION, ANSWER = range(3)
 PARTS = ("passage", "question", "answer")
 
 FIELDS_SHOWN = 12
+BOM = "\ufeff"
 BLOCK_BYTES = 4 * 2**20
 BATCH_BYTES = 16 * 2**20
 NO_TEXT = -1
@@ -72,11 +73,11 @@ class Items:
     def n_tokens(self, text: int) -> int:
         return int(self.tokens.first[text + 1] - self.tokens.first[text]) if text >= 0 else 0
 
-    def words(self, text: int) -> list[bytes]:
-        """The tokens of a text."""
-        first, end = self.tokens.first[text], self.tokens.first[text + 1]
-        data, bounds = self.tokens.letters, self.tokens.bounds[first : end + 1].tolist()
-        return [data[a:b].tobytes() for a, b in itertools.pairwise(bounds)]
+    def words(self, text: int) -> bytes:
+        """The tokens of a text, with a space before and after each."""
+        tokens = self.tokens
+        first, end = tokens.bounds[tokens.first[text]], tokens.bounds[tokens.first[text + 1]]
+        return b" " + tokens.letters[first:end].tobytes()
 
     def parts(self, item: Item) -> list[tuple[int, int]]:
         """(part, text) of the texts of an item that are searched."""
@@ -141,14 +142,14 @@ def _distinct(texts: _Texts, found: Mapping[tuple[Any, ...], list[Any]], read: l
     """Put texts with equal tokens together, then items with equal texts."""
     column = TextColumn.from_documents(texts.numbers)
     tokens = Tokens(*split_tokens(padded(column.data), column.offsets, TABLES))
+    nowhere = np.empty(0, np.int64)  # where they were in the column, nobody asks
+    tokens = tokens._replace(starts=nowhere, ends=nowhere)
     by_tokens: dict[bytes, int] = {}
-    same = [NO_TEXT] * len(texts.numbers)
-    for text in range(len(texts.numbers)):
-        first, end = tokens.first[text], tokens.first[text + 1]
-        if end > first:
-            bounds = tokens.bounds[first : end + 1]
-            key = (bounds - bounds[0]).tobytes() + tokens.letters[bounds[0] : bounds[-1]].tobytes()
-            same[text] = by_tokens.setdefault(key, text)
+    letters, bounds = tokens.letters.tobytes(), tokens.bounds[tokens.first].tolist()
+    same = [
+        by_tokens.setdefault(letters[begin:end], text) if end > begin else NO_TEXT
+        for text, (begin, end) in enumerate(itertools.pairwise(bounds))
+    ]
     merged: dict[tuple[Any, ...], Item] = {}
     for (number, passage, question, answers), (identifier, copies) in found.items():
         chosen = tuple(dict.fromkeys(same[a] for a in answers if a >= 0 and same[a] >= 0))
@@ -167,10 +168,11 @@ def _distinct(texts: _Texts, found: Mapping[tuple[Any, ...], list[Any]], read: l
 def _choose(items: Items) -> None:
     """Mark the texts that are searched: those of WIDTH tokens or more; of an item that has none, its question, or else
     its passage, as a whole."""
+    sizes = [*np.diff(items.tokens.first).tolist(), 0]  # of NO_TEXT, which is -1, 0
     for number, item in enumerate(items.items):
-        texts = dict.fromkeys((item.passage, item.question, *item.answers))
-        chosen = [t for t in texts if items.n_tokens(t) >= WIDTH]
-        chosen = chosen or [t for t in (item.question, item.passage) if items.n_tokens(t)][:1]
+        texts = {item.passage, item.question, *item.answers}
+        chosen = [t for t in texts if sizes[t] >= WIDTH]
+        chosen = chosen or [t for t in (item.question, item.passage) if sizes[t]][:1]
         for text in chosen:
             items.searched[text] = True
             items.users.setdefault(text, []).append(number)
@@ -216,7 +218,7 @@ def _of_block(spec: EvaluationSet, shard: Shard, block: Block) -> Iterator[tuple
             continue
         where = f"{shard.path}, line {i}"
         try:
-            value = json.loads(line.decode("utf-8-sig"))
+            value = json.loads(line.decode().removeprefix(BOM))
         except (ValueError, RecursionError) as error:
             raise DataError(f"evaluation set {spec.name!r}: {where} is not JSON: {error}") from None
         if not isinstance(value, dict):
@@ -226,7 +228,11 @@ def _of_block(spec: EvaluationSet, shard: Shard, block: Block) -> Iterator[tuple
 
 def _values(value: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
     """The texts under paths of keys; a list has a text for each element, a number is a text, and null is not."""
-    return [text for path in paths for text in _at(value, path)]
+    found: list[str] = []
+    for path in paths:
+        own = value.get(path)
+        found += [own] if type(own) is str else _at(value, path)
+    return found
 
 
 def _at(value: Any, path: str) -> list[str]:

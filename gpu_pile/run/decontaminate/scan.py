@@ -9,7 +9,6 @@ Lines are counted from the range's first. A file without rows is not written.
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -98,7 +97,7 @@ def wanted(context: Context, definition: str) -> Wanted:
                 for number, item in enumerate(items.items):
                     own = [(a, items.words(a)) for a in item.answers if items.n_tokens(a) < WIDTH]
                     if own:
-                        short[number] = [(a, b" " + b" ".join(words) + b" ") for a, words in own]
+                        short[number] = own
                 _READY[:] = [(definition, Wanted(items, build_index(items), short))]
         return _READY[0][1]
 
@@ -335,6 +334,5 @@ def _answers(spans: Spans, documents: Tokens, wanted: Wanted, lines: Array) -> p
 
 
 def _words(tokens: Tokens, first: int, end: int) -> bytes:
-    """Tokens with a space around each."""
-    data, bounds = tokens.letters, tokens.bounds[first : end + 1].tolist()
-    return b" " + b"".join(data[a:b].tobytes() + b" " for a, b in itertools.pairwise(bounds))
+    """Tokens, with a space before and after each."""
+    return b" " + tokens.letters[tokens.bounds[first] : tokens.bounds[end]].tobytes()

@@ -53,6 +53,16 @@ def _lazy(location: str) -> Callable[..., Any]:
     return call
 
 
+def versions() -> dict[str, int]:
+    """The version of each stage that makes tables: it is raised when their columns or their meaning change."""
+    named = {"measure": "measure.columns:FORMAT", "dedupe": "dedupe.stage:VERSION", "decide": "decide:VERSION"}
+    found = {}
+    for stage, location in named.items():
+        module, name = location.split(":")
+        found[stage] = getattr(importlib.import_module(f"gpu_pile.run.stages.{module}"), name)
+    return found
+
+
 STAGES = [
     Stage(
         "measure",

@@ -55,7 +55,7 @@ from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import reason_counts
 from gpu_pile.types import Array
 
-VERSION = 4
+VERSION = 5
 
 PAIRS_AT_A_TIME = 1 << 20
 """Pairs that are read at a time; those of a cluster are held together."""
@@ -173,7 +173,7 @@ def measured_columns(config: Config) -> list[str]:
     """What deciding needs of a measured table."""
     edit = EDIT_SIGNALS if config.edit.c4_lines else ()
     ids = () if config.input.id_field is None else ("id",)
-    return sorted({"line", "subset", "text_bytes", *ids, *config.thresholds.signals(), *edit})
+    return sorted({"line", "subset", "text_bytes", *ids, *config.thresholds.columns(), *edit})
 
 
 def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:

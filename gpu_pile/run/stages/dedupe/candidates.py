@@ -297,8 +297,12 @@ def salts_of(config: Dedupe, table: pa.Table) -> Array | None:
     if config.scope == "corpus":
         return None
     names, codes = subset_codes(table)
-    salts = [int.from_bytes(hashlib.blake2b(n.encode(), digest_size=8).digest(), "little") for n in names]
-    return np.array(salts, np.uint64)[codes]
+    return np.array([scope_salt(name) for name in names], np.uint64)[codes]
+
+
+def scope_salt(subset: str) -> int:
+    """Return the number of 64 bits that is mixed into the keys of a subset's documents."""
+    return int.from_bytes(hashlib.blake2b(subset.encode(), digest_size=8).digest(), "little")
 
 
 def in_subsets(table: pa.Table, chosen: Sequence[str]) -> Array:

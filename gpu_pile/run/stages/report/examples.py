@@ -91,7 +91,7 @@ def _nearest_to_farthest(examples: Iterable[tuple[float, Example]]) -> list[tupl
 def _failing_in(context: Context, shard: Shard) -> dict[str, list[tuple[float, Example]]]:
     """By rule some documents of a shard's sample that fail it, each with its distance from the bound."""
     policy = context.config.thresholds
-    columns = ["line", "subset", *(n for n in policy.signals() if n not in context.config.joined_columns)]
+    columns = ["line", "subset", *(n for n in policy.columns() if n not in context.config.joined_columns)]
     table = pq.read_table(files.table(context.directory.sample(shard.name)), columns=columns)
     table = with_joined(context, shard, table)
     rules, marks, values = failures(table, context.config)

@@ -212,7 +212,7 @@ def in_words(content: Mapping[str, Any]) -> str:
 
 def notes(content: Mapping[str, Any], combinations: pa.Table) -> list[str]:
     """Sentences about what deserves a look, because it may not be wanted."""
-    found = [*_two_rules(combinations), *_hit_subsets(content)]
+    found = [*_two_rules(combinations), *_hit_subsets(content), *_without_spaces(content)]
     read = sum(shard["bytes"] for shard in content["shards"])
     if content["kept_file_bytes"] > read:
         found.append(
@@ -220,6 +220,17 @@ def notes(content: Mapping[str, Any], combinations: pa.Table) -> list[str]:
             "came in: the input is compressed harder; raise write.level"
         )
     return found
+
+
+def _without_spaces(content: Mapping[str, Any]) -> list[str]:
+    found = content["without_spaces"]
+    if not found or not found["documents"]:
+        return []
+    where = some([f"{subset} ({n:,})" for subset, n in found["by_subset"].items()])
+    return [
+        f"{found['documents']:,} documents have no spaces between words, by their script, so the rules about words "
+        f"({some(found['signals'])}) were not applied to them: {where}. thresholds.word_rules: always applies them"
+    ]
 
 
 def _hit_subsets(content: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from gpu_pile.run.stages.report.against import against
 from gpu_pile.run.stages.report.findings import definition_of, flow, named, notes, rule_of
 from gpu_pile.run.stages.report.lost import lost_text
 from gpu_pile.run.stages.report.page import render
+from gpu_pile.run.stages.report.spaces import without_spaces
 from gpu_pile.summaries import reason_counts
 
 
@@ -69,6 +70,7 @@ def build(context: Context) -> dict[str, Any]:
         "clusters": cluster_sizes(context.directory),
         "lost_text": lost_text(context, unequal),
         "against": against(context),
+        "without_spaces": without_spaces(context),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
         "fields": [{"field": name, **counts} for name, counts in run.get("fields", {}).items()],
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
