@@ -1,10 +1,14 @@
 """How much of what is there does a run find? Against labelled pairs, with every witness checked by plain Python.
 
     python benchmarks/quality.py FOLDER --pairs PAIRS.tsv[.zst] [--threshold 0.7] [--out pairs.tsv] [--set KEY=VALUE]
+                                 [--labels LABELS.tsv] [--kept kept.txt]
 
 FOLDER holds shards. PAIRS has a head line and then two documents and their exact word-5-gram Jaccard similarity a
 line, separated by tabs; a document is SHARD:LINE or the meta.id of its line. Prints recall of the listed pairs at or
-above the threshold and precision among all that were found. --out writes the pairs found.
+above the threshold and precision among all that were found. --out writes the pairs found, --kept the documents that
+stay, one a line. LABELS has a head line with the columns id and cluster; documents of one cluster are versions of one
+text. A document that is removed for one of another cluster is unrelated to it, unless one of the two is of the group
+concat (several texts glued together, which have no cluster of their own).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import itertools
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import zstandard
@@ -43,6 +48,8 @@ def found_pairs(run: gpu_pile.Run) -> dict[tuple[int, int], float]:
     pairs = {(a, b): 1.0 for m in members.values() for a, b in itertools.combinations(sorted(m), 2)}
     for row in run.pairs.to_pylist():
         for a, b in itertools.product(members[row["a"]], members[row["b"]]):
+            if row["similarity"] < run.config.dedupe.fuzzy.threshold:
+                continue  # one contains the other
             pairs[min(a, b), max(a, b)] = row["similarity"]
     return pairs
 
@@ -53,6 +60,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--threshold", type=float, default=0.7)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--kept", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,18 +89,35 @@ def check(a: argparse.Namespace, run: gpu_pile.Run) -> None:
     listed = {tuple(sorted(r[:2])) for r in rows if float(r[2]) >= a.threshold and {*r[:2]} <= set(names.values())}
     print(f"pairs listed at or above {a.threshold}: {len(listed):,}; found: {len(found):,}")
     print(f"recall {len(found & listed) / len(listed):.4f}  precision {len(found & listed) / max(1, len(found)):.4f}")
-    wrong = checked = 0
-    for shard in run.shards:
-        for r in pq.read_table(run.directory.decisions(shard.name)).to_pylist():
-            if r["witness"] is not None:
-                checked += 1
-                x, y = shingles(texts[r["doc_id"]]), shingles(texts[r["witness"]])
-                exact = "exact_duplicate" in r["reasons"]
-                equal = texts[r["doc_id"]] == texts[r["witness"]]
-                wrong += not (equal if exact else len(x & y) / len(x | y) == r["similarity"] >= a.threshold)
-    print(f"witnesses checked by plain Python: {checked:,}, wrong: {wrong}")
+    decisions = [r for shard in run.shards for r in pq.read_table(run.directory.decisions(shard.name)).to_pylist()]
+    removed = [r for r in decisions if r["witness"] is not None]
+    wrong = sum(not confirmed(r, texts[r["doc_id"]], texts[r["witness"]], run.config.dedupe) for r in removed)
+    print(f"witnesses checked by plain Python: {len(removed):,}, wrong: {wrong}")
+    if a.labels:
+        print(f"removed for a document of another label: {unrelated(a.labels, removed, names):,}")
+    if a.kept:
+        a.kept.write_text("".join(f"{names[r['doc_id']]}\n" for r in decisions if r["keep"]))
     if a.out:
         a.out.write_text("".join(f"{x}\t{y}\n" for x, y in sorted(found)))
+
+
+def confirmed(row: dict[str, Any], text: str, witness: str, options: config.Dedupe) -> bool:
+    """Whether a document was rightly removed for its witness, at the recorded similarity."""
+    x, y = shingles(text), shingles(witness)
+    if "exact_duplicate" in row["reasons"]:
+        return text == witness
+    if "contained" in row["reasons"]:
+        return options.contained is not None and len(x & y) / len(x) == row["similarity"] >= options.contained.threshold
+    return len(x & y) / len(x | y) == row["similarity"] >= options.fuzzy.threshold
+
+
+def unrelated(path: Path, removed: list[dict[str, Any]], names: dict[int, str]) -> int:
+    """How many documents were removed for one of another label."""
+    head, *rows = [line.split("\t") for line in lines_of(path) if line]
+    labels = {row[head.index("id")]: dict(zip(head, row, strict=True)) for row in rows}
+    both = [(labels[names[r["doc_id"]]], labels[names[r["witness"]]]) for r in removed]
+    glued = [any(label.get("group") == "concat" for label in pair) for pair in both]
+    return sum(x["cluster"] != y["cluster"] and not skip for (x, y), skip in zip(both, glued, strict=True))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.shards import Shard
+from gpu_pile.dedup.survivors import CONTAINED, NEAR
 from gpu_pile.run.context import Context
 from gpu_pile.run.stages.report.findings import named
 from gpu_pile.run.threads import map_threads
@@ -24,14 +26,17 @@ LARGEST = 20
 COLUMNS = ("doc_id", "shard", "line", "subset", "witness", "similarity", "containment", "lost_shingles")
 
 
-def lost_text(context: Context, removed: Mapping[str, int]) -> dict[str, Any] | None:
+def lost_text(context: Context, reasons: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """What such documents lose: in all, by subset, and the documents that lose most. None where it is not counted.
 
-    removed: near duplicates and contained documents by subset
+    reasons: as gpu_pile.summaries.reason_counts.by_reason() returns them
     """
     fuzzy = context.config.dedupe.fuzzy
     if not fuzzy.enabled or fuzzy.verify != "exact":
         return None
+    removed: Counter[str] = Counter()
+    for reason in reasons:
+        removed.update(reason["by_subset"] if reason["reason"] in (NEAR, CONTAINED) else {})
     found = map_threads(lambda shard: _losses(context, shard), context.shards, context.config.n_workers)
     losing: dict[str, Array] = {subset: np.zeros(2, np.int64) for subset in removed}
     for by_subset, _ in found:

@@ -5,7 +5,6 @@ Both depend on the run alone, and on the command and the date that the context h
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.dedup.banding import candidate_probability
-from gpu_pile.dedup.survivors import CONTAINED, NEAR
 from gpu_pile.policy import pile
 from gpu_pile.present.tables import human_bytes
 from gpu_pile.run.context import Context
@@ -49,9 +47,6 @@ def build(context: Context) -> dict[str, Any]:
     }
     run = files.read_json(context.directory.path / "run.json")
     reasons = reason_counts.by_reason(combinations)
-    unequal: Counter[str] = Counter()  # removed by subset for a document of another text
-    for r in reasons:
-        unequal.update(r["by_subset"] if r["reason"] in (NEAR, CONTAINED) else {})
     about_shard = ("name", "documents", "lines", "bytes", "bad_lines", "stopped", "damage")
     content = {
         **total,
@@ -63,7 +58,7 @@ def build(context: Context) -> dict[str, Any]:
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
         "copies": _copies(context),
-        "lost_text": lost_text(context, unequal),
+        "lost_text": lost_text(context, reasons),
         "against": against(context),
         "without_spaces": without_spaces(context),
         **repeated_text(context),
