@@ -74,7 +74,8 @@ def small(monkeypatch):
 
 def indexed(path, text=TEXT):
     """Read a shard from its beginning; return its index."""
-    reader = ShardReader(path, block_bytes=2**20, search=True)
+    reader = ShardReader(path, block_bytes=2**20)
+    reader.search()
     assert joined(reader) == text
     assert not reader.damages
     points, digests = reader.points()

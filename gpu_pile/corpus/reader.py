@@ -90,7 +90,6 @@ class ShardReader:
             from shard_range.start. Reading ends at damage: only a reader of the whole shard knows what that costs.
         identify: hash the bytes of the file, or of the range, for its identity.
         index: the shard's seek points, by which it is read from `start`, or from where the range begins.
-        search: find seek points in the shard; see points().
     """
 
     def __init__(
@@ -103,10 +102,9 @@ class ShardReader:
         shard_range: ShardRange | None = None,
         identify: bool = False,
         index: SeekIndex | None = None,
-        search: bool = False,
     ) -> None:
         self.identify = identify
-        self._index, self._searches = index, search
+        self._index, self._searches = index, False
         self._search: PointSearch | None = None
         self._stream_hash = StreamHash()
         self._at_end = False
@@ -150,6 +148,10 @@ class ShardReader:
             self._search = PointSearch(file)
             return ZstdDecoder(file, window, search=self._search)
         return ZstdDecoder(file, window, self.start) if self.start else decoder_of(file, window)
+
+    def search(self) -> None:
+        """Look for seek points in the shard, which is about to be read; see points()."""
+        self._searches = True
 
     def points(self) -> tuple[list[SeekPoint], list[bytes]]:
         """Return (the seek points that were found, the hash of each MiB of the stream).

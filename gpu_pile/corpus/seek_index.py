@@ -109,7 +109,7 @@ class SeekIndex:
         with _opened(path) as file:
             metadata = file.schema_arrow.metadata or {}
             if metadata.get(b"format") != FORMAT or not set(SCHEMA.names) <= set(file.schema_arrow.names):
-                raise DataError(f"{path} is no index of seek points of this version: make it again")
+                raise DataError(f"{path} is not an index of seek points of this version: make it again")
             table = file.read(columns=list(COLUMNS))
             points = np.stack([table.column(name).to_numpy() for name in COLUMNS], axis=1)
             n_bytes = int(metadata.get(b"bytes", b"-1"))
@@ -146,7 +146,7 @@ def _opened(path: AnyPath) -> Iterator[pq.ParquetFile]:
         with files.read_errors(path), pq.ParquetFile(files.table(path)) as file:
             yield file
     except pa.ArrowException as error:
-        raise DataError(f"{path} is no index of seek points, or is damaged ({error}): make it again") from None
+        raise DataError(f"{path} is not an index of seek points, or is damaged ({error}): make it again") from None
 
 
 class IndexedDecoder:

@@ -141,7 +141,7 @@ TRUNCATED, CORRUPT = -1, -2
 def block_at(source: Source, position: int) -> tuple[bool, int]:
     """Return (whether the block whose header is at a position is the frame's last, where it ends).
 
-    The end is TRUNCATED if the file has no header there, CORRUPT if it is no header.
+    The end is TRUNCATED if the file has no header there, CORRUPT if it is not a header.
     """
     raw = source.pread(BLOCK_HEADER_BYTES, position)
     if len(raw) < BLOCK_HEADER_BYTES:

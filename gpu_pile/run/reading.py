@@ -59,7 +59,6 @@ def open_shard(
     shard_range: ShardRange | None = None,
     *,
     identify: bool = False,
-    search: bool = False,
 ) -> ShardReader | RowReader:
     """A reader of a shard, or of a range of it, with the limits that the configuration sets; see ShardReader."""
     settings = context.config.input
@@ -76,7 +75,7 @@ def open_shard(
         index = seek_index(context, shard)
         if index is None and shard_range is not None:
             index = SeekIndex.missing(shard.n_bytes)
-    return ShardReader(shard, block_bytes=context.batch_bytes, limits=limits, index=index, search=search, **where)
+    return ShardReader(shard, block_bytes=context.batch_bytes, limits=limits, index=index, **where)
 
 
 def seek_index(context: Context, shard: Shard) -> SeekIndex | None:

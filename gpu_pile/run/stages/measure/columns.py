@@ -61,7 +61,7 @@ def definition_key(context: Context) -> str:
         {
             "format": FORMAT,
             "input": c.input.model_dump(
-                exclude={"shards", "preset", "against", *(() if c.input.fields else ("fields",))}
+                exclude={"shards", "preset", "against", "seek_points", *(() if c.input.fields else ("fields",))}
             ),
             **({"extras": EXTRAS} if c.input.line_format.extras else {}),
             "normalize": c.dedupe.exact.normalize,

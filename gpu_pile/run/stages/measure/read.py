@@ -154,9 +154,9 @@ class Measurer(abc.ABC):
         with files.read_errors(self.shard.path):
             self.fingerprint = files.fingerprint(self.shard.path)
         self.spool.open()
-        self.reader = open_shard(
-            self.context, self.shard, shard_range=self.shard_range, identify=True, search=self.searches
-        )
+        self.reader = open_shard(self.context, self.shard, shard_range=self.shard_range, identify=True)
+        if self.searches and isinstance(self.reader, ShardReader):
+            self.reader.search()
         yield from read_blocks(self.context, "measure", self.reader)
 
     def process(self, block: Block) -> MeasuredLines:
