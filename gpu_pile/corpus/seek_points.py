@@ -27,7 +27,7 @@ SPACING = 64 * 2**20
 """Bytes of the stream from one point to the next, about."""
 
 JOB = 8 * 2**20
-"""Where a boundary is sought next after all tries failed: the threads of an encoder start afresh at multiples of this."""
+"""Where a boundary is sought after all tries failed: the threads of an encoder start afresh at multiples of this."""
 
 WINDOW_MAX = 8 * 2**20
 """A frame of a larger window has no points: each would have to hold that much text."""
