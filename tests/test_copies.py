@@ -114,5 +114,8 @@ def test_bad_numbers():
     data = {"input": {"shards": "x", "against": ["old"]}, "output": "y", "dedupe": {"copies_max": 2}}
     with pytest.raises(ConfigError, match=r"input\.against needs dedupe\.copies_max: 1"):
         config.parse(data)
+    both = {"copies_max": 2, "substrings": {"min_bytes": 200}}
+    with pytest.raises(ConfigError, match="copies_max lets copies stay, whose text substrings would take away"):
+        config.parse({"input": "x", "output": "y", "dedupe": both})
     with pytest.raises(ConfigError, match=r"dedupe\.copies_max: Input should be greater than or equal to 1"):
         config.parse({"input": "x", "output": "y", "dedupe": {"copies_max": 0}})

@@ -419,6 +419,12 @@ class Dedupe(Section):
     )
 
     @pydantic.model_validator(mode="after")
+    def _copies_are_not_cut(self) -> Dedupe:
+        if self.copies_max > 1 and self.substrings.enabled:
+            raise ValueError("copies_max lets copies stay, whose text substrings would take away; use one of them")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _contained_fits(self) -> Dedupe:
         fuzzy = self.fuzzy
         if self.contained is None:

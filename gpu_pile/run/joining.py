@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,8 +93,8 @@ class Outputs(NamedTuple):
         return cls(run.joined(shard.name), run.joined_histogram(shard.name))
 
 
-def join_key(context: Context) -> str:
-    """What joined tables depend on; "" without any."""
+def join_key(context: Context, seen: Mapping[str, dict[str, Any]]) -> str:
+    """What joined tables depend on; "" without any. seen: by the path of a table, what _seen() gives."""
     joins = context.config.measure.join
     if not joins:
         return ""
@@ -102,15 +102,20 @@ def join_key(context: Context) -> str:
     return files.key_of(
         {
             "version": VERSION,
-            "tables": [[_identity(path), join.model_dump()] for path, join in joins.items()],
+            "tables": [[seen[path]["identity"], join.model_dump()] for path, join in joins.items()],
             "shards": [[name, i, m["identity"], m["definition"], m["stopped"]] for name, i, m in measured],
         }
     )
 
 
-def _identity(path: str) -> str:
+def _seen(context: Context, path: str) -> dict[str, Any]:
+    """What shows that a table has changed; it is read again only if it may have."""
+    known: dict[str, Any] = context.directory.state("join").get("seen", {}).get(path, {})
     with files.read_errors(files.path_of(path)):
-        return file_identity(files.path_of(path))
+        fingerprint = files.fingerprint(files.path_of(path))
+        if known.get("file") == fingerprint and None not in fingerprint.values():
+            return known
+        return {"file": fingerprint, "identity": file_identity(files.path_of(path))}
 
 
 def join(context: Context) -> None:
@@ -120,7 +125,8 @@ def join(context: Context) -> None:
         ConfigError: a table has two rows for a document; or no document is in a table, with strict.
     """
     run = context.directory
-    key = join_key(context)
+    seen = {path: _seen(context, path) for path in context.config.measure.join}
+    key = join_key(context, seen)
     outputs = [Outputs.of(context, shard) for shard in context.shards]
     if not key:
         if run.state("join"):
@@ -137,7 +143,9 @@ def join(context: Context) -> None:
                 facts = _join(context, folder, outputs)
         finally:
             run.clear_scratch("join")
-        run.set_state({"key": key, "tables": facts}, "join")
+        run.set_state({"key": key, "tables": facts, "seen": seen}, "join")
+    elif run.state("join")["seen"] != seen:  # touched, not changed
+        run.set_state({**run.state("join"), "seen": seen}, "join")
     _judge(context, run.state("join")["tables"])
 
 

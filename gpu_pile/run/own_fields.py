@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gpu_pile.corpus import files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.tables import ERRORS, open_table
 from gpu_pile.errors import ConfigError, DataError
@@ -21,6 +22,9 @@ from gpu_pile.run.tables import row_groups
 SHARDS_LOOKED_AT = 3
 DOCUMENTS_LOOKED_AT = 100
 NAMES_SHOWN = 12
+
+STATE = ("identity", "definition", "stopped")
+"""What the content of a measured table depends on, of what is recorded of it."""
 
 NUMBER, STRING, OTHER = "number", "string", "list or object"
 Kinds = dict[str, set[str]]
@@ -101,19 +105,14 @@ def count_fields(context: Context) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: no document has one of them, with strict; without it, that is a warning.
     """
-    settings = context.config.input
-    joins = context.config.measure.join
+    settings, joins = context.config.input, context.config.measure.join
     paths = {name: path for path, join in joins.items() for name in join.columns or ()}
     paths |= {name: field.path for name, field in settings.fields.items()}
     paths |= {} if settings.id_field is None else {ID: settings.id_field}
-    counts: dict[str, dict[str, int]] = {name: {} for name in (*settings.extra_columns, *context.config.joined_columns)}
-    documents = 0
-    for shard in context.shards if counts else ():
-        for table in row_groups(context, shard, ["subset", *counts]):
-            documents += len(table)
-            for row in table.group_by("subset").aggregate([(name, "count") for name in counts]).to_pylist():
-                for name, by_subset in counts.items():
-                    by_subset[row["subset"]] = by_subset.get(row["subset"], 0) + row[f"{name}_count"]
+    if not paths:
+        return {}
+    counts = _counts(context, list(paths))
+    documents = sum(context.directory.state("measure", s.name)["documents"] for s in context.shards)
     absent = [name for name in settings.extra_columns if documents and not sum(counts[name].values())]
     if absent:
         seen = _seen(context)
@@ -126,6 +125,25 @@ def count_fields(context: Context) -> dict[str, dict[str, Any]]:
         name: {"path": paths[name], "documents": sum(by_subset.values()), "by_subset": dict(sorted(by_subset.items()))}
         for name, by_subset in counts.items()
     }
+
+
+def _counts(context: Context, names: list[str]) -> dict[str, dict[str, int]]:
+    """How many documents of each subset have each column: counted once, which reads all of these columns."""
+    run = context.directory
+    measured = [[s.name, *map(run.state("measure", s.name).get, STATE)] for s in context.shards]
+    key = files.key_of({"columns": names, "measured": measured, "joined": run.state("join").get("key")})
+    known = run.state("fields")
+    if known.get("key") == key:
+        counts: dict[str, dict[str, int]] = known["counts"]
+        return counts
+    counts = {name: {} for name in names}
+    for shard in context.shards:
+        for table in row_groups(context, shard, ["subset", *names]):
+            for row in table.group_by("subset").aggregate([(name, "count") for name in names]).to_pylist():
+                for name, by_subset in counts.items():
+                    by_subset[row["subset"]] = by_subset.get(row["subset"], 0) + row[f"{name}_count"]
+    run.set_state({"key": key, "counts": counts}, "fields")
+    return counts
 
 
 def _warning(context: Context, name: str, seen: Kinds) -> str:
