@@ -28,6 +28,7 @@ from gpu_pile.text.column import TextColumn
 from gpu_pile.text.token_spans import find_spans
 from tests import fake_gpu
 from tests.conftest import HERE, write_shard
+from tests.test_report import CHROMIUM, cut_off
 
 WORDS = [a + b for a in ("ba", "co", "dü", "fi", "go", "Lé") for b in ("rn", "st", "ll", "mp", "ß", "ng")]
 SEPARATORS = (" ", "\n", "  \t", ", ", " -- ", "\r\n\r\n", ".\n> ", "\u00a0", "\u3000", " (")
@@ -135,6 +136,14 @@ def done(tmp_path_factory):
     inserted = make(folder)
     summary = decontaminate(configuration(folder, "out"))
     return folder, inserted, summary, pq.read_table(folder / "out" / "contamination" / "matches.parquet").to_pylist()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_report_is_not_cut_off(done, tmp_path, width):
+    page = (done[0] / "out" / "contamination" / "report.html").read_text()
+    assert cut_off(page, width, tmp_path) == "cut: []"
 
 
 def test_every_inserted_item_is_found_and_nothing_else(done):
