@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 import gpu_pile as gp
 from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.present import charts, diff
+from gpu_pile.present.tables import Result
 from gpu_pile.run import config, pipeline
 from gpu_pile.summaries import histograms, reason_counts, samples
 from tests.conftest import DEMO, decisions, results, run, settings, write_shard
@@ -545,6 +547,14 @@ def test_removed_documents_on_request(demo_copy, demo_run):
 # in a notebook
 
 
+def test_cells_are_shown_as_what_they_are():
+    table = pa.table(
+        {"keep": [True], "n": [12345], "share": [0.25], "size": [129.0], "doc_id": [12345], "none": [None]}
+    )
+    shown = repr(Result(table, "title", shares=["share"], tenths=["size"]))
+    assert shown.splitlines()[2].split() == ["true", "12,345", "25.0%", "129.0", "12345", "-"]
+
+
 def test_every_result_shows_itself(opened, demo_run):
     shown = [
         opened,
@@ -749,16 +759,27 @@ def test_a_run_of_nothing_can_be_looked_at(tmp_path):
         opened.decisions.subsets(),
         opened.sweep("word_count", min=[1]),
         opened.around("word_count", 5),
+        opened.around("word_count", 5, exact=True),
         opened.largest_clusters(),
         opened.histogram("word_count"),
         opened.compare(opened.decisions, opened.decide({})),
     ):
         assert len(result) == 0
         assert result._repr_html_()
+    assert opened.at_random() == []
+    assert "the run has no documents" in invoke("show", tmp_path / "run", "--random")[2]
     pytest.importorskip("ipywidgets")
     assert "now 0, then 0 of 0 documents" in opened.explore("word_count").html()
     assert "no near duplicates" in opened.duplicates().html()
     assert pipeline.damages(opened.context) == []
+
+
+def test_one_shard_may_have_no_documents(tmp_path):
+    write_shard(tmp_path / "a.jsonl.zst", [])
+    write_shard(tmp_path / "b.jsonl.zst", [("some words", "x"), ("more words here", "y")])
+    run(settings([tmp_path / "a.jsonl.zst", tmp_path / "b.jsonl.zst"], tmp_path / "run"))
+    found = gp.open_run(tmp_path / "run").around("word_count", 3, exact=True).to_pylist()
+    assert [row["excerpt"] for row in found] == ["some words", "more words here"]
 
 
 def test_a_run_of_another_version_says_so(demo_copy):

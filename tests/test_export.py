@@ -32,22 +32,29 @@ DOCUMENTS = [
 def small(tmp_path_factory):
     """A run over two shards of lines, one of them in several blocks, whose texts c4_lines edits."""
     folder = tmp_path_factory.mktemp("export")
-    lines = [b"not JSON", b"", *({"text": t, "meta": {"pile_set_name": s}} for t, s in DOCUMENTS)]
+    documents = ({"text": t, "meta": {"pile_set_name": s, "url": f"u{i}"}} for i, (t, s) in enumerate(DOCUMENTS))
+    lines = [b"not JSON", b"", *documents]
     raw = [x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines]
     write_shard(folder / "a.jsonl.zst", raw)
     write_shard(
         folder / "b.jsonl.zst", [(f"Home | About\nA whole sentence number {i} of the text.", "e") for i in range(9)]
     )
     write_shard(folder / "c.jsonl.zst", [])
+    ranks = {"shard": ["a", "b", "b"], "line": [3, 1, 2], "rank": [0.5, 1.5, 2.5]}
+    pq.write_table(pa.table(ranks), folder / "ranks.pq")
     rules = {"default": {"word_count": {"min": 3}, "mean_word_length": {"max": 99, "required": True}}}
     run(
         settings(
-            [folder],
+            [folder / "*.zst"],
             folder / "run",
             batch_bytes=200,
             thresholds=rules,
             edit={"c4_lines": ["e"]},
-            measure={"signals": ["lengths", "symbols", "c4"]},
+            input={"id_field": "meta.url", "fields": {"address": "meta.url", "missing": "no"}},
+            measure={
+                "signals": ["lengths", "symbols", "c4"],
+                "join": {str(folder / "ranks.pq"): {"on": ["shard", "line"]}},
+            },
         )
     )
     return folder / "run"
@@ -56,6 +63,17 @@ def small(tmp_path_factory):
 def comparable(rows):
     """Rows with None in the place of NaN, which is not equal to itself."""
     return [{k: [None if x != x else x for x in v] if isinstance(v, list) else v for k, v in r.items()} for r in rows]
+
+
+OWN = ("address", "missing", "rank")
+
+
+def decided(folder):
+    """The decisions of a run, with the columns that its configuration adds."""
+    opened = gp.open_run(folder)
+    measured, joined = opened.signals.to_table(), opened.joined.to_table()
+    own = [measured.select(["address", "missing"]).to_pylist(), joined.select(["rank"]).to_pylist()]
+    return comparable([{**a, **b, **c} for a, b, c in zip(decisions(folder), *own, strict=True)])
 
 
 def kept_texts(folder):
@@ -80,11 +98,13 @@ def rows_of(path):
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv", "jsonl.zst"])
 def test_texts_and_decisions(small, tmp_path, suffix):
-    decided = comparable(decisions(small))
-    assert any(None in r["values"] for r in decided)
+    rows = decided(small)
+    assert any(None in r["values"] for r in rows)
+    assert [r["rank"] for r in rows if r["rank"]] == [0.5, 1.5, 2.5]
+    assert [r["address"] for r in rows[:2]] == [r["id"] for r in rows[:2]] == ["u0", "u1"]
     for what, chosen in [("kept", [True]), ("removed", [False]), ("documents", [True, False])]:
         target = tmp_path / f"{what}.{suffix}"
-        expected = [r for r in decided if r["keep"] in chosen]
+        expected = [r for r in rows if r["keep"] in chosen]
         assert export(small, target, what) == len(expected)
         found = rows_of(target)
         assert [str(r["doc_id"]) for r in found] == [str(r["doc_id"]) for r in expected]
@@ -104,7 +124,9 @@ def test_tables(small, tmp_path):
     opened = gp.open_run(small)
     tables = {
         "decisions": opened.decisions.to_table(),
-        "signals": opened.signals.to_table().drop_columns(["sketch"]),
+        "signals": opened.signals.to_table()
+        .drop_columns(["sketch"])
+        .append_column("rank", opened.joined.to_table(["rank"]).column("rank")),
         "pairs": opened.pairs,
         "clusters": opened.clusters,
         "reasons": opened.reason_counts,
@@ -121,6 +143,16 @@ def test_tables(small, tmp_path):
                 assert list(rows[0]) == table.column_names
     assert export(small, tmp_path / "x", "pairs", "jsonl") == len(opened.pairs)
     assert rows_of(tmp_path / "pairs.jsonl") == [json.loads(x) for x in (tmp_path / "x").read_text().splitlines()]
+
+
+def test_sql_has_the_same_columns(small):
+    opened = gp.open_run(small)
+    found = opened.sql("FROM documents ORDER BY doc_id").table
+    assert [*decided(small)[0]] == [
+        name for name in found.column_names if name in (*OWN, *opened.decisions.schema.names)
+    ]
+    assert len(set(found.column_names)) == len(found.column_names)
+    assert found.column("rank").to_pylist() == [row["rank"] for row in decided(small)]
 
 
 def test_rows_of_parquet_and_row_groups(tmp_path, monkeypatch):

@@ -238,6 +238,10 @@ def test_barriers_and_shared_memory():
 # planted bugs: the tests of the operations would notice them
 
 BUGS = {
+    ("anchors", "anchor_hashes"): ("rolling * Q + unit_hash(units[i + j])", "rolling + unit_hash(units[i + j])"),
+    ("anchors", "anchor_minima"): ("hashes[other] <= hashes[mine]", "hashes[other] < hashes[mine]"),
+    ("anchors", "count_anchors"): ("i + window <= segment.end", "i + window < segment.end"),
+    ("anchors", "write_anchors"): ("i == segment.start || best", "best"),
     ("band_keys", "band_keys"): ("mix64((u64)band + 1)", "mix64((u64)band)"),
     ("nemo_boilerplate", "boilerplate_segments"): ("i += 3;", "i += 1;"),
     ("c4_lines", "count_breaks"): ("(flags(decode(data + i)) & LINE_BREAK)", "(flags(data[i]) & LINE_BREAK)"),

@@ -11,6 +11,7 @@ import gpu_pile as gp
 from benchmarks import scripts
 from gpu_pile.explore.bounds import SubsetBounds
 from gpu_pile.ops.normal_words import normal_words
+from gpu_pile.present import diff
 from gpu_pile.text import unicode
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.shingles import reference_shingles
@@ -119,6 +120,12 @@ def test_sweeps_and_sliders_count_what_rules_would_remove(judged):
 def test_show_says_that_a_rule_is_not_applied(judged):
     assert gp.open_run(judged).document(0)["not_applied"] == gp.open_run(judged).document(7)["not_applied"] != []
     assert gp.open_run(judged).document(12)["not_applied"] == []
+
+
+def test_differences_are_characters_where_there_are_no_spaces():
+    first, second = "今日は良い天気ですね、散歩 do it 行きました", "今日は悪い天気ですね、散歩 do that 行きました"
+    changed = [(kind, text) for kind, text in diff.difference(first, second) if kind != "equal"]
+    assert changed == [("removed", "良"), ("added", "悪"), ("removed", "it"), ("added", "that")]
 
 
 @given(st.text(st.characters(max_codepoint=0x2FFF, exclude_characters="İ", exclude_categories=["Cs"])))

@@ -73,6 +73,11 @@ FIRST_REDONE = {
     "dedupe.fuzzy.bucket_neighbours_max": ("dedupe", 1),
     "dedupe.fuzzy.skip_subsets": ("dedupe", ["x"]),
     "dedupe.contained": ("dedupe", {"threshold": 0.9}),
+    "dedupe.substrings.min_bytes": ("substrings", 50),
+    "dedupe.substrings.keep": (None, "first"),
+    "dedupe.substrings.cut": (None, False),  # test_substrings has what they do where min_bytes is given
+    "dedupe.substrings.left_min_bytes": (None, 10),
+    "dedupe.substrings.max_share": (None, 0.5),
     "dedupe.scope": ("dedupe", "subset"),
     "dedupe.survivor.subsets": ("decide", ["y"]),
     "dedupe.survivor.prefer": ("decide", "first"),
@@ -316,7 +321,7 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     rows = [RunDir(Path("run"), line_suffix=suffix) for suffix in (".parquet", ".arrow")]
     by_shard = [here.measured, here.histogram, here.sample, here.joined, here.joined_histogram]
-    by_shard += [here.decisions, here.removed_reasons, here.bitmap]
+    by_shard += [here.substrings, here.decisions, here.removed_reasons, here.bitmap]
     by_shard += [path for run in (here, *rows) for path in (run.kept, run.removed)]
     paths = [path("{shard}") for path in by_shard] + [here.pairs, here.clusters, here.reasons]
     assert {p.relative_to("run").as_posix() for p in paths} | {"report.json", "report.html"} == known

@@ -29,6 +29,7 @@ EXPLAINED = {
     **dict.fromkeys(("run", "measure", "dedupe", "decide", "write", "report", "list", "doctor"), "run.md"),
     "compile": "run.md#the-first-run-compiles",
     "bench floors": "run.md#how-fast-it-could-be",
+    "substrings": "substrings.md",
     "show": "explore.md",
     "export": "explore.md",
     "diff": "explore.md",
@@ -49,6 +50,9 @@ EXAMPLES = {
     ],
     "measure": [("gpu-pile measure my.yaml", "first, on a machine with much CPU; decide and write follow elsewhere")],
     "dedupe": [("gpu-pile dedupe my.yaml", "pairs.parquet and clusters.parquet, before any threshold is chosen")],
+    "substrings": [
+        ("gpu-pile substrings my.yaml --set dedupe.substrings.min_bytes=200", "what would be cut, before anything is")
+    ],
     "decide": [
         ("gpu-pile decide my.yaml --use gopher --use c4", "other rules on what is measured: seconds, no text is read")
     ],

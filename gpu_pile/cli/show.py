@@ -106,6 +106,10 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
         out.print(f"  stays for cluster {story['cluster']}")
     if "difference" in story:
         out.print(_marked([(s["kind"], s["text"]) for s in story["difference"]]))
+    elif "passages" in story:
+        for first in story["repeated"]:
+            out.print(f"  repeats {first['bytes']:,} bytes of {first['doc_id']}, from byte {first['start']:,} on")
+        out.print(_marked([(s["kind"], s["text"]) for s in story["passages"]]))
     else:
         out.print(safe(story["text"]), style="dim" if not story["keep"] else None)
     table = Table("signal", "value", "min", "max", "", box=None, padding=(0, 2))
@@ -132,12 +136,13 @@ def _witness(story: dict[str, Any]) -> str:
 def _marked(segments: list[tuple[str, str]]) -> Text:
     """One text with marks, in colour on a terminal.
 
-    [-only in this document-] [~elsewhere in its witness~] {+only in its witness+}
+    [-only in this document-] [~elsewhere in its witness~] {+only in its witness+} [=in earlier text=]
     """
     from gpu_pile.present import diff
     from gpu_pile.present.tables import visible
 
     around = {"removed": ("[-", "-]", "red"), "moved": ("[~", "~]", "yellow"), "added": ("{+", "+}", "green")}
+    around["repeated"] = ("[=", "=]", "red")
     text = Text()
     for kind, part in diff.shortened(segments):
         before, after, style = around.get(kind, ("", "", "dim"))

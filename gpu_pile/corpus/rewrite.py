@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,19 @@ _WHITE = " \t\n\r"
 CHANGED = "the shard has changed since it was measured; run the same command again to measure it again"
 
 
-def edited_lines(lines: Sequence[bytes], path: Sequence[str], removed: np.ndarray[Any, Any]) -> list[bytes]:
-    """Return lines in which each text is replaced by what the rules of C4 keep of it (gpu_pile.ops.c4_lines).
+def c4_edited(text: TextColumn) -> TextColumn:
+    """Return what the rules of C4 keep of texts (gpu_pile.ops.c4_lines)."""
+    _, data, offsets = c4_lines(text, kept_text=True)
+    return TextColumn(data, offsets)
+
+
+def edited_lines(
+    lines: Sequence[bytes],
+    path: Sequence[str],
+    removed: np.ndarray[Any, Any],
+    edit: Callable[[TextColumn], TextColumn] = c4_edited,
+) -> list[bytes]:
+    """Return lines in which each text is replaced by what an edit leaves of it.
 
     Args:
         lines: JSON lines without line feed.
@@ -36,12 +47,12 @@ def edited_lines(lines: Sequence[bytes], path: Sequence[str], removed: np.ndarra
     except (ValueError, IndexError) as error:
         raise DataError(f"a line is not JSON: {CHANGED}") from error
     text = TextColumn.from_documents([value for value, _, _ in located])
-    _, data, offsets = c4_lines(text, kept_text=True)
-    lost = np.diff(text.offsets) - np.diff(offsets)
+    left = edit(text)
+    lost = np.diff(text.offsets) - np.diff(left.offsets)
     if not np.array_equal(lost, removed):
         i = int(np.flatnonzero(lost != removed)[0])
         raise DataError(f"editing would take {lost[i]} bytes from a text, {removed[i]} were measured: {CHANGED}")
-    kept = TextColumn(data, offsets).documents()
+    kept = left.documents()
     return [
         _replaced(line, start, end, new.decode())
         for line, (_, start, end), new in zip(lines, located, kept, strict=True)

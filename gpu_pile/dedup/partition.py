@@ -7,7 +7,7 @@
 A partition is a range of column 0: column 0 >> shift. There is one file per writer, not one per writer and partition.
 A reader takes batches of consecutive partitions that fit its memory. A partition that does not fit is read several
 times, each time another range of column 0; so memory is bounded, unless a single value of column 0 is in more records
-than fit.
+than fit and its records are wanted together.
 """
 
 from __future__ import annotations
@@ -212,20 +212,20 @@ class Reader:
                 file.seek(index + 8 * (chunk * (partitions + 1) + start))
                 yield np.frombuffer(file.read(8 * (self.stop - start + 1)), np.int64)
 
-    def batches(self, buffer: Array) -> Iterator[Array]:
+    def batches(self, buffer: Array, *, together: bool = True) -> Iterator[Array]:
         """Yield the records of consecutive ranges of column 0, in the order of the files and of each file.
 
         A batch has as many records as the buffer holds; only records that all have one value of column 0 come in one
-        batch whatever their number.
+        batch whatever their number, unless together is False: then they come in several batches.
         """
         for start, stop, total in _groups(self.sizes, len(buffer)):
             if total <= len(buffer):
                 yield self._read(start, stop, buffer)
             else:
                 low = (self.start + start) << self.layout.shift
-                yield from self._split(start, low, self.layout.shift, buffer)
+                yield from self._split(start, low, self.layout.shift, buffer, together)
 
-    def _split(self, partition: int, low: int, bits: int, buffer: Array) -> Iterator[Array]:
+    def _split(self, partition: int, low: int, bits: int, buffer: Array, together: bool) -> Iterator[Array]:
         """Yield the records of a partition with low <= column 0 < low + 2^bits; they do not fit the buffer together."""
         shift = max(0, bits - SPLIT_BITS)
         counts = np.zeros(1 << (bits - shift), np.int64)
@@ -234,7 +234,10 @@ class Reader:
         for start, stop, total in _groups(counts, len(buffer)):
             first, last = low + (start << shift), low + (stop << shift) - 1
             if total > len(buffer) and shift:
-                yield from self._split(partition, first, shift, buffer)
+                yield from self._split(partition, first, shift, buffer, together)
+                continue
+            if total > len(buffer) and not together:
+                yield from self._in_turn(partition, first, buffer)
                 continue
             out = buffer if total <= len(buffer) else np.empty((total, self.layout.width), np.uint64)
             slices, copied = BUFFERS.take(1 << 16, self.layout.width), 0
@@ -242,6 +245,17 @@ class Reader:
                 copied += _copy_range(records, np.uint64(first), np.uint64(last), out[copied:])
             BUFFERS.give(slices)
             yield out[:total]
+
+    def _in_turn(self, partition: int, value: int, buffer: Array) -> Iterator[Array]:
+        """Yield the records of a partition with this value of column 0, as many at a time as fit the buffer."""
+        slices, copied = BUFFERS.take(min(1 << 16, len(buffer)), self.layout.width), 0
+        for records in self._slices(partition, slices):
+            if copied + len(records) > len(buffer):
+                yield buffer[:copied]
+                copied = 0
+            copied += _copy_range(records, np.uint64(value), np.uint64(value), buffer[copied:])
+        BUFFERS.give(slices)
+        yield buffer[:copied]
 
     def _slices(self, partition: int, buffer: Array) -> Iterator[Array]:
         """Yield the records of a partition, as many at a time as the buffer holds."""

@@ -29,6 +29,10 @@ CONTAINED = "contained"
 DUPLICATES = (EXACT, NEAR, CONTAINED)
 """The reasons for which a document goes because of another one."""
 
+REPEATED = "repeated_text"
+OF_OTHERS = (*DUPLICATES, REPEATED)
+"""With those of documents that are removed for text which many others have."""
+
 PAIRS = pa.schema(
     [
         ("a", pa.uint64()),

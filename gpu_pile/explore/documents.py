@@ -25,6 +25,7 @@ from gpu_pile.policy.thresholds import NO_SPACES_ABOVE, WITHOUT_SPACES, bounds_o
 from gpu_pile.present import diff
 from gpu_pile.present.tables import Result
 from gpu_pile.run import directory as rundir
+from gpu_pile.run.cuts import Cuts
 from gpu_pile.run.documents import DocumentLocation, beginning, read_texts
 from gpu_pile.run.documents import locate as find_documents
 from gpu_pile.run.index.old import OLD
@@ -236,6 +237,8 @@ def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -
     if is_of_list(rule):
         note = applied(run.context).note(row["shard"], row["line"], rule)
         return "in a removal list" + (f": {note}" if note else "")
+    if rule == survivors.REPEATED:
+        return "the share of its text that earlier text repeats"
     return run.config.thresholds.explain(rule, value, row["subset"])
 
 
@@ -244,7 +247,8 @@ def story(run: RunTables, doc_id: int) -> dict[str, Any]:
 
     Returns:
         "difference" lists {"kind", "text"}; kinds are equal, removed (only in this text), moved (the witness has it, in
-        another place) and added (only in the witness).
+        another place) and added (only in the witness). With dedupe.substrings, other documents
+        that repeat earlier text have "passages", equal and repeated, and "repeated", where each of those stands first.
     """
     content = document(run, doc_id)
     if any(r["rule"] in (survivors.NEAR, survivors.CONTAINED) for r in content["reasons"]):
@@ -258,7 +262,24 @@ def story(run: RunTables, doc_id: int) -> dict[str, Any]:
         marks = passages.shared(content["text"], witness, fuzzy.shingle, fuzzy.width)
         segments = passages.with_moved(diff.difference(content["text"], witness), marks)
         content["difference"] = [{"kind": kind, "text": text} for kind, text in segments]
+    elif run.config.dedupe.substrings.enabled:
+        content |= _repeated(run, doc_id, content["text"])
     return content
+
+
+def _repeated(run: RunTables, doc_id: int, text: str) -> dict[str, Any]:
+    """What of a text is repeated: `passages`, equal or repeated, and where each repeated one stands first."""
+    cuts = Cuts.of(run.context, run.shards[rundir.split_doc_id(doc_id)[0]])
+    data, at = text.encode(), 0
+    passages, first = [], []
+    for i in cuts.rows(doc_id):
+        start, end = int(cuts.start[i]), int(cuts.start[i] + cuts.length[i])
+        passages += [("equal", data[at:start]), ("repeated", data[start:end])]
+        first.append({"doc_id": int(cuts.source[i]), "start": int(cuts.source_start[i]), "bytes": end - start})
+        at = end
+    passages.append(("equal", data[at:]))
+    shown = [{"kind": kind, "text": part.decode(errors="replace")} for kind, part in passages if part]
+    return {"passages": shown, "repeated": first} if first else {}
 
 
 def labels(run: RunTables, ids: Sequence[int]) -> dict[int, str]:
@@ -344,16 +365,20 @@ def around_exactly(run: RunTables, signal: str, value: float, n: int, subset: st
 def _nearest_rows(run: RunTables, signal: str, value: float, n: int, subset: str | None) -> pa.Table:
     """doc_id, subset, text_bytes and the signal of the documents nearest to a value, ascending by value."""
 
-    def nearest_in(shard: Shard) -> pa.Table:
+    def nearest_in(shard: Shard) -> list[pa.Table]:
         chosen = []
         for group in row_groups(run.context, shard, ["line", "subset", "text_bytes", signal]):
             rows = group if subset is None else group.filter(pc.field("subset") == subset)
-            chosen.append(rows.take(pa.array(nearest(histograms.numbers(rows.column(signal)), value, n))))
-        table = pa.concat_tables(chosen).combine_chunks()
-        ids = rundir.doc_id(np.uint64(shard.index), table.column("line").to_numpy().astype(np.uint64))
-        return table.set_column(0, "doc_id", pa.array(ids, pa.uint64()))
+            rows = rows.take(pa.array(nearest(histograms.numbers(rows.column(signal)), value, n)))
+            ids = rundir.doc_id(np.uint64(shard.index), rows.column("line").to_numpy().astype(np.uint64))
+            chosen.append(rows.set_column(0, "doc_id", pa.array(ids, pa.uint64())))
+        return chosen
 
-    table = pa.concat_tables(map_threads(nearest_in, run.shards, run.config.n_workers))
+    found = [table for tables in map_threads(nearest_in, run.shards, run.config.n_workers) for table in tables]
+    if not found:
+        fields = [("doc_id", pa.uint64()), ("subset", pa.string()), ("text_bytes", pa.int64()), (signal, pa.float64())]
+        return pa.schema(fields).empty_table()
+    table = pa.concat_tables(found).combine_chunks()
     return table.take(pa.array(nearest(histograms.numbers(table.column(signal)), value, n)))
 
 

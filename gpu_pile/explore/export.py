@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,18 +20,18 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
+from gpu_pile.corpus.rewrite import c4_edited
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.gpu.segments import take
-from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
+from gpu_pile.run.cuts import Cuts
 from gpu_pile.run.progress import Reporter
 from gpu_pile.run.reading import changed, check_unchanged, open_shard
 from gpu_pile.run.rereading import Group, Wanted, read_shard_again
 from gpu_pile.run.tables import measured_ranges, parse_again, table_rows
-from gpu_pile.text.column import TextColumn
 
 GROUP_BYTES = 64 * 2**20
 """Bytes of a row group of Parquet, about."""
@@ -103,49 +103,84 @@ def _decisions(run: RunTables) -> list[AnyPath]:
     return [run.directory.decisions(shard.name) for shard in run.shards]
 
 
-def _measured(run: RunTables, _: Context) -> Part:
-    """Without the sketches, which mean nothing elsewhere."""
+class Columns(NamedTuple):
+    """Columns of one of the tables of a run that have a row for each document; path gives the file of a shard."""
+
+    path: Callable[[str], AnyPath]
+    names: Sequence[str]
+
+
+def _schema(run: RunTables, chosen: Sequence[Columns]) -> pa.Schema:
+    """The schema of columns side by side."""
+    first = run.shards[0].name
+    schemas = [(files.dataset([directory.need(c.path(first))]).schema, c.names) for c in chosen if c.names]
+    return pa.schema([schema.field(name) for schema, names in schemas for name in names])
+
+
+def _side_by_side(context: Context, shard: Shard, chosen: Sequence[Columns]) -> Iterator[pa.Table]:
+    """The rows of a shard, a row group at a time."""
+    n = context.directory.state("measure", shard.name)["documents"]
+    for lo in range(0, n, GROUP_ROWS):
+        parts = [table_rows(c.path(shard.name), lo, min(n, lo + GROUP_ROWS), c.names) for c in chosen if c.names]
+        columns = {name: part.column(name) for part in parts for name in part.column_names}
+        yield pa.table(columns)
+
+
+def _signals(run: RunTables, context: Context) -> Part:
+    """Measured tables without the sketches, which mean nothing elsewhere, and the columns of measure.join."""
     names = [name for name in run.signals.schema.names if name != "sketch"]
-    return _table((run.directory.measured(shard.name) for shard in run.shards), names)
+    chosen = [Columns(run.directory.measured, names), Columns(run.directory.joined, list(run.config.joined_columns))]
+    schema = _schema(run, chosen)
+    tables = (table for shard in run.shards for table in _side_by_side(context, shard, chosen))
+    return Part(schema, _batches(tables, schema))
+
+
+def _batches(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for table in tables:
+        yield from table.select(schema.names).cast(schema).combine_chunks().to_batches()
 
 
 def _documents(run: RunTables, context: Context, keep: bool | None) -> Part:
-    """Decisions and texts of the kept documents, of the removed ones, or of all (None)."""
-    decided = _table(_decisions(run)).schema
-    schema = decided.append(pa.field("text", pa.large_string()))
-    total = sum(shard.n_bytes for shard in run.shards)
+    """Decisions, own fields and texts of the kept documents, of the removed ones, or of all (None)."""
+    chosen = [
+        Columns(run.directory.decisions, _table(_decisions(run)).schema.names),
+        Columns(run.directory.measured, list(run.config.input.fields)),
+        Columns(run.directory.joined, list(run.config.joined_columns)),
+    ]
+    schema = _schema(run, chosen).append(pa.field("text", pa.large_string()))
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        context.reporter.begin("export", total)
+    def tables() -> Iterator[pa.Table]:
+        context.reporter.begin("export", sum(shard.n_bytes for shard in run.shards))
         for shard in run.shards:
-            for table in _texts_of(context, shard, keep):
-                yield from table.cast(schema).combine_chunks().to_batches()
+            yield from _with_texts(context, shard, chosen, keep)
         context.reporter.end("export")
 
-    return Part(schema, batches())
+    return Part(schema, _batches(tables(), schema))
 
 
-def _texts_of(context: Context, shard: Shard, keep: bool | None) -> Iterator[pa.Table]:
-    """The chosen rows of a shard's decisions, with the texts, a group of lines at a time."""
-    state, path = context.directory.state("measure", shard.name), context.directory.decisions(shard.name)
+def _with_texts(context: Context, shard: Shard, chosen: Sequence[Columns], keep: bool | None) -> Iterator[pa.Table]:
+    """The rows of a shard's documents, with the texts, a group of lines at a time."""
+    state = context.directory.state("measure", shard.name)
     check_unchanged(shard, state["file"], state["identity"])
-    chosen = None if keep is None else pc.field("keep") == keep
-    decided = _Rows(_table([path], chosen=chosen).batches)
+    all_rows = _side_by_side(context, shard, chosen)
+    rows = _Rows(table if keep is None else table.filter(pc.field("keep") == keep) for table in all_rows)
+    cuts = Cuts.of(context, shard) if context.config.dedupe.cuts else None
     for measured in measured_ranges(context, shard):
-        rows = table_rows(context.directory.measured(shard.name), measured.first, measured.end, ["start", "length"])
-        start, length = (rows.column(name).to_numpy() for name in rows.column_names)
+        first, end = measured.first, measured.end
+        places = table_rows(context.directory.measured(shard.name), first, end, ["start", "length"])
+        start, length = (places.column(name).to_numpy() for name in ("start", "length"))
         if keep is not None:
-            kept = table_rows(path, measured.first, measured.end, ["keep"]).column("keep").to_numpy()
+            kept = table_rows(context.directory.decisions(shard.name), first, end, ["keep"]).column("keep").to_numpy()
             start, length = start[kept == keep], length[kept == keep]
         if len(start):
             wanted = Wanted.of(start, length, context.batch_bytes)
             reader = open_shard(context, shard, shard_range=measured.shard_range)
             for group in read_shard_again(context, "export", shard, [wanted], reader):
-                table = decided.take(group.hi - group.lo)
-                yield table.append_column("text", _texts(context, shard, group, table))
+                table = rows.take(group.hi - group.lo)
+                yield table.append_column("text", _texts(context, shard, group, table, cuts))
 
 
-def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table) -> pa.Array:
+def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table, cuts: Cuts | None) -> pa.Array:
     """The texts of lines, edited where the kept lines are."""
     text = parse_again(context, shard, group.lines())
     if len(text) != len(decided):
@@ -153,24 +188,25 @@ def _texts(context: Context, shard: Shard, group: Group, decided: pa.Table) -> p
     column: pa.Array = text.to_arrow()
     edited = decided.column("edited_bytes").to_numpy() > 0
     if edited.any():
-        _, data, offsets = c4_lines(take(text, np.flatnonzero(edited)), kept_text=True)
-        column = pc.replace_with_mask(column, pa.array(edited), TextColumn(data, offsets).to_arrow())
+        chosen = take(text, np.flatnonzero(edited))
+        ids = decided.column("doc_id").to_numpy()[edited]
+        new = c4_edited(chosen) if cuts is None else cuts.left(chosen, ids.tolist())
+        column = pc.replace_with_mask(column, pa.array(edited), new.to_arrow())
     return column
 
 
 class _Rows:
-    """Rows of a stream of batches, any number at a time."""
+    """Rows of a stream of tables, any number at a time."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches, self._held = batches, pa.table({})
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables, self._held = tables, pa.table({})
 
     def take(self, n: int) -> pa.Table:
         while len(self._held) < n:
-            batch = next(self._batches, None)
-            if batch is None:
+            table = next(self._tables, None)
+            if table is None:
                 raise DataError("decisions/ has fewer rows than the shard has documents: run the same command again")
-            new = pa.Table.from_batches([batch])
-            self._held = pa.concat_tables([self._held, new]) if len(self._held) else new
+            self._held = pa.concat_tables([self._held, table]) if len(self._held) else table
         taken, self._held = self._held.slice(0, n), self._held.slice(n)
         return taken
 
@@ -182,7 +218,7 @@ WHAT: dict[str, Callable[[RunTables, Context], Part]] = {
     "removed": lambda run, context: _documents(run, context, False),
     "documents": lambda run, context: _documents(run, context, None),
     "decisions": lambda run, _: _table(_decisions(run)),
-    "signals": _measured,
+    "signals": _signals,
     "pairs": lambda run, _: _table([run.directory.pairs]),
     "clusters": lambda run, _: _table([run.directory.clusters]),
     "reasons": lambda run, _: _table([run.directory.reasons]),

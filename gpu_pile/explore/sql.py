@@ -21,11 +21,6 @@ from gpu_pile.run import directory
 
 T = TypeVar("T")
 
-DOCUMENTS = """
-    CREATE VIEW documents AS
-    SELECT * FROM decisions JOIN (SELECT * EXCLUDE (shard, line, subset) FROM signals) USING (doc_id)
-"""
-
 SEALED = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
 """Settings after which a query sees the views and nothing else."""
 
@@ -38,11 +33,13 @@ class Answer(NamedTuple):
 
 
 def paths_of(run: RunTables) -> dict[str, list[AnyPath]]:
-    """The files of each view; `documents` joins the first two."""
+    """The files of each table."""
     names = [shard.name for shard in run.shards]
+    joined = {"joined": [run.directory.joined(name) for name in names]} if run.config.joined_columns else {}
     return {
         "decisions": [run.directory.decisions(name) for name in names],
-        "signals": [run.directory.measured(name) for name in names],
+        "measured": [run.directory.measured(name) for name in names],
+        **joined,
         "pairs": [run.directory.pairs],
         "clusters": [run.directory.clusters],
     }
@@ -61,13 +58,12 @@ def ask(run: RunTables, query: str) -> Answer:
     connection = duckdb.connect(":memory:")
     for name, paths in paths_of(run).items():
         dataset = files.dataset([directory.need(path) for path in paths])
-        if name == "signals":  # sketches mean nothing elsewhere
-            columns = [c for c in dataset.schema.names if c != "sketch"]
-            connection.register("measured", dataset)
-            connection.execute(f"CREATE VIEW signals AS SELECT {', '.join(map(_quoted, columns))} FROM measured")
-        else:
-            connection.register(name, dataset)
-    connection.execute(DOCUMENTS)
+        connection.register(name, dataset)
+    together = "measured JOIN joined USING (doc_id)" if run.config.joined_columns else "measured"
+    connection.execute(f"CREATE VIEW signals AS SELECT * EXCLUDE (sketch) FROM {together}")
+    twice = {"shard", "line", "subset", "id"} & set(run.signals.schema.names)
+    own = f"SELECT * EXCLUDE ({', '.join(sorted(twice))}) FROM signals"
+    connection.execute(f"CREATE VIEW documents AS SELECT * FROM decisions JOIN ({own}) USING (doc_id)")
     for setting in SEALED:
         connection.execute(f"SET {setting}")
 
@@ -106,10 +102,6 @@ def _waiting(duckdb: Any, connection: Any, step: Callable[[], T]) -> T:
             raise UsageError(f"sql: {error}") from None
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"a table of the run cannot be read: {error}; run the same command again") from error
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def sql(run: RunTables, query: str) -> Result:

@@ -130,6 +130,13 @@ def take(text: TextColumn, rows: Any) -> TextColumn:
     return TextColumn(*gather(cupy, text.data, starts, text.offsets[rows + 1] - starts))
 
 
+def spans(text: TextColumn, starts: Any, lengths: Any) -> TextColumn:
+    """Return spans of a text on the device (int64, in host memory, they may overlap), copied."""
+    import cupy
+
+    return TextColumn(*gather(cupy, text.data, cupy.asarray(starts), cupy.asarray(lengths)))
+
+
 def count_then_write(
     xp: Any,
     file: str,

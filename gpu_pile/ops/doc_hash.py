@@ -71,9 +71,10 @@ _S0, _S1, _K0, _K1, _L0, _L1 = (np.uint64(c) for c in (*STEP, *KEY, *LENGTH))
 
 
 @jit
-def _hash(data, offsets, out):
-    for d in range(len(offsets) - 1):
-        start, end = offsets[d], offsets[d + 1]
+def hash_spans(data, starts, ends, out):
+    """Write the hashes of data[starts[d]:ends[d]] to out, uint64[n, 2], as if each were a document."""
+    for d in range(len(starts)):
+        start, end = starts[d], ends[d]
         whole = (end - start) >> 3
         a = b = p = q = np.uint64(0)
         for i in range(whole):
@@ -96,7 +97,7 @@ def _hash(data, offsets, out):
 @doc_hash.cpu
 def _cpu(text: TextColumn) -> Array:
     out = np.empty((len(text), 2), np.uint64)
-    _hash(text.data, text.offsets, out)
+    hash_spans(text.data, text.offsets[:-1], text.offsets[1:], out)
     return out
 
 

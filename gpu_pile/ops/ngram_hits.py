@@ -22,10 +22,10 @@ from gpu_pile.gpu.segments import Segments, constants, count_then_write, exclusi
 from gpu_pile.ops.op import Op
 from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
-from gpu_pile.text.jit import leaf
+from gpu_pile.text.jit import inlined, leaf
 from gpu_pile.text.lower_words import longest
-from gpu_pile.text.ngram_table import NgramTable, find, may_have, shift_of
-from gpu_pile.text.simd import item, set_item
+from gpu_pile.text.ngram_table import NgramTable, find, may_have, place_of, shift_of
+from gpu_pile.text.simd import item, prefetch, set_item
 from gpu_pile.text.tokens import (
     HASHED_BYTES,
     TABLES,
@@ -89,39 +89,48 @@ def _reference(
     return np.array(first, np.int64), places, entries
 
 
+_AHEAD = 32
+"""Keys whose words of the filter are fetched before the first of them is looked up: most words are in no cache."""
+
+
 @leaf
 def _look_up(sums, n, table, hits):
     """Write the hits of a document with n tokens to `hits` as (token, entry). Return how many there are, which may be
-    more than fit."""
+    more than fit. sums: of hash_tokens; overwritten if there is one width."""
     keys, starts, words, start_shift, word_shift, widths = table
-    n_hits, room = 0, len(hits) // 2
-    if len(widths) == 1:
-        width = widths[0]
-        power = power_of(width)
-        for t in range(n - width + 1):
-            key = ngram_key(sums, t, width, power)
-            if may_have(words, word_shift, key):
-                entry = find(keys, starts, start_shift, key)
-                if entry >= 0:
-                    if n_hits < room:
-                        set_item(hits, 2 * n_hits, t)
-                        set_item(hits, 2 * n_hits + 1, entry)
-                    n_hits += 1
+    n_hits = 0
+    if len(widths) > 1:
+        for t in range(n):
+            for k in range(len(widths)):
+                width = item(widths, k)
+                if t + width <= n:
+                    key = ngram_key(sums, t, width, power_of(width))
+                    if may_have(words, word_shift, key):
+                        n_hits = _add_hit(hits, n_hits, t, find(keys, starts, start_shift, key))
         return n_hits
-    for t in range(n):
-        for k in range(len(widths)):
-            width = item(widths, k)
-            if t + width > n:
-                continue
-            key = ngram_key(sums, t, width, power_of(width))
-            if may_have(words, word_shift, key):
-                entry = find(keys, starts, start_shift, key)
-                if entry >= 0:
-                    if n_hits < room:
-                        set_item(hits, 2 * n_hits, t)
-                        set_item(hits, 2 * n_hits + 1, entry)
-                    n_hits += 1
+    width = widths[0]
+    power = power_of(width)
+    for base in range(0, n - width + 1, _AHEAD):
+        stop = min(base + _AHEAD, n - width + 1)
+        for t in range(base, stop):
+            key = ngram_key(sums, t, width, power)
+            set_item(sums, t, key)
+            prefetch(words, place_of(key, word_shift))
+        for t in range(base, stop):
+            if may_have(words, word_shift, item(sums, t)):
+                n_hits = _add_hit(hits, n_hits, t, find(keys, starts, start_shift, item(sums, t)))
     return n_hits
+
+
+@inlined
+def _add_hit(hits, n, token, entry):
+    """Add a hit, if there is an entry and room. Return how many there are then."""
+    if entry < 0:
+        return n
+    if 2 * n + 1 < len(hits):
+        set_item(hits, 2 * n, token)
+        set_item(hits, 2 * n + 1, entry)
+    return n + 1
 
 
 @leaf

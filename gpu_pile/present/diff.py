@@ -43,8 +43,16 @@ def difference(first: str, second: str) -> list[Segment]:
     return out
 
 
+_ALONE = (
+    "[\u0e00-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+"""Characters of scripts without spaces between words, about: each is compared as a word."""
+
+_TOKEN = re.compile(rf"({_ALONE}|(?:(?!{_ALONE})\w)+|[^\w\s]|^)(\s*)")
+
+
 def _tokens(text: str) -> list[Token]:
-    tokens = re.findall(r"(\w+|[^\w\s]|^)(\s*)", text)
+    tokens = _TOKEN.findall(text)
     return [token for token in tokens if token != ("", "")]
 
 

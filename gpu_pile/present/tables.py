@@ -157,6 +157,8 @@ class Result:
             return f"{value:.6g}"
         if isinstance(value, list):
             return ", ".join(map(str, value))
+        if isinstance(value, bool):
+            return str(value).lower()
         if isinstance(value, int) and name not in ID_COLUMNS:
             return f"{value:,}"
         return str(value)

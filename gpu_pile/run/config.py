@@ -351,6 +351,45 @@ class Survivor(Section):
     )
 
 
+class Substrings(Section):
+    """Repeated substrings: text of kept documents that stands in an earlier kept document, or earlier in the same one.
+
+    Off unless min_bytes is given.
+    """
+
+    min_bytes: int | None = Field(
+        None,
+        ge=16,
+        le=16_384,
+        description="bytes in a row that have to be repeated; null: no substrings are looked for. 200 is usual",
+    )
+    keep: Literal["first"] = Field(
+        "first", description="the copy that stays: first, by shard, line and place in the text"
+    )
+    cut: bool = Field(
+        True,
+        description="true: the other copies are cut out of the texts; false: texts stay as they are, and decisions say "
+        "how much of each is repeated",
+    )
+    left_min_bytes: int = Field(
+        1,
+        ge=1,
+        description="a document of whose text fewer bytes are left after cutting is removed, unless text of others was "
+        "cut because it stands there; one of which nothing is left is always removed",
+    )
+    max_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="a document of which more than this share of bytes is repeated is removed, unless text of others "
+        "was cut because it stands there; null: none is",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return self.min_bytes is not None
+
+
 class Dedupe(Section):
     """Duplicates: how they are found, and which of them stays."""
 
@@ -362,6 +401,7 @@ class Dedupe(Section):
         "shingles is in one document that stays, and it has at least min_shingles: excerpts, truncated copies, or "
         "pages that are part of longer ones. All texts are read once more. null: such documents stay",
     )
+    substrings: Substrings = Substrings()
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
     survivor: Survivor = Survivor()
 
@@ -383,6 +423,11 @@ class Dedupe(Section):
             return Rule(fuzzy.resolve, fuzzy.accept.jaccard or 0.0, fuzzy.accept.containment)
         least = fuzzy.accept.jaccard or fuzzy.threshold
         return Rule(fuzzy.resolve, least, fuzzy.accept.containment, contained.threshold, contained.min_shingles)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether texts of kept documents are changed."""
+        return self.substrings.enabled and self.substrings.cut
 
 
 class Decide(Section):
@@ -736,6 +781,16 @@ class Config(Section):
             )
         if self.edit.c4_lines and self.write.keep == "bitmap":
             raise ValueError("edit.c4_lines changes lines, which write.keep: bitmap does not write; use keep: lines")
+        if self.dedupe.cuts and self.write.keep == "bitmap":
+            raise ValueError(
+                "dedupe.substrings changes lines, which write.keep: bitmap does not write; use keep: lines, or "
+                "dedupe.substrings.cut: false"
+            )
+        if self.dedupe.cuts and self.edit.c4_lines:
+            raise ValueError(
+                "edit.c4_lines and dedupe.substrings both change texts; use one here and the other in a run over the "
+                "lines that this one keeps, or dedupe.substrings.cut: false"
+            )
         missing = set(EDIT_SIGNALS) - set(signals.names(self.measure.signals))
         if self.edit.c4_lines and missing:
             raise ValueError("edit.c4_lines needs the signals of c4; add c4 to measure.signals")

@@ -7,6 +7,7 @@ samples/<shard>.parquet      beginnings of some texts, from everywhere in each s
 pairs.parquet                verified pairs of near duplicates (doc_ids, similarity), by cluster
 clusters.parquet             documents with a duplicate: cluster, representative
 against.parquet              with input.against: those of them that are documents of old runs
+substrings/<shard>.parquet   with dedupe.substrings: what kept documents repeat of earlier text, and where that stands
 decisions/<shard>.parquet    one row per document: keep, reasons with values, witness, similarity, cluster
 reasons.parquet              documents and bytes by subset and by all reasons that they fail together
 removals.parquet             with decide.remove: what removal lists name
@@ -84,6 +85,9 @@ class RunDir:
 
     def sample(self, shard: str) -> AnyPath:
         return self.path / "samples" / f"{shard}.parquet"
+
+    def substrings(self, shard: str) -> AnyPath:
+        return self.path / "substrings" / f"{shard}.parquet"
 
     def decisions(self, shard: str) -> AnyPath:
         return self.path / "decisions" / f"{shard}.parquet"

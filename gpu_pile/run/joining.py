@@ -9,6 +9,7 @@ shard in its threads; memory does not grow with the tables (gpu_pile.run.join_in
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -167,8 +168,11 @@ def _write_shard(
     numbers, names = list(context.config.joined_signals), histograms.Names()
     columns = ["line", "subset", "text_bytes", *([ID] if context.config.input.id_field is not None else [])]
     counted, found, writer = [histograms.SCHEMA.empty_table()], [0] * len(tables), None
+    path = files.table(context.directory.measured(shard.name))
+    # first no rows, so that a shard without documents has a file too
+    nothing = pq.read_schema(path).empty_table().select(["doc_id", *columns])
     try:
-        for measured in row_groups(context, shard, ["doc_id", *columns]):
+        for measured in itertools.chain([nothing], row_groups(context, shard, ["doc_id", *columns])):
             joined = measured.select(["doc_id"])
             for i, table in enumerate(tables):
                 place = table.find(shard, measured)
@@ -177,7 +181,8 @@ def _write_shard(
                     joined = joined.append_column(name, column)
             with rows.errors():
                 writer = writer or pq.ParquetWriter(rows.partial, joined.schema, compression="zstd")
-                writer.write_table(joined, row_group_size=max(1, len(joined)))
+                if len(joined):
+                    writer.write_table(joined, row_group_size=len(joined))
             cells = histograms.cells_of_columns(joined, numbers)
             counted.append(histograms.count(numbers, measured.select(columns[1:3]), cells, names))
     finally:
@@ -231,6 +236,9 @@ def joined_histograms(context: Context) -> list[pa.Table]:
 def with_joined(context: Context, shard: Shard, table: pa.Table) -> pa.Table:
     """Return a table of some documents of a shard, by their lines, with the joined numbers as further columns."""
     names = list(context.config.joined_signals)
+    if names and not len(table):  # of a shard without documents
+        fields = [*table.schema, *(pa.field(name, pa.float64()) for name in names)]
+        return pa.schema(fields).empty_table()
     if names:
         joined = pa.concat_tables(row_groups(context, shard, ["line", *names]))
         at = pa.array(np.searchsorted(joined.column("line").to_numpy(), table.column("line").to_numpy()))

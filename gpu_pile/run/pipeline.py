@@ -54,6 +54,11 @@ def prepared(config: Config, reporter: Reporter | None = None, client: Any = Non
     if config.edit.c4_lines and any(shard.is_table for shard in shards):
         raise UsageError("edit.c4_lines edits the texts of JSON lines; rows of Parquet and Arrow are kept as they are")
     removals.read(config.decide.remove, shards)  # or an error before anything is written
+    if config.dedupe.cuts and any(shard.is_table for shard in shards):
+        raise UsageError(
+            "dedupe.substrings cuts texts out of JSON lines; rows of Parquet and Arrow are kept as they are: use "
+            "dedupe.substrings.cut: false, or JSON lines"
+        )
     run_directory = directory.of(config, shards)
     check_against(config, str(run_directory.path.resolve()))
     run_directory.claim([s.name for s in shards])
@@ -112,6 +117,12 @@ def run_stage(context: Context, stage: Stage) -> None:
         return
     run_directory, key = context.directory, stage.key(context)
     outputs = (run_directory.path / name for name in stage.files(s.name for s in context.shards))
+    if key is None:
+        if run_directory.state(stage.name):  # a former configuration did not leave it out
+            for path in outputs:
+                path.unlink(missing_ok=True)
+            run_directory.forget(stage.name)
+        return
     if run_directory.state(stage.name).get("key") == key and all(path.is_file() for path in outputs):
         return
     run_directory.forget(stage.name)

@@ -31,6 +31,7 @@ from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
 from gpu_pile.run.stages.dedupe.contained import SHINGLES_PER_BYTE, expected_samples
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
+from gpu_pile.run.stages.substrings.windows import Windows
 from gpu_pile.run.tasks import Threads
 
 SAMPLED_SHARDS = 3
@@ -51,6 +52,10 @@ OWN_STRING = 40
 
 MB_PER_CPU_SECOND = 60
 """MB of text per second and core from file to decisions, measured; see benchmarks/README.md."""
+
+RECORD_BYTES, WINDOWS_PER_BYTE, SUBSTRINGS_MB_PER_CPU_SECOND = 24, 0.04, 25
+"""Of the search for repeated substrings: bytes of a record, windows that are looked at per byte of text, and its speed,
+measured."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +181,23 @@ def _options(config: Config, shards: list[Shard], sizes: Sizes) -> Iterator[str]
         yield f"banding    {_banding(config)}"
     if config.input.against:
         yield f"against    {against_line(config, directory.of(config, shards))}"
+    if config.dedupe.substrings.enabled:
+        yield f"substrings {_substrings(sizes, config)}"
     if config.decide.remove:
         named = removals.read(config.decide.remove, shards)
         yield f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})"
+
+
+def _substrings(sizes: Sizes, config: Config) -> str:
+    """What the search for repeated substrings adds."""
+    windows = Windows(config.dedupe.substrings.min_bytes or 0)
+    expected = sizes.text * (windows.contexts_per_byte + WINDOWS_PER_BYTE)
+    seconds = sizes.text / 1e6 / SUBSTRINGS_MB_PER_CPU_SECOND / (config.cluster.workers or config.n_workers)
+    return (
+        f"scratch about {human_bytes(RECORD_BYTES * expected)}, at most {human_bytes((RECORD_BYTES + 1) * sizes.text)} "
+        f"where all text is repeated; sorting takes no more than memory_bytes, {human_bytes(config.memory_bytes)} a "
+        f"process; the text is read three times, about {_duration(seconds)} more"
+    )
 
 
 def _harder(sizes: Sizes, config: Config) -> str:

@@ -30,7 +30,7 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import HashedFile, file_identity
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import CHUNK
-from gpu_pile.dedup.survivors import DUPLICATES
+from gpu_pile.dedup.survivors import OF_OTHERS
 from gpu_pile.errors import UsageError
 from gpu_pile.run.context import Context
 from gpu_pile.run.tables import row_groups
@@ -54,7 +54,7 @@ Row = tuple[str, int, str, str | None]
 
 def is_of_list(reason: str) -> bool:
     """Return whether a reason in decisions comes from a removal list; names of rules of thresholds have a dot."""
-    return "." not in reason and reason not in DUPLICATES
+    return "." not in reason and reason not in OF_OTHERS
 
 
 class Removals:
@@ -300,7 +300,7 @@ def _checked(where: str, row: Any, known: set[str]) -> Row:
     if not isinstance(line, int) or isinstance(line, bool) or not 0 < line < 1 << 40:
         raise UsageError(f"{where}: line is {line!r:.80}, expected a number from 1 on")
     reason = TAKEDOWN if reason is None else reason
-    if not isinstance(reason, str) or not REASON.fullmatch(reason) or reason in DUPLICATES:
+    if not isinstance(reason, str) or not REASON.fullmatch(reason) or reason in OF_OTHERS:
         raise UsageError(
             f"{where}: reason is {reason!r:.80}, expected a name of your own such as {TAKEDOWN}: lower-case letters, "
             "digits and underscores"

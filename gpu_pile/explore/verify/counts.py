@@ -68,5 +68,5 @@ def _listed(decided: ShardDecisions) -> set[tuple[int, str]]:
     """The lines of a shard that were removed because a list names them, each with the reason."""
     reasons = decided.table.column("reasons").combine_chunks()
     names = pc.unique(reasons.flatten()).to_pylist()
-    listed = [name for name in names if "." not in name and name not in survivors.DUPLICATES]
+    listed = [name for name in names if "." not in name and name not in survivors.OF_OTHERS]
     return {(int(decided.line[row]), name) for name in listed for row in decided.rows_with(name)}

@@ -6,6 +6,9 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from gpu_pile.corpus import files
 from gpu_pile.corpus.bitmap import read_bitmap
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.sinks import SAME, sink_of
@@ -41,10 +44,11 @@ class Lines:
             self.kept.notes.append(f"{name} is damaged: its lines come from the recovering reader")
         kept = self._kept(decided, state)
         keep, edited = decided.keep.tolist(), decided.table.column("edited_bytes").to_pylist()
+        self.cut = self._cut(decided)
         for row, place, line in self._documents(decided, state):
             self.lines.checked += 1
             if keep[row]:
-                self._compare(place, line, next(kept, None), edited[row])
+                self._compare(place, line, next(kept, None), edited[row], self.cut.get(int(decided.doc_id[row]), []))
             if wanted(row):
                 try:
                     text = text_of(line, self.run.config.input, decided.shard.is_table)
@@ -56,6 +60,15 @@ class Lines:
         extra = next(kept, None)
         if extra is not None:
             self.kept.fail(f"{name}: kept has more lines than were decided: {shortened(extra)}")
+
+    def _cut(self, decided: ShardDecisions) -> dict[int, list[tuple[int, int]]]:
+        """(start, length) of what is cut out of the texts of documents, by doc_id."""
+        if not self.run.config.dedupe.cuts:
+            return {}
+        path = files.table(self.run.directory.substrings(decided.shard.name))
+        names = ["doc_id", "starts", "lengths"]
+        columns = pq.read_table(path, columns=names).to_pydict()
+        return {i: list(zip(s, n, strict=True)) for i, s, n in zip(*(columns[c] for c in names), strict=True)}
 
     def _kept(self, decided: ShardDecisions, state: dict[str, Any]) -> Iterator[bytes | None]:
         """What is kept of a shard, line by line."""
@@ -112,7 +125,9 @@ class Lines:
         if stopped is None and number != state["lines"]:
             self.lines.fail(f"{name}: {number:,} lines, {state['lines']:,} were measured")
 
-    def _compare(self, place: str, line: bytes, kept: bytes | None, edited_bytes: int) -> None:
+    def _compare(
+        self, place: str, line: bytes, kept: bytes | None, edited_bytes: int, cut: list[tuple[int, int]]
+    ) -> None:
         self.kept.checked += 1
         if kept is None or not edited_bytes:
             if kept != line:
@@ -120,7 +135,8 @@ class Lines:
             return
         settings = self.run.config.input
         try:
-            gone = len(text_of(line, settings).encode()) - len(text_of(kept, settings).encode())
+            text, left = (text_of(each, settings).encode(errors="replace") for each in (line, kept))
+            gone = len(text) - len(left)
             same = without_text(line, settings) == without_text(kept, settings)
         except NO_DOCUMENT as error:
             self.kept.fail(f"{place}: the edited line {shortened(kept)} is not a document: {error!r}")
@@ -128,3 +144,12 @@ class Lines:
         if gone != edited_bytes or not same:
             what = f"{gone:,} bytes of text are gone" if same else "more than the text differs"
             self.kept.fail(f"{place}: editing should take away {edited_bytes:,} bytes of text, but {what}")
+        elif cut and left != without(text, cut):
+            self.kept.fail(f"{place}: {shortened(left)} is not the text without what is cut out of it")
+
+
+def without(text: bytes, spans: list[tuple[int, int]]) -> bytes:
+    """A text without some spans of it, (start, length) each."""
+    for start, length in reversed(spans):
+        text = text[:start] + text[start + length :]
+    return text

@@ -23,6 +23,7 @@ from gpu_pile.explore.verify.near_left import NearLeft
 from gpu_pile.explore.verify.old import OldRemoved
 from gpu_pile.explore.verify.pairs import Shingles
 from gpu_pile.explore.verify.signals import Signals
+from gpu_pile.explore.verify.substrings import RepeatedText
 from gpu_pile.run import directory
 
 
@@ -74,6 +75,8 @@ def _checks(
     ]
     if run.config.dedupe.contained is not None:
         text_checks.append(ContainedRemoved(run.config, everything, rng, shingles, trigrams))
+    if run.config.dedupe.substrings.enabled:
+        text_checks.append(RepeatedText(run, everything, rng))
     counts, lines = Counts(run), Lines(run)
     for shard in run.shards:
         decided = _decisions(run, shard)

@@ -61,6 +61,7 @@ class Items:
     tokens:   of the texts, by number
     searched: bool[n_texts], whether the n-grams of the text are looked for
     users:    items by the number of a text that is searched for them
+    lengths:  int64[n_items], tokens of the longest text that is searched for the item; 0 if there is none
     read:     items of each set as they were read, equal ones included
     """
 
@@ -68,6 +69,7 @@ class Items:
     tokens: Tokens
     searched: Array
     users: dict[int, list[int]] = field(default_factory=dict)
+    lengths: Array = field(default_factory=lambda: np.empty(0, np.int64))
     read: list[int] = field(default_factory=list)
 
     def n_tokens(self, text: int) -> int:
@@ -160,7 +162,7 @@ def _distinct(texts: _Texts, found: Mapping[tuple[Any, ...], list[Any]], read: l
             if before is None
             else before._replace(copies=before.copies + copies)
         )
-    out = Items(list(merged.values()), tokens, np.zeros(len(same), bool), {}, read)
+    out = Items(list(merged.values()), tokens, np.zeros(len(same), bool), read=read)
     _choose(out)
     return out
 
@@ -168,14 +170,17 @@ def _distinct(texts: _Texts, found: Mapping[tuple[Any, ...], list[Any]], read: l
 def _choose(items: Items) -> None:
     """Mark the texts that are searched: those of WIDTH tokens or more; of an item that has none, its question, or else
     its passage, as a whole."""
+    lengths = []
     sizes = [*np.diff(items.tokens.first).tolist(), 0]  # of NO_TEXT, which is -1, 0
     for number, item in enumerate(items.items):
         texts = {item.passage, item.question, *item.answers}
         chosen = [t for t in texts if sizes[t] >= WIDTH]
         chosen = chosen or [t for t in (item.question, item.passage) if sizes[t]][:1]
+        lengths.append(max((sizes[t] for t in chosen), default=0))
         for text in chosen:
             items.searched[text] = True
             items.users.setdefault(text, []).append(number)
+    items.lengths = np.array(lengths, np.int64)
 
 
 # reading

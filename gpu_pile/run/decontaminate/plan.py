@@ -18,11 +18,11 @@ from gpu_pile.run.layouts import look
 from gpu_pile.run.plan import BLOCK_COPIES, RESIDENT, sample
 from gpu_pile.run.tasks import Threads
 
-INDEX_BYTES = 18
+INDEX_BYTES = 24
 """Memory per byte of text of the evaluation sets, at most: texts, tokens, n-grams and where they are; measured."""
 TEXT_SHARE = {True: 1.0, False: 4.0}
 """Bytes of text per byte of a file of a set, about: plain, and compressed or of rows."""
-MB_PER_CPU_SECOND = 90
+MB_PER_CPU_SECOND = 72
 """MB of text per second and core, with the n-grams of 100 MB of evaluation text; measured."""
 
 
@@ -56,7 +56,7 @@ def describe(config: Config) -> str:
         f"for the program, {human_bytes(INDEX_BYTES * against)} for the evaluation sets, {human_bytes(batches)} for "
         "batches",
         "disk       contamination/: about 200 bytes for each span that a document has in common with an item",
-        f"time       about {max(1, round(seconds))} s on this machine, and {max(1, round(against / 2.5e6))} s to index "
+        f"time       about {max(1, round(seconds))} s on this machine, and {max(1, round(against / 5e6))} s to index "
         "the evaluation sets",
     ]
     return "\n".join(lines)

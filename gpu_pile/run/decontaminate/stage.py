@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -204,27 +205,23 @@ def summarize(looked_for: Wanted, judge: Judge, rule: Rule, parts: Sequence[Part
 def _of_set(looked_for: Wanted, judge: Judge, number: int) -> dict[str, Any]:
     """What a set has; figures count equal items as often as they are in the set."""
     items = looked_for.items
-    copies = {n: item.copies for n, item in enumerate(items.items) if item.number == number}
+    own = np.array([n for n, item in enumerate(items.items) if item.number == number], np.int64)
+    copies = np.array([items.items[n].copies for n in own.tolist()], np.int64)
+    flags, lengths = judge.flags[own], items.lengths[own]
 
-    def count(bit: int, without: int = 0) -> int:
-        return sum(c for n, c in copies.items() if judge.flags[n] & bit and not judge.flags[n] & without)
+    def count(chosen: Any) -> int:
+        return int(copies[chosen].sum())
 
-    contaminated = count(Judge.CONTAMINATED)
+    contaminated = count(flags & Judge.CONTAMINATED > 0)
     return {
         "name": judge.names[number],
         "items": items.read[number],
-        "distinct": len(copies),
-        "not_searched": sum(c for n, c in copies.items() if not items.parts(items.items[n])),
-        "short": sum(c for n, c in copies.items() if _is_short(looked_for, n)),
+        "distinct": len(own),
+        "not_searched": count(lengths == 0),
+        "short": count((lengths > 0) & (lengths < WIDTH)),
         "contaminated": contaminated,
         "share": contaminated / items.read[number],
-        "matched": count(Judge.MATCHED, Judge.CONTAMINATED),
-        "boilerplate": count(Judge.BOILERPLATE, Judge.CONTAMINATED | Judge.MATCHED),
+        "matched": count(flags & (Judge.CONTAMINATED | Judge.MATCHED) == Judge.MATCHED),
+        "boilerplate": count(flags == Judge.BOILERPLATE),
         "documents": judge.documents[number],
     }
-
-
-def _is_short(looked_for: Wanted, number: int) -> bool:
-    items = looked_for.items
-    parts = items.parts(items.items[number])
-    return bool(parts) and all(items.n_tokens(text) < WIDTH for _, text in parts)

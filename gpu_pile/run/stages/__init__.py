@@ -22,7 +22,8 @@ class Stage:
     name:     of the verb, of the recorded state, and in timings.json
     help:     for `gpu-pile --help`
     run:      run(context) makes the outputs; it returns facts to record beside the key, or None
-    key:      key(context) is a string that changes whenever the outputs may; without it the stage is done every time
+    key:      key(context) is a string that changes whenever the outputs may, or None if this configuration leaves the
+              stage out; without it the stage is done every time
     outputs:  files of the run directory, those with {shard} once per shard, in a folder
     optional: optional() gives the outputs that only some configurations have
     by_shard: run skips the shards that are done, each with a state of its own; otherwise all outputs are made together
@@ -31,7 +32,7 @@ class Stage:
     name: str
     help: str
     run: Callable[[Any], dict[str, Any] | None]
-    key: Callable[[Any], str] | None = None
+    key: Callable[[Any], str | None] | None = None
     outputs: tuple[str, ...] = ()
     optional: Callable[[], Sequence[str]] = tuple
     by_shard: bool = False
@@ -79,6 +80,13 @@ STAGES = [
         run=_lazy("dedupe.stage:dedupe"),
         key=_lazy("dedupe.stage:dedupe_key"),
         outputs=("pairs.parquet", "clusters.parquet"),
+    ),
+    Stage(
+        "substrings",
+        help="Find text that kept documents repeat (dedupe.substrings; off by default).",
+        run=_lazy("substrings.stage:substrings"),
+        key=_lazy("substrings.stage:substrings_key"),
+        outputs=("substrings/{shard}.parquet",),
     ),
     Stage(
         "decide",

@@ -19,7 +19,10 @@ Columns, a row a good document:
     id          string        with input.id_field: the document's id in its source, else there is no such column
     witness_run, witness_shard, witness_line  string, string, int64: with input.against, the place of the witness; run
                               is null for documents of this run
-    edited_bytes  int64       bytes of its text that editing takes away; 0 where it leaves verbatim or not at all
+    edited_bytes  int64       bytes of its text that editing or cutting takes away; 0 where it leaves verbatim or not at
+                              all
+    repeated_bytes  int64     with dedupe.substrings: how many bytes of its text are repeated, 0 where it does not pass
+                              otherwise, else there is no such column
 
 reasons.parquet counts documents by all that they fail together (see gpu_pile.summaries.reason_counts). With
 decide.remove, removals.parquet has the documents that removal lists name (see gpu_pile.run.removals).
@@ -46,6 +49,7 @@ from gpu_pile.run import directory
 from gpu_pile.run import removals as removal_lists
 from gpu_pile.run.config import EDIT_SIGNALS, Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.cuts import Repeated
 from gpu_pile.run.index.old import is_old
 from gpu_pile.run.index.witnesses import WITNESS, Witnesses
 from gpu_pile.run.removals import Removals
@@ -62,21 +66,31 @@ PAIRS_AT_A_TIME = 1 << 20
 
 
 def decide_key(context: Context) -> str:
+    c, substrings = context.config, context.config.dedupe.substrings
+    content = {**_depends_on(context), "edit": c.edit.model_dump()}
+    if substrings.enabled:
+        content["substrings"] = [context.directory.state("substrings")["key"], substrings.model_dump()]
+    return files.key_of(content)
+
+
+def passing_key(context: Context) -> str:
+    """Return the key of everything on which it depends which documents pass thresholds and duplicate no other."""
+    return files.key_of(_depends_on(context))
+
+
+def _depends_on(context: Context) -> dict[str, Any]:
     c = context.config
     removed = {"remove": removal_lists.key_of(c.decide.remove)} if c.decide.remove else {}
-    return files.key_of(
-        {
-            **removed,
-            **({"join": context.directory.state("join")["key"]} if c.measure.join else {}),
-            "version": VERSION,
-            "ops": {witnesses.name: witnesses.version},
-            "dedupe": context.directory.state("dedupe")["key"],
-            "thresholds": c.thresholds.key(),
-            "edit": c.edit.model_dump(),
-            "survivor": c.dedupe.survivor.model_dump(),
-            "rule": c.dedupe.rule(),
-        }
-    )
+    return {
+        **removed,
+        **({"join": context.directory.state("join")["key"]} if c.measure.join else {}),
+        "version": VERSION,
+        "ops": {witnesses.name: witnesses.version},
+        "dedupe": context.directory.state("dedupe")["key"],
+        "thresholds": c.thresholds.key(),
+        "survivor": c.dedupe.survivor.model_dump(),
+        "rule": c.dedupe.rule(),
+    }
 
 
 def decide(context: Context) -> dict[str, Any]:
@@ -176,19 +190,22 @@ def measured_columns(config: Config) -> list[str]:
     return sorted({"line", "subset", "text_bytes", *ids, *config.thresholds.columns(), *edit})
 
 
-def edited_bytes(table: pa.Table, keep: Array, config: Config) -> Array:
-    """int64[n]: what editing takes away from each document of a measured table; 0 where it is not edited.
+def edited_bytes(found: Verdicts, config: Config) -> Array:
+    """int64[n]: what editing or cutting takes away from each document of a measured table; 0 where it does not.
 
     A document that C4 rejects altogether is not edited, should the thresholds keep it: there is no text of it that C4
     would keep.
     """
+    table = found.table
+    if config.dedupe.cuts:
+        return np.where(found.keep, found.repeated, 0)
     if not config.edit.c4_lines:
         return np.zeros(len(table), np.int64)
     subsets, codes = subset_codes(table)
     chosen = np.array([config.edit.applies_to(name) for name in subsets], bool)[codes]
     kept, lorem, curly = (table.column(name).to_numpy() for name in EDIT_SIGNALS)
     gone = table.column("text_bytes").to_numpy() - kept
-    return np.where(keep & chosen & (lorem == 0) & (curly == 0), gone, 0)
+    return np.where(found.keep & chosen & (lorem == 0) & (curly == 0), gone, 0)
 
 
 def identifiers(shard: Shard, table: pa.Table) -> Array:
@@ -210,6 +227,7 @@ class Verdicts:
     rules:      names of m rules: of thresholds, reasons of removal lists, and last the two of duplicates
     marks:      bool[n, m], which rule each document fails
     keep:       bool[n], whether it fails none
+    repeated:   int64[n], bytes of its text that are repeated
     values:     float64[n, m], the value that the rule is about
     at:         int64[d], the rows that are in a cluster; the others of its length are about them:
     clustered:  of d documents (see gpu_pile.dedup.survivors.Clustered)
@@ -223,10 +241,21 @@ class Verdicts:
     at: Array
     clustered: decisions.Clustered
     keep: Array
+    repeated: Array
 
 
-def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered, removals: Removals) -> Iterator[Verdicts]:
-    """The verdicts of a shard, a row group at a time."""
+def verdicts(
+    context: Context,
+    shard: Shard,
+    clustered: decisions.Clustered,
+    removals: Removals,
+    *,
+    substrings: bool = True,
+) -> Iterator[Verdicts]:
+    """The verdicts of a shard, a row group at a time; without substrings: nothing is removed for what it repeats."""
+    settings = context.config.dedupe.substrings
+    more = [decisions.REPEATED] if substrings and settings.enabled else []
+    repeated = Repeated.of(context, shard) if more else Repeated.none()
     for table in row_groups(context, shard, measured_columns(context.config)):
         ids = identifiers(shard, table)
         n = len(ids)
@@ -238,16 +267,19 @@ def verdicts(context: Context, shard: Shard, clustered: decisions.Clustered, rem
         duplicate[at] = np.stack([own.exact, own.near, own.contained], axis=1)
         similarity[at] = own.similarity[:, None]
         named = removals.marks(shard.name, table.column("line").to_numpy())
-        marks = np.concatenate([marks, named, duplicate], axis=1)
+        passes = np.logical_not(np.concatenate([marks, named, duplicate], axis=1).any(axis=1))
+        n_repeated, removed, share = repeated.look_up(ids, passes, settings)
+        width = len(more)
         yield Verdicts(
             shard,
             table,
-            [*rules, *removals.reasons, *decisions.DUPLICATES],
-            marks,
-            np.concatenate([values, np.full(named.shape, np.nan), similarity], axis=1),
+            [*rules, *removals.reasons, *more, *decisions.DUPLICATES],
+            np.concatenate([marks, named, removed[:, None][:, :width], duplicate], axis=1),
+            np.concatenate([values, np.full(named.shape, np.nan), share[:, None][:, :width], similarity], axis=1),
             at,
             own,
-            np.logical_not(marks.any(axis=1)),
+            passes & ~removed,
+            n_repeated,
         )
 
 
@@ -257,7 +289,11 @@ def _decide_shard(
     kept_lines = hashlib.blake2b(digest_size=16)
     kept = 0
     witnesses = Witnesses.of(context) if context.config.input.against else None
-    schema = SCHEMA if context.config.input.id_field is None else SCHEMA.append(pa.field("id", pa.string()))
+    schema = SCHEMA
+    if context.config.dedupe.substrings.enabled:
+        schema = schema.append(pa.field("repeated_bytes", pa.int64()))
+    if context.config.input.id_field is not None:
+        schema = schema.append(pa.field("id", pa.string()))
     for field in WITNESS if witnesses is not None else ():
         schema = schema.append(field)
     with target.errors(), pq.ParquetWriter(target.partial, schema, **STORAGE) as writer:
@@ -336,8 +372,10 @@ def decided_table(found: Verdicts, config: Config) -> pa.Table:
             spread(np.where(of.exact, 1.0, of.common / np.maximum(of.shingles, 1)), counted),
             spread(of.shingles - of.common, counted),
             spread(of.cluster),
-            pa.array(edited_bytes(table, found.keep, config)),
+            pa.array(edited_bytes(found, config)),
         ],
         schema=SCHEMA,
     )
+    if config.dedupe.substrings.enabled:
+        decided = decided.append_column("repeated_bytes", pa.array(found.repeated))
     return decided.append_column("id", table.column("id")) if "id" in table.column_names else decided

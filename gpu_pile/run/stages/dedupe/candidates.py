@@ -96,7 +96,10 @@ def copies_path(context: Context, search: str) -> Path:
 
 
 def candidates_folder(search: str) -> str:
-    """Return the folder of files of distinct candidate pairs: int64[n, 2] without a header, (b, a), ascending."""
+    """Return the folder of files of distinct candidate pairs: int64[n, 2] without a header, (b, a), ascending.
+
+    Those of one b with documents of old runs come after the others.
+    """
     return f"{search}/candidates"
 
 
@@ -174,7 +177,7 @@ def candidates(
         "band keys",
     )
     ranges = keys.layout.ranges()
-    layout = Layout.of(2, rows.own * PAIRS_PER_ROW, memory, max(1, rows.total))
+    layout = Layout.of(2, rows.own * PAIRS_PER_ROW, memory, max(1, rows.own))
     pairs = Spill(f"{search}/pairs", layout, len(ranges))
     do(
         context,
@@ -187,7 +190,7 @@ def candidates(
     distinct = [numbered(context, candidates_folder(search), i) for i in range(len(layout.ranges()))]
     do(
         context,
-        [(DistinctPairFinder, (pairs, search, i, *r), distinct[i]) for i, r in enumerate(layout.ranges())],
+        [(DistinctPairFinder, (pairs, search, i, *r, rows.old), distinct[i]) for i, r in enumerate(layout.ranges())],
         "pairs of rows",
     )
     pairs.remove(context)
@@ -445,7 +448,8 @@ class PairFinder(PartitionJob):
             old = opened(self.old)
             both = merged(self.sharing(old, ordered), ordered)
             for pairs in pairs_of_sorted(both, neighbours_max, out):
-                self.writer.add(pairs[pairs[:, 0] >= old.total])  # what old runs keep stays whatever else they keep
+                own = pairs[pairs[:, 0] >= old.total]  # what old runs keep stays, whatever else they keep
+                self.writer.add(own - np.uint64(old.total))  # modulo 2^64: own rows begin at 0, as the layout expects
 
     def sharing(self, old: OldDocuments, ordered: Array) -> Array:
         """Return the key records of old documents that share a band, without those whose representatives take part."""
@@ -455,16 +459,20 @@ class PairFinder(PartitionJob):
 
 
 class DistinctPairFinder(PartitionJob):
-    """Leaves distinct candidate pairs (see candidates_folder)."""
+    """Leaves distinct candidate pairs (see candidates_folder); old: how many rows are before those of the run."""
 
     span = "distinct"
 
-    def __init__(self, context: Context, pairs: Spill, search: str, number: int, start: int, stop: int) -> None:
+    def __init__(
+        self, context: Context, pairs: Spill, search: str, number: int, start: int, stop: int, old: int = 0
+    ) -> None:
+        self.old = np.uint64(old)
         super().__init__(context, numbered(context, candidates_folder(search), number), pairs, start, stop)
 
     def write(self, batches: Iterator[tuple[Array, Array]]) -> None:
         file = self.create()
         for records, spare in batches:
             pairs = distinct_pairs(records, spare)
+            pairs += self.old
             if len(pairs):
                 file.write(pairs.data.cast("B"))

@@ -68,7 +68,9 @@ def dedupe_key(context: Context) -> str:
                 [s.name, m["identity"], m["definition"], m["stopped"]]
                 for s, m in zip(context.shards, measured, strict=True)
             ],
-            "dedupe": context.config.dedupe.model_dump(exclude={"survivor": True, "fuzzy": {"resolve", "accept"}}),
+            "dedupe": context.config.dedupe.model_dump(
+                exclude={"survivor": True, "substrings": True, "fuzzy": {"resolve", "accept"}}
+            ),
         }
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpu_pile import signals
-from gpu_pile.dedup.survivors import CONTAINED, DUPLICATES, EXACT, NEAR
+from gpu_pile.dedup.survivors import CONTAINED, EXACT, NEAR, OF_OTHERS, REPEATED
 from gpu_pile.policy.thresholds import Policy, bounds_of
 from gpu_pile.present.tables import human_bytes, visible
 from gpu_pile.run.config import Config
@@ -20,8 +20,10 @@ UNKNOWN = "(unknown)"
 
 THRESHOLDS = "thresholds"
 LISTS = "removal_lists"
-STEPS = (LISTS, THRESHOLDS, *DUPLICATES)
-"""The ways out of a run, in this order; those of lists and of contained documents only where there are any."""
+STEPS = (LISTS, THRESHOLDS, *OF_OTHERS)
+"""The ways out of a run, in this order; those in OPTIONAL only where there are any."""
+
+OPTIONAL = (LISTS, CONTAINED, REPEATED)
 
 SHARE_OF_SUBSET = 0.2
 """A rule that removes more of a subset than this deserves a look."""
@@ -69,9 +71,9 @@ def some(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
 
 def flow(combinations: pa.Table) -> list[dict[str, Any]]:
     """Documents and bytes that each step removes, each document at the first one that removes it; what is left."""
+    rows = combinations.to_pylist()
     removed = {step: [0, 0] for step in STEPS}
     left = [0, 0]
-    rows = combinations.to_pylist()
     for row in rows:
         step = _first_step(row["reasons"])
         for i, key in enumerate(("documents", "text_bytes")):
@@ -80,7 +82,7 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
                 removed[step][i] += row[key]
     out = []
     for step in STEPS:
-        if step in (LISTS, CONTAINED) and not any(removed[step]):
+        if step in OPTIONAL and not any(removed[step]):
             continue
         left = [left[i] - removed[step][i] for i in range(2)]
         out.append(
@@ -98,9 +100,9 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
 def _first_step(reasons: Sequence[str]) -> str | None:
     if any(is_of_list(reason) for reason in reasons):
         return LISTS
-    if any(reason not in DUPLICATES for reason in reasons):
+    if any(reason not in OF_OTHERS for reason in reasons):
         return THRESHOLDS
-    return next((reason for reason in DUPLICATES if reason in reasons), None)
+    return next((reason for reason in OF_OTHERS if reason in reasons), None)
 
 
 # reasons
@@ -132,6 +134,8 @@ def rule_of(config: Config, reason: str, subsets: Sequence[str]) -> str:
         return f"containment < {contained.threshold:g} in every document that stays"
     if is_of_list(reason):
         return "no removal list names it for this reason"
+    if reason == REPEATED:
+        return _repeated_rule(config)
     signal, _, kind = reason.rpartition(".")
     limits: dict[str, list[str]] = {}
     for subset in subsets:
@@ -142,6 +146,16 @@ def rule_of(config: Config, reason: str, subsets: Sequence[str]) -> str:
         elif kind == "min" and rule is not None and rule.required:
             limits.setdefault("defined", []).append(named(subset))
     return "; ".join(f"{signal} {limit}{_where(names, subsets)}" for limit, names in limits.items())
+
+
+def _repeated_rule(config: Config) -> str:
+    """What a document must satisfy to stay in spite of what it repeats."""
+    settings, rules = config.dedupe.substrings, []
+    if settings.cut:
+        rules.append(f"{settings.left_min_bytes:,} bytes or more are left after cutting")
+    if settings.max_share is not None:
+        rules.append(f"repeated bytes / bytes ≤ {settings.max_share:g}")
+    return ", and ".join(rules)
 
 
 def _where(names: Sequence[str], subsets: Sequence[str]) -> str:
@@ -174,6 +188,11 @@ def definition_of(config: Config, reason: str) -> str:
         )
     if is_of_list(reason):
         return "A removal list of decide.remove names the document"
+    if reason == REPEATED:
+        return (
+            f"Runs of {config.dedupe.substrings.min_bytes:,} bytes or more of the document stand in a kept document "
+            "before it, or earlier in itself; the value is their share of its bytes"
+        )
     about = config.signal_definitions
     signal = reason.rpartition(".")[0]
     return f"{signal}: {defined(about, signal)}"
@@ -249,7 +268,7 @@ def _two_rules(combinations: pa.Table) -> list[str]:
     counts: dict[str, int] = {}
     failing = []
     for row in combinations.to_pylist():
-        rules = [reason for reason in row["reasons"] if reason not in DUPLICATES and not is_of_list(reason)]
+        rules = [reason for reason in row["reasons"] if reason not in OF_OTHERS and not is_of_list(reason)]
         if rules:
             failing.append((set(rules), row["documents"]))
         for rule in rules:

@@ -50,6 +50,7 @@ STEP_NAMES = {
     "exact_duplicate": "exact duplicates",
     "near_duplicate": "near duplicates",
     "contained": "contained documents",
+    "repeated_text": "repeated text",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
@@ -20,6 +21,7 @@ from gpu_pile.run.stages.report.against import against
 from gpu_pile.run.stages.report.findings import definition_of, flow, named, notes, rule_of
 from gpu_pile.run.stages.report.lost import lost_text
 from gpu_pile.run.stages.report.page import render
+from gpu_pile.run.stages.report.repeated import repeated_text
 from gpu_pile.run.stages.report.spaces import without_spaces
 from gpu_pile.summaries import reason_counts
 
@@ -56,16 +58,13 @@ def build(context: Context) -> dict[str, Any]:
         "flow": flow(combinations),
         "subsets": [_subset(name, counts) for name, counts in by_subset.items()],
         "reasons": [_reason(context, counts, list(by_subset)) for counts in reasons],
-        "overlaps": [
-            {"reasons": [x, y], "documents": n}
-            for (x, y), n in sorted(reason_counts.overlaps(combinations).items())
-            if x < y
-        ],
+        "overlaps": _overlaps(combinations),
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
         "lost_text": lost_text(context, reasons),
         "against": against(context),
         "without_spaces": without_spaces(context),
+        **({"repeated_text": repeated_text(context)} if context.config.dedupe.substrings.enabled else {}),
         "bad_lines": {"count": len(bad), "first": bad[:20]},
         "fields": [{"field": name, **counts} for name, counts in run.get("fields", {}).items()],
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
@@ -74,6 +73,12 @@ def build(context: Context) -> dict[str, Any]:
         "config": run["config"],
     }
     return {"warnings": run["warnings"], "notes": notes(content, combinations), **content}
+
+
+def _overlaps(combinations: pa.Table) -> list[dict[str, Any]]:
+    """Documents that two reasons remove both, by pair of reasons."""
+    counts = sorted(reason_counts.overlaps(combinations).items())
+    return [{"reasons": [x, y], "documents": n} for (x, y), n in counts if x < y]
 
 
 def _reason(context: Context, counts: dict[str, Any], subsets: list[str]) -> dict[str, Any]:

@@ -13,16 +13,18 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath, AtomicFile
-from gpu_pile.corpus.rewrite import edited_lines
+from gpu_pile.corpus.rewrite import c4_edited, edited_lines
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.sinks import Sink, sink_of
 from gpu_pile.run import spool
 from gpu_pile.run.context import Context
+from gpu_pile.run.cuts import Cuts
 from gpu_pile.run.reading import check_unchanged
 from gpu_pile.run.rereading import Group, Wanted, read_again
 from gpu_pile.run.stages.by_shard import Finished, write_parquet
 from gpu_pile.run.stages.write.parts import Part, parts_of
 from gpu_pile.run.tables import MeasuredRange, measured_ranges, table_rows
+from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
 COPY_BYTES = 4 * 2**20
@@ -38,6 +40,13 @@ class Piece(NamedTuple):
     output: int
     copied: bool
     content: Callable[[], Any]
+
+
+class Edited(NamedTuple):
+    """Documents: int64[n], how many bytes of its text each loses; uint64[n], its doc_id."""
+
+    n_bytes: Array
+    documents: Array
 
 
 class Writer(abc.ABC):
@@ -57,7 +66,8 @@ class Writer(abc.ABC):
             self.sinks.append(sink_of(settings.format)(path, settings.compression))
             self.sinks[-1].open()
         directory, name = self.context.directory, self.shard.name
-        keep, edited_bytes = self._rows(directory.decisions(name), "keep", "edited_bytes")
+        keep, edited_bytes, documents = self._rows(directory.decisions(name), "keep", "edited_bytes", "doc_id")
+        self.cuts = Cuts.of(self.context, self.shard) if self.context.config.dedupe.cuts else None
         start, length = self._rows(directory.measured(name), "start", "length")
         output = np.where(keep, 0, len(self.sinks) - 1 or -1)
         copied = settings.copy_frames and self.sinks[0].copies
@@ -67,7 +77,9 @@ class Writer(abc.ABC):
             if part.output >= 0:
                 yield from self._frames(part)
             else:
-                yield from self._lines(part, start[here], length[here], output[here], edited_bytes[here])
+                yield from self._lines(
+                    part, start[here], length[here], output[here], Edited(edited_bytes[here], documents[here])
+                )
 
     def _rows(self, path: AnyPath, *columns: str) -> list[Array]:
         table = table_rows(path, self.measured.first, self.measured.end, columns)
@@ -86,35 +98,40 @@ class Writer(abc.ABC):
             yield Piece(part.output, True, functools.partial(read, begin, stop))
             self.context.reporter.advance("write", stop - begin)
 
-    def _lines(self, part: Part, start: Array, length: Array, output: Array, edited_bytes: Array) -> Iterator[Piece]:
+    def _lines(self, part: Part, start: Array, length: Array, output: Array, edited: Edited) -> Iterator[Piece]:
         """Yield the pieces of lines that are read again."""
         group_bytes = self.context.config.write.frame_bytes or self.context.batch_bytes
         chosen = [output == number for number in range(len(self.sinks))]
         requests = [Wanted.of(start[rows], length[rows], group_bytes) for rows in chosen]
         for group in read_again(self.context, "write", self.measured, requests, part.stretch):
             here = slice(group.lo, group.hi)
-            changes = edited_bytes[chosen[group.request]][here]
+            changes = Edited(*(values[chosen[group.request]][here] for values in edited))
             content = functools.partial(self._encoded, group, requests[group.request].length[here], changes)
             yield Piece(group.request, False, content)
 
-    def _encoded(self, group: Group, length: Array, edited_bytes: Array) -> Any:
-        lines = self._edited(group.lines(), length, edited_bytes)
+    def _encoded(self, group: Group, length: Array, changes: Edited) -> Any:
+        lines = self._edited(group.lines(), length, changes)
         with self.context.reporter.span("write", "compress"):
             return self.sinks[group.request].encode(lines)
 
-    def _edited(self, lines: Array, length: Array, edited_bytes: Array) -> Array:
+    def _edited(self, lines: Array, length: Array, changes: Edited) -> Array:
         """Return lines of these lengths with another text where editing takes bytes away."""
-        edited = np.flatnonzero(edited_bytes)
+        edited = np.flatnonzero(changes.n_bytes)
         if not len(edited):
             return lines
         with self.context.reporter.span("write", "edit"):
             ends = np.cumsum(length + 1)
             begins, stops = (ends - length - 1)[edited].tolist(), ends[edited].tolist()
             raw = [lines[a : b - 1].tobytes() for a, b in zip(begins, stops, strict=True)]
-            new = edited_lines(raw, self.context.config.input.line_format.text_path, edited_bytes[edited])
+            path, removed = self.context.config.input.line_format.text_path, changes.n_bytes[edited]
+            new = edited_lines(raw, path, removed, self._edit(changes.documents[edited].tolist()))
             between = [lines[a:b].tobytes() for a, b in zip([0, *stops], [*begins, len(lines)], strict=True)]
             joined = [b"".join((as_it_was, line, b"\n")) for as_it_was, line in zip(between, new, strict=False)]
             return np.frombuffer(b"".join((*joined, between[-1])), np.uint8)
+
+    def _edit(self, documents: Sequence[int]) -> Callable[[TextColumn], TextColumn]:
+        """Return what changes the texts of these documents."""
+        return c4_edited if self.cuts is None else functools.partial(self.cuts.left, doc_ids=documents)
 
     def process(self, piece: Piece) -> tuple[Piece, Any]:
         return piece, piece.content()

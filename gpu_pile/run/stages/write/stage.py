@@ -26,8 +26,10 @@ VERSION = 4
 def settings_key(context: Context) -> str:
     """What all written shards depend on."""
     c = context.config
+    cuts = {"cuts": context.directory.state("substrings")["key"]} if c.dedupe.cuts else {}
     return files.key_of(
         {
+            **cuts,
             "version": VERSION,
             "write": c.write.model_dump(),
             # the reasons of removed documents can change while the kept ones stay
