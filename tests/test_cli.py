@@ -509,6 +509,13 @@ def test_a_stage_at_work_is_told_about_every_few_seconds():
     assert re.fullmatch(r" measure: 25% read, .* MB/s of compressed bytes, \d+:\d\d left", line_of(told[1]))
 
 
+def test_help_groups_the_commands():
+    shown = invoke("--help")[1]
+    order = ("─ Running ─", "│ run ", "─ Finished runs ─", "│ show ", "─ This installation ─", "│ list ")
+    places = [shown.index(words) for words in order]
+    assert places == sorted(places)
+
+
 def test_the_shell_completes_commands():
     environment = {**os.environ, "_GPU_PILE_COMPLETE": "complete_bash", "COMP_WORDS": "gpu-pile ver", "COMP_CWORD": "1"}
     code = "import sys; from gpu_pile import cli; cli.app(prog_name='gpu-pile')"

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_pile.errors import ConfigError, DataError
+from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.ops.ngram_hits import ngram_hits
 from gpu_pile.run import config, pipeline
 from gpu_pile.run.decontaminate import index as indexing
@@ -272,6 +272,57 @@ def test_contaminated_documents_are_removed(done):
     assert gone == set(inserted.values())
 
 
+def read_lines(path):
+    with zstandard.ZstdDecompressor().stream_reader(path.read_bytes(), read_across_frames=True) as lines:
+        return lines.read().split(b"\n")
+
+
+def test_spans_are_cut_out_and_every_other_byte_stays(done):
+    folder, inserted, _, rows = done
+    decontaminate(configuration(folder, "cut", decontaminate={"cut": True}))
+    assert all(not r["contaminated"] for r in matches(folder, "cut/contamination/cut", "clean"))
+    spans = {}
+    for row in rows:
+        if row["contaminated"]:
+            spans.setdefault((row["shard"], row["line"]), []).extend((s["start"], s["end"]) for s in row["spans"])
+    for shard in "abc":
+        was, now = (read_lines(folder / f / f"{shard}.jsonl.zst") for f in ("in", "cut/contamination/cut"))
+        for n, (before, after) in enumerate(zip(was, now, strict=True), 1):
+            if (shard, n) not in spans:
+                assert after == before
+                continue
+            text = json.loads(before)["text"].encode()
+            for start, end in sorted(set(spans[shard, n]), reverse=True):
+                text = text[:start] + text[end:]
+            assert json.loads(after) == {**json.loads(before), "text": text.decode()}
+    stamps = {p: p.stat().st_mtime_ns for p in (folder / "cut" / "contamination" / "cut").iterdir()}
+    decontaminate(configuration(folder, "cut", decontaminate={"cut": True}))
+    decontaminate(configuration(folder, "cut"))  # what is there is not stale
+    assert stamps == {p: p.stat().st_mtime_ns for p in (folder / "cut" / "contamination" / "cut").iterdir()}
+    decontaminate(configuration(folder, "cut", decontaminate={"rule": "pile"}))
+    assert not list((folder / "cut" / "contamination" / "cut").iterdir())
+    assert inserted
+
+
+def test_rows_are_not_cut(tmp_path):
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"text": ["a b c"]}), tmp_path / "in" / "a.parquet")
+    write_lines(tmp_path / "sets.jsonl", [{"question": "a b c"}])
+    sets = {"against": [{"name": "x", "files": str(tmp_path / "sets.jsonl")}], "cut": True}
+    data = {"input": {"shards": str(tmp_path / "in"), "subset_field": "x"}, "output": str(tmp_path / "out")}
+    with pytest.raises(UsageError, match=r"decontaminate\.cut edits the texts of JSON lines"):
+        decontaminate(config.parse({**data, "decontaminate": sets}))
+    decontaminate(config.parse({**data, "decontaminate": {**sets, "cut": False}}))
+    assert [r["line"] for r in pq.read_table(tmp_path / "out" / "contamination" / "matches.parquet").to_pylist()] == [1]
+
+
+def matches(folder, source, out):
+    """The rows of another run, over the shards in this folder."""
+    own = configuration(folder, out)
+    decontaminate(config.parse({**own.model_dump(), "input": {"shards": [str(folder / source)]}}))
+    return pq.read_table(folder / out / "contamination" / "matches.parquet").to_pylist()
+
+
 def test_the_plan_reads_no_set(done):
     text = plan.describe(configuration(done[0], "plan"))
     assert "against    quiz: 1 file(s)" in text
@@ -370,6 +421,26 @@ def test_equal_items_and_a_line_in_every_document_cost_what_they_weigh(tmp_path,
     assert (summary["sets"][0]["items"], summary["sets"][0]["distinct"]) == (7000, 2001)
     assert summary["sets"][0]["contaminated"] == 1
     assert summary["contaminated_documents"] == 1
+
+
+def test_documents_end_where_measure_stops(tmp_path):
+    """After too many bad lines; whatever the size of a block."""
+    rng = random.Random(2)
+    questions = [" ".join(sentence(rng, 20)) for _ in range(4)]
+    write_lines(tmp_path / "sets.jsonl", [{"question": q} for q in questions])
+    bad = [b"bad"] * 2
+    texts = [(f"{questions[i % 4]} {' '.join(sentence(rng, 300))}", "s") for i in range(12)]
+    write_shard(tmp_path / "in" / "a.jsonl.zst", [*texts[:5], *bad, *texts[5:9], b"bad", *texts[9:]])
+    found = []
+    for n_bytes in (4096, 2**20):
+        sets = [{"name": "all", "files": str(tmp_path / "sets.jsonl")}]
+        out = tmp_path / str(n_bytes)
+        data = {"input": {"shards": str(tmp_path / "in"), "bad_lines_max": 2}, "output": str(out)}
+        decontaminate(config.parse({**data, "batch_bytes": n_bytes, "decontaminate": {"against": sets}}))
+        found.append(written(tmp_path, str(n_bytes)))
+        summary = json.loads(found[-1]["summary"])
+        assert (summary["documents"], summary["contaminated_documents"], summary["bad_lines"]) == (9, 9, 3)
+    assert found[0] == found[1]
 
 
 # what cannot be done

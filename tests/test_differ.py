@@ -43,6 +43,8 @@ def test_counts_and_reasons(demo_run, other):
     rows = found.reasons.to_pylist()
     assert {(r["kept_by"], r["subset"], r["reason"]): r["documents"] for r in rows} == expected
     assert all(r["text_bytes"] > 0 for r in rows)
+    both_remove = [(a["reasons"], b["reasons"]) for a, b in pairs if not a["keep"] and not b["keep"]]
+    assert found.other_reasons == sum(first != second for first, second in both_remove) > 0
     back = gp.open_run(other).diff(gp.open_run(demo_run))
     assert back.counts()["only_first"] == found.counts()["only_second"]
     assert ("dedupe.fuzzy.threshold", 0.8, 0.9) in found.settings
@@ -72,6 +74,7 @@ def test_the_command(demo_run, other):
     code, output, _ = invoke("diff", demo_run, other, "-n", "1")
     assert code == 0
     assert f"{told['documents']['only_second']:,} of them alone" in output
+    assert f"{told['other_reasons']} documents are removed by both, for different reasons" in output
     assert "dedupe.fuzzy.threshold" in output
     assert all(reason["reason"] in output for reason in told["reasons"])
     code, output, _ = invoke("diff", demo_run, demo_run)

@@ -69,18 +69,29 @@ def test_fields_of_lines_and_of_parquet(tmp_path):
 
 
 def test_other_scripts_and_old_formats(tmp_path):
-    shard = write_lines(
-        tmp_path / "a.jsonl.zst", [{"text": "漢字とひらがなの文章です。" * 20, "n": i} for i in range(30)]
-    )
-    text, found = drafted(shard)
-    assert found["thresholds"] == {"use": []}
-    assert "Hiragana" in text
-    assert "Han " in text
+    for i, (sentence, script, use) in enumerate(
+        [("Съешь ещё этих мягких булок. ", "Cyrillic 100", []), ("漢字とひらがなの文章です。", "Hiragana", ["gopher"])]
+    ):
+        rows = [{"text": sentence * 20, "n": n} for n in range(30)]
+        text, found = drafted(write_lines(tmp_path / f"s{i}.jsonl.zst", rows))
+        assert found["thresholds"] == {"use": use}
+        assert script in text
+    shard = write_lines(tmp_path / "d.jsonl.zst", [{"text": f"too short {i}"} for i in range(30)])
+    assert drafted(shard)[1]["thresholds"] == {"use": []}
     shard = write_lines(tmp_path / "b.jsonl.zst", [PROSE, {"text": [PROSE, "more"]}])
     _, found = drafted(shard)
     assert found["input"]["bare_strings"] is True
     assert found["input"]["text_lists"] is True
     assert drafted(write_lines(tmp_path / "c.jsonl.zst", [PROSE]))[1]["input"]["bare_strings"] is True
+
+
+def test_deep_objects_and_values_without_a_python_value(tmp_path):
+    deep = b'{"text": "x", "a": ' + b'{"a": ' * 800 + b"1" + b"}" * 800 + b"}"
+    write_shard(tmp_path / "a.jsonl.zst", [deep])
+    assert drafted(str(tmp_path / "a.jsonl.zst"))[1]["input"]["text_field"] == "text"
+    far = pa.array([-(2**50), 2**50], pa.timestamp("ms"))
+    pq.write_table(pa.table({"text": ["x", "y"], "when": far}), tmp_path / "b.parquet")
+    assert "when  null" in drafted(str(tmp_path / "b.parquet"))[0]
 
 
 def test_what_is_wrong(tmp_path):

@@ -131,7 +131,7 @@ def test_tables(small, tmp_path):
         "clusters": opened.clusters,
         "reasons": opened.reason_counts,
     }
-    assert {*tables, "keep", "drop", "kept", "removed", "documents"} == set(WHAT)
+    assert {*tables, "keep", "drop", "kept", "removed", "documents", "weights"} == set(WHAT)
     for what, table in tables.items():
         for suffix in ("parquet", "jsonl", "csv"):
             target = tmp_path / f"{what}.{suffix}"

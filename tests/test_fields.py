@@ -17,6 +17,7 @@ import gpu_pile as gp
 from gpu_pile.cli import app
 from gpu_pile.corpus.fields import Field, fields_of_lines, packed, unpacked
 from gpu_pile.errors import ConfigError, UsageError
+from gpu_pile.explore.export import export
 from gpu_pile.explore.verify import verify
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.run import config, plan
@@ -146,6 +147,14 @@ def test_fields_are_columns_and_numbers_are_signals(fielded, kind):
 def test_lines_and_rows_give_the_same_values(fielded):
     tables = [gp.open_run(folder).signals.to_table(["url", "score", "flag"]).to_pydict() for folder in fielded.values()]
     assert tables[0] == tables[1] == tables[2]
+
+
+@pytest.mark.parametrize("kind", ["lines", "parquet"])
+def test_fields_are_exported_with_the_texts(fielded, tmp_path, kind):
+    assert export(fielded[kind], tmp_path / "kept.parquet", "kept") == 5
+    rows = pq.read_table(tmp_path / "kept.parquet").to_pylist()
+    assert [(row["text"][-1], row["score"]) for row in rows] == [(str(i), SCORES[i]) for i in (1, 2, 3, 4, 5)]
+    assert [row["url"] for row in rows] == [None, 'q"', "x" * 4096, "", "five"]
 
 
 def test_fields_are_shown_and_reported(fielded):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import gpu_pile as gp
 from gpu_pile.errors import ConfigError
+from gpu_pile.explore.export import export
 from gpu_pile.explore.verify import verify
 from gpu_pile.run import config, plan
 from gpu_pile.run.join_index import JoinIndex
@@ -75,6 +76,11 @@ def test_joined_columns_are_signals(corpus):
     document = opened.document(opened.doc_id("s:2"))
     assert (document["signals"]["score"], document["fields"]) == (0.25, {"id": "a", "label": "A"})
     assert all(not check.failed for check in verify(folder / "run", everything=True))
+    found = opened.sql("SELECT id, score, label FROM documents WHERE rank IS NULL ORDER BY doc_id").to_pylist()
+    assert [row["score"] for row in found] == [0.25, None, None, 0.5, None]
+    assert [row["id"] for row in found] == [IDS[i] for i in (0, 2, 3, 5, 6)]
+    export(folder / "run", folder / "kept.jsonl", "documents")
+    assert [json.loads(line)["label"] for line in (folder / "kept.jsonl").read_text().splitlines()] == table["label"]
 
 
 def test_what_a_table_lacks_is_said(corpus):

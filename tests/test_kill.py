@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO, HERE, results
+from tests.conftest import DEMO, HERE, results, write_shard
 
 KILLER = r"""
 import os, pathlib, shutil, signal, sys, threading
@@ -21,6 +21,9 @@ root, demo, quick = (pathlib.Path(a) for a in sys.argv[1:4])
 run = root / "run"
 shards = [str(demo / name) for name in ("00.jsonl.zst", "01.jsonl.zst")]
 settings = config.load(quick, [f"output={run}", f"input.shards={shards}", "batch_bytes=60000", "memory_bytes=200000"])
+if len(sys.argv) > 6:
+    dedupe = {"substrings": {"min_bytes": int(sys.argv[6])}}
+    settings = config.parse({**settings.model_dump(), "thresholds": {}, "dedupe": dedupe})
 
 
 def go():
@@ -64,12 +67,13 @@ def killed_at(n, after):
 
 assert child(go) == 0
 run.rename(root / "whole")
-n = int(sys.argv[4]) - 2
+n, step = int(sys.argv[4]), int(sys.argv[5])
+n -= step
 while True:
-    n += 2
+    n += step
     status = child(lambda: killed_at(n, after=n % 2 == 0))
     if os.WIFSIGNALED(status):
-        for name in ("kept", "decisions", "measured"):  # what has its final name is whole
+        for name in ("kept", "decisions", "substrings", "measured"):  # what has its final name is whole
             for file in (run / name).glob("*"):
                 if not file.name.endswith(".partial"):
                     assert file.read_bytes() == (root / "whole" / name / file.name).read_bytes(), (n, file)
@@ -90,9 +94,24 @@ print("ended")
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 2], ids=["before", "after"])
 def test_kill_9_anywhere_then_the_same_command(tmp_path, first):
+    assert killed(tmp_path, first, 2) > 30
+
+
+@pytest.mark.slow
+def test_kill_9_while_repeated_substrings_are_searched(tmp_path):
+    words = [f"word{i * i % 89}" for i in range(300)]
+    for name, step in (("00", 31), ("01", 17)):
+        documents = [(" ".join(words[i : i + 60]), "x") for i in range(0, 240, step)]
+        write_shard(tmp_path / "in" / f"{name}.jsonl.zst", documents)
+    assert killed(tmp_path, 45, 41, 100, shards=tmp_path / "in") > 1
+
+
+def killed(folder, first, step, *min_bytes, shards=DEMO):
+    """Kill runs at the moments first, first + step and so on, before and after in turn; return how often."""
     quick = HERE.parent / "configs" / "quickstart.yaml"
+    given = [folder, shards, quick, first, step, *min_bytes]
     done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(tmp_path), str(DEMO), str(quick), str(first)],
+        [sys.executable, "-c", KILLER, *map(str, given)],
         capture_output=True,
         text=True,
         cwd=HERE.parent,
@@ -100,7 +119,7 @@ def test_kill_9_anywhere_then_the_same_command(tmp_path, first):
     )
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
     assert done.stdout.split()[-1] == "ended"
-    assert done.stdout.count("killed") > 30
+    return done.stdout.count("killed")
 
 
 def test_results_name_no_place_outside_the_run(demo_run):

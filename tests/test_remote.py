@@ -132,6 +132,12 @@ def test_a_run_in_memory_and_what_looks_at_it(demo_run, tmp_path):
     n = export.export("memory://runs/a", "memory://lists/kept.txt")
     assert n == export.export(demo_run, tmp_path / "kept.txt")
     assert RemotePath("memory://lists/kept.txt").read_bytes() == (tmp_path / "kept.txt").read_bytes()
+    export.export("memory://runs/a", "memory://lists/kept.jsonl", "kept")
+    export.export(demo_run, tmp_path / "kept.jsonl", "kept")
+    assert RemotePath("memory://lists/kept.jsonl").read_bytes() == (tmp_path / "kept.jsonl").read_bytes()
+    assert there.sql("FROM documents ORDER BY doc_id").table.equals(here.sql("FROM documents ORDER BY doc_id").table)
+    assert there.diff(here).counts() == {**here.diff(here).counts(), "only_first": 0, "only_second": 0}
+    assert there.at_random(3) == here.at_random(3)
 
 
 @pytest.mark.slow

@@ -77,6 +77,7 @@ def test_decisions_have_the_promised_columns(demo_run, demo_texts):
             "containment": pa.float64(),
             "lost_shingles": pa.int64(),
             "cluster": pa.uint64(),
+            "copies": pa.int64(),
             "edited_bytes": pa.int64(),
         }
     rows = decisions(demo_run)

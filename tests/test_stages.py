@@ -35,6 +35,7 @@ FIRST_REDONE = {
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),
     "input.range_bytes": ("measure", 1),
+    "input.seek_points": (None, False),
     "input.bad_lines_max": ("measure", 0),
     "input.window_bytes_max": ("measure", 2**20),
     "input.line_bytes_max": ("measure", 2**29),
@@ -79,6 +80,7 @@ FIRST_REDONE = {
     "dedupe.substrings.left_min_bytes": (None, 10),
     "dedupe.substrings.max_share": (None, 0.5),
     "dedupe.scope": ("dedupe", "subset"),
+    "dedupe.copies_max": ("decide", 2),
     "dedupe.survivor.subsets": ("decide", ["y"]),
     "dedupe.survivor.prefer": ("decide", "first"),
     "thresholds.use": ("decide", ["c4_paragraphs"]),
@@ -88,6 +90,7 @@ FIRST_REDONE = {
     "decontaminate.against": (None, [{"name": "quiz", "files": "quiz.jsonl"}]),
     "decontaminate.rule": (None, "gpt3"),
     "decontaminate.documents_max": (None, 5),
+    "decontaminate.cut": (None, True),
     "decide.remove": ("decide", ["{folder}/removals.yaml"]),
     "edit.c4_lines": ("decide", ["all"]),
     "write.keep": ("write", "bitmap"),
@@ -320,7 +323,7 @@ def test_the_paths_of_the_run_directory_are_the_outputs_of_the_stages():
     here = RunDir(Path("run"))
     known = {p for stage in STAGES for p in (*stage.outputs, *stage.optional())}
     rows = [RunDir(Path("run"), line_suffix=suffix) for suffix in (".parquet", ".arrow")]
-    by_shard = [here.measured, here.histogram, here.sample, here.joined, here.joined_histogram]
+    by_shard = [here.measured, here.histogram, here.sample, here.seek_points, here.joined, here.joined_histogram]
     by_shard += [here.substrings, here.decisions, here.removed_reasons, here.bitmap]
     by_shard += [path for run in (here, *rows) for path in (run.kept, run.removed)]
     paths = [path("{shard}") for path in by_shard] + [here.pairs, here.clusters, here.reasons]

@@ -51,6 +51,8 @@ def test_what_is_wrong(tmp_path):
     ]:
         with pytest.raises(ConfigError, match=re.escape(said)):
             gp.run(wrong, changes)
+    with pytest.raises(TypeError, match="config is of type list; pass a YAML file"):
+        gp.run(["a.jsonl", "b.jsonl"])
     client = types.SimpleNamespace(asynchronous=True)
     with pytest.raises(TypeError, match="asynchronous"):
         gp.run(given, client=client)

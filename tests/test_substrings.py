@@ -17,6 +17,7 @@ from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.explore.run import open_run
 from gpu_pile.explore.verify import verify
 from gpu_pile.run import plan
+from tests import fake_gpu
 from tests.conftest import decisions, results, run, settings, write_shard
 
 OFF = {"exact": {"enabled": False}, "fuzzy": {"enabled": False}}
@@ -250,3 +251,40 @@ def test_verify_notices_a_wrong_span(small, tmp_path, column):
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
     failed = {check.name for check in verify(tmp_path / "run") if check.failed}
     assert "repeated text" in failed
+
+
+def test_the_backend_changes_no_byte(small, tmp_path, monkeypatch):
+    """The search on a GPU that is not there, after measuring on the CPU."""
+    folder, _ = small
+    dedupe = {**OFF, "substrings": {"min_bytes": 16}}
+    more = {"measure": {"signals": ["lengths"]}, "dedupe": dedupe}
+    run(settings([folder / "*.zst"], tmp_path / "run", backend="cpu", **more), "dedupe")
+    fake_gpu.importable(monkeypatch)
+    context = run(settings([folder / "*.zst"], tmp_path / "run", backend="cuda", **more), "write")
+    assert context.device.backend == "cuda"
+    assert results(tmp_path / "run") == results(folder / "run")
+
+
+@pytest.mark.slow
+def test_processes_change_no_byte(small, tmp_path):
+    folder, _ = small
+    dedupe = {**OFF, "substrings": {"min_bytes": 16}}
+    more = {"measure": {"signals": ["lengths"]}, "dedupe": dedupe, "backend": "cpu"}
+    cluster = {"where": "local", "workers": 2, "dashboard": False}
+    run(settings([folder / "*.zst"], tmp_path / "run", cluster=cluster, **more))
+    assert results(tmp_path / "run") == results(folder / "run")
+
+
+def test_what_is_everywhere_costs_a_record_each_time(tmp_path):
+    """One boilerplate in every document, one line again and again, one character."""
+    boilerplate = "All rights reserved. " * 4
+    documents = [f"{i * i} {boilerplate}{i}" for i in range(1500)]
+    documents += ["one and the same line, in each place, of this document\n" * 3000, "a" * 100_000]
+    context = search(tmp_path, documents, 48, last="decide")
+    facts = context.directory.state("substrings")
+    text_bytes = sum(map(len, documents))
+    assert facts["matches"] < 2 * 1500 + 3 * text_bytes / 48
+    left = [len(t) - row["repeated_bytes"] for t, row in zip(documents, decisions(tmp_path / "run"), strict=True)]
+    assert left[-1] == 48
+    assert left[-2] < 2 * 55 + 48
+    assert max(left[1:1500]) < 20

@@ -64,19 +64,22 @@ def make_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(_main)
     names = ", ".join(stage.name for stage in STAGES)
     everything = f"Run every stage: {names}. Redoes only what is missing or has changed."
-    app.command("run", help=everything)(verb(STAGES[-1].name))
+    running, finished, here = "Running", "Finished runs", "This installation"  # the groups of --help
+    app.command("run", help=everything, rich_help_panel=running)(verb(STAGES[-1].name))
     for stage in STAGES:
         earlier = " Runs the stages before it first, where they are not done." if stage is not STAGES[0] else ""
-        app.command(stage.name, help=stage.help + earlier)(verb(stage.name))
-    for command in (init, show, sweep, diff, sql, verify, export, index, find, doctor):
-        app.command()(command)
-    app.command("decontaminate", help=DECONTAMINATE)(decontaminate())
-    app.command("list")(list_)
-    app.command("compile")(compile_)
+        app.command(stage.name, help=stage.help + earlier, rich_help_panel=running)(verb(stage.name))
+    app.command(rich_help_panel=running)(init)
+    app.command("decontaminate", help=DECONTAMINATE, rich_help_panel=running)(decontaminate())
+    for command in (show, sweep, diff, sql, verify, export, index, find):
+        app.command(rich_help_panel=finished)(command)
+    app.command("list", rich_help_panel=here)(list_)
+    app.command(rich_help_panel=here)(doctor)
+    app.command("compile", rich_help_panel=here)(compile_)
     bench = typer.Typer(help="How fast this machine is.", no_args_is_help=True)
     bench.callback()(lambda: None)
     bench.command("floors")(bench_floors)
-    app.add_typer(bench, name="bench")
+    app.add_typer(bench, name="bench", rich_help_panel=here)
     return app
 
 

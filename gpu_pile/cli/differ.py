@@ -36,6 +36,7 @@ def _show(found: RunDifference, n: int, seed: int) -> None:
     for side, name in names.items():
         kept = counts["both"] + counts[side]
         out.print(f"{safe(name)} keeps {kept:,} of {sum(counts.values()):,} documents, {counts[side]:,} of them alone")
+    out.print(f"{found.other_reasons:,} documents are removed by both, for different reasons")
     if found.settings:
         table = Table("setting", *map(safe, names.values()), box=None, padding=(0, 2, 0, 0), header_style="bold")
         for setting, *values in found.settings:

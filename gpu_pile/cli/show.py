@@ -96,14 +96,16 @@ def _show(identifier: int, story: dict[str, Any], all_signals: bool) -> None:
     for reason in story["reasons"]:
         out.print(f"  [red]{safe(reason['rule'])}[/] {safe(reason['explanation'])}")
     if story["witness"] is not None:
-        out.print(f"  witness {_witness(story)}, similarity {number(story['similarity'])}, cluster {story['cluster']}")
+        role = "stays as a copy of" if story["keep"] else "witness"
+        similar = f"similarity {number(story['similarity'])}, cluster {story['cluster']}"
+        out.print(f"  {role} {_witness(story)}, {similar}")
         if story["lost_shingles"]:
             out.print(
                 f"  containment {number(story['containment'])}: {story['lost_shingles']:,} shingles of this text are "
                 "not in its witness"
             )
     elif story["cluster"] is not None:
-        out.print(f"  stays for cluster {story['cluster']}")
+        out.print(f"  stays for cluster {story['cluster']}, {story['copies']:,} documents")
     if "difference" in story:
         out.print(_marked([(s["kind"], s["text"]) for s in story["difference"]]))
     elif "passages" in story:

@@ -6,7 +6,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import zstandard
@@ -14,7 +14,17 @@ import zstandard
 from gpu_pile.corpus.identity import FileRange, HashedFile
 from gpu_pile.corpus.lines import after_first_newline
 from gpu_pile.corpus.ranges import ShardRange
-from gpu_pile.corpus.zstd_frames import CHUNK, MAGIC, Frame, find_frame, is_skippable, walk_frame
+from gpu_pile.corpus.seek_points import PointSearch, SeekPoint, frame_head
+from gpu_pile.corpus.zstd_frames import (
+    CHUNK,
+    MAGIC,
+    Frame,
+    block_at,
+    find_frame,
+    first_block,
+    is_skippable,
+    walk_frame,
+)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 STEPS = (CHUNK, 1024, 1)
@@ -211,24 +221,70 @@ class MembersDecoder:
         return None
 
 
+class BlockFeed(FileRange):
+    """A zstd frame as a readable object: pieces of any size, or where `by_block` is set, up to the end of a block.
+
+    Args:
+        first_block: where the header of a block begins.
+        head: see FileRange.
+    """
+
+    def __init__(self, file: HashedFile, start: int, end: int, first_block: int, head: bytes = b"") -> None:
+        super().__init__(file, start, end, head)
+        self._block_end = first_block
+        self.by_block = False
+
+    def read(self, n: int = -1) -> bytes:
+        if not self.by_block:
+            return super().read(n)
+        while self._block_end <= self.position < self._end:
+            is_last, end = block_at(self._file, self._block_end)
+            self._block_end = self._end if is_last or end < 0 else end
+        return super().read(self._block_end - self.position)
+
+
 class ZstdDecoder:
     """The zstd frames of a file from a position on. After a problem it goes on at the next sound frame.
 
     Args:
         position: where a frame begins.
         range_end: where the file's ranges were split; a frame that goes over it shows that the file has changed.
+        search: finds seek points in the frames, on the way.
     """
 
     def __init__(
-        self, source: HashedFile, window_bytes_max: int, position: int = 0, range_end: int | None = None
+        self,
+        source: HashedFile,
+        window_bytes_max: int,
+        position: int = 0,
+        range_end: int | None = None,
+        search: PointSearch | None = None,
     ) -> None:
         self._source = source
         self._window_bytes_max = window_bytes_max
         self._range_end = source.size if range_end is None else range_end
         self._position = position  # of the frame that is read, or of the next one
         self._frame: Frame | None = None
+        self._point: SeekPoint | None = None  # where the frame's reading began, if not at its beginning
+        self._search = search
+        self._waiting = b""  # decompressed for the search, and not delivered yet
+        self._stream_position = 0
         self.frame_start = position
         """Where the frame begins that was read last."""
+
+    @classmethod
+    def from_point(cls, source: HashedFile, window_bytes_max: int, point: SeekPoint) -> ZstdDecoder:
+        """Return a decoder whose stream begins at a seek point."""
+        decoder = cls(source, window_bytes_max, point.offset)
+        decoder._point, decoder._frame_end, decoder._delivered = point, point.frame_end - point.checksum, 0
+        decoder._frame = Frame(point.frame_end, data=True, window=point.window)
+        decoder._begin_attempt(0)
+        return decoder
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the last chunk is of a frame after the range."""
+        return self.frame_start >= self._range_end
 
     def read(self, view: memoryview) -> Chunk | None:
         while self._position < self._source.size:
@@ -254,9 +310,11 @@ class ZstdDecoder:
         refused = self._refused(frame)
         if refused:
             return self._leave(frame, refused)
-        self._frame = frame
+        self._frame, self._point = frame, None
         self._frame_end = find_frame(self._source, self._position + 4) if frame.problem else frame.end
         self._delivered = 0
+        if self._search is not None and not frame.problem:
+            self._search.begin_frame(frame, self._stream_position)
         self._begin_attempt(0)
         return None
 
@@ -274,19 +332,27 @@ class ZstdDecoder:
     def _begin_attempt(self, attempt: int) -> None:
         """Decompress the frame from its beginning, up to where the attempt before had come."""
         self._attempt = attempt
+        point = self._point
+        head = b"" if point is None else frame_head(point.window, point.before)
+        begin = first_block(self._source, self._position) if point is None else self._position
         decompressor = zstandard.ZstdDecompressor(max_window_size=max(self._window_bytes_max, 1024))
-        source: Any = FileRange(self._source, self._position, self._frame_end)
-        self._reader = decompressor.stream_reader(source, read_size=CHUNK)
-        left = self._delivered
+        self._feed = BlockFeed(self._source, self._position, self._frame_end, begin, head)
+        self._reader = decompressor.stream_reader(cast(Any, self._feed), read_size=CHUNK)
+        self._waiting = b""
+        left = self._delivered + (len(point.before) if point is not None else 0)
         while left:
-            left -= len(self._reader.read(min(left, CHUNK)))
+            passed_over = len(self._reader.read(min(left, CHUNK)))
+            if not passed_over:
+                raise zstandard.ZstdError("the frame has ended")
+            left -= passed_over
 
     def _read_frame(self, view: memoryview) -> Chunk | None:
         """Return the frame's next chunk or its problem; None at its end or when it has to be read again."""
         assert self._frame is not None
         try:
-            n = self._reader.readinto(view[: STEPS[self._attempt]])
+            n = self._decompress(view[: STEPS[self._attempt]])
         except zstandard.ZstdError as error:
+            self._end_search()
             if self._attempt + 1 < len(STEPS):
                 self._begin_attempt(self._attempt + 1)
                 return None
@@ -295,11 +361,31 @@ class ZstdDecoder:
         if n:
             first = self._delivered == 0
             self._delivered += n
+            self._stream_position += n
             return Chunk(n, frame_start=self._position if first else None)
+        self._end_search()
         if self._frame.problem:
             return Chunk(problem=self._leave(self._frame, self._frame.problem))
         self._position, self._frame = self._frame.end, None
         return None
+
+    def _decompress(self, view: memoryview) -> int:
+        """Fill the view with the frame's next bytes; near a place for a seek point, with those of a block."""
+        if self._search is None or not (self._waiting or self._search.is_near(self._stream_position)):
+            self._feed.by_block = False
+            return self._reader.readinto(view)
+        if not self._waiting:
+            self._feed.by_block, before = True, self._feed.position
+            self._waiting = self._reader.read1(2 * CHUNK)
+            known = self._feed.position > before and len(self._waiting) < 2 * CHUNK
+            self._search.add(self._waiting, self._stream_position, self._feed.position if known else None)
+        n = min(len(view), len(self._waiting))
+        view[:n], self._waiting = self._waiting[:n], self._waiting[n:]
+        return n
+
+    def _end_search(self) -> None:
+        if self._search is not None:
+            self._search.end_frame()
 
     def _leave(self, frame: Frame, reason: str) -> Problem:
         """Go on after a damaged or refused frame."""
@@ -309,29 +395,38 @@ class ZstdDecoder:
         return problem
 
 
+class RangeStream(Decoder, Protocol):
+    """A decoder that tells whether what it read last is after a range."""
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the last chunk begins where the range ends, or later; no chunk is on both sides."""
+
+
 class RangeDecoder:
     """What the lines of a range are in, and nothing else. Ends at the first problem.
 
     A range's lines begin after its first line feed (the first range's at its beginning), and the last one ends at the
     first line feed after the range: the frames after the range are read up to there.
 
-    own_bytes: bytes of the stream that the range's own frames came to
+    own_bytes: bytes of the stream that are the range's own
+
+    Args:
+        stream: the stream from the beginning of the range on.
     """
 
-    def __init__(self, source: HashedFile, window_bytes_max: int, shard_range: ShardRange) -> None:
-        self._frames = ZstdDecoder(source, window_bytes_max, shard_range.first, shard_range.end)
-        self._end = shard_range.end
+    def __init__(self, stream: RangeStream, shard_range: ShardRange) -> None:
+        self._stream = stream
         self._inside = shard_range.index == 0  # after the line feed that the range's lines begin after
         self._ended = False
         self.own_bytes = 0
 
     def read(self, view: memoryview) -> Chunk | None:
-        chunk = None if self._ended else self._frames.read(view)
+        chunk = None if self._ended else self._stream.read(view)
         if chunk is None or chunk.problem is not None:
             self._ended = True
             return chunk
-        beyond = self._frames.frame_start >= self._end
-        return self._beyond(view, chunk) if beyond else self._own(view, chunk)
+        return self._beyond(view, chunk) if self._stream.is_beyond else self._own(view, chunk)
 
     def _own(self, view: memoryview, chunk: Chunk) -> Chunk:
         """Leave out what comes before the first line of the range."""

@@ -108,13 +108,20 @@ def file_identity(path: AnyPath) -> str:
 
 
 class FileRange:
-    """A range of bytes of a file, as a readable object."""
+    """A range of bytes of a file, as a readable object.
 
-    def __init__(self, file: HashedFile, start: int, end: int) -> None:
-        self._file, self._position, self._end = file, start, end
+    head: bytes that are read before those of the file
+    position: of the next byte of the file that is read
+    """
+
+    def __init__(self, file: HashedFile, start: int, end: int, head: bytes = b"") -> None:
+        self._file, self.position, self._end, self._head = file, start, end, head
 
     def read(self, n: int = -1) -> bytes:
-        left = self._end - self._position
-        data = self._file.read_at(self._position, left if n < 0 else min(n, left)) if left else b""
-        self._position += len(data)
+        if self._head:
+            data, self._head = (self._head, b"") if n < 0 else (self._head[:n], self._head[n:])
+            return data
+        left = self._end - self.position
+        data = self._file.read_at(self.position, left if n < 0 else min(n, left)) if left else b""
+        self.position += len(data)
         return data

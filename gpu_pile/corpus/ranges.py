@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_pile.corpus import files, tables
+from gpu_pile.corpus.seek_points import STEP, SeekPoint, first_step
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import walk_frame
 
 
 @dataclass(frozen=True)
 class ShardRange:
-    """A range of a shard's file that begins and ends where a zstd frame begins; one task reads it.
+    """A range of a shard that begins and ends where a zstd frame begins, or inside one; one task reads it.
 
     A range owns the lines that begin after its first line feed. Its last line may end in the next range: the task reads
     on to that range's first line feed. The first range owns the shard's first line, too. A range without a line feed
@@ -21,7 +23,9 @@ class ShardRange:
 
     index, of:  number of the range, from 0, and the number of ranges of the shard
     first, end: bytes of the file
-    start:      position of `first` in the decompressed stream; 0 while that is unknown
+    start:      where the range begins in the decompressed stream; 0 while that is unknown
+    stop:       where it ends there, if the shard was split at seek points; -1 if at frames. Then first and end say
+                about where the range is in the file
     """
 
     index: int
@@ -29,6 +33,7 @@ class ShardRange:
     first: int
     end: int
     start: int = 0
+    stop: int = -1
 
     @property
     def n_bytes(self) -> int:
@@ -59,6 +64,23 @@ def split_at_frames(shard: Shard, range_bytes: int) -> list[ShardRange]:
                     break
                 position = frame.end
     return _ranges(starts, size)
+
+
+def split_at_points(n_bytes: int, stream_bytes: int, points: Sequence[SeekPoint], range_bytes: int) -> list[ShardRange]:
+    """Split a shard of n_bytes at its seek points into ranges of at least range_bytes each.
+
+    A range begins where the first MiB does that can be read from its point alone (gpu_pile.corpus.seek_index).
+    """
+    chosen = [(0, 0)]
+    for point in points:
+        start = first_step(point.position) * STEP
+        if min(point.offset - chosen[-1][0], n_bytes - point.offset) >= range_bytes and start < stream_bytes:
+            chosen.append((point.offset, start))
+    ends = [*chosen[1:], (n_bytes, stream_bytes)]
+    return [
+        ShardRange(i, len(chosen), first, end, start, stop)
+        for i, ((first, start), (end, stop)) in enumerate(zip(chosen, ends, strict=True))
+    ]
 
 
 def _ranges(starts: list[int], size: int) -> list[ShardRange]:

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.blocks import Block, BlockAssembler
-from gpu_pile.corpus.decoders import Chunk, Decoder, RangeDecoder, ZstdDecoder, decoder_of
+from gpu_pile.corpus.decoders import Chunk, Decoder, RangeDecoder, ZstdDecoder, decoder_of, format_of
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.identity import HashedFile, identity_of
 from gpu_pile.corpus.ranges import ShardRange
+from gpu_pile.corpus.seek_index import IndexedDecoder, SeekIndex, StreamHash
+from gpu_pile.corpus.seek_points import PointSearch, SeekPoint
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.zstd_frames import CHUNK
 from gpu_pile.errors import UsageError
@@ -87,6 +89,8 @@ class ShardReader:
         shard_range: read only the lines of this range. Lines are numbered from the range's first, bytes of the stream
             from shard_range.start. Reading ends at damage: only a reader of the whole shard knows what that costs.
         identify: hash the bytes of the file, or of the range, for its identity.
+        index: the shard's seek points, by which it is read from `start`, or from where the range begins.
+        search: find seek points in the shard; see points().
     """
 
     def __init__(
@@ -98,8 +102,14 @@ class ShardReader:
         start: tuple[int, int] = (0, 0),
         shard_range: ShardRange | None = None,
         identify: bool = False,
+        index: SeekIndex | None = None,
+        search: bool = False,
     ) -> None:
         self.identify = identify
+        self._index, self._searches = index, search
+        self._search: PointSearch | None = None
+        self._stream_hash = StreamHash()
+        self._at_end = False
         self.path = shard.path if isinstance(shard, Shard) else files.path_of(shard)
         self.limits = limits or Limits()
         self.block_bytes = block_bytes
@@ -129,24 +139,40 @@ class ShardReader:
                 self.identity = "" if self.shard_range else identity_of(self.digests)
 
     def _decoder(self, file: HashedFile) -> Decoder:
-        if self.shard_range is not None:
-            return RangeDecoder(file, self.limits.window_bytes_max, self.shard_range)
-        if self.start:
-            return ZstdDecoder(file, self.limits.window_bytes_max, self.start)
-        return decoder_of(file, self.limits.window_bytes_max)
+        window, own = self.limits.window_bytes_max, self.shard_range
+        if self._index is not None:
+            stop = own.stop if own is not None else -1
+            indexed = IndexedDecoder(file, window, self._index, self._stream_start, stop if stop >= 0 else None)
+            return indexed if own is None else RangeDecoder(indexed, own)
+        if own is not None:
+            return RangeDecoder(ZstdDecoder(file, window, own.first, own.end), own)
+        if self._searches and format_of(file) == "zstd":
+            self._search = PointSearch(file)
+            return ZstdDecoder(file, window, search=self._search)
+        return ZstdDecoder(file, window, self.start) if self.start else decoder_of(file, window)
+
+    def points(self) -> tuple[list[SeekPoint], list[bytes]]:
+        """Return (the seek points that were found, the hash of each MiB of the stream).
+
+        There are none in a damaged shard, nor in one that was not read to its end.
+        """
+        if self._search is None or not self._search.points or self.damages or not self._at_end:
+            return [], []
+        return self._search.points, self._stream_hash.digests()
 
     def _blocks(self, file: HashedFile, end: int) -> Iterator[Block]:
         decoder = self._decoder(file)
         lines = BlockAssembler(self.block_bytes, self.limits.line_bytes_max, self._stream_start)
         self.bad_lines = lines.bad_lines
-        stream_end = self.limits.stream_bytes_max(self.shard_range.n_bytes if self.shard_range else file.size)
-        stream_end += self.shard_range.start if self.shard_range else 0
-        while (chunk := decoder.read(lines.room())) is not None:
+        stream_end = self._stream_bytes_max(file.size)
+        while (chunk := decoder.read(room := lines.room())) is not None:
             self.compressed_bytes_read = min(file.position, end) - self.start
             if chunk.problem is not None:
                 yield from self._counted(lines, lines.cut_off())
                 self.damages.append(Damage(chunk.problem.offset, lines.n_lines, chunk.problem.reason))
                 continue
+            if self._search is not None:
+                self._stream_hash.add(room[: chunk.n_bytes])
             self._record_seek_point(lines, chunk)
             lines.pass_over(chunk.passed_over)
             lines.add(chunk.n_bytes)
@@ -159,6 +185,13 @@ class ShardReader:
         self.own_bytes = decoder.own_bytes if isinstance(decoder, RangeDecoder) else 0
         self.n_lines, self.stream_bytes = lines.n_lines, lines.stream_bytes
         lines.close()
+        self._at_end = True
+
+    def _stream_bytes_max(self, file_bytes: int) -> int:
+        """Return the position of the stream that is not to be exceeded."""
+        if self.shard_range is None or self._index is not None:
+            return self.limits.stream_bytes_max(file_bytes)
+        return self.shard_range.start + self.limits.stream_bytes_max(self.shard_range.n_bytes)
 
     def _counted(self, lines: BlockAssembler, blocks: Iterator[Block]) -> Iterator[Block]:
         for block in blocks:

@@ -122,3 +122,21 @@ def _end_of(line: str, i: int) -> int:
             depth += 1 if bracket[0] in "{[" else -1
             if depth == 0:
                 return i
+
+
+def cut_line(line: bytes, path: Sequence[str], spans: Sequence[tuple[int, int]]) -> bytes:
+    """Return a JSON line without these spans of the bytes of its text, which ascend and do not overlap.
+
+    Raises:
+        DataError: the line has no text there.
+    """
+    try:
+        value, start, end = find_text(line.decode("utf-8", "surrogateescape"), path)
+        data = TextColumn.from_documents([value]).data.tobytes()
+        edges = [0, *(place for span in spans for place in span), len(data)]
+        if edges != sorted(edges):
+            raise ValueError(f"there are {len(data)} bytes of text")
+        left = b"".join(data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)).decode()
+    except (ValueError, IndexError) as error:
+        raise DataError(f"spans of a text cannot be cut ({error}): {CHANGED}") from error
+    return _replaced(line, start, end, left)

@@ -36,6 +36,7 @@ class Frame(NamedTuple):
     data:       there is something to decompress
     window:     bytes of memory that the decoder needs
     dictionary: number of the dictionary that it needs, 0 for none
+    checksum:   bytes of the checksum after its last block
     """
 
     end: int
@@ -44,6 +45,7 @@ class Frame(NamedTuple):
     data: bool = False
     window: int = 0
     dictionary: int = 0
+    checksum: int = 0
 
 
 class _Header(NamedTuple):
@@ -67,10 +69,11 @@ def walk_frame(source: Source, start: int) -> Frame:
     if isinstance(header, str):
         return Frame(size, header)
     end, problem = _walk_blocks(source, start + header.n_bytes)
+    checksum = CHECKSUM_BYTES * header.has_checksum
     if not problem:
-        end += CHECKSUM_BYTES * header.has_checksum
+        end += checksum
         problem = CUT_OFF if end > size else ""
-    return Frame(min(end, size), problem, data=True, window=header.window, dictionary=header.dictionary)
+    return Frame(min(end, size), problem, False, True, header.window, header.dictionary, checksum)
 
 
 def find_frame(source: Source, start: int) -> int:
@@ -115,16 +118,36 @@ def _parse_header(head: bytes) -> _Header | str:
     return CUT_OFF if position > len(head) else _Header(position, window, dictionary, has_checksum)
 
 
+def first_block(source: Source, start: int) -> int:
+    """Return where the first block begins of the frame at a position, which walk_frame() has accepted."""
+    header = _parse_header(source.pread(HEADER_BYTES_MAX, start))
+    assert not isinstance(header, str), header
+    return start + header.n_bytes
+
+
 def _walk_blocks(source: Source, position: int) -> tuple[int, str]:
     """Return (position after the last block, ""), or (the file's size, the problem)."""
     while True:
-        raw = source.pread(BLOCK_HEADER_BYTES, position)
-        if len(raw) < BLOCK_HEADER_BYTES:
-            return source.size, CUT_OFF
-        header = int.from_bytes(raw, "little")
-        is_last, kind, length = header & 1, header >> 1 & 3, header >> 3
-        if kind == RESERVED_BLOCK or (kind == COMPRESSED_BLOCK and length > CHUNK):
-            return source.size, "corrupt zstd frame (bad block header)"
-        position += BLOCK_HEADER_BYTES + (1 if kind == RLE_BLOCK else length)
+        is_last, position = block_at(source, position)
+        if position < 0:
+            return source.size, CUT_OFF if position == TRUNCATED else "corrupt zstd frame (bad block header)"
         if is_last:
             return position, ""
+
+
+TRUNCATED, CORRUPT = -1, -2
+
+
+def block_at(source: Source, position: int) -> tuple[bool, int]:
+    """Return (whether the block whose header is at a position is the frame's last, where it ends).
+
+    The end is TRUNCATED if the file has no header there, CORRUPT if it is no header.
+    """
+    raw = source.pread(BLOCK_HEADER_BYTES, position)
+    if len(raw) < BLOCK_HEADER_BYTES:
+        return False, TRUNCATED
+    header = int.from_bytes(raw, "little")
+    is_last, kind, length = header & 1, header >> 1 & 3, header >> 3
+    if kind == RESERVED_BLOCK or (kind == COMPRESSED_BLOCK and length > CHUNK):
+        return False, CORRUPT
+    return bool(is_last), position + BLOCK_HEADER_BYTES + (1 if kind == RLE_BLOCK else length)

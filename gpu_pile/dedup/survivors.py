@@ -51,7 +51,8 @@ class Clustered:
     """The documents that have a duplicate, ascending by doc_id: arrays of n.
 
     doc_id, cluster: uint64, as in clusters.parquet
-    witness:    uint64, the kept document that this one duplicates; its own id for a document that is not removed
+    copies:     int64, documents of its cluster
+    witness:    uint64, the kept document that this one duplicates; its own id for a document that duplicates none
     similarity: float64, to the witness; 0 where unknown
     exact, near, contained: bool, whether it is removed as an exact or near duplicate, or because it is contained; for
         a contained document the similarity is the containment
@@ -61,6 +62,7 @@ class Clustered:
 
     doc_id: Array
     cluster: Array
+    copies: Array
     witness: Array
     similarity: Array
     exact: Array
@@ -110,6 +112,7 @@ class Rule(NamedTuple):
     jaccard:     the similarity that near duplicates need
     containment: the share of its shingles that a document's witness needs to have. Unless it is 0, a pair may let one
                  of its documents go and not the other
+    copies:      how many documents stay, at most, of a survivor and the documents that duplicate it
     """
 
     how: str = "witness"
@@ -117,6 +120,7 @@ class Rule(NamedTuple):
     containment: float = 0.0
     contained_at: float | None = None
     shingles_min: int = 0
+    copies: int = 1
 
     @property
     def is_plain(self) -> bool:
@@ -138,7 +142,7 @@ class Rule(NamedTuple):
 class Choice(NamedTuple):
     """What is removed as a duplicate, and of which document: arrays of n.
 
-    witness: int64, -1 for documents that are not removed; the others as in Clustered
+    witness: int64, -1 for documents that duplicate none; the others as in Clustered
     """
 
     witness: Array
@@ -157,6 +161,8 @@ def choose_survivors(graph: Graph, standing: Standing, rule: Rule, device: Devic
     equal documents; among near duplicates, the best passing member that is not apart decides the node's rank. If the
     node is kept, its best passing member stays. If not, the node's members are near duplicates of a kept node, but
     for those that are apart: the best passing one of these stays, and every other member equals it.
+
+    With rule.copies, the best passing ones of the documents that have one witness stay beside it.
     """
     representative, n = graph.representative, len(graph.representative)
     rows = np.arange(n)
@@ -177,7 +183,7 @@ def choose_survivors(graph: Graph, standing: Standing, rule: Rule, device: Devic
     of_near = np.append(order, -1)[best[node_witness]] if n else node_witness
     common, shingles = (np.where(near, counts[representative], 0) for counts in _shared(graph.pairs, witness))
     contained = near & contained[representative]
-    return Choice(
+    choice = Choice(
         np.where(exact, survivor, np.where(near, of_near, -1)),
         np.where(exact, 1.0, np.where(near, similarity[representative], 0.0)),
         exact,
@@ -185,6 +191,23 @@ def choose_survivors(graph: Graph, standing: Standing, rule: Rule, device: Devic
         contained,
         common,
         shingles,
+    )
+    return choice if rule.copies == 1 else _with_copies(choice, standing.passing, rank, rule.copies)
+
+
+def _with_copies(choice: Choice, passing: Array, rank: Array, copies: int) -> Choice:
+    """Let the passing documents of smallest rank that have one witness stay beside it, as many as `copies` allows."""
+    candidates = np.flatnonzero((choice.exact | choice.near) & passing)
+    candidates = candidates[np.lexsort((rank[candidates], choice.witness[candidates]))]
+    witness = choice.witness[candidates]
+    before = np.arange(len(candidates)) - np.searchsorted(witness, witness)  # candidates of the same witness
+    goes = np.ones(len(rank), bool)
+    goes[candidates[before < copies - 1]] = False
+    return choice._replace(
+        exact=choice.exact & goes,
+        near=choice.near & goes,
+        common=np.where(goes, choice.common, 0),
+        shingles=np.where(goes, choice.shingles, 0),
     )
 
 
@@ -258,12 +281,15 @@ def resolve(clusters: pa.Table, pairs: Iterable[pa.Table], standing: Standing, r
     n = len(doc_id)
     exact, near, contained = (np.zeros(n, bool) for _ in range(3))
     common, shingles = (np.zeros(n, np.int64) for _ in range(2))
-    clustered = Clustered(doc_id, cluster, doc_id.copy(), np.zeros(n), exact, near, contained, common, shingles)
+    copies = np.ones(n, np.int64)
+    clustered = Clustered(doc_id, cluster, copies, doc_id.copy(), np.zeros(n), exact, near, contained, common, shingles)
     by_cluster = np.argsort(cluster, kind="stable")
     for rows, batch in _portions(clustered, by_cluster, pairs):
         choice = choose_survivors(_graph(clusters.take(pa.array(rows)), batch), standing.take(rows), rule, Device())
-        removed = choice.witness >= 0
-        clustered.witness[rows[removed]] = doc_id[rows[choice.witness[removed]]]
+        duplicates = choice.witness >= 0
+        clustered.witness[rows[duplicates]] = doc_id[rows[choice.witness[duplicates]]]
+        _, which, sizes = np.unique(cluster[rows], return_inverse=True, return_counts=True)
+        copies[rows] = sizes[which]
         for name in Choice._fields[1:]:
             getattr(clustered, name)[rows] = getattr(choice, name)
     return clustered

@@ -39,6 +39,7 @@ class RunDifference(Comparison):
 
     reasons:  kept_by (only_first or only_second), subset, reason, documents, text_bytes; a document with several
         reasons counts for each of them
+    other_reasons: how many documents both remove, for different reasons
     settings: one (name, value in the first, value in the second) per setting that differs; None where one has none
 
     Raises:
@@ -54,8 +55,11 @@ class RunDifference(Comparison):
         super().__init__(*decided)
         self.shown = self.shown.drop_columns(["both_bytes", "neither_bytes"])
         self.settings = _settings(first, second)
-        table = pa.concat_tables([REASONS.empty_table(), *_disagreements(first, second)])
-        self.reasons = _by_reason(table)
+        tables, self.other_reasons = [REASONS.empty_table()], 0
+        for a, b in _side_by_side(first, second):
+            tables += [_counted(a, b, "only_first"), _counted(b, a, "only_second")]
+            self.other_reasons += _other_reasons(a, b)
+        self.reasons = _by_reason(pa.concat_tables(tables))
 
     def counts(self) -> dict[str, int]:
         """Documents by which run keeps them: both, only_first, only_second, neither."""
@@ -82,6 +86,7 @@ class RunDifference(Comparison):
         return {
             "runs": [str(run.directory.path) for run in self.runs.values()],
             "documents": self.counts(),
+            "other_reasons": self.other_reasons,
             "settings": [dict(zip(("setting", "first", "second"), s, strict=True)) for s in self.settings],
             "subsets": self.to_pylist(),
             "reasons": self.reasons.to_pylist(),
@@ -114,8 +119,8 @@ def _check_shards(first: RunTables, second: RunTables) -> None:
         )
 
 
-def _disagreements(first: RunTables, second: RunTables) -> Iterator[pa.Table]:
-    """The rows of REASONS for each group of rows of each shard.
+def _side_by_side(first: RunTables, second: RunTables) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The decisions of both runs about the same documents, a group of rows at a time, with subsets of the first.
 
     Raises:
         UsageError: the documents are on other lines.
@@ -129,14 +134,21 @@ def _disagreements(first: RunTables, second: RunTables) -> Iterator[pa.Table]:
             if not a.column("line").equals(b.column("line")):
                 raise UsageError(f"{name} has documents on other lines in the two runs: the settings of input differ")
             sizes = table_rows(first.directory.measured(name), lo, hi, ["text_bytes"]).column("text_bytes")
-            for kept_by, keeping, removing in (("only_first", a, b), ("only_second", b, a)):
-                apart = pc.and_(keeping.column("keep"), pc.invert(removing.column("keep")))
-                removed = removing.set_column(1, "subset", a.column("subset")).append_column("text_bytes", sizes)
-                yield _counted(removed.filter(apart).combine_chunks(), kept_by)
+            b = b.set_column(b.column_names.index("subset"), "subset", a.column("subset"))
+            yield a.append_column("text_bytes", sizes), b.append_column("text_bytes", sizes)
 
 
-def _counted(removed: pa.Table, kept_by: str) -> pa.Table:
-    """The rows of REASONS for removed documents."""
+def _other_reasons(a: pa.Table, b: pa.Table) -> int:
+    """How many documents both runs remove, for different reasons."""
+    removed = pc.invert(pc.or_(a.column("keep"), b.column("keep")))
+    first, second = (pc.binary_join(table.column("reasons").filter(removed), "\n") for table in (a, b))
+    return int(pc.sum(pc.not_equal(first, second)).as_py() or 0)
+
+
+def _counted(keeping: pa.Table, removing: pa.Table, kept_by: str) -> pa.Table:
+    """The rows of REASONS for documents that one run keeps and the other one removes."""
+    apart = pc.and_(keeping.column("keep"), pc.invert(removing.column("keep")))
+    removed = removing.filter(apart).combine_chunks()
     reasons = pa.chunked_array(removed.column("reasons")).combine_chunks()
     parents = reasons.value_parent_indices()
     table = pa.table(

@@ -38,7 +38,8 @@ from gpu_pile.summaries import histograms
 from gpu_pile.types import Array
 
 DECIDED = (
-    *("doc_id", "shard", "line", "subset", "keep", "witness", "similarity", "containment", "lost_shingles", "cluster"),
+    *("doc_id", "shard", "line", "subset", "keep", "witness", "similarity"),
+    *("containment", "lost_shingles", "cluster", "copies"),
 )
 """The columns of decisions that document() has, besides the reasons."""
 

@@ -24,6 +24,7 @@ from gpu_pile.corpus.rewrite import c4_edited
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.explore.tables import RunTables
+from gpu_pile.explore.weights import weights
 from gpu_pile.gpu.segments import take
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
@@ -222,6 +223,7 @@ WHAT: dict[str, Callable[[RunTables, Context], Part]] = {
     "pairs": lambda run, _: _table([run.directory.pairs]),
     "clusters": lambda run, _: _table([run.directory.clusters]),
     "reasons": lambda run, _: _table([run.directory.reasons]),
+    "weights": lambda run, _: Part(*weights(run)),
 }
 
 

@@ -74,6 +74,9 @@ def _settings(config: str | Path | Mapping[str, Any] | Config, changes: Mapping[
     if isinstance(config, str | Path):
         name = str(config)
         config = Path(name) if name.endswith((".yaml", ".yml")) else configuration.bundled(name)
+    elif not isinstance(config, Mapping):
+        kind = type(config).__name__
+        raise TypeError(f"config is of type {kind}; pass a YAML file, the name of a configuration, or a mapping")
     return configuration.load(config, options=options)
 
 

@@ -128,7 +128,14 @@ class Input(Section):
     range_bytes: Bytes = Field(
         128 * 2**20,
         description="a file of several zstd frames is split between frames into ranges of at least this many bytes, "
-        "which are processed in parallel and written as one frame each; a file at a URL is one range",
+        "which are processed in parallel and written as one frame each; a file of one frame, or at a URL, is one range "
+        "until it is measured, and may be split at seek points afterwards",
+    )
+    seek_points: bool = Field(
+        True,
+        description="find places inside long zstd frames from which reading can begin, about 64 MiB of text apart, "
+        "and store them in the run directory (docs/seek-points.md): documents are shown at once, and after measuring a "
+        "file of one frame is split, too",
     )
     bad_lines_max: int = Field(100, ge=0, description="bad lines a shard may have before reading it stops")
     window_bytes_max: Bytes = Field(128 * 2**20, description="largest zstd window accepted: the decoder's memory")
@@ -404,6 +411,12 @@ class Dedupe(Section):
     substrings: Substrings = Substrings()
     scope: Literal["corpus", "subset"] = Field("corpus", description="compare across the corpus, or within each subset")
     survivor: Survivor = Survivor()
+    copies_max: int = Field(
+        1,
+        ge=1,
+        description="how many documents stay, at most, of a document that stays and the exact and near duplicates that "
+        "would go because of it: the most preferred ones (docs/copies.md)",
+    )
 
     @pydantic.model_validator(mode="after")
     def _contained_fits(self) -> Dedupe:
@@ -419,10 +432,11 @@ class Dedupe(Section):
     def rule(self) -> Rule:
         """Return which verified pairs let a document go."""
         fuzzy, contained = self.fuzzy, self.contained
+        rule = Rule(fuzzy.resolve, fuzzy.accept.jaccard or 0.0, fuzzy.accept.containment, copies=self.copies_max)
         if contained is None:
-            return Rule(fuzzy.resolve, fuzzy.accept.jaccard or 0.0, fuzzy.accept.containment)
+            return rule
         least = fuzzy.accept.jaccard or fuzzy.threshold
-        return Rule(fuzzy.resolve, least, fuzzy.accept.containment, contained.threshold, contained.min_shingles)
+        return rule._replace(jaccard=least, contained_at=contained.threshold, shingles_min=contained.min_shingles)
 
     @property
     def cuts(self) -> bool:
@@ -546,6 +560,12 @@ class Decontaminate(Section):
         ge=1,
         description="a match of which every 8 tokens are in more documents than this is boilerplate; null: with decon "
         "one document in 1,000, at least 10; with gpt3 10; with pile there is no limit",
+    )
+
+    cut: bool = Field(
+        False,
+        description="also write all shards to contamination/cut/, where contaminated documents lack the spans; JSON "
+        "lines only",
     )
 
     @pydantic.field_validator("against")
@@ -683,6 +703,8 @@ class Config(Section):
                 "input.against needs dedupe.fuzzy.resolve: witness; a chain may go through documents that an old run "
                 "removed, and these have no part in this one"
             )
+        if self.input.against and self.dedupe.copies_max > 1:
+            raise ValueError("input.against needs dedupe.copies_max: 1; what an old run keeps is not counted as copies")
         return self
 
     @pydantic.model_validator(mode="after")

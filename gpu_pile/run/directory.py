@@ -83,6 +83,9 @@ class RunDir:
     def joined_histogram(self, shard: str) -> AnyPath:
         return self.path / "joined_histograms" / f"{shard}.parquet"
 
+    def seek_points(self, shard: str) -> AnyPath:
+        return self.path / "seek" / f"{shard}.parquet"
+
     def sample(self, shard: str) -> AnyPath:
         return self.path / "samples" / f"{shard}.parquet"
 

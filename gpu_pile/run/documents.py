@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.lines import packed_lines
+from gpu_pile.corpus.seek_points import STEP, first_step
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.run import directory
 from gpu_pile.run.context import Context
 from gpu_pile.run.index.old import OLD
-from gpu_pile.run.reading import open_shard
+from gpu_pile.run.reading import open_shard, seek_index
 from gpu_pile.run.tables import parse_again
 from gpu_pile.types import Array
 
@@ -57,7 +58,7 @@ def locate(context: Context, wanted: Sequence[int]) -> dict[int, DocumentLocatio
         if index >= len(context.shards):
             continue
         shard = context.shards[index]
-        seek = context.directory.state("measure", shard.name)["seek_points"] or [(0, 0)]
+        seek = _seek_points(context, shard)
         with pq.ParquetFile(files.table(context.directory.measured(shard.name))) as file:
             groups = _Groups(file)
             for line in sorted(set(lines)):
@@ -68,6 +69,14 @@ def locate(context: Context, wanted: Sequence[int]) -> dict[int, DocumentLocatio
                     location = DocumentLocation(shard, line, group, row, start, length, (near[0], near[1]))
                     found[location.doc_id] = location
     return found
+
+
+def _seek_points(context: Context, shard: Shard) -> Sequence[tuple[int, int]]:
+    """Return where reading may begin: (byte of the file, byte of the stream)."""
+    index = seek_index(context, shard)
+    if index is not None:
+        return [(int(offset), first_step(position) * STEP) for offset, position, *_ in index.points.tolist()]
+    return context.directory.state("measure", shard.name)["seek_points"] or [(0, 0)]
 
 
 class _Groups:

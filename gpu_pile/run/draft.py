@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import yaml
 from yaml.reader import Reader
 
@@ -50,6 +51,7 @@ ENOUGH = 20
 IDS = ("id", "doc_id", "docid", "document_id", "uuid", "guid", "warc_record_id", "sha1", "url")
 """Names of fields with which documents are identified, the best first."""
 
+DEPTH_MAX = 8
 NAMES_SHOWN = 8
 FIELDS_SHOWN = 40
 WIDTH = 118
@@ -153,7 +155,7 @@ def _documents(context: Context, shard: Shard) -> Iterator[Any]:
             with open_table(shard.path) as table:
                 for part in table.parts(None, context.batch_bytes):
                     for batch in part.batches:
-                        yield from batch.slice(0, DOCUMENTS_LOOKED_AT).to_pylist()
+                        yield from _rows(batch.slice(0, DOCUMENTS_LOOKED_AT))
         except ERRORS as error:
             raise DataError(f"{shard.path} cannot be read: {' '.join(str(error).split()):.200}") from error
         return
@@ -165,12 +167,24 @@ def _documents(context: Context, shard: Shard) -> Iterator[Any]:
                 continue
 
 
-def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows as Python values; a column that Python has no values for, such as one of far dates, is null."""
+    columns = []
+    for column in batch.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (ValueError, OverflowError):
+            columns.append([None] * len(batch))
+    return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _leaves(document: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The values of a document by path; those of objects that are deep inside others are left out."""
     for key, value in document.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
+        if not isinstance(value, dict):
             yield f"{before}{key}", value
+        elif depth < DEPTH_MAX:
+            yield from _leaves(value, f"{before}{key}.", depth + 1)
 
 
 def text_field(found: Look) -> str:
@@ -327,7 +341,7 @@ def _proposal(left_out: Sequence[str], subsets: set[str]) -> list[str]:
 def _passing(texts: Sequence[str]) -> Array:
     """bool[n]: which texts pass the proposed rules."""
     policy = Policy(use=[RULES])
-    table = signals.compute(TextColumn.from_documents(texts), policy.signals())
+    table = signals.compute(TextColumn.from_documents(texts), policy.columns())
     _, marks, _ = policy.evaluate(table, [""], np.zeros(len(texts), np.int64))
     passing: Array = np.logical_not(marks.any(axis=1))
     return passing

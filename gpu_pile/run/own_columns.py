@@ -18,7 +18,7 @@ MEASURED = (
 )
 """The columns of a measured table besides signals and what the configuration names."""
 
-DECIDED = ("keep", "reasons", "values", "witness", "similarity", "cluster", "copies", "edited_bytes")
+DECIDED = ("keep", "reasons", "values", "witness", "similarity", "cluster", "copies", "edited_bytes", "repeated_bytes")
 """The columns of a table of decisions that a measured one has not."""
 
 ANY = "*"

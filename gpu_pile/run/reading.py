@@ -20,6 +20,7 @@ from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.records import explain as explain_row
 from gpu_pile.corpus.records import extras_of_records, parse_records
 from gpu_pile.corpus.rows import RowReader
+from gpu_pile.corpus.seek_index import SeekIndex
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.ops.parse_lines import Parsed
@@ -58,6 +59,7 @@ def open_shard(
     shard_range: ShardRange | None = None,
     *,
     identify: bool = False,
+    search: bool = False,
 ) -> ShardReader | RowReader:
     """A reader of a shard, or of a range of it, with the limits that the configuration sets; see ShardReader."""
     settings = context.config.input
@@ -69,7 +71,19 @@ def open_shard(
     where: dict[str, Any] = {"start": start, "shard_range": shard_range, "identify": identify}
     if shard.is_table:
         return RowReader(shard, settings.line_format, block_bytes=context.batch_bytes, limits=limits, **where)
-    return ShardReader(shard, block_bytes=context.batch_bytes, limits=limits, **where)
+    index = None
+    if start != (0, 0) if shard_range is None else shard_range.stop >= 0:
+        index = seek_index(context, shard)
+        if index is None and shard_range is not None:
+            index = SeekIndex.missing(shard.n_bytes)
+    return ShardReader(shard, block_bytes=context.batch_bytes, limits=limits, index=index, search=search, **where)
+
+
+def seek_index(context: Context, shard: Shard) -> SeekIndex | None:
+    """Return the seek points that measuring the shard has found; None if there are none."""
+    path = context.directory.seek_points(shard.name)
+    index = SeekIndex.read(path) if path.is_file() else None
+    return index if index is not None and index.n_bytes == shard.n_bytes else None
 
 
 def read_blocks(context: Context, stage: str, reader: ShardReader | RowReader) -> Iterator[Block]:

@@ -63,6 +63,8 @@ def _path(context: Context, shard: Shard, shard_range: ShardRange) -> Path | Non
     fingerprint = files.fingerprint(shard.path)
     if None in fingerprint.values():
         return None
+    if shard_range.stop >= 0:  # split after it was measured
+        shard_range = ShardRange(0, 1, 0, shard.n_bytes)
     key = files.key_of([fingerprint, str(shard.path), shard_range.first, shard_range.end, shard_range.of])
     return context.directory.scratch / FOLDER / f"{shard.name}-{shard_range.index:06d}-{key}"
 
@@ -119,9 +121,9 @@ class SpoolWriter:
 
 
 def release(context: Context, measured: MeasuredRange) -> None:
-    """Remove the lines of a range that no later stage needs."""
+    """Remove the lines of a range that no later stage needs. Of a shard that was split after measuring they stay."""
     path = _path(context, measured.shard, measured.shard_range)
-    if path is not None:
+    if path is not None and measured.shard_range.stop < 0:
         path.unlink(missing_ok=True)
 
 
@@ -135,7 +137,9 @@ class SpooledLines:
     def of(cls, context: Context, shard: Shard, shard_range: ShardRange) -> SpooledLines | None:
         """Return the lines of a range; None if they are not in the spool."""
         path = _path(context, shard, shard_range)
-        return cls(path, shard_range.start) if path is not None and path.is_file() else None
+        if path is None or not path.is_file():
+            return None
+        return cls(path, shard_range.start if shard_range.stop < 0 else 0)
 
     def read(self, start: Array, length: Array) -> Array:
         """Return the lines at these positions of the stream, ascending, one after the other, each with a line feed.

@@ -103,10 +103,16 @@ def measured_ranges(context: Context, shard: Shard) -> list[MeasuredRange]:
     recorded = context.directory.state("measure", shard.name)["ranges"]
     first, found = 0, []
     for i, p in enumerate(recorded):
-        shard_range = ShardRange(i, len(recorded), p["first"], p["end"], p["start"])
+        shard_range = ShardRange(i, len(recorded), p["first"], p["end"], p["start"], p.get("stop", -1))
         found.append(MeasuredRange(shard, shard_range, first, first + p["documents"]))
         first += p["documents"]
     return found
+
+
+def measured_whole(context: Context, shard: Shard) -> MeasuredRange:
+    """The shard as one range, however it is split."""
+    n = context.directory.state("measure", shard.name)["documents"]
+    return MeasuredRange(shard, ShardRange(0, 1, 0, shard.n_bytes), 0, n)
 
 
 def scan(context: Context, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:

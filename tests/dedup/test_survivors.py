@@ -130,6 +130,7 @@ RULES = st.tuples(
     st.sampled_from([0.0, 0.92, 0.95, 1.0]),
     st.sampled_from([None, 0.93, 1.0]),
     st.sampled_from([0, 104]),
+    st.sampled_from([1, 2, 3]),
 ).map(lambda values: Rule(*values))
 
 
@@ -168,6 +169,12 @@ def plain_choice(rule, n_sets, edges, similarity, owner, passing, apart, prefere
             elif survivor is None and choices and not apart[d]:
                 value, _, t = min(choices)
                 removed[d] = (reason, best(members[t]), -value)
+    stays = {}
+    for d in sorted((d for d in removed if passing[d] and removed[d][0] != "contained"), key=key):
+        _, witness, value = removed[d]
+        if stays.setdefault(witness, 1) < rule.copies:
+            stays[witness] += 1
+            removed[d] = (None, witness, value)
     return removed
 
 

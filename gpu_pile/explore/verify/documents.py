@@ -82,6 +82,11 @@ class TextCheck(TextReader):
         """All texts were looked at: judge."""
 
 
+def survivors_of(decisions: pa.Table) -> Array:
+    """bool[n]: documents that are kept, without the copies of dedupe.copies_max."""
+    return np.asarray(decisions.column("keep").to_numpy() & decisions.column("witness").is_null().to_numpy())
+
+
 def among(ids: Array, sorted_ids: Array) -> Array:
     """bool[n]: which of some ids are among ascending ids."""
     if not len(sorted_ids):

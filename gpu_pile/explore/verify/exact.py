@@ -6,6 +6,7 @@ Texts are compared by BLAKE2b digests of 128 bits, which nobody can make equal o
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,7 +76,7 @@ class ExactLeft(TextCheck):
 
     def __init__(self, config: Config, everything: bool, store: Any) -> None:
         self.check = Check("exact left", "kept documents without a kept exact duplicate")
-        exact, self.scope = config.dedupe.exact, config.dedupe.scope
+        exact, self.scope, self.copies_max = config.dedupe.exact, config.dedupe.scope, config.dedupe.copies_max
         self.enabled, self.skip_subsets, self.normalize = exact.enabled, exact.skip_subsets, exact.normalize
         self.digests = Digests(store)
         self.kept = 0
@@ -102,8 +103,9 @@ class ExactLeft(TextCheck):
     def finish(self) -> None:
         if self.enabled:
             self.check.total = self.kept
-        for first, copy in self.digests.copies():
-            self.check.fail(f"doc_id {copy}: is kept with the text of doc_id {first}, which is kept too")
+        for first, found in itertools.groupby(self.digests.copies(), lambda pair: pair[0]):
+            for _, copy in itertools.islice(found, self.copies_max - 1, None):
+                self.check.fail(f"doc_id {copy}: is kept with the text of doc_id {first}, which is kept too")
 
 
 class Digests:

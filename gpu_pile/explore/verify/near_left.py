@@ -21,7 +21,7 @@ from gpu_pile.corpus import files
 from gpu_pile.dedup.banding import candidate_probability
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
-from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, among
+from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, among, survivors_of
 from gpu_pile.explore.verify.pairs import Shingles
 from gpu_pile.run import directory
 from gpu_pile.run.tables import row_groups
@@ -62,6 +62,8 @@ class NearLeft(TextCheck):
 
     def __init__(self, run: RunTables, everything: bool, rng: np.random.Generator, shingles: Shingles) -> None:
         self.check = Check("near left", "kept documents without a kept near duplicate")
+        if run.config.dedupe.copies_max > 1:
+            self.check.notes.append("without the copies that dedupe.copies_max lets stay")
         self.run, self.everything, self.rng, self.shingles = run, everything, rng, shingles
         self.dedupe = run.config.dedupe
         self.fuzzy = run.config.dedupe.fuzzy
@@ -71,7 +73,7 @@ class NearLeft(TextCheck):
         self.similarity = np.empty(0)
 
     def plan(self, decided: ShardDecisions) -> None:
-        self.kept += int(decided.keep.sum())
+        self.kept += int(survivors_of(decided.table).sum())
 
     def choose(self) -> None:
         if not self.fuzzy.enabled:
@@ -126,8 +128,8 @@ class NearLeft(TextCheck):
     def _sketches(self, kept: bool) -> Iterator[Sketches]:
         """The stored sketches of all documents with shingles, or of the kept ones that may be near duplicates."""
         for shard in self.run.shards:
-            decided = pq.read_table(files.table(self.run.directory.decisions(shard.name)), columns=["keep"])
-            keep = decided.column("keep").to_numpy()
+            decided = pq.read_table(files.table(self.run.directory.decisions(shard.name)), columns=["keep", "witness"])
+            keep = survivors_of(decided)
             first = 0
             for table in row_groups(self.run.context, shard, ["line", "subset", "shingles", "sketch"]):
                 rows = table.column("shingles").to_numpy() > 0

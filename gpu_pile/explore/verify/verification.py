@@ -14,6 +14,7 @@ from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
+from gpu_pile.explore.verify.copies import Copies
 from gpu_pile.explore.verify.counts import Counts
 from gpu_pile.explore.verify.documents import Document, ShardDecisions, TextCheck, TextReader
 from gpu_pile.explore.verify.exact import ExactLeft, ExactRemoved
@@ -64,7 +65,7 @@ def _checks(
     """Each check as it ends."""
     rng = np.random.default_rng(seed)
     fuzzy = run.config.dedupe.fuzzy
-    shingles, trigrams = Shingles(fuzzy.shingle, fuzzy.width, store), Shingles("word", 3, store)
+    shingles, trigrams = Shingles(fuzzy.shingle, fuzzy.width, store), Shingles("auto", 3, store)
     text_checks: list[TextCheck] = [
         Signals(run, everything, rng),
         ExactRemoved(run.config),
@@ -72,6 +73,7 @@ def _checks(
         NearRemoved(run.config, everything, rng, shingles, trigrams),
         NearLeft(run, everything, rng, shingles),
         *([OldRemoved(run, rng)] if run.config.input.against else []),
+        *([Copies(run.config)] if run.config.dedupe.copies_max > 1 else []),
     ]
     if run.config.dedupe.contained is not None:
         text_checks.append(ContainedRemoved(run.config, everything, rng, shingles, trigrams))

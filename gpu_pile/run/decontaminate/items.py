@@ -33,6 +33,8 @@ BOM = "\ufeff"
 BLOCK_BYTES = 4 * 2**20
 BATCH_BYTES = 16 * 2**20
 NO_TEXT = -1
+SHORTEST = 3
+"""Tokens of an item that is searched, at least: fewer are everywhere."""
 
 
 class Item(NamedTuple):
@@ -169,13 +171,13 @@ def _distinct(texts: _Texts, found: Mapping[tuple[Any, ...], list[Any]], read: l
 
 def _choose(items: Items) -> None:
     """Mark the texts that are searched: those of WIDTH tokens or more; of an item that has none, its question, or else
-    its passage, as a whole."""
+    its passage, as a whole, if that has SHORTEST."""
     lengths = []
     sizes = [*np.diff(items.tokens.first).tolist(), 0]  # of NO_TEXT, which is -1, 0
     for number, item in enumerate(items.items):
         texts = {item.passage, item.question, *item.answers}
         chosen = [t for t in texts if sizes[t] >= WIDTH]
-        chosen = chosen or [t for t in (item.question, item.passage) if sizes[t]][:1]
+        chosen = chosen or [t for t in (item.question, item.passage) if sizes[t] >= SHORTEST][:1]
         lengths.append(max((sizes[t] for t in chosen), default=0))
         for text in chosen:
             items.searched[text] = True

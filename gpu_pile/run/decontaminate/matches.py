@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from gpu_pile.corpus import files
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.dedup.ngram_weights import entry_weights, measure_pairs
+from gpu_pile.run.decontaminate.cut import Span
 from gpu_pile.run.decontaminate.index import Index
 from gpu_pile.run.decontaminate.items import ANSWER, PARTS, PASSAGE, QUESTION, Items
 from gpu_pile.run.decontaminate.judge import Match, Rule, judge, text_weights
@@ -54,7 +55,8 @@ class Judge:
 
     flags: int64[items], of each distinct item: bits of CONTAMINATED, BOILERPLATE and MATCHED
     documents: contaminated documents of each set, by number; of all sets together under ALL
-    subsets: contaminated documents and bytes of spans by subset
+    subsets: contaminated documents by subset
+    cuts: the spans of contaminated items: shard, line, start, end
     """
 
     CONTAMINATED, BOILERPLATE, MATCHED = 1, 2, 4
@@ -73,6 +75,7 @@ class Judge:
         self.flags = np.zeros(len(items.items), np.int64)
         self.documents: Counter[int] = Counter()
         self.subsets: Counter[str] = Counter()
+        self.cuts: list[Span] = []
         self._spread: set[tuple[int, int]] = set()
 
     def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
@@ -120,6 +123,7 @@ class Judge:
             self._share(own, flag)
             if verdict.contaminated:
                 sets.add(item.number)
+                self.cuts += _cuts((part.shard.name, line + part.first_line), columns, own)
             rows.append(
                 {
                     **{"set": self.names[item.number], "item": item.id, "copies": item.copies},
@@ -148,6 +152,12 @@ class Judge:
                 if len(users) > USERS_MAX and (m.text, flag) not in self._spread:
                     self._spread.add((m.text, flag))
                     self.flags[users[USERS_MAX:]] |= flag
+
+
+def _cuts(place: tuple[str, int], columns: dict[str, Array], own: dict[int, list[Match]]) -> list[Span]:
+    """The spans of an item in the document at a place."""
+    rows = [i for matches in own.values() for m in matches for i in range(m.first, m.end)]
+    return [(*place, int(columns["start"][i]), int(columns["end"][i])) for i in rows]
 
 
 def _changes(*columns: Array) -> Array:

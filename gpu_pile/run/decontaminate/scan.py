@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gpu_pile.corpus import files
 from gpu_pile.corpus.blocks import Block
@@ -128,15 +129,38 @@ class PartFiles:
         return dict(facts)
 
 
+Tables = tuple[pa.Table, pa.Table, pa.Table]
+"""Spans, answers and counts."""
+
+
+class Documents(NamedTuple):
+    """The documents of a block: int64[n] lines and bytes of text, and their subsets; and the n-grams of the table that
+    they have: pairs of line and entry, each once."""
+
+    lines: Array
+    n_bytes: Array
+    subsets: pa.Array
+    pair_lines: Array
+    pair_entries: Array
+
+    def before(self, line: int) -> Documents:
+        """Those before a line."""
+        kept, pairs = self.lines < line, self.pair_lines < line
+        columns = (self.lines[kept], self.n_bytes[kept], self.subsets.filter(pa.array(kept)))
+        return Documents(*columns, self.pair_lines[pairs], self.pair_entries[pairs])
+
+    def counts(self) -> pa.Table:
+        """COUNTS of these documents."""
+        found, counts = np.unique(self.pair_entries, return_counts=True)
+        return pa.table([pa.array(found, pa.int64()), pa.array(counts, pa.int64())], schema=COUNTS)
+
+
 class Found(NamedTuple):
-    """What a block has: tables as the module describes them, documents and bytes of text by subset."""
+    """What a block has: tables as the module describes them, its documents and bad lines, and its last line."""
 
     spans: pa.Table
     answers: pa.Table
-    counts: pa.Table
-    subsets: Counter[str]
-    documents: int
-    text_bytes: int
+    documents: Documents
     bad_lines: Array
     last_line: int
 
@@ -149,7 +173,7 @@ class RangeScanner:
         self.cost = shard_range.n_bytes
         self.wanted = wanted(context, definition)
         self.files = PartFiles(context, shard, shard_range, definition)
-        self.found: list[Found] = []
+        self.found: list[Tables] = []
         self.bad_lines: list[int] = []
         self.stopped = False
         self.documents = self.text_bytes = 0
@@ -178,26 +202,26 @@ class RangeScanner:
     def consume(self, found: Found) -> bool:
         bad = [line for line, _ in self.reader.bad_lines if line <= found.last_line]
         self.bad_lines = sorted({*self.bad_lines, *found.bad_lines.tolist(), *bad})
-        limit = self.context.config.input.bad_lines_max
-        if len(self.bad_lines) > limit:  # as measure stops, whose documents end there
+        limit, documents = self.context.config.input.bad_lines_max, found.documents
+        if len(self.bad_lines) > limit:  # documents end here, as measure has them
             self.bad_lines, self.stopped = self.bad_lines[: limit + 1], True
             last = self.bad_lines[-1]
-            keep = [t.filter(pa.compute.less(t.column("line"), last)) for t in (found.spans, found.answers)]
-            found = found._replace(spans=keep[0], answers=keep[1])
-        self.documents += found.documents
-        self.text_bytes += found.text_bytes
-        self.subsets.update(found.subsets)
-        self.found.append(found)
+            keep = [t.filter(pc.less(t.column("line"), last)) for t in (found.spans, found.answers)]
+            found, documents = found._replace(spans=keep[0], answers=keep[1]), documents.before(last)
+        self.documents += len(documents.lines)
+        self.text_bytes += int(documents.n_bytes.sum())
+        self.subsets.update({s["values"]: s["counts"] for s in documents.subsets.value_counts().to_pylist()})
+        self.found.append((found.spans, found.answers, documents.counts()))
         if len(self.found) > 64:
             self.found = [_merged(self.found)]
         return not self.stopped
 
     def close(self) -> None:
         check_unchanged(self.shard, self.fingerprint, self.identity)
-        reader, merged = self.reader, _merged(self.found) if self.found else None
+        reader = self.reader
         self.bad_lines = sorted({*self.bad_lines, *(line for line, _ in reader.bad_lines)})
-        tables = {} if merged is None else {t: getattr(merged, t) for t in self.files.tables}
-        tables = {t: table for t, table in tables.items() if len(table)}
+        merged = _merged(self.found) if self.found else ()
+        tables = {name: table for name, table in zip(self.files.tables, merged, strict=False) if len(table)}
         self.files.facts.unlink(missing_ok=True)
         self.made = [write_parquet(self.files.tables[t], table) for t, table in tables.items()]
         files.commit_together(self.made)
@@ -222,15 +246,15 @@ class RangeScanner:
         files.discard_together(self.made)
 
 
-def _merged(found: Sequence[Found]) -> Found:
+def _merged(found: Sequence[Tables]) -> Tables:
     """Put what several blocks have together."""
-    spans, answers, counts = (pa.concat_tables([getattr(f, t) for f in found]) for t in ("spans", "answers", "counts"))
+    spans, answers, counts = (pa.concat_tables(tables) for tables in zip(*found, strict=True))
     if len(counts):
         entries, place = np.unique(counts.column("entry").to_numpy(), return_inverse=True)
         sums = np.zeros(len(entries), np.int64)
         np.add.at(sums, place, counts.column("documents").to_numpy())
         counts = pa.table([pa.array(entries), pa.array(sums)], schema=COUNTS)
-    return found[-1]._replace(spans=spans, answers=answers, counts=counts)
+    return spans, answers, counts
 
 
 def _look(context: Context, shard: Shard, wanted: Wanted, block: Block) -> Found:
@@ -241,6 +265,7 @@ def _look(context: Context, shard: Shard, wanted: Wanted, block: Block) -> Found
     with span(STAGE, "look up"):
         first, places, entries = ngram_hits(parsed.text, *_table(device, wanted.index), widths=wanted.index.widths)
     arrays = {"first": first, "places": places, "entries": entries, "line": parsed.line, "bad": parsed.bad_line}
+    arrays["offsets"] = parsed.text.offsets
     here = device.download_all(arrays)
     rows = np.flatnonzero(np.diff(here["first"]))
     with span(STAGE, "join"):
@@ -254,16 +279,10 @@ def _look(context: Context, shard: Shard, wanted: Wanted, block: Block) -> Found
         rows_of = {"line": lines[rows], "subset": subsets.take(pa.array(rows))}
         table = _span_table(spans, documents, text, rows_of)
         answers = _answers(spans, documents, wanted, rows_of["line"])
-    return Found(
-        table,
-        answers,
-        _counts(hit_first, here["entries"], len(wanted.index.table.keys)),
-        Counter({s["values"]: s["counts"] for s in subsets.value_counts().to_pylist()}),
-        len(lines),
-        parsed.text.n_bytes,
-        here["bad"] + block.first_line + 1,
-        block.first_line + parsed.n_lines,
-    )
+    pair_lines, pair_entries = _pairs_of(hit_first, here["entries"], rows_of["line"])
+    columns = (lines, np.diff(here["offsets"]), subsets.cast(pa.string()), pair_lines, pair_entries)
+    bad = here["bad"] + block.first_line + 1
+    return Found(table, answers, Documents(*columns), bad, block.first_line + parsed.n_lines)
 
 
 def _table(device: Device, index: Index) -> tuple[DeviceArray, ...]:
@@ -275,12 +294,11 @@ def _table(device: Device, index: Index) -> tuple[DeviceArray, ...]:
     return constants(cupy, index.table)
 
 
-def _counts(first: Array, entries: Array, n_entries: int) -> pa.Table:
-    """In how many documents of the block each n-gram is that is in any."""
-    owner = np.repeat(np.arange(len(first) - 1), np.diff(first))
-    pairs = np.unique(owner * np.int64(n_entries) + entries)
-    found, counts = np.unique(pairs % max(1, n_entries), return_counts=True)
-    return pa.table([pa.array(found, pa.int64()), pa.array(counts, pa.int64())], schema=COUNTS)
+def _pairs_of(first: Array, entries: Array, lines: Array) -> tuple[Array, Array]:
+    """The lines of documents and the n-grams that they have, each pair once; lines: of the documents with hits."""
+    n = int(entries.max(initial=0)) + 1
+    pairs = np.unique(np.repeat(np.arange(len(lines)), np.diff(first)) * n + entries)
+    return lines[pairs // n], pairs % n
 
 
 def _pairs(spans: Spans) -> Array:

@@ -3,10 +3,12 @@
 found/          what is stored of each range (scan.py); a changed rule reads nothing else
 matches.parquet, matches.jsonl   a row for each item and document that have something in common
 removals.jsonl  the contaminated documents, as decide.remove takes them
+cuts.parquet    the spans of their items: shard, line, start, end
 summary.json    what each set and each subset has
 report.html     the same for people, with examples
+cut/            with decontaminate.cut, the shards without these spans (cut.py)
 
-Everything but found/ is written together at the end.
+Everything but found/ and cut/ is written together.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from gpu_pile.corpus.ranges import ShardRange
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import ConfigError
 from gpu_pile.run.context import Context
+from gpu_pile.run.decontaminate import cut as cutting
 from gpu_pile.run.decontaminate.judge import Rule
 from gpu_pile.run.decontaminate.matches import SCHEMA, Judge, Part
 from gpu_pile.run.decontaminate.report import render
@@ -52,7 +55,10 @@ def decontaminate(context: Context) -> dict[str, Any]:
         parts = find_parts(context, definition)
         entry["text_bytes"] = sum(p.facts["text_bytes"] for p in parts)
     rule = Rule.of(settings.rule, settings.documents_max, sum(p.facts["documents"] for p in parts))
-    return _write(context, looked_for, rule, parts)
+    judge = Judge(looked_for.items, looked_for.index, rule, parts, [s.name for s in settings.against])
+    summary = _write(context, looked_for, judge, parts)
+    cutting.cut(context, cutting.merged(judge.cuts))
+    return summary
 
 
 def check(context: Context) -> None:
@@ -62,6 +68,7 @@ def check(context: Context) -> None:
             "decontaminate.against is empty: name evaluation sets, such as "
             "{name: quiz, files: quiz.jsonl, question: question, answers: answer}"
         )
+    cutting.check(context)
 
 
 # looking
@@ -122,16 +129,17 @@ def _remove_others(context: Context, parts: Sequence[Part], kept: Sequence[PartF
 # judging and writing
 
 
-def _write(context: Context, looked_for: Wanted, rule: Rule, parts: Sequence[Part]) -> dict[str, Any]:
-    names = [s.name for s in context.config.decontaminate.against]
-    judge = Judge(looked_for.items, looked_for.index, rule, parts, names)
+def _write(context: Context, looked_for: Wanted, judge: Judge, parts: Sequence[Part]) -> dict[str, Any]:
     folder, examples = folder_of(context), _Examples()
     with files.AtomicFiles() as made, context.reporter.span(STAGE, "judge"):
         _write_rows(made, folder, (examples.seen(row) for part in parts for row in judge.rows(part)))
-        summary = summarize(looked_for, judge, rule, parts)
+        summary = summarize(looked_for, judge, parts)
         made.add(folder / "summary.json").partial.write_text(
             json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        columns = list(zip(*cutting.merged(judge.cuts), strict=True)) or [()] * len(cutting.SCHEMA)
+        spans = pa.table([pa.array(c, f.type) for c, f in zip(columns, cutting.SCHEMA, strict=True)], cutting.SCHEMA)
+        pq.write_table(spans, made.add(folder / "cuts.parquet").partial)
         page = render(summary, examples.rows)
         made.add(folder / "report.html").partial.write_text(page, encoding="utf-8")
     return summary
@@ -181,14 +189,14 @@ def _removal(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"shard": worst["shard"], "line": worst["line"], "reason": REASON, "note": note}
 
 
-def summarize(looked_for: Wanted, judge: Judge, rule: Rule, parts: Sequence[Part]) -> dict[str, Any]:
+def summarize(looked_for: Wanted, judge: Judge, parts: Sequence[Part]) -> dict[str, Any]:
     subsets: dict[str, int] = {}
     for part in parts:
         for name, n in part.facts["subsets"].items():
             subsets[name] = subsets.get(name, 0) + n
     return {
-        "rule": rule.name,
-        "documents_max": rule.documents_max,
+        "rule": judge.rule.name,
+        "documents_max": judge.rule.documents_max,
         "documents": sum(p.facts["documents"] for p in parts),
         "text_bytes": sum(p.facts["text_bytes"] for p in parts),
         "contaminated_documents": judge.documents[Judge.ALL],

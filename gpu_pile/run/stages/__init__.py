@@ -71,7 +71,7 @@ STAGES = [
         run=_lazy("measure.stage:measure"),
         key=_lazy("measure.columns:definition_key"),
         outputs=("measured/{shard}.parquet", "histograms/{shard}.parquet", "samples/{shard}.parquet"),
-        optional=lambda: ("joined/{shard}.parquet", "joined_histograms/{shard}.parquet"),
+        optional=lambda: ("seek/{shard}.parquet", "joined/{shard}.parquet", "joined_histograms/{shard}.parquet"),
         by_shard=True,
     ),
     Stage(

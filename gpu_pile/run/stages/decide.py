@@ -10,12 +10,14 @@ Columns, a row a good document:
     reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate, near_duplicate or contained
     values      list<double>  the value that failed each of them; for duplicates the similarity to the witness; NaN
                               where there is none
-    witness     uint64        the kept document that this one duplicates, else null
+    witness     uint64        the kept document that this one duplicates, else null; of a document that stays as a
+                              copy (dedupe.copies_max) too
     similarity  float64       to the witness, else null (null also where resolve: connected knows none)
     containment   float64     share of its distinct shingles that the witness has, else null; 1 for equal texts
     lost_shingles int64       those that the witness lacks, else null; 0 for equal texts. Both are null where the
                               similarity is an estimate
     cluster     uint64        smallest doc_id of its cluster of duplicates, else null
+    copies      int64         documents of its cluster; 1 for a document without duplicates
     id          string        with input.id_field: the document's id in its source, else there is no such column
     witness_run, witness_shard, witness_line  string, string, int64: with input.against, the place of the witness; run
                               is null for documents of this run
@@ -39,6 +41,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
@@ -330,6 +333,7 @@ SCHEMA = pa.schema(
         ("containment", pa.float64()),
         ("lost_shingles", pa.int64()),
         ("cluster", pa.uint64()),
+        ("copies", pa.int64()),
         ("edited_bytes", pa.int64()),
     ]
 )
@@ -355,7 +359,7 @@ def decided_table(found: Verdicts, config: Config) -> pa.Table:
         column[found.at], there[found.at] = values, known
         return pa.array(column, mask=~there)
 
-    removed = of.exact | of.near | of.contained
+    removed, copied = of.exact | of.near | of.contained, of.witness != of.doc_id
     counted = removed & ((of.shingles > 0) | of.exact)
     reasons, reason_values = decisions.lists(found.rules, found.marks, found.values)
     decided = pa.table(
@@ -367,11 +371,12 @@ def decided_table(found: Verdicts, config: Config) -> pa.Table:
             pa.array(found.keep),
             reasons,
             reason_values,
-            spread(of.witness, removed),
-            spread(of.similarity, removed & (of.similarity > 0)),
+            spread(of.witness, copied),
+            spread(of.similarity, copied & (of.similarity > 0)),
             spread(np.where(of.exact, 1.0, of.common / np.maximum(of.shingles, 1)), counted),
             spread(of.shingles - of.common, counted),
             spread(of.cluster),
+            pc.fill_null(spread(of.copies), 1),
             pa.array(edited_bytes(found, config)),
         ],
         schema=SCHEMA,

@@ -69,7 +69,7 @@ def dedupe_key(context: Context) -> str:
                 for s, m in zip(context.shards, measured, strict=True)
             ],
             "dedupe": context.config.dedupe.model_dump(
-                exclude={"survivor": True, "substrings": True, "fuzzy": {"resolve", "accept"}}
+                exclude={"survivor": True, "substrings": True, "copies_max": True, "fuzzy": {"resolve", "accept"}}
             ),
         }
     )

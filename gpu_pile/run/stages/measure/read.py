@@ -18,8 +18,11 @@ from gpu_pile.corpus import files
 from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AtomicFile
 from gpu_pile.corpus.identity import file_identity
-from gpu_pile.corpus.ranges import ShardRange
+from gpu_pile.corpus.ranges import ShardRange, split_at_points
+from gpu_pile.corpus.reader import ShardReader
 from gpu_pile.corpus.records import middle_record
+from gpu_pile.corpus.rows import RowReader
+from gpu_pile.corpus.seek_index import write_index
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError
 from gpu_pile.run.context import Context
@@ -39,6 +42,9 @@ from gpu_pile.summaries import histograms, samples
 from gpu_pile.text.column import TextColumn
 from gpu_pile.text.simd import SLACK
 from gpu_pile.types import Array
+
+SEARCHED_BYTES_MIN = 8 * 2**20
+"""A smaller file is soon read from its beginning; seek points are not looked for."""
 
 BadLines = list[tuple[int, str]]
 """(1-based line, reason)"""
@@ -128,6 +134,9 @@ class LineMeasurer:
 class Measurer(abc.ABC):
     """What measuring a shard and measuring a range have in common: reading, and adding up what blocks give."""
 
+    searches = False
+    """Whether seek points are looked for."""
+
     def __init__(self, context: Context, shard: Shard, shard_range: ShardRange, spool_share: float) -> None:
         self.context, self.shard, self.shard_range = context, shard, shard_range
         self.lines = LineMeasurer(context, shard)
@@ -145,7 +154,9 @@ class Measurer(abc.ABC):
         with files.read_errors(self.shard.path):
             self.fingerprint = files.fingerprint(self.shard.path)
         self.spool.open()
-        self.reader = open_shard(self.context, self.shard, shard_range=self.shard_range, identify=True)
+        self.reader = open_shard(
+            self.context, self.shard, shard_range=self.shard_range, identify=True, search=self.searches
+        )
         yield from read_blocks(self.context, "measure", self.reader)
 
     def process(self, block: Block) -> MeasuredLines:
@@ -214,6 +225,7 @@ class ShardMeasurer(Measurer):
     ) -> None:
         super().__init__(context, shard, ShardRange(0, 1, 0, shard.n_bytes), spool_share)
         self.output = MeasuredFile(context, shard, definition)
+        self.searches = context.config.input.seek_points and shard.n_bytes >= SEARCHED_BYTES_MIN
         self.again = again
 
     def open(self) -> Iterator[Block]:
@@ -229,6 +241,7 @@ class ShardMeasurer(Measurer):
         self.complete()
         reader = self.reader
         self.spool.commit()
+        ranges = self.output.write_seek_points(reader, self.documents, self.context.config.input.range_bytes)
         return self.output.finish(
             self.all_cells(),
             self.sample,
@@ -239,7 +252,7 @@ class ShardMeasurer(Measurer):
                 "text_bytes": self.text_bytes,
                 "lines": reader.n_lines,
                 "stream_bytes": reader.stream_bytes,
-                "ranges": [{"first": 0, "end": self.shard.n_bytes, "start": 0, "documents": self.documents}],
+                "ranges": ranges,
                 "seek_points": reader.seek_points,
                 "bad_lines": [{"line": line, "reason": reason} for line, reason in self.bad_lines],
                 "stopped": self.stopped,
@@ -380,6 +393,31 @@ class MeasuredFile:
             self.files.append(write_parquet(path, table))
         state = {"definition": self.definition, "index": self.shard.index, "file": fingerprint, **facts}
         return Finished(self.shard, self.files, state)
+
+    def write_seek_points(
+        self, reader: ShardReader | RowReader, documents: int, range_bytes: int
+    ) -> list[dict[str, int]]:
+        """Write the seek points that were found; return the ranges into which later stages split the shard."""
+        path = self.context.directory.seek_points(self.shard.name)
+        points, digests = reader.points() if isinstance(reader, ShardReader) else ([], [])
+        whole = {"first": 0, "end": self.shard.n_bytes, "start": 0, "documents": documents}
+        if not points:
+            path.unlink(missing_ok=True)
+            return [whole]
+        self.files.append(AtomicFile(path))
+        with self.files[-1].errors():
+            write_index(self.files[-1].partial, points, digests, self.shard.n_bytes)
+        ranges = split_at_points(self.shard.n_bytes, reader.stream_bytes, points, range_bytes)
+        if len(ranges) == 1:
+            return [whole]
+        self.close()
+        starts = pq.read_table(self.files[0].partial, columns=["start"]).column("start").to_numpy()
+        # the line that begins where a range does belongs to the range before
+        counts = np.diff([0, *np.searchsorted(starts, [r.start for r in ranges[1:]], "right"), len(starts)]).tolist()
+        return [
+            {"first": r.first, "end": r.end, "start": r.start, "stop": r.stop, "documents": n}
+            for r, n in zip(ranges, counts, strict=True)
+        ]
 
     def close(self) -> None:
         """Complete the table; it has no name yet."""

@@ -8,6 +8,7 @@ narrow screen, so that nothing is cut off or has to be scrolled sideways.
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import Any
 
 import jinja2
@@ -35,6 +36,7 @@ BYTES_PER_TOKEN = 4
 """English text has about four bytes for each token of a usual tokenizer; other texts have fewer."""
 
 SUBSETS_SHOWN = 60
+SUBSETS_OF_COPIES = 5
 REASONS_SHOWN = 40
 OVERLAPS_SHOWN = 20
 SHARDS_SHOWN = 50
@@ -84,6 +86,7 @@ def _more(context: Context, content: dict[str, Any]) -> dict[str, Any]:
         "steps": [{**step, "name": STEP_NAMES[step["step"]]} for step in content["flow"]],
         "composition": _composition(content),
         "fields_shown": [{**field, "lacking": _lacking(field, content)} for field in content["fields"]],
+        "copies_shown": Counter(content["copies"]["by_subset"]).most_common(SUBSETS_OF_COPIES),
         "in_words": in_words(content),
         "reasons_shown": _reasons(context, reasons, len(content["subsets"]), chart_of),
         "reason_unit": Unit.of(r["text_bytes"] for r in reasons),

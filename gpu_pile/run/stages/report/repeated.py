@@ -23,21 +23,29 @@ COLUMNS = ("doc_id", "subset", "text_bytes", "cut_bytes")
 
 
 def repeated_text(context: Context) -> dict[str, Any]:
-    """Documents with repeated text and their bytes: in all, by subset, and those with most."""
+    """Documents with repeated text and their bytes, under "repeated_text": in all, by subset, and those with most.
+
+    Nothing without dedupe.substrings.
+    """
+    if not context.config.dedupe.substrings.enabled:
+        return {}
     found = map_threads(lambda shard: _of_shard(context, shard), context.shards, context.config.n_workers)
     counts: dict[str, Array] = {}
     for by_subset, _ in found:
         for subset, numbers in by_subset.items():
             counts[subset] = counts.get(subset, np.zeros(3, np.int64)) + numbers
     names = ("documents", "text_bytes", "repeated_bytes")
-    subsets = [{"subset": named(s), **dict(zip(names, map(int, n), strict=True))} for s, n in counts.items()]
+    subsets: list[dict[str, Any]] = [
+        {"subset": named(s), **dict(zip(names, map(int, n), strict=True))} for s, n in counts.items()
+    ]
     facts = context.directory.state("substrings")
-    return {
+    content = {
         **{name: sum(s[name] for s in subsets) for name in names},
         "searched_bytes": facts["searched_bytes"],
         "subsets": sorted(subsets, key=lambda s: (-s["repeated_bytes"], s["subset"])),
         "largest": _largest([row for _, rows in found for row in rows]),
     }
+    return {"repeated_text": content}
 
 
 def _of_shard(context: Context, shard: Shard) -> tuple[dict[str, Array], list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpu_pile.corpus import files
@@ -45,11 +46,6 @@ def build(context: Context) -> dict[str, Any]:
         for key in ("documents", "text_bytes", "kept_documents", "kept_text_bytes")
     }
     run = files.read_json(context.directory.path / "run.json")
-    bad = [
-        {"shard": s["name"], "line": b["line"], "reason": b["reason"]}
-        for s in run["shards"]
-        for b in context.directory.state("measure", s["name"])["bad_lines"]
-    ]
     reasons = reason_counts.by_reason(combinations)
     about_shard = ("name", "documents", "lines", "bytes", "bad_lines", "stopped", "damage")
     content = {
@@ -61,11 +57,12 @@ def build(context: Context) -> dict[str, Any]:
         "overlaps": _overlaps(combinations),
         "dedupe": _dedupe(context),
         "clusters": cluster_sizes(context.directory),
+        "copies": _copies(context),
         "lost_text": lost_text(context, reasons),
         "against": against(context),
         "without_spaces": without_spaces(context),
-        **({"repeated_text": repeated_text(context)} if context.config.dedupe.substrings.enabled else {}),
-        "bad_lines": {"count": len(bad), "first": bad[:20]},
+        **repeated_text(context),
+        "bad_lines": _bad_lines(context),
         "fields": [{"field": name, **counts} for name, counts in run.get("fields", {}).items()],
         "shards": [{k: s[k] for k in about_shard} for s in run["shards"]],
         "gpu_pile": run["gpu_pile"],
@@ -81,6 +78,15 @@ def _overlaps(combinations: pa.Table) -> list[dict[str, Any]]:
     return [{"reasons": [x, y], "documents": n} for (x, y), n in counts if x < y]
 
 
+def _bad_lines(context: Context) -> dict[str, Any]:
+    bad = [
+        {"shard": s.name, "line": b["line"], "reason": b["reason"]}
+        for s in context.shards
+        for b in context.directory.state("measure", s.name)["bad_lines"]
+    ]
+    return {"count": len(bad), "first": bad[:20]}
+
+
 def _reason(context: Context, counts: dict[str, Any], subsets: list[str]) -> dict[str, Any]:
     reason = counts["reason"]
     about = {"rule": rule_of(context.config, reason, subsets), "definition": definition_of(context.config, reason)}
@@ -92,6 +98,18 @@ def _dedupe(context: Context) -> dict[str, Any]:
     if dedupe["candidate_pairs"] or context.config.dedupe.fuzzy.enabled:
         dedupe["s_curve"] = _probabilities(dedupe["bands"], dedupe["rows"])
     return dedupe
+
+
+def _copies(context: Context) -> dict[str, Any]:
+    """How many documents stay as copies of others (dedupe.copies_max), in all and by subset."""
+    most, by_subset = context.config.dedupe.copies_max, Counter[str]()
+    for shard in context.shards if most > 1 else ():
+        with pq.ParquetFile(files.table(context.directory.decisions(shard.name))) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["subset", "keep", "witness"])
+                stays = pc.and_(table.column("keep"), pc.is_valid(table.column("witness")))
+                by_subset.update(named(subset) for subset in table.column("subset").filter(stays).to_pylist())
+    return {"most": most, "documents": by_subset.total(), "by_subset": dict(sorted(by_subset.items()))}
 
 
 def _probabilities(bands: int, rows: int) -> list[dict[str, float]]:

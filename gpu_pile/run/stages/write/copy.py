@@ -23,7 +23,7 @@ from gpu_pile.run.reading import check_unchanged
 from gpu_pile.run.rereading import Group, Wanted, read_again
 from gpu_pile.run.stages.by_shard import Finished, write_parquet
 from gpu_pile.run.stages.write.parts import Part, parts_of
-from gpu_pile.run.tables import MeasuredRange, measured_ranges, table_rows
+from gpu_pile.run.tables import MeasuredRange, measured_whole, table_rows
 from gpu_pile.text.column import TextColumn
 from gpu_pile.types import Array
 
@@ -152,7 +152,7 @@ class ShardWriter(Writer):
     """The job of a shard of one range (see by_shard.ShardJob); key: what the written shard depends on."""
 
     def __init__(self, context: Context, shard: Shard, key: str) -> None:
-        super().__init__(context, measured_ranges(context, shard)[0])
+        super().__init__(context, measured_whole(context, shard))
         self.key = key
 
     def paths(self) -> Sequence[AnyPath]:

@@ -17,7 +17,7 @@ from gpu_pile.run.stages.write.bits import BitmapWriter
 from gpu_pile.run.stages.write.copy import RangeWriter, ShardWriter, line_outputs, range_file
 from gpu_pile.run.stages.write.join import RangeJoiner
 from gpu_pile.run.stages.write.rows import RowsWriter
-from gpu_pile.run.tables import MeasuredRange, measured_ranges
+from gpu_pile.run.tables import MeasuredRange, measured_ranges, measured_whole
 from gpu_pile.run.tasks import Task
 
 VERSION = 4
@@ -85,7 +85,7 @@ def write(context: Context) -> None:
 
 def _write_lines(context: Context, todo: Sequence[Shard], keys: dict[str, str]) -> None:
     # the row groups of a shard of rows are written one after the other: Parquet cannot be joined byte by byte
-    ranges = {s.name: measured_ranges(context, s)[: 1 if s.is_table else None] for s in todo}
+    ranges = {s.name: _ranges(context, s) for s in todo}
     whole = [shard for shard in todo if len(ranges[shard.name]) == 1]
     tasks = [_shards_task(copy_job, context, group, keys) for group in group_small(whole)]
     joins = []
@@ -99,6 +99,16 @@ def _write_lines(context: Context, todo: Sequence[Shard], keys: dict[str, str]) 
     for shard in todo:
         if len(ranges[shard.name]) > 1:
             shutil.rmtree(context.directory.scratch / "write" / shard.name, ignore_errors=True)
+
+
+def _ranges(context: Context, shard: Shard) -> list[MeasuredRange]:
+    """Return the ranges of a shard that are written separately."""
+    ranges = measured_ranges(context, shard)
+    if ranges[0].shard_range.stop >= 0:  # one frame was split: if all of it is kept, it leaves as it came
+        kept = context.directory.state("decide")["shards"][shard.name]["kept"]
+        if kept == ranges[-1].end and context.config.write.copy_frames:
+            return [measured_whole(context, shard)]
+    return ranges[:1] if shard.is_table else ranges
 
 
 def copy_job(context: Context, shards: Sequence[Shard], keys: Sequence[str]) -> ShardsJob[Any, Any]:
