@@ -5,6 +5,7 @@ Both depend on the run alone, and on the command and the date that the context h
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
