@@ -7,7 +7,6 @@ repeating a write is harmless. Then tasks compare the candidate pairs, some pair
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import secrets
@@ -21,6 +20,7 @@ from gpu_pile.corpus import files
 from gpu_pile.dedup.rowset import RowSet, scatter_sets
 from gpu_pile.dedup.similarity import Evidence, ShingleSets, SimilarPairs, Sketches
 from gpu_pile.gpu.segments import take, to_host
+from gpu_pile.ops.doc_hash import doc_hash
 from gpu_pile.ops.shingle_set import shingle_set
 from gpu_pile.run.context import Context
 from gpu_pile.run.exact_text import DIGEST_BYTES, digests
@@ -224,9 +224,10 @@ def fingerprints(context: Context, rows: Rows, members: Array, old: Sequence[str
 
 
 def _fingerprint(text_bytes: Array, shingles: Array, sketches: Array, out: Array) -> None:
-    for i in range(len(out)):
-        content = text_bytes[i].tobytes() + shingles[i].tobytes() + sketches[i].tobytes()
-        out[i] = np.frombuffer(hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), np.uint8)
+    sizes = np.stack([text_bytes, shingles], axis=1).astype(np.int64).view(np.uint8)
+    content = np.concatenate([sizes, np.ascontiguousarray(sketches).view(np.uint8)], axis=1)
+    offsets = np.arange(len(content) + 1, dtype=np.int64) * content.shape[1]
+    out[:] = doc_hash(TextColumn(content.reshape(-1), offsets)).view(np.uint8).reshape(-1, DIGEST_BYTES)
 
 
 class VerifiedFiles:
