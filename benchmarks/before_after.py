@@ -49,12 +49,13 @@ def seconds(folder: Path, n_bytes: float, repeat: int, only: list[str]) -> dict[
     for name, operation in op.load_all().items():
         if name in OTHER_INPUTS or (only and name not in only):
             continue
-        operation(pieces[0])  # compiles
+        arguments = [operation.inputs(piece, {}) for piece in pieces]
+        operation(*arguments[0])  # compiles
         times = []
         for _ in range(repeat):
             start = time.thread_time()
-            for piece in pieces:
-                operation(piece)
+            for inputs in arguments:
+                operation(*inputs)
             times.append(time.thread_time() - start)
         out[name] = min(times)
     return out

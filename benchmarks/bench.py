@@ -62,11 +62,11 @@ def operations(folder: Path, repeat: int) -> dict[str, float]:
         for params in operation.samples:
             if not isinstance(operation.inputs(pieces[0].slice(0, 1), params)[0], TextColumn):
                 continue  # not on text
-            seconds = []
+            seconds, arguments = [], [operation.inputs(piece, params) for piece in pieces]
             for _ in range(repeat + 1):
                 start = time.perf_counter()
-                for piece in pieces:
-                    operation(piece, **params)
+                for inputs in arguments:
+                    operation(*inputs, **params)
                 seconds.append(time.perf_counter() - start)
             given = ", ".join(f"{k}={v}" for k, v in params.items())
             out[f"{name}({given})"] = text.n_bytes / 1e6 / statistics.median(seconds[1:])

@@ -31,6 +31,7 @@ import numpy as np
 
 from gpu_pile.corpus.reader import ShardReader
 from gpu_pile.gpu.device import device_for
+from gpu_pile.gpu.segments import to_host
 from gpu_pile.ops import op
 from gpu_pile.ops.parse_lines import parse_lines
 from gpu_pile.text.column import TextColumn
@@ -131,6 +132,7 @@ def kernels(folder: Path, n_bytes: int, repeat: int) -> dict[str, Any]:
     for of, lines in inputs(folder, n_bytes).items():
         block = cupy.asarray(lines)
         text: TextColumn = parse_lines(block).text
+        on_host = TextColumn(to_host(text.data), to_host(text.offsets))
         table.head(text, of)
         table.measure("parse_lines()", len(block), lambda block=block: parse_lines(block))
         for name, operation in operations.items():
@@ -142,7 +144,8 @@ def kernels(folder: Path, n_bytes: int, repeat: int) -> dict[str, Any]:
                 samples.append({"method": "affine32", "kind": "byte"})
             for params in samples:
                 given = ", ".join(f"{k}={'...' if isinstance(v, tuple) else v}" for k, v in params.items())
-                call = partial(operation, text, **params)
+                others = operation.inputs(on_host, params)[1:]
+                call = partial(operation, text, *map(cupy.asarray, others), **params)
                 table.measure(f"{name}({given})", text.n_bytes, call)
     return table.result()
 

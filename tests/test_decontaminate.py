@@ -488,6 +488,8 @@ def test_configurations_that_say_too_little(tmp_path):
     with pytest.raises(ConfigError, match=r"decontaminate\.against is empty: name evaluation sets"):
         decontaminate(config.parse(base))
     one = {"name": "x", "files": "x.jsonl"}
+    with pytest.raises(UsageError, match=r"^evaluation set 'x', files: x\.jsonl names no file"):
+        decontaminate(config.parse({**base, "decontaminate": {"against": [one]}}))
     with pytest.raises(ConfigError, match="two sets are named 'x'"):
         config.parse({**base, "decontaminate": {"against": [one, one]}})
     with pytest.raises(ConfigError, match="give the paths of question, of passage, or of both"):

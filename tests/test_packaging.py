@@ -179,6 +179,7 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
         "text/token_table.npz",
         "run/stages/report/page.html.j2",
         "run/stages/report/page.css",
+        "run/decontaminate/report.html.j2",
         "py.typed",
         "__init__.pyi",
     ]

@@ -30,21 +30,28 @@ from gpu_pile.text.tokens import (
     HASHED_BYTES,
     TABLES,
     WIDTH,
+    Tokens,
     find_tokens,
     hash_tokens,
     ngram_key,
+    ngram_keys,
     power_of,
     reference_keys,
     reference_tokens,
+    split_tokens,
 )
 from gpu_pile.types import Array, DeviceArray
 
 
 def _inputs(text: TextColumn, params: Mapping[str, Any]) -> tuple[Any, ...]:
     """Look for every other n-gram of the documents."""
-    tokens = [reference_tokens(d) for d in text.documents()]
-    keys = {k for width in params["widths"] for t in tokens for k in reference_keys(t, width)}
-    return (text, *NgramTable.of(np.array(sorted(keys)[::2], np.uint64)))
+    tokens = Tokens(*split_tokens(padded(text.data), text.offsets, TABLES))
+    found = [np.empty(0, np.uint64)]
+    for width in params.get("widths", (WIDTH,)):
+        counts = np.maximum(np.diff(tokens.first) - width + 1, 0)
+        windows = np.concatenate(([0], np.cumsum(counts)))
+        found.append(ngram_keys(tokens.first, tokens.sums, windows, np.full(len(counts), width))[0])
+    return (text, *NgramTable.of(np.unique(np.concatenate(found))[::2].copy()))
 
 
 ngram_hits = Op(

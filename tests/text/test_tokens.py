@@ -62,6 +62,17 @@ def test_canonically_equal_texts_have_equal_tokens(text):
         assert letters(unicodedata.normalize("NFD", text)) == letters(unicodedata.normalize("NFC", text))
 
 
+words = st.text(st.sampled_from("abzAÉßñ19ǅΣ漢かйﬁ"), min_size=1, max_size=6)
+gaps = st.text(st.sampled_from(" \n\t\r\u00a0\u2028\u3000.,;:!?-—()[]\"'*_/|·…😀"), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(words, gaps, gaps, st.sampled_from([str.upper, str.lower, str.title, str.swapcase]))))
+def test_white_space_punctuation_and_case_make_no_difference(parts):
+    one = "".join(word + gap for word, gap, _, _ in parts)
+    other = "".join(gap + change(word) for word, _, gap, change in parts)
+    assert letters(one) == letters(other)
+
+
 @settings(deadline=None)
 @given(st.lists(texts, max_size=4), st.sampled_from([1, 2, 8]))
 def test_compiled_tokens_are_those_of_the_reference(documents, width):

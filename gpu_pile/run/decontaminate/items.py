@@ -18,7 +18,7 @@ from gpu_pile.corpus import tables
 from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.reader import Limits, ShardReader
 from gpu_pile.corpus.shards import Shard, find_shards
-from gpu_pile.errors import ConfigError, DataError
+from gpu_pile.errors import ConfigError, DataError, UsageError
 from gpu_pile.run.config import EvaluationSet
 from gpu_pile.text.blocks import padded
 from gpu_pile.text.column import TextColumn
@@ -188,9 +188,22 @@ def _choose(items: Items) -> None:
 # reading
 
 
+def files_of(spec: EvaluationSet) -> list[Shard]:
+    """The files of a set.
+
+    Raises:
+        UsageError: a path names nothing, or two files have the same name.
+    """
+    try:
+        return find_shards(spec.files, Path.cwd())
+    except UsageError as error:
+        problem = str(error).removeprefix("input.shards: ")
+        raise UsageError(f"evaluation set {spec.name!r}, files: {problem}") from None
+
+
 def _objects(spec: EvaluationSet) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(place for messages, fields) of every item of a set."""
-    for shard in find_shards(spec.files, Path.cwd()):
+    for shard in files_of(spec):
         yield from _rows(spec, shard) if shard.is_table else _lines(spec, shard)
 
 

@@ -13,6 +13,7 @@ from gpu_pile.present.tables import human_bytes
 from gpu_pile.run import directory
 from gpu_pile.run.config import Config
 from gpu_pile.run.context import Context
+from gpu_pile.run.decontaminate.items import files_of
 from gpu_pile.run.decontaminate.stage import check
 from gpu_pile.run.layouts import look
 from gpu_pile.run.plan import BLOCK_COPIES, RESIDENT, sample
@@ -45,7 +46,7 @@ def describe(config: Config) -> str:
     ]
     against = 0.0
     for spec in config.decontaminate.against:
-        found = find_shards(spec.files, Path.cwd())
+        found = files_of(spec)
         own = sum(s.n_bytes * TEXT_SHARE[s.path.name.endswith((".jsonl", ".json", ".ndjson"))] for s in found)
         against += own
         lines.append(f"against    {spec.name}: {len(found)} file(s), at most about {human_bytes(own)} of text")

@@ -13,7 +13,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,14 +24,14 @@ from gpu_pile.corpus.blocks import Block
 from gpu_pile.corpus.files import AnyPath, AtomicFile
 from gpu_pile.corpus.identity import file_identity
 from gpu_pile.corpus.ranges import ShardRange
-from gpu_pile.corpus.shards import Shard, find_shards
+from gpu_pile.corpus.shards import Shard
 from gpu_pile.errors import DataError, UsageError
 from gpu_pile.gpu.device import Device
 from gpu_pile.gpu.segments import constants, take
 from gpu_pile.ops.ngram_hits import ngram_hits
 from gpu_pile.run.context import Context
 from gpu_pile.run.decontaminate.index import Index, build_index
-from gpu_pile.run.decontaminate.items import Items, read_items
+from gpu_pile.run.decontaminate.items import Items, files_of, read_items
 from gpu_pile.run.reading import check_unchanged, open_shard, parse, read_blocks
 from gpu_pile.run.stages.by_shard import write_parquet
 from gpu_pile.text.blocks import padded
@@ -79,7 +78,7 @@ def definition_key(context: Context) -> str:
     """What changes whenever what is found in a range may: evaluation sets, how shards are read, versions."""
     settings, sets = context.config.input, context.config.decontaminate.against
     read = settings.model_dump(exclude={"shards", "preset", "range_bytes", "id_field"})
-    content = [[file_identity(shard.path) for shard in find_shards(s.files, Path.cwd())] for s in sets]
+    content = [[file_identity(shard.path) for shard in files_of(s)] for s in sets]
     return files.key_of([VERSION, ngram_hits.version, read, [s.model_dump() for s in sets], content])
 
 
