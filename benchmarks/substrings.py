@@ -23,7 +23,7 @@ from gpu_pile.run.context import Context
 from gpu_pile.run.documents import locate, read_texts
 
 
-def settings(shards: list[str], folder: str, workers: int, size: int, duplicates: bool) -> config.Config:
+def settings(shards: list[str], folder: str, workers: int, least: dict[str, int], duplicates: bool) -> config.Config:
     off = {} if duplicates else {"exact": {"enabled": False}, "fuzzy": {"enabled": False}}
     return config.parse(
         {
@@ -31,16 +31,16 @@ def settings(shards: list[str], folder: str, workers: int, size: int, duplicates
             "output": f"{folder}/run",
             "workers": workers,
             "measure": {"signals": ["lengths"]},
-            "dedupe": {**off, "substrings": {"min_bytes": size}},
+            "dedupe": {**off, "substrings": least},
         }
     )
 
 
-def measure(shards: list[str], workers: int, size: int) -> None:
+def measure(shards: list[str], workers: int, least: dict[str, int]) -> None:
     """Time the stage after a run up to dedupe."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        pipeline.prepared(settings(shards, folder, workers, size, True)) as context,
+        pipeline.prepared(settings(shards, folder, workers, least, True)) as context,
     ):
         pipeline.run_until(context, "dedupe")
         wall, cpu = time.perf_counter(), time.process_time()
@@ -90,7 +90,7 @@ def check(shards: list[str], megabytes: float, size: int) -> None:
     """Compare the bytes repeated in every document with those that an exhaustive search finds."""
     with tempfile.TemporaryDirectory() as folder:
         first_lines(shards, megabytes * 1e6, Path(folder, "first.jsonl.zst"))
-        found = settings([f"{folder}/first.jsonl.zst"], folder, 2, size, False)
+        found = settings([f"{folder}/first.jsonl.zst"], folder, 2, {"min_bytes": size}, False)
         with pipeline.prepared(found) as context:
             pipeline.run_until(context, "decide")
             table = pq.read_table(Path(folder, "run", "decisions", "first.parquet"))
@@ -111,10 +111,12 @@ if __name__ == "__main__":
     parser.add_argument("shards", nargs="+")
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--min-bytes", type=int, default=200)
+    parser.add_argument("--min-tokens", type=int, default=0, help="tokens instead of bytes")
     parser.add_argument("--check", type=float, default=0, help="megabytes to search exhaustively")
     given = parser.parse_args()
     if given.check:
         check(given.shards, given.check, given.min_bytes)
     else:
+        least = {"min_tokens": given.min_tokens} if given.min_tokens else {"min_bytes": given.min_bytes}
         for n in given.workers:
-            measure(given.shards, n, given.min_bytes)
+            measure(given.shards, n, least)

@@ -75,6 +75,7 @@ FIRST_REDONE = {
     "dedupe.fuzzy.skip_subsets": ("dedupe", ["x"]),
     "dedupe.contained": ("dedupe", {"threshold": 0.9}),
     "dedupe.substrings.min_bytes": ("substrings", 50),
+    "dedupe.substrings.min_tokens": ("substrings", 8),
     "dedupe.substrings.keep": (None, "first"),
     "dedupe.substrings.cut": (None, False),  # test_substrings has what they do where min_bytes is given
     "dedupe.substrings.left_min_bytes": (None, 10),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 
 import numpy as np
@@ -29,7 +30,8 @@ def search(folder, documents, size=16, shards=1, last="report", **more):
     for i in range(shards):
         part = documents[i * per_shard : (i + 1) * per_shard]
         write_shard(folder / f"{i:02d}.jsonl.zst", [(text, "x") for text in part])
-    substrings = {"min_bytes": size, **more.pop("substrings", {})}
+    substrings = more.pop("substrings", {})
+    substrings = substrings if "min_tokens" in substrings else {"min_bytes": size, **substrings}
     dedupe = {**OFF, "substrings": substrings, **more.pop("dedupe", {})}
     rest = {"backend": "cpu", "measure": {"signals": ["lengths"]}, **more}
     return run(settings([folder / "*.zst"], folder / "run", dedupe=dedupe, **rest), last)
@@ -177,6 +179,7 @@ def test_what_is_wrong_is_refused_with_what_to_do(tmp_path):
         ({"write": {"keep": "bitmap"}}, "use keep: lines, or dedupe.substrings.cut: false"),
         ({"edit": {"c4_lines": ["all"]}}, "both change texts"),
         ({"dedupe": {"substrings": {"min_bytes": 15}}}, "dedupe.substrings.min_bytes: .*16"),
+        ({"dedupe": {"substrings": {"min_bytes": 200, "min_tokens": 50}}}, "give one of them"),
         ({"dedupe": {"substrings": {"max_share": 0}}}, "dedupe.substrings.max_share: .*0"),
         ({"dedupe": {"substrings": {"min_byte": 200}}}, "did you mean 'min_bytes'"),
     ):
@@ -288,3 +291,52 @@ def test_what_is_everywhere_costs_a_record_each_time(tmp_path):
     assert left[-1] == 48
     assert left[-2] < 2 * 55 + 48
     assert max(left[1:1500]) < 20
+
+
+def tokens_of(text):
+    """(start, end) of the tokens of a text, in bytes."""
+    runs = [m.span() for m in re.finditer(rb"[^ \t\n\x0b\f\r]+", text)]
+    return [(i, min(i + 64, end)) for start, end in runs for i in range(start, end, 64)]
+
+
+def exhaustive_tokens(documents, count):
+    """Every byte that a copy covers, white space between its tokens included."""
+    seen, repeated = {}, []
+    for d, text in enumerate(t.encode() for t in documents):
+        mask, tokens = np.zeros(len(text), bool), tokens_of(text)
+        for i in range(len(tokens) - count + 1):
+            key = tuple(text[a:b] for a, b in tokens[i : i + count])
+            first = seen.setdefault(key, (d, i))
+            if first[0] < d or first[1] + count <= i:
+                mask[tokens[i][0] : tokens[i + count - 1][1]] = True
+        repeated.append(mask)
+    return repeated
+
+
+def with_shared_phrases(seed, n):
+    """Documents of words, with phrases that several have, in any white space."""
+    rng = random.Random(seed)
+    words = [*"abcdefgh", "é", "漢字", "x" * 64, "y" * 150, "word", "and"]
+    shared = [[rng.choice(words) for _ in range(40)] for _ in range(8)] + [["a"] * 60, ["a", "b"] * 30]
+    for i in range(n):
+        parts = [f"{i}.{rng.random()}"]
+        for _ in range(rng.randrange(5)):
+            lo = rng.randrange(30)
+            parts += [*rng.choice(shared)[lo : lo + rng.randrange(4, 40)], *[str(rng.random())] * rng.randrange(2)]
+        yield "".join(word + rng.choice([" ", "\n", "  ", " \t\r\n"]) for word in parts)
+
+
+def test_tokens_are_found_whatever_white_space_is_between_them(tmp_path):
+    documents = ["  leading", *with_shared_phrases(5, 160)]
+    search(tmp_path, documents, shards=2, substrings={"min_tokens": 8})
+    masks = [np.zeros(len(t.encode()), bool) for t in documents]
+    number = {row["doc_id"]: i for i, row in enumerate(decisions(tmp_path / "run"))}
+    for file in sorted((tmp_path / "run" / "substrings").glob("*")):
+        for row in pq.read_table(file).to_pylist():
+            for start, length in zip(row["starts"], row["lengths"], strict=True):
+                masks[number[row["doc_id"]]][start : start + length] = True
+    wanted = exhaustive_tokens(documents, 8)
+    for i, (a, b) in enumerate(zip(wanted, masks, strict=True)):
+        assert np.array_equal(a, b), (i, documents[i])
+    assert sum(m.sum() for m in masks) > 1000
+    assert [(check.name, check.examples) for check in verify(tmp_path / "run") if check.failed] == []

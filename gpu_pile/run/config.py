@@ -361,7 +361,7 @@ class Survivor(Section):
 class Substrings(Section):
     """Repeated substrings: text of kept documents that stands in an earlier kept document, or earlier in the same one.
 
-    Off unless min_bytes is given.
+    Off unless min_bytes or min_tokens is given.
     """
 
     min_bytes: int | None = Field(
@@ -369,6 +369,13 @@ class Substrings(Section):
         ge=16,
         le=16_384,
         description="bytes in a row that have to be repeated; null: no substrings are looked for. 200 is usual",
+    )
+    min_tokens: int | None = Field(
+        None,
+        ge=8,
+        le=400,
+        description="instead: tokens in a row, runs without ASCII white space, whatever white space is between them; a "
+        "run of more than 64 bytes is several tokens. 50 is usual",
     )
     keep: Literal["first"] = Field(
         "first", description="the copy that stays: first, by shard, line and place in the text"
@@ -394,7 +401,18 @@ class Substrings(Section):
 
     @property
     def enabled(self) -> bool:
-        return self.min_bytes is not None
+        return self.min_bytes is not None or self.min_tokens is not None
+
+    @property
+    def least(self) -> str:
+        """How long a repeated run is at least, in words."""
+        return f"{self.min_tokens:,} tokens" if self.min_tokens is not None else f"{self.min_bytes or 0:,} bytes"
+
+    @pydantic.model_validator(mode="after")
+    def _one_unit(self) -> Substrings:
+        if self.min_bytes is not None and self.min_tokens is not None:
+            raise ValueError("min_bytes and min_tokens are two units of one length: give one of them")
+        return self
 
 
 class Dedupe(Section):

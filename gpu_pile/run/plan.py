@@ -31,7 +31,7 @@ from gpu_pile.run.spool import spool_share
 from gpu_pile.run.stages.dedupe.candidates import memory_per_task
 from gpu_pile.run.stages.dedupe.contained import SHINGLES_PER_BYTE, expected_samples
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
-from gpu_pile.run.stages.substrings.windows import Windows
+from gpu_pile.run.stages.substrings.windows import windows_of
 from gpu_pile.run.tasks import Threads
 
 SAMPLED_SHARDS = 3
@@ -190,7 +190,7 @@ def _options(config: Config, shards: list[Shard], sizes: Sizes) -> Iterator[str]
 
 def _substrings(sizes: Sizes, config: Config) -> str:
     """What the search for repeated substrings adds."""
-    windows = Windows(config.dedupe.substrings.min_bytes or 0)
+    windows = windows_of(config.dedupe.substrings)
     expected = sizes.text * (windows.contexts_per_byte + WINDOWS_PER_BYTE)
     seconds = sizes.text / 1e6 / SUBSTRINGS_MB_PER_CPU_SECOND / (config.cluster.workers or config.n_workers)
     return (

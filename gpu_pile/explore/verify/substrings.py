@@ -31,6 +31,11 @@ class Span(NamedTuple):
     side: int
 
 
+def with_single_spaces(text: bytes) -> bytes:
+    """Return a text with one space for every run of white space, and none at its end."""
+    return b" " * (text[:1].isspace()) + b" ".join(text.split())
+
+
 class RepeatedText(TextCheck):
     """Documents with repeated text, and the documents that it was first in."""
 
@@ -89,12 +94,19 @@ class RepeatedText(TextCheck):
         return here
 
     def look(self, document: Document) -> None:
+        in_tokens = self.run.config.dedupe.substrings.min_tokens is not None
         text = document.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+        spaced = b" ".join(text.split())
         for start, length, pair, side in self.spans[document.doc_id]:
-            self.digests[pair, side] = hashlib.sha256(text[start : start + length]).digest()
+            if not in_tokens:
+                self.digests[pair, side] = hashlib.sha256(text[start : start + length]).digest()
+            elif side:
+                self.digests[pair, side] = spaced[start : start + length]
+            else:
+                self.digests[pair, side] = with_single_spaces(text[start : start + length])
 
     def finish(self) -> None:
         for number, (own, source) in enumerate(self.pairs):
             one, other = (self.digests.get((number, side)) for side in (0, 1))
-            if one is None or one != other:
+            if one is None or other is None or one != other[: len(one)]:
                 self.check.fail(f"doc_id {own}: a repeated run of bytes is not the one in {source}")

@@ -190,7 +190,7 @@ def definition_of(config: Config, reason: str) -> str:
         return "A removal list of decide.remove names the document"
     if reason == REPEATED:
         return (
-            f"Runs of {config.dedupe.substrings.min_bytes:,} bytes or more of the document stand in a kept document "
+            f"Runs of {config.dedupe.substrings.least} or more of the document stand in a kept document "
             "before it, or earlier in itself; the value is their share of its bytes"
         )
     about = config.signal_definitions

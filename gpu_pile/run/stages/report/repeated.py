@@ -40,6 +40,7 @@ def repeated_text(context: Context) -> dict[str, Any]:
     ]
     facts = context.directory.state("substrings")
     content = {
+        "least": context.config.dedupe.substrings.least,
         **{name: sum(s[name] for s in subsets) for name in names},
         "searched_bytes": facts["searched_bytes"],
         "subsets": sorted(subsets, key=lambda s: (-s["repeated_bytes"], s["subset"])),

@@ -71,7 +71,7 @@ from gpu_pile.run.stages.substrings.texts import (
     cut_path,
     passing_path,
 )
-from gpu_pile.run.stages.substrings.windows import Windows
+from gpu_pile.run.stages.substrings.windows import windows_of
 from gpu_pile.run.tables import measured_ranges, table_rows
 from gpu_pile.run.tasks import Task
 from gpu_pile.run.threads import map_threads
@@ -110,7 +110,7 @@ def substrings_key(context: Context) -> str | None:
             "ops": {o.name: o.version for o in (anchors, doc_hash)},
             "passing": decide.passing_key(context),
             "scope": context.config.dedupe.scope,
-            "min_bytes": settings.min_bytes,
+            "min": [settings.min_bytes, settings.min_tokens],
         }
     )
 
@@ -132,9 +132,7 @@ class Search:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        size = context.config.dedupe.substrings.min_bytes
-        assert size is not None, "the stage has a key"
-        self.windows = Windows(size)
+        self.windows = windows_of(context.config.dedupe.substrings)
         states = [context.directory.state("measure", s.name) for s in context.shards]
         sizes = [s["text_bytes"] + s["documents"] for s in states]
         self.begins = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))

@@ -23,6 +23,7 @@ from gpu_pile.run.stages.substrings.tasks import STAGE, FilesJob, Sorted, Spill,
 from gpu_pile.run.stages.substrings.windows import Windows, span_hashes
 from gpu_pile.run.tables import MeasuredRange, parse_again, subset_codes, table_rows
 from gpu_pile.text.column import TextColumn
+from gpu_pile.text.single_spaces import Tokens, as_it_was
 from gpu_pile.types import Array
 
 COLUMNS = ("line", "start", "length", "text_bytes", "subset")
@@ -55,12 +56,13 @@ class Block(NamedTuple):
 class Texts(NamedTuple):
     """Some documents of a part whose texts are being looked at.
 
-    text:     in the memory of the run's device; offsets: its offsets, here
+    text:     in the memory of the run's device, prepared by Windows, with its tokens; offsets: its offsets, here
     row:      int64[n], of the part; position: int64[n], where each text begins
     salt:     uint64[n], what is mixed into hashes, so that only documents of one scope are equal; None: all may be
     """
 
     text: TextColumn
+    tokens: Tokens | None
     offsets: Array
     row: Array
     position: Array
@@ -115,10 +117,10 @@ class TextJob(FilesJob, abc.ABC):
         rows = block.rows[group.lo : group.hi]
         with self.context.reporter.span(STAGE, "parse again"):
             text = parse_again(self.context, part.measured.shard, group.lines())
-            offsets = to_host(text.offsets)
-        if not np.array_equal(np.diff(offsets), table.column("text_bytes").to_numpy()[rows]):
+        if not np.array_equal(np.diff(to_host(text.offsets)), table.column("text_bytes").to_numpy()[rows]):
             raise changed(part.measured.shard)
-        return Texts(text, offsets, rows, block.position[rows], self._salt(table, rows))
+        text, tokens = self.windows.prepared(text, self.context.device)
+        return Texts(text, tokens, to_host(text.offsets), rows, block.position[rows], self._salt(table, rows))
 
     def _salt(self, table: pa.Table, rows: Array) -> Array | None:
         if self.context.config.dedupe.scope == "corpus":
@@ -146,7 +148,7 @@ class ContextJob(TextJob):
         with device.session():
             texts = self.texts(block)
             with self.context.reporter.span(STAGE, "anchors"):
-                groups = self.windows.groups(texts.text, device)
+                groups = self.windows.groups(texts.text, texts.tokens, device)
             with self.context.reporter.span(STAGE, "hash"):
                 content = span_hashes(texts.text, groups.start, groups.length, device)[:, 0]
         gram = groups.gram
@@ -181,11 +183,11 @@ class WindowJob(TextJob):
         with device.session():
             texts = self.texts(block)
             with self.context.reporter.span(STAGE, "anchors"):
-                groups = self.windows.groups(texts.text, device)
+                groups = self.windows.groups(texts.text, texts.tokens, device)
             shift = texts.position[groups.document] - texts.offsets[groups.document]
             at = np.minimum(np.searchsorted(wanted, groups.start + shift), len(wanted) - 1)
             chosen = wanted[at] == groups.start + shift
-            start, length = self.windows.inside(groups.start[chosen], groups.length[chosen])
+            start, length = self.windows.inside(groups.start[chosen], groups.length[chosen], texts.tokens)
             with self.context.reporter.span(STAGE, "hash"):
                 hashes = span_hashes(texts.text, start, length, device)
         owner = np.searchsorted(texts.offsets, start, "right") - 1
@@ -317,10 +319,13 @@ def _cut(data: Array, texts: Texts, targets: Requests, sources: Requests) -> Cut
     owner = _owners(texts, targets.position)
     begin = targets.position + texts.offsets[owner] - texts.position[owner]
     start, end, match = pieces(data, texts.offsets[owner + 1], begin, targets.length).T
+    first, last = start - texts.offsets[owner[match]], end - texts.offsets[owner[match]]
+    if texts.tokens is not None:
+        first, last = as_it_was(texts.tokens, start, end)
     return Cut(
         texts.row[owner[match]],
-        start - texts.offsets[owner[match]],
-        end - start,
+        first,
+        last - first,
         targets.number[match],
         start - begin[match],
         texts.row[np.unique(_owners(texts, sources.position))],
