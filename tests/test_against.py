@@ -212,6 +212,9 @@ def test_what_cannot_be_compared_is_an_error(finished, tmp_path):
         new_run(finished, tmp_path / "new", [tmp_path / "gone"], {}, ["b0"])
     with pytest.raises(ConfigError, match=r"needs dedupe\.fuzzy\.resolve: witness"):
         new_run(finished, tmp_path / "new", [old], {"dedupe": {"fuzzy": {"resolve": "connected"}}}, ["b0"])
+    for more, message in (({"contained": {}}, r"dedupe\.contained"), ({"copies_max": 2}, r"dedupe\.copies_max: 1")):
+        with pytest.raises(ConfigError, match=message):
+            new_run(finished, tmp_path / "new", [old], {"dedupe": more}, ["b0"])
     with pytest.raises(UsageError, match="exists; name a new folder"):
         build.make([str(old)], finished / "index")
     assert not (tmp_path / "new").exists()

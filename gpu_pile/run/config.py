@@ -727,6 +727,11 @@ class Config(Section):
                 "input.against needs dedupe.fuzzy.resolve: witness; a chain may go through documents that an old run "
                 "removed, and these have no part in this one"
             )
+        if self.input.against and self.dedupe.contained is not None:
+            raise ValueError(
+                "input.against does not go with dedupe.contained: documents that are contained in old ones are not "
+                "looked for; take one of them out"
+            )
         if self.input.against and self.dedupe.copies_max > 1:
             raise ValueError("input.against needs dedupe.copies_max: 1; what an old run keeps is not counted as copies")
         return self
