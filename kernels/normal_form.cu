@@ -9,7 +9,7 @@
 // 200 GB/s of text.
 #include "common.cuh"
 
-constexpr u32 CAPITAL_SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, DOT_ABOVE = 0x307, FIRST_MARK = 0x300, FIRST_COMPOSED = 0xC0;
+constexpr u32 CAPITAL_SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, FIRST_MARK = 0x300, FIRST_COMPOSED = 0xC0;
 
 // Syllables of Hangul are numbered by their parts: a leading consonant, one of 21 vowels, one of 28 trailing consonants of
 // which the first stands for no consonant.
