@@ -1,8 +1,9 @@
 """substrings: what documents that pass repeat of earlier text -> substrings/<shard>.parquet; off by default.
 
-A document passes if it fails no threshold and duplicates no other document. A window, dedupe.substrings.min_bytes in a
-row, is a copy if an equal one ended before it began: in the same document, or in one that passes and comes before. What
-copies cover is cut. docs/substrings.md says it with examples, decision 41 proves that nothing is missed.
+A document passes if it fails no threshold and duplicates no other document. A window, so many bytes or tokens in a row
+as dedupe.substrings.min_bytes or min_tokens says, is a copy if an equal one ended before it began: in the same
+document, or in one that passes and comes before. What copies cover is cut. docs/substrings.md says it with examples,
+decision 41 proves that nothing is missed.
 
 Columns, one row per document that has something to cut, ascending:
 
@@ -11,7 +12,7 @@ Columns, one row per document that has something to cut, ascending:
     referred       bool             whether the text of others is cut because it stands here
     starts, lengths    list<int64>  what is cut, in the bytes of its text: ascending, without overlaps
     sources        list<uint64>     the doc_id of an earlier document, or of the same one, that has the same bytes
-    source_starts  list<int64>      where in its text
+    source_starts  list<int64>      where in its text; with min_tokens in its text with single spaces
 
 Steps, as tasks (substrings.texts, substrings.tasks):
 

@@ -103,8 +103,11 @@ class TextJob(FilesJob, abc.ABC):
         long = sizes >= self.windows.size
         rows, wanted = self.choose(part, position, np.flatnonzero(passing[measured.first : measured.end] & long))
         start, length = (table.column(name).to_numpy()[rows] for name in ("start", "length"))
+        if not len(rows):
+            context.reporter.advance(STAGE, measured.shard_range.n_bytes)
+            return
         request = Wanted.of(start, length, context.batch_bytes)
-        for group in read_again(context, STAGE, measured, [request]) if len(rows) else ():
+        for group in read_again(context, STAGE, measured, [request]):
             yield Block(part, table, position, rows, group, wanted)
 
     @abc.abstractmethod
