@@ -65,6 +65,7 @@ def test_copies_count_the_cluster(runs):
     assert max(sizes[c] for c in sizes if c is not None) == 7
 
 
+@pytest.mark.slow
 def test_verify_agrees(runs):
     for most, folder in runs.items():
         checks = {check.name: check for check in verify(folder, everything=True)}
@@ -72,6 +73,7 @@ def test_verify_agrees(runs):
         assert ("copies" in checks) == (most > 1)
 
 
+@pytest.mark.slow
 def test_verify_notices_one_copy_too_many(runs, tmp_path):
     folder = runs[3]
     text = (folder / "run.json").read_text()

@@ -41,8 +41,10 @@ def test_the_api_gives_the_same():
 def test_a_run_has_the_same_bytes(tmp_path):
     documents = [(words(60, i % 9) + f" {i % 5}", f"subset {i % 3}") for i in range(60)]
     write_shard(tmp_path / "in" / "a.jsonl.zst", [*documents[:40], b"not JSON", *documents[40:]])
-    run(settings([tmp_path / "in"], tmp_path / "cpu", backend="cpu"))
-    context = run(settings([tmp_path / "in"], tmp_path / "cuda", backend="cuda"))
+    own = {"input": {"id_field": "meta.pile_set_name", "fields": {"name": "meta.pile_set_name", "meta_": "meta"}}}
+    own["dedupe"] = {"copies_max": 2}
+    run(settings([tmp_path / "in"], tmp_path / "cpu", backend="cpu", **own))
+    context = run(settings([tmp_path / "in"], tmp_path / "cuda", backend="cuda", **own))
     assert context.device.backend == "cuda"
     assert results(tmp_path / "cuda") == results(tmp_path / "cpu")
 

@@ -220,6 +220,7 @@ def test_a_threshold_on_what_no_table_has(corpus):
         run(joined(folder, join, thresholds={"default": {"scor": {"min": 1}}}), "measure")
 
 
+@pytest.mark.slow
 @hypothesis_settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.text(max_size=3), st.floats(allow_nan=False)), max_size=30, unique_by=lambda row: row[0]))
 def test_values_are_those_of_a_dictionary(corpus, rows):
