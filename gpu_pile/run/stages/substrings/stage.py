@@ -1,6 +1,6 @@
 """substrings: what documents that pass repeat of earlier text -> substrings/<shard>.parquet; off by default.
 
-A document passes if it fails no threshold and duplicates no other document. A window, so many bytes or tokens in a row
+A document passes if it fails no threshold and duplicates no other document. A window, a run of as many bytes or tokens
 as dedupe.substrings.min_bytes or min_tokens says, is a copy if an equal one ended before it began: in the same
 document, or in one that passes and comes before. What copies cover is cut. docs/substrings.md says it with examples,
 decision 41 proves that nothing is missed.
