@@ -90,6 +90,11 @@ EXAMPLES = {
         ("gpu-pile export out keep.parquet", "doc_id, shard and line of the documents that stay"),
         ("gpu-pile export out removed.jsonl.zst --what removed", "the removed documents with their texts and reasons"),
     ],
+    "stats": [
+        ("gpu-pile stats data/", "what a corpus is made of; needs no run"),
+        ("gpu-pile stats out --parquet stats.parquet", "what a run read and keeps, as a table too"),
+        ("gpu-pile stats data/ --set input.preset=dolma --json", "another layout, for a program"),
+    ],
     "diff": [("gpu-pile diff out other", "what differs between two runs over the same shards")],
     "list": [
         ("gpu-pile list", "what can be listed"),

@@ -26,6 +26,7 @@ from gpu_pile.cli.machine import bench_floors, compile_
 from gpu_pile.cli.show import show
 from gpu_pile.cli.sql import sql
 from gpu_pile.cli.stages import verb
+from gpu_pile.cli.stats import stats
 from gpu_pile.cli.sweep import sweep
 from gpu_pile.errors import GpuPileError
 from gpu_pile.run.stages import STAGES
@@ -71,7 +72,7 @@ def make_app() -> typer.Typer:
         app.command(stage.name, help=stage.help + earlier, rich_help_panel=running)(verb(stage.name))
     app.command(rich_help_panel=running)(init)
     app.command("decontaminate", help=DECONTAMINATE, rich_help_panel=running)(decontaminate())
-    for command in (show, sweep, diff, sql, verify, export, index, find):
+    for command in (show, stats, sweep, diff, sql, verify, export, index, find):
         app.command(rich_help_panel=finished)(command)
     app.command("list", rich_help_panel=here)(list_)
     app.command(rich_help_panel=here)(doctor)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.explore import documents, sweeps, trials
+from gpu_pile.explore.composition import of_run
 from gpu_pile.explore.differ import RunDifference
 from gpu_pile.explore.documents import Difference
 from gpu_pile.explore.sql import sql
@@ -53,6 +54,10 @@ class Run(RunTables):
     def decisions(self) -> Decisions:
         """What the run decided: a lazy table, counts by subset and reason, comparisons."""
         return Decisions(self)
+
+    def composition(self) -> Result:
+        """Documents, bytes, mean size and share of each subset, read and kept, beside what is published of The Pile."""
+        return of_run(self)
 
     # signals
 

@@ -93,7 +93,7 @@ class LineMeasurer:
 
     def _measure_at_once(self, data: Array, first_line: int, start: int) -> MeasuredLines:
         config, device = self.context.config, self.context.device
-        buffers = {"padded": True, "out": _text_buffer(len(data))} if device.backend == "cpu" else {}
+        buffers = {"padded": True, "out": text_buffer(len(data))} if device.backend == "cpu" else {}
         with self._span("parse"):
             parsed = parse(self.context, self.shard, data, skip_bom=start == 0, **buffers)
         arrays = {name: getattr(parsed, name) for name in PARSED}
@@ -454,7 +454,7 @@ def _middle_line(data: Array) -> int:
 _THREAD = threading.local()
 
 
-def _text_buffer(n: int) -> Array:
+def text_buffer(n: int) -> Array:
     """This thread's buffer for the text of a block of n bytes, reused: page faults cost more than parsing."""
     if len(getattr(_THREAD, "buffer", ())) < n + 2 * SLACK:
         _THREAD.buffer = np.empty(n + 2 * SLACK, np.uint8)
