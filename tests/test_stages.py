@@ -31,6 +31,8 @@ FIRST_REDONE = {
     "input.subset_field": ("measure", "title"),
     "input.id_field": ("measure", "title"),
     "input.fields": ("measure", {"name": "title"}),
+    "input.subsets.include": ("decide", ["x"]),
+    "input.subsets.exclude": ("decide", ["x"]),
     "input.against": ("dedupe", ["{folder}/old"]),
     "input.bare_strings": ("measure", True),
     "input.text_lists": ("measure", True),

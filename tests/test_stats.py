@@ -99,7 +99,7 @@ def test_ranges_bad_lines_and_damage(tmp_path, damaged):
 
 
 def test_other_layouts(tmp_path):
-    """Parquet; fields of another corpus; more subsets than are told apart; names that steer a terminal."""
+    """Parquet; fields of another corpus; more subsets than have rows of their own; control characters in names."""
     table = pa.table({"text": ["one", "zwei", "trois"], "source": ["a", "b", "a"]})
     pq.write_table(table, tmp_path / "t.parquet")
     assert figures(of(tmp_path)[2]) == {"a": (2, 8), "b": (1, 4)}

@@ -3,11 +3,14 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+import gpu_pile as gp
 from gpu_pile import cli
 from gpu_pile.errors import ConfigError
+from gpu_pile.explore.verify import verify
 from gpu_pile.policy.pile import SUBSETS, find
 from gpu_pile.run import pipeline
-from tests.conftest import decisions, run, settings, write_shard
+from gpu_pile.run.removals import LEFT_OUT
+from tests.conftest import decisions, results, run, settings, write_shard
 
 
 def effective_gib(subset):
@@ -144,3 +147,83 @@ def test_two_names_of_one_subset_are_an_error(tmp_path, shards):
         pytest.raises(ConfigError, match=r"'Wikipedia' and 'Wikipedia \(en\)', which both stand for"),
     ):
         pipeline.run_until(context, "report")
+
+
+# the choice of subsets
+
+
+TEXT = " ".join(f"word{i}" for i in range(60))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Shards in which a text that is in several subsets stands first in one that may be left out."""
+    folder = tmp_path_factory.mktemp("mixed")
+    rows = [(TEXT, "Books3"), (TEXT, "Pile-CC"), (f"{TEXT} more", "Github"), ("alone", "Books3"), ("no subset", "")]
+    write_shard(folder / "a.jsonl.zst", [*rows[:3], b"not a document"])
+    write_shard(folder / "b.jsonl.zst", [*rows[3:], ("abstract", "PubMed Abstracts")])
+    return folder
+
+
+def choose(shards, folder, **choice):
+    """Return (context, subsets of the kept documents, reasons of all documents) of a run with this choice."""
+    more = {"measure": {"signals": ["lengths"]}, "dedupe": {"survivor": {"prefer": "first"}}}
+    context = run(settings([shards], folder, input={"subsets": choice}, **more))
+    rows = decisions(folder)
+    return context, [row["subset"] for row in rows if row["keep"]], [row["reasons"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept"),
+    [
+        ({}, ["Books3", "Books3", "", "PubMed Abstracts"]),
+        ({"include": ["pile-uncopyrighted"]}, ["Pile-CC", "PubMed Abstracts"]),
+        ({"exclude": ["books", "pubmed abstracts"]}, ["Pile-CC", ""]),
+        ({"include": ["CODE", "Bibliotik"], "exclude": ["books"]}, ["Github"]),
+        ({"include": ["pile"]}, ["Books3", "Books3", "PubMed Abstracts"]),
+    ],
+)
+def test_what_is_left_out_is_no_witness_and_is_counted(tmp_path, mixed, choice, kept):
+    context, found, reasons = choose(mixed, tmp_path / "run", **choice)
+    assert found == kept
+    assert context.reporter.warnings == []
+    left = [row["subset"] for row in decisions(tmp_path / "run") if LEFT_OUT in row["reasons"]]
+    assert len(left) == sum(LEFT_OUT in own for own in reasons)
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert [s["removed_documents"] for s in report["flow"] if s["step"] == LEFT_OUT] == ([len(left)] if left else [])
+    counted = {row["reason"]: row["by_subset"] for row in report["reasons"]}
+    assert sum(counted.get(LEFT_OUT, {}).values()) == len(left)
+    assert not [check for check in verify(tmp_path / "run", everything=True) if check.failed]
+
+
+def test_another_choice_measures_nothing_and_ends_in_the_same_bytes(tmp_path, mixed):
+    choose(mixed, tmp_path / "run")
+    before = (tmp_path / "run/measured/a.parquet").stat().st_mtime_ns
+    choose(mixed, tmp_path / "run", exclude=["books"])
+    assert (tmp_path / "run/measured/a.parquet").stat().st_mtime_ns == before
+    choose(mixed, tmp_path / "fresh", exclude=["Books3"])
+    assert results(tmp_path / "run") == results(tmp_path / "fresh")
+    shown = CliRunner().invoke(cli.app, ["show", str(tmp_path / "run"), "--reason", LEFT_OUT, "-n", "1"]).output
+    assert "input.subsets does not have its subset" in shown
+    trial = gp.open_run(tmp_path / "run").decide({})
+    assert trial.keep.tolist() == [row["keep"] for row in decisions(tmp_path / "run")]
+    plan = CliRunner().invoke(
+        cli.app, ["run", str(mixed), "-o", str(tmp_path / "x"), "--dry-run", "--set", "input.subsets.exclude=[books]"]
+    )
+    assert "without books" in plan.output
+
+
+def test_a_choice_that_no_document_fits(tmp_path, mixed):
+    context, kept, _ = choose(mixed, tmp_path / "run", include=["Gihub", "dialoge"])
+    assert kept == []
+    first, second = context.reporter.warnings
+    assert first.startswith(
+        "input.subsets.include names the subset 'Gihub', which no document has; did you mean 'Github'"
+    )
+    assert second.endswith("did you mean 'dialogue'?")
+    with pytest.raises(ConfigError, match="did you mean 'Github'"):
+        run(settings([mixed], tmp_path / "run", input={"subsets": {"exclude": ["Githb"]}}, strict=True))
+    (warning,) = choose(mixed, tmp_path / "run", include=["dialogue"])[0].reporter.warnings
+    assert "names the subset 'dialogue', which no document has" in warning
+    with pytest.raises(ConfigError, match="includ"):
+        settings([mixed], tmp_path / "run", input={"subsets": {"includ": ["x"]}})

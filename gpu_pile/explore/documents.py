@@ -31,7 +31,7 @@ from gpu_pile.run.documents import locate as find_documents
 from gpu_pile.run.index.old import OLD
 from gpu_pile.run.index.witnesses import WITNESS, Place, Witnesses
 from gpu_pile.run.reading import check_unchanged, open_shard
-from gpu_pile.run.removals import applied, is_of_list
+from gpu_pile.run.removals import LEFT_OUT, applied, is_of_list
 from gpu_pile.run.tables import Rows, doc_ids, row_groups
 from gpu_pile.run.threads import map_threads
 from gpu_pile.summaries import histograms
@@ -235,6 +235,8 @@ def _row_of(table: Any, location: DocumentLocation, columns: Sequence[str] | Non
 def _explanation(run: RunTables, rule: str, value: float, row: dict[str, Any]) -> str:
     if rule in survivors.DUPLICATES:
         return f"of {row['witness']}" if row["witness"] < OLD else f"of {place_of(run, row['witness'])}"
+    if rule == LEFT_OUT:
+        return "input.subsets does not have its subset"
     if is_of_list(rule):
         note = applied(run.context).note(row["shard"], row["line"], rule)
         return "in a removal list" + (f": {note}" if note else "")

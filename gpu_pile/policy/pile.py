@@ -50,6 +50,22 @@ SUBSETS = (
     Subset("Enron Emails", 0.88, 0.14, 2.0, 1.78),
 )
 
+_NOT_FREE = ("Books3", "BookCorpus2", "OpenSubtitles", "YoutubeSubtitles", "OpenWebText2")
+
+GROUPS = {
+    "pile": tuple(s.name for s in SUBSETS),
+    "pile-uncopyrighted": tuple(s.name for s in SUBSETS if s.name not in _NOT_FREE),
+    "academic": (
+        *("PubMed Central", "ArXiv", "PubMed Abstracts", "USPTO Backgrounds", "PhilPapers", "NIH ExPorter", "FreeLaw"),
+    ),
+    "books": ("Books3", "BookCorpus2", "Gutenberg (PG-19)"),
+    "code": ("Github",),
+    "dialogue": (*("OpenSubtitles", "YoutubeSubtitles", "Ubuntu IRC", "EuroParl", "HackerNews", "Enron Emails"),),
+    "web": ("Pile-CC", "OpenWebText2", "StackExchange", "Wikipedia (en)"),
+}
+"""Names that stand for several subsets where subsets are chosen. pile-uncopyrighted lacks what the corpus of that name
+removed."""
+
 _BY_NAME = {alias.casefold(): s for s in SUBSETS for alias in (s.name, *s.aliases)}
 
 

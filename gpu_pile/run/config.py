@@ -24,6 +24,7 @@ from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.dedup.survivors import Rule
 from gpu_pile.errors import ConfigError, UsageError
 from gpu_pile.gpu import detect
+from gpu_pile.policy import pile
 from gpu_pile.policy.thresholds import WITHOUT_SPACES, Names, Policy, configs_folder
 from gpu_pile.run.own_columns import ID, check_name, described, given_names
 from gpu_pile.run.presets import PRESETS
@@ -93,6 +94,25 @@ def _path_alone(value: Any) -> Any:
 OwnFields = dict[str, Annotated[OwnField, BeforeValidator(_path_alone)]]
 
 
+class SubsetChoice(Section):
+    """The subsets whose documents may be kept."""
+
+    include: Names = Field(
+        [],
+        description="only documents of these subsets are kept; empty: of all. The names "
+        f"{', '.join(pile.GROUPS)} stand for several subsets of The Pile (docs/subsets.md)",
+    )
+    exclude: Names = Field([], description="documents of these subsets are removed, also if they are in include")
+
+    @property
+    def given(self) -> bool:
+        return bool(self.include or self.exclude)
+
+    def has(self, subset: str) -> bool:
+        """Whether documents of a subset may be kept, by its very name."""
+        return (not self.include or subset in self.include) and subset not in self.exclude
+
+
 class Input(Section):
     """What is read, and how."""
 
@@ -143,6 +163,8 @@ class Input(Section):
     expansion_max: int = Field(
         1000, gt=0, description="a shard may expand this many times, or to 1 GiB if that is more"
     )
+
+    subsets: SubsetChoice = SubsetChoice()
 
     @pydantic.model_validator(mode="before")
     @classmethod

@@ -107,7 +107,7 @@ class _RangeCounter:
 def count(context: Context) -> Counted:
     """Count the documents of all shards.
 
-    A range ends at damage, and only a reader of the whole shard finds what is sound behind it: a damaged shard of
+    A range ends at damage, and only a reader of the whole shard finds what is sound after it: a damaged shard of
     several ranges is counted again as one.
     """
     with context.stage(STAGE, context.shards):

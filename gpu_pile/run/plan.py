@@ -183,6 +183,10 @@ def _options(config: Config, shards: list[Shard], sizes: Sizes) -> Iterator[str]
         yield f"against    {against_line(config, directory.of(config, shards))}"
     if config.dedupe.substrings.enabled:
         yield f"substrings {_substrings(sizes, config)}"
+    choice = config.input.subsets
+    for what, names in (("only", choice.include), ("without", choice.exclude)):
+        if names:
+            yield f"subsets    {what} {', '.join(names)}"
     if config.decide.remove:
         named = removals.read(config.decide.remove, shards)
         yield f"remove     {len(named.table):,} rows of removal lists ({', '.join(named.reasons)})"

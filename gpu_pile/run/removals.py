@@ -38,6 +38,12 @@ from gpu_pile.types import Array
 
 TAKEDOWN = "takedown"
 
+LEFT_OUT = "subset_left_out"
+"""The reason of documents whose subset is not chosen (input.subsets)."""
+
+OWN_NAMES = (*OF_OTHERS, LEFT_OUT)
+"""Reasons without a dot that no list may give."""
+
 SCHEMA = pa.schema([("shard", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("note", pa.string())])
 
 ROWS_AT_A_TIME = 1 << 16
@@ -54,7 +60,7 @@ Row = tuple[str, int, str, str | None]
 
 def is_of_list(reason: str) -> bool:
     """Return whether a reason in decisions comes from a removal list; names of rules of thresholds have a dot."""
-    return "." not in reason and reason not in OF_OTHERS
+    return "." not in reason and reason not in OWN_NAMES
 
 
 class Removals:
@@ -300,7 +306,7 @@ def _checked(where: str, row: Any, known: set[str]) -> Row:
     if not isinstance(line, int) or isinstance(line, bool) or not 0 < line < 1 << 40:
         raise UsageError(f"{where}: line is {line!r:.80}, expected a number from 1 on")
     reason = TAKEDOWN if reason is None else reason
-    if not isinstance(reason, str) or not REASON.fullmatch(reason) or reason in OF_OTHERS:
+    if not isinstance(reason, str) or not REASON.fullmatch(reason) or reason in OWN_NAMES:
         raise UsageError(
             f"{where}: reason is {reason!r:.80}, expected a name of your own such as {TAKEDOWN}: lower-case letters, "
             "digits and underscores"

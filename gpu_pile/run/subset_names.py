@@ -7,7 +7,7 @@ differ from it only in case, or are other names of the same subset of The Pile (
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pyarrow.parquet as pq
 
@@ -45,6 +45,8 @@ def _lists(config: Config) -> Iterator[tuple[str, Collection[str]]]:
     yield "dedupe.exact.skip_subsets", config.dedupe.exact.skip_subsets
     yield "dedupe.fuzzy.skip_subsets", config.dedupe.fuzzy.skip_subsets
     yield "dedupe.survivor.subsets", config.dedupe.survivor.subsets
+    for part, names in (("include", config.input.subsets.include), ("exclude", config.input.subsets.exclude)):
+        yield f"input.subsets.{part}", names
     yield "edit.c4_lines", [name for name in config.edit.c4_lines if name != ALL_SUBSETS]
 
 
@@ -65,6 +67,12 @@ def matches(name: str, present: Collection[str]) -> list[str]:
     return sorted(other for other in present if other and _same(name) == _same(other))
 
 
+def chosen(name: str, present: Collection[str]) -> list[str]:
+    """Return the subsets that a name in input.subsets stands for: those called so, or of a group of The Pile's."""
+    members = pile.GROUPS.get(name.casefold(), ())
+    return matches(name, present) or sorted({found for member in members for found in matches(member, present)})
+
+
 def _same(name: str) -> str:
     """Return a text that is equal for all names of one subset."""
     published = pile.find(name)
@@ -73,9 +81,11 @@ def _same(name: str) -> str:
 
 def _warnings(config: Config, field: str, names: Collection[str], present: Collection[str]) -> list[str]:
     """Return a sentence for each name that no document has, but none for the other subsets of a part of The Pile."""
-    absent = [name for name in names if not matches(name, present)]
-    if any(map(pile.find, present)):
-        absent = [name for name in absent if not pile.find(name)]
+    find = chosen if field.startswith("input.subsets") else matches
+    absent = [name for name in names if not find(name, present)]
+    nothing = field == "input.subsets.include" and len(absent) == len(names)  # no document would be kept
+    if any(map(pile.find, present)) and not nothing:
+        absent = [name for name in absent if not pile.find(name) and (find is matches or name not in pile.GROUPS)]
     there = sorted(name for name in present if name)
     if not there:
         advice = f"no document has any: set input.subset_field (now {config.input.subset_field!r})"
@@ -84,7 +94,7 @@ def _warnings(config: Config, field: str, names: Collection[str], present: Colle
         advice += f" and {len(there) - NAMES_SHOWN} more" if len(there) > NAMES_SHOWN else ""
     sentences = []
     for name in absent:
-        near = difflib.get_close_matches(name, there, 1)
+        near = difflib.get_close_matches(name, [*there, *(pile.GROUPS if find is chosen else ())], 1)
         hint = f"did you mean {near[0]!r}?" if near else advice
         sentences.append(f"{field} names the subset {name!r}, which no document has; {hint}")
     return sentences
@@ -93,8 +103,8 @@ def _warnings(config: Config, field: str, names: Collection[str], present: Colle
 def with_names(config: Config, present: Collection[str]) -> Config:
     """Return the configuration with each name replaced by those that it stands for; a name without any stays."""
 
-    def replaced(names: Collection[str]) -> list[str]:
-        return list(dict.fromkeys(found for name in names for found in matches(name, present) or [name]))
+    def replaced(names: Collection[str], find: Callable[[str, Collection[str]], list[str]] = matches) -> list[str]:
+        return list(dict.fromkeys(found for name in names for found in find(name, present) or [name]))
 
     subsets: dict[str, SubsetPolicy] = {}
     given: dict[str, str] = {}
@@ -111,8 +121,11 @@ def with_names(config: Config, present: Collection[str]) -> Config:
         part.model_copy(update={"skip_subsets": replaced(part.skip_subsets)}) for part in (dedupe.exact, dedupe.fuzzy)
     )
     survivor = dedupe.survivor.model_copy(update={"subsets": replaced(dedupe.survivor.subsets)})
+    choice = config.input.subsets
+    parts = {part: replaced(getattr(choice, part), chosen) for part in ("include", "exclude")}
     return config.model_copy(
         update={
+            "input": config.input.model_copy(update={"subsets": choice.model_copy(update=parts)}),
             "thresholds": config.thresholds.model_copy(update={"subsets": subsets}),
             "dedupe": dedupe.model_copy(update={"exact": exact, "fuzzy": fuzzy, "survivor": survivor}),
             "edit": config.edit.model_copy(update={"c4_lines": replaced(config.edit.c4_lines)}),

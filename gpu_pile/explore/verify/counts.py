@@ -12,6 +12,7 @@ from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check
 from gpu_pile.explore.verify.documents import ShardDecisions
 from gpu_pile.run import directory
+from gpu_pile.run.removals import LEFT_OUT
 
 
 class Counts:
@@ -38,6 +39,7 @@ class Counts:
             (np.array_equal(decided.doc_id, identifiers), "a doc_id is not shard index * 2^40 + line - 1"),
             (np.array_equal(decided.keep, reasons == 0), "a kept document has reasons, or a removed one has none"),
             (_listed(decided) == self._named.get(name, set()), "the decisions and removals.parquet differ"),
+            (_chosen(self.run, decided), "documents are left out by other subsets than input.subsets says"),
         ):
             self.check.expect(right, f"{name}: {wrong}")
         self.documents += n
@@ -64,9 +66,17 @@ def _named(run: RunTables) -> dict[str, set[tuple[int, str]]]:
     return named
 
 
+def _chosen(run: RunTables, decided: ShardDecisions) -> bool:
+    """Whether just the documents of subsets that are not chosen are left out."""
+    choice = run.config.input.subsets
+    subsets = decided.table.column("subset").to_pylist()
+    expected = {row for row, subset in enumerate(subsets) if not choice.has(subset)}
+    return expected == {int(row) for row in decided.rows_with(LEFT_OUT)}
+
+
 def _listed(decided: ShardDecisions) -> set[tuple[int, str]]:
     """The lines of a shard that were removed because a list names them, each with the reason."""
     reasons = decided.table.column("reasons").combine_chunks()
     names = pc.unique(reasons.flatten()).to_pylist()
-    listed = [name for name in names if "." not in name and name not in survivors.OF_OTHERS]
+    listed = [name for name in names if "." not in name and name not in (*survivors.OF_OTHERS, LEFT_OUT)]
     return {(int(decided.line[row]), name) for name in listed for row in decided.rows_with(name)}

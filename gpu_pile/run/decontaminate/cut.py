@@ -81,7 +81,7 @@ def _is_done(context: Context, shard: Shard, spans: dict[int, list[tuple[int, in
 
 def _key(context: Context, spans: dict[int, list[tuple[int, int]]]) -> str:
     c = context.config
-    reading = c.input.model_dump(exclude={"shards", "preset", "range_bytes", "id_field"})
+    reading = c.input.model_dump(exclude={"shards", "preset", "range_bytes", "id_field", "subsets"})
     return files.key_of([1, sorted(spans.items()), c.write.format, c.write.compression, reading])
 
 

@@ -77,7 +77,7 @@ _READY: list[tuple[str, Wanted]] = []
 def definition_key(context: Context) -> str:
     """What changes whenever what is found in a range may: evaluation sets, how shards are read, versions."""
     settings, sets = context.config.input, context.config.decontaminate.against
-    read = settings.model_dump(exclude={"shards", "preset", "range_bytes", "id_field"})
+    read = settings.model_dump(exclude={"shards", "preset", "range_bytes", "id_field", "subsets"})
     content = [[file_identity(shard.path) for shard in files_of(s)] for s in sets]
     return files.key_of([VERSION, ngram_hits.version, read, [s.model_dump() for s in sets], content])
 

@@ -7,7 +7,8 @@ Columns, a row a good document:
     line        int64         1-based
     subset      string        "" where the document names none
     keep        bool
-    reasons     list<string>  every rule it fails, e.g. word_count.min, and exact_duplicate, near_duplicate or contained
+    reasons     list<string>  every rule it fails, e.g. word_count.min, subset_left_out where its subset is not
+                              chosen, and exact_duplicate, near_duplicate or contained
     values      list<double>  the value that failed each of them; for duplicates the similarity to the witness; NaN
                               where there is none
     witness     uint64        the kept document that this one duplicates, else null; of a document that stays as a
@@ -55,7 +56,7 @@ from gpu_pile.run.context import Context
 from gpu_pile.run.cuts import Repeated
 from gpu_pile.run.index.old import is_old
 from gpu_pile.run.index.witnesses import WITNESS, Witnesses
-from gpu_pile.run.removals import Removals
+from gpu_pile.run.removals import LEFT_OUT, Removals
 from gpu_pile.run.stages.measure.columns import ROW_GROUP
 from gpu_pile.run.tables import row_groups, subset_codes
 from gpu_pile.run.threads import map_threads
@@ -84,8 +85,10 @@ def passing_key(context: Context) -> str:
 def _depends_on(context: Context) -> dict[str, Any]:
     c = context.config
     removed = {"remove": removal_lists.key_of(c.decide.remove)} if c.decide.remove else {}
+    chosen = {"subsets": c.input.subsets.model_dump()} if c.input.subsets.given else {}
     return {
         **removed,
+        **chosen,
         **({"join": context.directory.state("join")["key"]} if c.measure.join else {}),
         "version": VERSION,
         "ops": {witnesses.name: witnesses.version},
@@ -149,7 +152,7 @@ def survivors(context: Context, removals: Removals) -> decisions.Clustered:
             chosen = table.take(pa.array(np.searchsorted(ids, doc_id[lo:hi])))
             _, marks, _ = failures(chosen, context.config)
             named = removals.marks(shard.name, chosen.column("line").to_numpy())
-            passing[lo:hi] = ~(marks.any(axis=1) | named.any(axis=1))
+            passing[lo:hi] = ~(marks.any(axis=1) | named.any(axis=1) | left_out(chosen, context.config).any(axis=1))
             if len(shorter):
                 np.negative(chosen.column("text_bytes").to_numpy(), out=shorter[lo:hi])
             names, codes = subset_codes(chosen)
@@ -222,12 +225,21 @@ def failures(table: pa.Table, config: Config) -> tuple[list[str], Array, Array]:
     return config.thresholds.evaluate(table, subsets, codes)
 
 
+def left_out(table: pa.Table, config: Config) -> Array:
+    """bool[n, 1]: whether the subset of each row is not chosen; bool[n, 0] where nothing is said of subsets."""
+    choice = config.input.subsets
+    if not choice.given:
+        return np.zeros((len(table), 0), bool)
+    subsets, codes = subset_codes(table)
+    return np.array([not choice.has(name) for name in subsets], bool)[codes][:, None]
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """What was decided about the n rows of a measured table.
 
     table:      the rows: line, subset, text_bytes, signals
-    rules:      names of m rules: of thresholds, reasons of removal lists, and last the two of duplicates
+    rules:      names of m rules: of thresholds, reasons of removal lists, LEFT_OUT, and last those of duplicates
     marks:      bool[n, m], which rule each document fails
     keep:       bool[n], whether it fails none
     repeated:   int64[n], bytes of its text that are repeated
@@ -257,6 +269,7 @@ def verdicts(
 ) -> Iterator[Verdicts]:
     """The verdicts of a shard, a row group at a time; without substrings: nothing is removed for what it repeats."""
     settings = context.config.dedupe.substrings
+    chosen = [LEFT_OUT] if context.config.input.subsets.given else []
     more = [decisions.REPEATED] if substrings and settings.enabled else []
     repeated = Repeated.of(context, shard) if more else Repeated.none()
     for table in row_groups(context, shard, measured_columns(context.config)):
@@ -270,13 +283,14 @@ def verdicts(
         duplicate[at] = np.stack([own.exact, own.near, own.contained], axis=1)
         similarity[at] = own.similarity[:, None]
         named = removals.marks(shard.name, table.column("line").to_numpy())
+        named = np.concatenate([named, left_out(table, context.config)], axis=1)
         passes = np.logical_not(np.concatenate([marks, named, duplicate], axis=1).any(axis=1))
         n_repeated, removed, share = repeated.look_up(ids, passes, settings)
         width = len(more)
         yield Verdicts(
             shard,
             table,
-            [*rules, *removals.reasons, *more, *decisions.DUPLICATES],
+            [*rules, *removals.reasons, *chosen, *more, *decisions.DUPLICATES],
             np.concatenate([marks, named, removed[:, None][:, :width], duplicate], axis=1),
             np.concatenate([values, np.full(named.shape, np.nan), share[:, None][:, :width], similarity], axis=1),
             at,

@@ -50,6 +50,9 @@ FORMAT = 4
 EXTRAS = 1
 """Raised when another value is read for a field besides text and subset."""
 
+NOT_READ = ("shards", "preset", "against", "seek_points", "subsets")
+"""Options of the section input that change nothing in what is read."""
+
 INCOMPRESSIBLE = ("sketch", "hash_hi", "hash_lo")
 
 
@@ -61,7 +64,14 @@ def definition_key(context: Context) -> str:
         {
             "format": FORMAT,
             "input": c.input.model_dump(
-                exclude={"shards", "preset", "against", "seek_points", *(() if c.input.fields else ("fields",))}
+                exclude={
+                    "shards",
+                    "preset",
+                    "against",
+                    "seek_points",
+                    "subsets",
+                    *(() if c.input.fields else ("fields",)),
+                }
             ),
             **({"extras": EXTRAS} if c.input.line_format.extras else {}),
             "normalize": c.dedupe.exact.normalize,

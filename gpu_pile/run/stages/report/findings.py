@@ -13,17 +13,17 @@ from gpu_pile.dedup.survivors import CONTAINED, EXACT, NEAR, OF_OTHERS, REPEATED
 from gpu_pile.policy.thresholds import Policy, bounds_of
 from gpu_pile.present.tables import human_bytes, visible
 from gpu_pile.run.config import Config
-from gpu_pile.run.removals import is_of_list
+from gpu_pile.run.removals import LEFT_OUT, is_of_list
 
 UNKNOWN = "(unknown)"
 """How a document's missing subset is called in the report."""
 
 THRESHOLDS = "thresholds"
 LISTS = "removal_lists"
-STEPS = (LISTS, THRESHOLDS, *OF_OTHERS)
+STEPS = (LEFT_OUT, LISTS, THRESHOLDS, *OF_OTHERS)
 """The ways out of a run, in this order; those in OPTIONAL only where there are any."""
 
-OPTIONAL = (LISTS, CONTAINED, REPEATED)
+OPTIONAL = (LEFT_OUT, LISTS, CONTAINED, REPEATED)
 
 SHARE_OF_SUBSET = 0.2
 """A rule that removes more of a subset than this deserves a look."""
@@ -98,6 +98,8 @@ def flow(combinations: pa.Table) -> list[dict[str, Any]]:
 
 
 def _first_step(reasons: Sequence[str]) -> str | None:
+    if LEFT_OUT in reasons:
+        return LEFT_OUT
     if any(is_of_list(reason) for reason in reasons):
         return LISTS
     if any(reason not in OF_OTHERS for reason in reasons):
@@ -132,6 +134,8 @@ def rule_of(config: Config, reason: str, subsets: Sequence[str]) -> str:
     if reason == CONTAINED and config.dedupe.contained is not None:
         contained = config.dedupe.contained
         return f"containment < {contained.threshold:g} in every document that stays"
+    if reason == LEFT_OUT:
+        return "input.subsets has its subset"
     if is_of_list(reason):
         return "no removal list names it for this reason"
     if reason == REPEATED:
@@ -186,6 +190,8 @@ def definition_of(config: Config, reason: str) -> str:
             f"The document has {contained.min_shingles:,} or more different runs of {fuzzy.width} {unit}, and one that "
             f"stays has at least {contained.threshold:g} of them; as a whole they are less alike than near duplicates"
         )
+    if reason == LEFT_OUT:
+        return "The document is of a subset that input.subsets does not choose"
     if is_of_list(reason):
         return "A removal list of decide.remove names the document"
     if reason == REPEATED:
@@ -268,7 +274,7 @@ def _two_rules(combinations: pa.Table) -> list[str]:
     counts: dict[str, int] = {}
     failing = []
     for row in combinations.to_pylist():
-        rules = [reason for reason in row["reasons"] if reason not in OF_OTHERS and not is_of_list(reason)]
+        rules = [reason for reason in row["reasons"] if reason not in (*OF_OTHERS, LEFT_OUT) and not is_of_list(reason)]
         if rules:
             failing.append((set(rules), row["documents"]))
         for rule in rules:

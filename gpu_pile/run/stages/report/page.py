@@ -47,6 +47,7 @@ READ_BYTES_MAX = 1e9
 """Decompressed bytes of shards that are read for the texts of the largest clusters."""
 
 STEP_NAMES = {
+    "subset_left_out": "of subsets that are not chosen",
     "removal_lists": "named by removal lists",
     "thresholds": "fail a threshold",
     "exact_duplicate": "exact duplicates",
