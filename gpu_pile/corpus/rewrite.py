@@ -66,6 +66,18 @@ def _replaced(line: bytes, start: int, end: int, text: str) -> bytes:
     return new.encode("utf-8", "surrogateescape")
 
 
+def emptied_line(line: bytes, path: Sequence[str]) -> bytes:
+    """Return a JSON line with "" in the place of its text, and everything else as it is.
+
+    A text that is a list of strings, or has half of a surrogate pair, stays: it is more than its value as a document.
+    """
+    decoded = line.decode()
+    value, start, end = find_text(decoded, path)
+    if decoded[start] != '"' or any("\ud800" <= c <= "\udfff" for c in ("" if value.isascii() else value)):
+        return line
+    return f'{decoded[:start]}""{decoded[end:]}'.encode()
+
+
 def find_text(line: str, path: Sequence[str]) -> tuple[str, int, int]:
     """Return (text, start, end) of the value under a path of keys; if a key is given twice, the last one counts.
 

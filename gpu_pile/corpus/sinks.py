@@ -217,6 +217,15 @@ FORMATS: list[type[Sink]] = [ZstdFrames]
 SAME = "same"
 """The format that shards come in: JSON lines in the first of FORMATS; Parquet and Arrow in their own."""
 
+PARQUET = "parquet"
+"""The format of rows, also for shards that come as JSON lines or as Arrow (gpu_pile.corpus.row_sinks)."""
+
+
+def check_format(name: str) -> None:
+    """Raise a UsageError unless there is an output format of this name."""
+    if name != PARQUET:
+        sink_of(name)
+
 
 def sink_of(name: str) -> type[Sink]:
     """Return the sink of a format of lines.
@@ -229,13 +238,13 @@ def sink_of(name: str) -> type[Sink]:
     for sink in FORMATS:
         if sink.name == name:
             return sink
-    known = ", ".join([SAME, *(sink.name for sink in FORMATS)])
+    known = ", ".join([SAME, *(sink.name for sink in FORMATS), PARQUET])
     raise UsageError(f"there is no output format {name!r}; expected {known}")
 
 
 def suffix_of(name: str, inputs: Iterable[str]) -> str:
     """Return the suffix of output shards of a format; inputs: the names of the files that are read."""
     first = next(iter(inputs), "")
-    if name == SAME and first.endswith(tables.PARQUET):
+    if name == PARQUET or (name == SAME and first.endswith(tables.PARQUET)):
         return ".parquet"
     return ".arrow" if name == SAME and first.endswith(tables.ARROW) else sink_of(name).suffix

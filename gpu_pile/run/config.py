@@ -19,7 +19,7 @@ from gpu_pile.corpus import files
 from gpu_pile.corpus.fields import Field as DocumentField
 from gpu_pile.corpus.line_format import LineFormat
 from gpu_pile.corpus.remote import is_url, without_secrets
-from gpu_pile.corpus.sinks import SAME, Compression, sink_of
+from gpu_pile.corpus.sinks import PARQUET, SAME, Compression, check_format
 from gpu_pile.dedup.banding import Banding, choose
 from gpu_pile.dedup.survivors import Rule
 from gpu_pile.errors import ConfigError, UsageError
@@ -526,6 +526,10 @@ EDIT_SIGNALS = ("c4_kept_bytes", "c4_lorem_ipsum", "c4_curly_bracket")
 """The signals that deciding needs of a document that is edited."""
 
 
+PARQUET_LINE_MAX = 2**30
+"""Bytes of a line that can be written as a row."""
+
+
 class Write(Section):
     keep: Literal["lines", "bitmap"] = Field(
         "lines",
@@ -535,7 +539,8 @@ class Write(Section):
     format: str = Field(
         SAME,
         description="of the kept shards; same: JSON lines as zstd, rows of Parquet and Arrow as they came, with their "
-        "schema; zstd: JSON lines in zstd frames, of rows too",
+        "schema; zstd: JSON lines in zstd frames, of rows too; parquet: Parquet, of JSON lines too "
+        "(docs/run-directory.md)",
     )
     level: int = Field(3, ge=-7, le=22, description="zstd level")
     threads: int = Field(0, ge=0, description="zstd threads per shard; shards are written in parallel in any case")
@@ -563,12 +568,14 @@ class Write(Section):
     def _bitmaps_have_no_lines(self) -> Write:
         if self.keep == "bitmap" and self.removed:
             raise ValueError("removed needs keep: lines; a bitmap says which lines are removed, and decisions/ why")
+        if self.keep == "bitmap" and self.format == PARQUET:
+            raise ValueError("format: parquet writes rows, and keep: bitmap writes none; take one of them out")
         return self
 
     @pydantic.field_validator("format")
     @classmethod
     def _exists(cls, format: str) -> str:
-        _checked(sink_of, format)
+        _checked(check_format, format)
         return format
 
 
@@ -842,6 +849,21 @@ class Config(Section):
         return {s.name: s for family in signals.families() for s in family.signals} | (
             self.input.own_signals | self.joined_signals
         )
+
+    @pydantic.model_validator(mode="after")
+    def _lines_can_be_rows(self) -> Config:
+        if self.write.format != PARQUET:
+            return self
+        if self.decontaminate.cut:
+            raise ValueError("decontaminate.cut writes JSON lines; it needs another write.format than parquet")
+        if "json" in self.input.fields:
+            raise ValueError("with write.format: parquet, kept rows have a column json; give input.fields.json a name")
+        if self.input.line_bytes_max > PARQUET_LINE_MAX:
+            raise ValueError(
+                f"a value of Parquet has less than 2 GiB: with write.format: parquet, input.line_bytes_max is at most "
+                f"{PARQUET_LINE_MAX} (1 GiB), not {self.input.line_bytes_max}"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _rules_are_about_what_is_measured(self) -> Config:

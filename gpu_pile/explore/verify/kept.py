@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,13 +12,13 @@ import pyarrow.parquet as pq
 from gpu_pile.corpus import files
 from gpu_pile.corpus.bitmap import read_bitmap
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.corpus.sinks import SAME, sink_of
+from gpu_pile.corpus.sinks import PARQUET, SAME, sink_of
 from gpu_pile.errors import DataError
 from gpu_pile.explore.tables import RunTables
 from gpu_pile.explore.verify.check import Check, shortened
 from gpu_pile.explore.verify.documents import Document, ShardDecisions
-from gpu_pile.explore.verify.lines import BLANK, fields_of, input_lines, text_of, without_text
-from gpu_pile.explore.verify.rows import DAMAGED, row_lines, schema_of
+from gpu_pile.explore.verify.lines import BLANK, fields_of, input_lines, text_of, with_text, without_text
+from gpu_pile.explore.verify.rows import DAMAGED, row_lines, rows_of, schema_of
 
 NO_DOCUMENT = (ValueError, KeyError, TypeError)
 """What Python's json and looking up the text raise for a line that is not a document."""
@@ -28,7 +29,6 @@ class Lines:
 
     def __init__(self, run: RunTables) -> None:
         self.run = run
-        self.sink = sink_of(run.config.write.format)
         self.lines = Check("lines", "documents; every other line of the input is bad or blank")
         self.kept = Check("kept lines", "lines of the input, byte for byte, in order, and no others")
 
@@ -40,6 +40,7 @@ class Lines:
         """
         name = decided.shard.name
         state = self.run.directory.state("measure", name)
+        self.converted = self.run.config.write.format == PARQUET and not decided.shard.is_table
         if state["damage"]:
             self.kept.notes.append(f"{name} is damaged: its lines come from the recovering reader")
         kept = self._kept(decided, state)
@@ -75,7 +76,17 @@ class Lines:
         shard, written = decided.shard, self.run.config.write
         if written.keep == "bitmap":
             return self._marked_lines(decided, state)
-        return self._kept_rows(shard) if shard.is_table and written.format == SAME else self._kept_lines(shard.name)
+        if shard.is_table and written.format in (SAME, PARQUET):
+            return self._kept_rows(shard)
+        return self._converted(shard.name) if written.format == PARQUET else self._kept_lines(shard.name)
+
+    def _converted(self, name: str) -> Iterator[bytes | None]:
+        path = self.run.directory.kept(name)
+        try:
+            for row in rows_of(path):
+                yield None if row is None else with_text(row["json"].encode(), row["text"], self.run.config.input)
+        except (*DAMAGED, *NO_DOCUMENT) as error:
+            self.kept.fail(f"{path} is damaged: {error!r}")
 
     def _kept_rows(self, shard: Shard) -> Iterator[bytes | None]:
         path = self.run.directory.kept(shard.name)
@@ -88,7 +99,7 @@ class Lines:
 
     def _kept_lines(self, name: str) -> Iterator[bytes | None]:
         try:
-            yield from self.sink.lines(self.run.directory.kept(name))
+            yield from sink_of(self.run.config.write.format).lines(self.run.directory.kept(name))
         except DataError as error:
             self.kept.fail(str(error))
 
@@ -130,7 +141,7 @@ class Lines:
     ) -> None:
         self.kept.checked += 1
         if kept is None or not edited_bytes:
-            if kept != line:
+            if kept != line and not (self.converted and kept is not None and json.loads(kept) == json.loads(line)):
                 self.kept.fail(f"{place}: kept is {shortened(kept)}, the input has {shortened(line)}")
             return
         settings = self.run.config.input

@@ -135,6 +135,21 @@ def _clean(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def with_text(line: bytes, text: str, settings: Input) -> bytes | None:
+    """A line whose text was written beside it, with that text; None if the line has another text itself."""
+    value = json.loads(line)
+    if value == "":
+        return json.dumps(text).encode()
+    *path, last = settings.text_field.split(".")
+    parent = value
+    for key in path if isinstance(value, dict) else ():
+        parent = parent[key]
+    if isinstance(value, dict) and parent[last] == "":
+        parent[last] = text
+        return json.dumps(value).encode()
+    return line if text_of(line, settings) == text else None
+
+
 def without_text(line: bytes, settings: Input) -> Any:
     """A line's JSON value with its text replaced by null: what editing must leave as it was."""
     value = json.loads(line)

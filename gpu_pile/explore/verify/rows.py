@@ -20,9 +20,13 @@ ROWS = 256
 
 def row_lines(path: AnyPath) -> Iterator[bytes | None]:
     """Each row of a file as JSON; None for a row that cannot be read."""
-    rows = _parquet_rows(path) if path.name.endswith((".parquet", ".parq", ".pq")) else _arrow_rows(path)
-    for row in rows:
+    for row in rows_of(path):
         yield None if row is None else json.dumps(row, ensure_ascii=False, default=repr).encode()
+
+
+def rows_of(path: AnyPath) -> Iterator[dict[str, Any] | None]:
+    """Each row of a file; None for a row that cannot be read."""
+    return _parquet_rows(path) if path.name.endswith((".parquet", ".parq", ".pq")) else _arrow_rows(path)
 
 
 def schema_of(path: AnyPath) -> pa.Schema:

@@ -11,9 +11,13 @@ removed_reasons/<shard>.parquet.
 Kept rows of Parquet and Arrow go to kept/<shard>.parquet and .arrow with all their columns, a shard after the other in
 one task each.
 
+With write.format: parquet, the kept lines of a shard go to kept/<shard>.parquet as rows, its ranges one after the other
+in one task.
+
 stage: which shards are written, and in which tasks
 parts: which stretches of a range are copied, and which lines are read again
 copy:  the jobs that read a shard, or a range of one, and write its lines
+convert: the job that writes the lines of a shard as rows
 rows:  the job that reads a shard of rows and writes the kept ones
 join:  the job that joins the ranges of a shard
 """

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath, AtomicFile
 from gpu_pile.corpus.rewrite import c4_edited, edited_lines
+from gpu_pile.corpus.row_sinks import LinesAsRows
 from gpu_pile.corpus.shards import Shard
 from gpu_pile.corpus.sinks import Sink, sink_of
 from gpu_pile.run import spool
@@ -54,20 +55,28 @@ class Writer(abc.ABC):
 
     def __init__(self, context: Context, measured: MeasuredRange) -> None:
         self.context, self.measured, self.shard = context, measured, measured.shard
-        self.sinks: list[Sink] = []
+        self.sinks: list[Sink | LinesAsRows] = []
 
     @abc.abstractmethod
     def paths(self) -> Sequence[AnyPath]:
         """Where the kept lines go, and with write.removed the others."""
 
-    def open(self) -> Iterator[Piece]:
+    def sink(self, path: AnyPath) -> Sink | LinesAsRows:
+        """Return what writes a file; it is not open yet."""
         settings = self.context.config.write
+        return sink_of(settings.format)(path, settings.compression)
+
+    def open(self) -> Iterator[Piece]:
         for path in self.paths():
-            self.sinks.append(sink_of(settings.format)(path, settings.compression))
+            self.sinks.append(self.sink(path))
             self.sinks[-1].open()
-        directory, name = self.context.directory, self.shard.name
-        keep, edited_bytes, documents = self._rows(directory.decisions(name), "keep", "edited_bytes", "doc_id")
         self.cuts = Cuts.of(self.context, self.shard) if self.context.config.dedupe.cuts else None
+        yield from self.pieces()
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the pieces of the range."""
+        directory, name, settings = self.context.directory, self.shard.name, self.context.config.write
+        keep, edited_bytes, documents = self._rows(directory.decisions(name), "keep", "edited_bytes", "doc_id")
         start, length = self._rows(directory.measured(name), "start", "length")
         output = np.where(keep, 0, len(self.sinks) - 1 or -1)
         copied = settings.copy_frames and self.sinks[0].copies

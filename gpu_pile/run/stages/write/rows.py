@@ -12,7 +12,7 @@ import pyarrow as pa
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.row_sinks import JsonSink, RowSink, TableSink
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.corpus.sinks import SAME, sink_of
+from gpu_pile.corpus.sinks import PARQUET, SAME, sink_of
 from gpu_pile.corpus.tables import ERRORS, TableFile, open_table
 from gpu_pile.errors import DataError
 from gpu_pile.run.context import Context
@@ -56,8 +56,8 @@ class RowsWriter:
 
     def _sink(self, path: AnyPath, table: TableFile) -> RowSink:
         settings = self.context.config.write
-        if settings.format == SAME:
-            return TableSink(path, table)
+        if settings.format in (SAME, PARQUET):
+            return TableSink(path, table, parquet=settings.format == PARQUET)
         return JsonSink(sink_of(settings.format)(path, settings.compression), path)
 
     def _batches(self, table: TableFile, end: int) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -9,11 +9,12 @@ from typing import Any
 from gpu_pile.corpus import files
 from gpu_pile.corpus.files import AnyPath
 from gpu_pile.corpus.shards import Shard
-from gpu_pile.corpus.sinks import FORMATS
+from gpu_pile.corpus.sinks import FORMATS, PARQUET
 from gpu_pile.ops.c4_lines import c4_lines
 from gpu_pile.run.context import Context
 from gpu_pile.run.stages.by_shard import ShardsJob, group_label, group_small
 from gpu_pile.run.stages.write.bits import BitmapWriter
+from gpu_pile.run.stages.write.convert import ConvertingWriter
 from gpu_pile.run.stages.write.copy import RangeWriter, ShardWriter, line_outputs, range_file
 from gpu_pile.run.stages.write.join import RangeJoiner
 from gpu_pile.run.stages.write.rows import RowsWriter
@@ -84,7 +85,7 @@ def write(context: Context) -> None:
 
 
 def _write_lines(context: Context, todo: Sequence[Shard], keys: dict[str, str]) -> None:
-    # the row groups of a shard of rows are written one after the other: Parquet cannot be joined byte by byte
+    # the row groups of a shard are written one after the other: Parquet cannot be joined byte by byte
     ranges = {s.name: _ranges(context, s) for s in todo}
     whole = [shard for shard in todo if len(ranges[shard.name]) == 1]
     tasks = [_shards_task(copy_job, context, group, keys) for group in group_small(whole)]
@@ -108,14 +109,15 @@ def _ranges(context: Context, shard: Shard) -> list[MeasuredRange]:
         kept = context.directory.state("decide")["shards"][shard.name]["kept"]
         if kept == ranges[-1].end and context.config.write.copy_frames:
             return [measured_whole(context, shard)]
-    return ranges[:1] if shard.is_table else ranges
+    return ranges[:1] if shard.is_table or context.config.write.format == PARQUET else ranges
 
 
 def copy_job(context: Context, shards: Sequence[Shard], keys: Sequence[str]) -> ShardsJob[Any, Any]:
     key_of = {shard.name: key for shard, key in zip(shards, keys, strict=True)}
 
     def begin(shard: Shard) -> RowsWriter | ShardWriter:
-        return (RowsWriter if shard.is_table else ShardWriter)(context, shard, key_of[shard.name])
+        of_lines = ConvertingWriter if context.config.write.format == PARQUET else ShardWriter
+        return (RowsWriter if shard.is_table else of_lines)(context, shard, key_of[shard.name])
 
     return ShardsJob(context, "write", shards, begin)
 
