@@ -1,5 +1,7 @@
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -205,6 +207,12 @@ def test_another_choice_measures_nothing_and_ends_in_the_same_bytes(tmp_path, mi
     assert results(tmp_path / "run") == results(tmp_path / "fresh")
     shown = CliRunner().invoke(cli.app, ["show", str(tmp_path / "run"), "--reason", LEFT_OUT, "-n", "1"]).output
     assert "input.subsets does not have its subset" in shown
+    writing = tmp_path / "run/decisions/a.parquet"
+    rows = pq.read_table(writing)
+    column = rows.schema.get_field_index("subset")
+    pq.write_table(rows.set_column(column, "subset", pa.array(["Github"] * len(rows))), writing)
+    assert any("input.subsets" in str(c.examples) for c in verify(tmp_path / "run") if c.failed)
+    pq.write_table(rows, writing)
     trial = gp.open_run(tmp_path / "run").decide({})
     assert trial.keep.tolist() == [row["keep"] for row in decisions(tmp_path / "run")]
     plan = CliRunner().invoke(

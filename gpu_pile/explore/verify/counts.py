@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -69,9 +70,10 @@ def _named(run: RunTables) -> dict[str, set[tuple[int, str]]]:
 def _chosen(run: RunTables, decided: ShardDecisions) -> bool:
     """Whether just the documents of subsets that are not chosen are left out."""
     choice = run.config.input.subsets
-    subsets = decided.table.column("subset").to_pylist()
-    expected = {row for row, subset in enumerate(subsets) if not choice.has(subset)}
-    return expected == {int(row) for row in decided.rows_with(LEFT_OUT)}
+    subset = decided.table.column("subset")
+    others = [name for name in pc.unique(subset).to_pylist() if not choice.has(name)]
+    expected = np.flatnonzero(pc.is_in(subset, pa.array(others, pa.string())).to_numpy())
+    return np.array_equal(expected, decided.rows_with(LEFT_OUT))
 
 
 def _listed(decided: ShardDecisions) -> set[tuple[int, str]]:

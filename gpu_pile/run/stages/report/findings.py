@@ -260,7 +260,8 @@ def _without_spaces(content: Mapping[str, Any]) -> list[str]:
 
 def _hit_subsets(content: Mapping[str, Any]) -> list[str]:
     sizes = {s["subset"]: s["documents"] for s in content["subsets"]}
-    counts = [(n, r["reason"], named(subset)) for r in content["reasons"] for subset, n in r["by_subset"].items()]
+    rules = [r for r in content["reasons"] if r["reason"] != LEFT_OUT]
+    counts = [(n, r["reason"], named(subset)) for r in rules for subset, n in r["by_subset"].items()]
     hit = [(n, rule, subset) for n, rule, subset in counts if n > SHARE_OF_SUBSET * sizes[subset] >= ENOUGH]
     hit.sort(key=lambda found: (-found[0], found[1:]))
     said = [f"{subset} loses {n / sizes[subset]:.0%} of its documents to {rule}" for n, rule, subset in hit]
