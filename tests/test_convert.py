@@ -1,6 +1,9 @@
 """write.format: parquet: kept JSON lines as rows, nothing lost, the same bytes for any workers and any blocks."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -124,6 +127,27 @@ def test_an_error_in_the_middle_leaves_nothing(finished, tmp_path, monkeypatch):
         with pytest.raises(DataError, match="the disk is full"):
             run(chosen(tmp_path, "run"))
     assert not [p for f in ("kept", "removed") for p in (tmp_path / "run" / f).glob("*")]
+    run(chosen(tmp_path, "run"))
+    assert files_of(tmp_path / "run") == files_of(finished / "run")
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from gpu_pile.corpus.row_sinks import LinesAsRows
+from tests import test_convert
+
+LinesAsRows._write_group = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+test_convert.run(test_convert.chosen(pathlib.Path(sys.argv[1]), "run"))
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_a_file(finished, tmp_path):
+    corpus(tmp_path)
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not list((tmp_path / "run" / "kept").glob("*.parquet"))
     run(chosen(tmp_path, "run"))
     assert files_of(tmp_path / "run") == files_of(finished / "run")
 
