@@ -1,5 +1,6 @@
 """write.format: parquet: kept JSON lines as rows, nothing lost, the same bytes for any workers and any blocks."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -129,6 +130,18 @@ def test_an_error_in_the_middle_leaves_nothing(finished, tmp_path, monkeypatch):
     assert not [p for f in ("kept", "removed") for p in (tmp_path / "run" / f).glob("*")]
     run(chosen(tmp_path, "run"))
     assert files_of(tmp_path / "run") == files_of(finished / "run")
+
+
+def test_a_disk_that_is_full_at_the_beginning(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(row_sinks.pq, "ParquetWriter", full)
+    sink = LinesAsRows(tmp_path / "x.parquet", pa.schema([]), (), lambda lines: lines, Compression())
+    with pytest.raises(DataError, match="the disk is full"):
+        sink.open()
+    sink.discard()
+    assert not list(tmp_path.iterdir())
 
 
 KILLED = """
