@@ -82,6 +82,7 @@ def test_the_columns_of_kept_lines(finished):
 def test_verify_puts_the_texts_back(finished, tmp_path):
     checks = {c.name: c for c in verify(finished / "run")}
     assert checks["kept lines"].checked == 57
+    assert "by value" in checks["kept lines"].what
     assert not any(c.failed for c in checks.values())
     path = finished / "run/kept/many.parquet"
     before, table = path.read_bytes(), pq.read_table(path)
