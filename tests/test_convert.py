@@ -1,6 +1,10 @@
 """write.format: parquet: kept JSON lines as rows, nothing lost, the same bytes for any workers and any blocks."""
 
+import errno
 import json
+import signal
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,6 +82,7 @@ def test_the_columns_of_kept_lines(finished):
 def test_verify_puts_the_texts_back(finished, tmp_path):
     checks = {c.name: c for c in verify(finished / "run")}
     assert checks["kept lines"].checked == 57
+    assert "by value" in checks["kept lines"].what
     assert not any(c.failed for c in checks.values())
     path = finished / "run/kept/many.parquet"
     before, table = path.read_bytes(), pq.read_table(path)
@@ -124,6 +129,39 @@ def test_an_error_in_the_middle_leaves_nothing(finished, tmp_path, monkeypatch):
         with pytest.raises(DataError, match="the disk is full"):
             run(chosen(tmp_path, "run"))
     assert not [p for f in ("kept", "removed") for p in (tmp_path / "run" / f).glob("*")]
+    run(chosen(tmp_path, "run"))
+    assert files_of(tmp_path / "run") == files_of(finished / "run")
+
+
+def test_a_disk_that_is_full_at_the_beginning(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(row_sinks.pq, "ParquetWriter", full)
+    sink = LinesAsRows(tmp_path / "x.parquet", pa.schema([]), (), lambda lines: lines, Compression())
+    with pytest.raises(DataError, match="the disk is full"):
+        sink.open()
+    sink.discard()
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from gpu_pile.corpus.row_sinks import LinesAsRows
+from tests import test_convert
+
+LinesAsRows._write_group = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+test_convert.run(test_convert.chosen(pathlib.Path(sys.argv[1]), "run"))
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_a_file(finished, tmp_path):
+    corpus(tmp_path)
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not list((tmp_path / "run" / "kept").glob("*.parquet"))
     run(chosen(tmp_path, "run"))
     assert files_of(tmp_path / "run") == files_of(finished / "run")
 

@@ -16,6 +16,7 @@ from gpu_pile.text.column import TextColumn
 _DECODER = json.JSONDecoder(strict=False)
 _BRACKET = re.compile(r'["{}\[\]]')
 _SCALAR = re.compile(r"[^,}\]\s]*")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _WHITE = " \t\n\r"
 CHANGED = "the shard has changed since it was measured; run the same command again to measure it again"
 
@@ -73,7 +74,7 @@ def emptied_line(line: bytes, path: Sequence[str]) -> bytes:
     """
     decoded = line.decode()
     value, start, end = find_text(decoded, path)
-    if decoded[start] != '"' or any("\ud800" <= c <= "\udfff" for c in ("" if value.isascii() else value)):
+    if decoded[start] != '"' or (b"\\u" in line and _HALF_PAIR.search(value)):  # half a pair can only be escaped
         return line
     return f'{decoded[:start]}""{decoded[end:]}'.encode()
 

@@ -117,6 +117,7 @@ class LinesAsRows:
         self.encode = rows
         self._path, self._schema, self._long, self._compression = path, schema, long, compression
         self._atomic: AtomicFile | None = None
+        self._writer: Any = None
         self._waiting: list[pa.Table] = []
         self._held_rows = self._held_bytes = 0
 
@@ -165,9 +166,10 @@ class LinesAsRows:
         return self._atomic
 
     def discard(self) -> None:
-        if self._atomic is not None:
+        if self._writer is not None:
             with contextlib.suppress(OSError, pa.ArrowException):  # what cannot be written is removed anyway
                 self._writer.close()
+        if self._atomic is not None:
             self._atomic.discard()
 
     def _write_group(self) -> None:

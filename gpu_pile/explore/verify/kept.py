@@ -30,7 +30,9 @@ class Lines:
     def __init__(self, run: RunTables) -> None:
         self.run = run
         self.lines = Check("lines", "documents; every other line of the input is bad or blank")
-        self.kept = Check("kept lines", "lines of the input, byte for byte, in order, and no others")
+        self.converted = run.config.write.format == PARQUET and not any(shard.is_table for shard in run.shards)
+        how = "by value, with their texts put back" if self.converted else "byte for byte"
+        self.kept = Check("kept lines", f"lines of the input, {how}, in order, and no others")
 
     def read(self, decided: ShardDecisions, wanted: Callable[[int], bool], look: Callable[[Document], None]) -> None:
         """Check one shard.
@@ -40,7 +42,6 @@ class Lines:
         """
         name = decided.shard.name
         state = self.run.directory.state("measure", name)
-        self.converted = self.run.config.write.format == PARQUET and not decided.shard.is_table
         if state["damage"]:
             self.kept.notes.append(f"{name} is damaged: its lines come from the recovering reader")
         kept = self._kept(decided, state)
