@@ -7,7 +7,7 @@ else on the machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -94,6 +94,8 @@ def _waiting(duckdb: Any, connection: Any, step: Callable[[], T]) -> T:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(step)
         try:
+            while not future.done():  # a wait without end may miss the signal
+                wait([future], timeout=0.1)
             return future.result()
         except KeyboardInterrupt:
             connection.interrupt()

@@ -9,7 +9,7 @@ import pytest
 import gpu_pile as gp
 from gpu_pile.dedup import survivors
 from gpu_pile.dedup.buckets import candidate_pairs, equal_hashes, hash_records
-from gpu_pile.dedup.survivors import Standing, resolve
+from gpu_pile.dedup.survivors import Rule, Standing, resolve
 from gpu_pile.ops import components
 
 
@@ -43,7 +43,7 @@ def test_each_document_and_each_pair_is_resolved_once(monkeypatch, name):
     monkeypatch.setattr(survivors, "DOCUMENTS_AT_A_TIME", 1000)
     standing = Standing(np.ones(n, bool), np.zeros(n, bool), [np.zeros(n, np.uint8), np.zeros(n, np.int64)])
     parts = (pairs.slice(at, pairs_at_a_time) for at in range(0, len(pairs), pairs_at_a_time))
-    found = resolve(clusters, parts, standing, "witness")
+    found = resolve(clusters, parts, standing, Rule())
     assert n - int((found.exact | found.near).sum()) == stay
     assert np.sum(handed, axis=0).tolist() == [n, len(pairs)]
     largest = n if name in ("equal", "chain", "star") else 1010
@@ -58,7 +58,7 @@ def test_memory_for_small_clusters_is_that_of_the_columns(monkeypatch):
     standing = Standing(np.ones(n, bool), np.zeros(n, bool), [np.zeros(n, np.uint8)])
     tracemalloc.start()
     try:
-        resolve(clusters, [pairs], standing, "witness")
+        resolve(clusters, [pairs], standing, Rule())
         assert tracemalloc.get_traced_memory()[1] < 48 * n, "witness, similarity, two marks, two orders"
     finally:
         tracemalloc.stop()
