@@ -1,11 +1,13 @@
 """Output formats: a new one is a class and a line in a list, and has all guarantees of the one there is."""
 
 import bz2
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -180,3 +182,18 @@ def test_the_compression_of_a_configuration():
     assert sink_of(options.format) is ZstdFrames
     assert options.compression == Compression(7, 0, False, True)
     assert settings(["x"], HERE).write.compression == Compression()
+
+
+def test_a_file_that_cannot_be_opened_leaves_nothing_and_says_why(tmp_path, monkeypatch):
+    sink = ZstdFrames(tmp_path / "kept" / "a.jsonl.zst", Compression(3, 0, False, False))
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(DataError, match="the disk is full"):
+            sink.open()
+        sink.discard()
+        sink.discard()
+    assert not list((tmp_path / "kept").iterdir())

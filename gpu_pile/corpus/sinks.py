@@ -86,6 +86,7 @@ class LineSink:
         self.path = path
         self.compression = compression
         self._atomic: AtomicFile | None = None
+        self._file: BinaryIO | None = None
 
     def writer(self, file: Any) -> Any:
         """Return the object that takes the lines and writes to a binary file: it has write() and close()."""
@@ -124,6 +125,7 @@ class LineSink:
 
     def finish(self) -> AtomicFile:
         assert self._atomic is not None, "open() comes first"
+        assert self._file is not None, "open() comes first"
         try:
             with self._atomic.errors():
                 self._writer.close()
@@ -137,9 +139,10 @@ class LineSink:
         self.finish().commit()
 
     def discard(self) -> None:
-        if self._atomic is not None:
+        if self._file is not None:
             with contextlib.suppress(OSError):  # what cannot be written is removed anyway
                 self._file.close()
+        if self._atomic is not None:
             self._atomic.discard()
 
 
