@@ -120,6 +120,7 @@ def test_no_stage_passes_over_the_corpus_more_often(passes):
 TEXT_OPS = sorted(set(OPS) - {"band_keys", "components", "jaccard", "parse_lines", "sketch_matches", "witnesses"})
 
 MEMORY = {"anchors": 16.5, "normal_words": 2.6, "redpajama_lines": 2.0, "shingle_set": 5.9}
+    "ngram_hits": 3.1,  # the tokens of a text, and a sum for each
 """Bytes that NumPy allocates at once for each byte of a block of text. shingle_set makes eight for each word;
 anchors leaves room for one at each byte, and touches what it fills."""
 
@@ -161,9 +162,10 @@ def texts() -> list[str]:
 @pytest.mark.parametrize("name", TEXT_OPS)
 def test_an_operation_allocates_per_block_and_not_per_document(name, texts):
     block, larger = TextColumn.from_documents(texts), TextColumn.from_documents(texts * 4)
-    OPS[name].run("cpu", block)  # compiles
-    arrays, _ = allocations(lambda: OPS[name].run("cpu", block))
-    arrays_of_larger, most = allocations(lambda: OPS[name].run("cpu", larger))
+    _, *others = OPS[name].inputs(block, {})
+    OPS[name].run("cpu", block, *others)  # compiles
+    arrays, _ = allocations(lambda: OPS[name].run("cpu", block, *others))
+    arrays_of_larger, most = allocations(lambda: OPS[name].run("cpu", larger, *others))
     assert arrays_of_larger == arrays, "the same documents four times need no more room"
     assert most <= MEMORY.get(name, MEMORY_OF_OTHERS) * larger.n_bytes, f"{most / larger.n_bytes:.2f} bytes a byte"
 
@@ -178,7 +180,7 @@ def entries(name: str) -> list[Dispatcher]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TEXT_OPS)
 def test_references_are_not_counted_in_more_places(name):
-    OPS[name].run("cpu", TextColumn.from_documents(["some text"]))
+    OPS[name].run("cpu", *OPS[name].inputs(TextColumn.from_documents(["some text"]), {}))
     for entry in entries(name):
         again = numba.njit(nogil=True)(entry.py_func)  # what is loaded from the cache cannot be looked at
         for signature in entry.signatures:

@@ -47,7 +47,7 @@ def test_a_frame_ends_after_its_last_block():
 def test_the_checksum_belongs_to_the_frame():
     frame = built(block(RAW, 3, last=True), descriptor=4, checksum=b"1234")
     assert walk(frame + b"more").end == len(frame)
-    assert walk(frame[:-1]) == Frame(len(frame) - 1, CUT_OFF, data=True, window=1024)
+    assert walk(frame[:-1]) == Frame(len(frame) - 1, CUT_OFF, data=True, window=1024, checksum=4)
 
 
 @pytest.mark.parametrize(
