@@ -120,9 +120,8 @@ def test_no_stage_passes_over_the_corpus_more_often(passes):
 TEXT_OPS = sorted(set(OPS) - {"band_keys", "components", "jaccard", "parse_lines", "sketch_matches", "witnesses"})
 
 MEMORY = {"anchors": 16.5, "ngram_hits": 3.1, "normal_words": 2.6, "redpajama_lines": 2.0, "shingle_set": 5.9}
-"""Bytes that NumPy allocates at once for each byte of a block of text. shingle_set makes eight for each word, ngram_hits
-a hash for each token;
-anchors leaves room for one at each byte, and touches what it fills."""
+"""Bytes that NumPy allocates at once for each byte of a block of text. shingle_set makes eight for each word, and
+ngram_hits for each token; anchors leaves room for one at each byte, and touches what it fills."""
 
 MEMORY_OF_OTHERS = 0.5
 
