@@ -100,7 +100,7 @@ def test_no_notebook_no_bars():
 @pytest.mark.slow
 def test_a_client_does_the_work_and_stays_open(demo_run, tmp_path):
     distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
     with cluster, distributed.Client(cluster) as client:
         changes = {"input.shards": [str(DEMO)], "output": str(tmp_path / "run"), "cluster.dashboard": False}
         gp.run(QUICK, changes, client=client, progress=False)
