@@ -179,6 +179,7 @@ def test_a_shard_of_several_frames_at_a_url_is_one_range(tmp_path, s3):
     assert [method for method, path in s3.asked if "x.jsonl" in path].count("GET") > 4, "read to see, then in ranges"
 
 
+@pytest.mark.slow
 def test_a_changed_shard_is_measured_again_and_no_other(tmp_path, s3):
     for name in ("a", "b"):
         write_shard(tmp_path / f"{name}.jsonl.zst", [(f"this is text {name}", "x")])

@@ -175,6 +175,7 @@ def test_frames_after_one_that_is_read_from_a_point(tmp_path):
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, len(TEXT) // STEP), max_size=4, unique=True))
 def test_ranges_at_points_have_each_line_once(shards, cuts):

@@ -203,6 +203,7 @@ def test_every_field_of_the_configuration_is_in_the_table():
     assert sorted(leaves(config.Config)) == sorted(FIRST_REDONE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", FIRST_REDONE)
 def test_a_changed_field_redoes_the_stages_that_depend_on_it(finished, tmp_path, two_formats, field):
     first, value = FIRST_REDONE[field]

@@ -326,6 +326,7 @@ def with_shared_phrases(seed, n):
         yield "".join(word + rng.choice([" ", "\n", "  ", " \t\r\n"]) for word in parts)
 
 
+@pytest.mark.slow
 def test_tokens_are_found_whatever_white_space_is_between_them(tmp_path):
     documents = ["  leading", *with_shared_phrases(5, 160)]
     search(tmp_path, documents, shards=2, substrings={"min_tokens": 8})

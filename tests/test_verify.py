@@ -114,6 +114,7 @@ def test_kept_lines_that_are_not_the_inputs(demo_copy):
     assert example[:60] in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function", [lambda lines: lines[:-1], lambda lines: [*lines, b"{}"], lambda lines: lines[::-1]]
 )
@@ -140,6 +141,7 @@ def rows_with(folder, reason):
                 yield path, i, row
 
 
+@pytest.mark.slow
 def test_an_exact_duplicate_of_another_text(demo_copy):
     path, i, row = next(rows_with(demo_copy, "exact_duplicate"))
     kept = pq.read_table(demo_copy / "decisions" / "02.parquet", filters=[("keep", "==", True)])
@@ -150,6 +152,7 @@ def test_an_exact_duplicate_of_another_text(demo_copy):
     assert "another text" in example
 
 
+@pytest.mark.slow
 def test_a_witness_that_is_not_kept(demo_copy):
     path, i, row = next(rows_with(demo_copy, "near_duplicate"))
     change(path, "witness", i, row["doc_id"])
@@ -157,6 +160,7 @@ def test_a_witness_that_is_not_kept(demo_copy):
     assert "is not kept" in example
 
 
+@pytest.mark.slow
 def test_a_similarity_that_is_made_up(demo_copy):
     path, i, row = next(r for r in rows_with(demo_copy, "near_duplicate") if r[2]["similarity"] < 0.95)
     change(path, "similarity", i, row["similarity"] + 0.01)
@@ -164,6 +168,7 @@ def test_a_similarity_that_is_made_up(demo_copy):
     assert f"{row['similarity']:.6f}" in example
 
 
+@pytest.mark.slow
 def test_a_similarity_below_the_threshold(demo_copy):
     state = json.loads((demo_copy / "run.json").read_text())
     state["config"]["dedupe"]["fuzzy"]["threshold"] = 0.9
