@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -30,3 +31,17 @@ def as_line(value: Any) -> str:
 
 def number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        err.print(f"[bold yellow]warning:[/] {safe(warning)}")
+
+
+def exit_if_damaged(damages: Iterable[str]) -> None:
+    """Print what is damaged; if anything is, end with the exit code 1."""
+    damages = list(damages)
+    for damage in damages:
+        err.print(f"[red]damage:[/] {safe(damage)}")
+    if damages:
+        raise typer.Exit(1)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from gpu_pile.cli.console import err, out, safe
-from gpu_pile.cli.settings import SETTINGS, ConfigName, DryRun, Inputs, Overrides, load, source, with_options
-from gpu_pile.cli.words import WORDS, Words
+from gpu_pile.cli.console import exit_if_damaged, out, safe, show_warnings
+from gpu_pile.cli.words import Words, command_of
 
 if TYPE_CHECKING:
     from gpu_pile.run.config import Config
@@ -21,24 +19,16 @@ HELP = "Look for the items of evaluation sets (decontaminate.against) in the sha
 
 def decontaminate() -> Callable[..., None]:
     """The command."""
-
-    def command(
-        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **more: Any
-    ) -> None:
-        path, data = source(inputs or [], config)
-        settings = load(path, data, set_ or [], more)
-        if dry_run:
-            from gpu_pile.run.decontaminate.plan import describe
-
-            out.print(escape(describe(settings)))
-        else:
-            _run(settings, Words(**{name: more[name] for name in WORDS}))
-
-    options = {name: (option, None) for name, (_, option) in SETTINGS.items()}
-    return with_options(command, {**options, **WORDS})
+    return command_of(_run, _plan)
 
 
-def _run(settings: Config, words: Words) -> None:
+def _plan(settings: Config) -> str:
+    from gpu_pile.run.decontaminate.plan import describe
+
+    return describe(settings)
+
+
+def _run(settings: Config, words: Words, from_file: bool) -> None:
     from gpu_pile.run import pipeline
     from gpu_pile.run.decontaminate import stage
     from gpu_pile.text.jit import compilation
@@ -48,14 +38,10 @@ def _run(settings: Config, words: Words) -> None:
         with pipeline.prepared(settings, bars) as context:
             summary = stage.decontaminate(context)
             folder = stage.folder_of(context)
-    for warning in context.reporter.warnings:
-        err.print(f"[bold yellow]warning:[/] {escape(warning)}")
+    show_warnings(context.reporter.warnings)
     if not words.as_json:
         _show(summary, str(folder))
-    for damage in summary["damage"]:
-        err.print(f"[red]damage:[/] {safe(damage)}")
-    if summary["damage"]:
-        raise typer.Exit(1)
+    exit_if_damaged(summary["damage"])
 
 
 def _show(summary: dict[str, Any], folder: str) -> None:

@@ -6,14 +6,12 @@ import shlex
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 
-from gpu_pile.cli.console import err, out, safe
-from gpu_pile.cli.settings import SETTINGS, ConfigName, DryRun, Inputs, Overrides, load, source, with_options
-from gpu_pile.cli.words import WORDS, Words
+from gpu_pile.cli.console import err, exit_if_damaged, out, safe, show_warnings
+from gpu_pile.cli.words import Words, command_of
 
 if TYPE_CHECKING:
     from gpu_pile.run.config import Config
@@ -23,23 +21,18 @@ if TYPE_CHECKING:
 def verb(last: str) -> Callable[..., None]:
     """The command that runs the stages up to and including `last`."""
 
-    def command(
-        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **more: Any
-    ) -> None:
-        path, data = source(inputs or [], config)
-        settings = load(path, data, set_ or [], more)
-        if dry_run:
-            from gpu_pile.run import plan
+    def run(settings: Config, words: Words, from_file: bool) -> None:
+        if not (from_file or words.quiet or words.as_json):
+            _show_given(settings)
+        _run(settings, last, words)
 
-            out.print(escape(plan.describe(settings)))
-        else:
-            words = Words(**{name: more[name] for name in WORDS})
-            if path is None and not (words.quiet or words.as_json):
-                _show_given(settings)
-            _run(settings, last, words)
+    return command_of(run, _plan)
 
-    options = {name: (option, None) for name, (_, option) in SETTINGS.items()}
-    return with_options(command, {**options, **WORDS})
+
+def _plan(settings: Config) -> str:
+    from gpu_pile.run.plan import describe
+
+    return describe(settings)
 
 
 def _show_given(settings: Config) -> None:
@@ -74,19 +67,14 @@ def _run(settings: Config, last: str, words: Words) -> None:
         out.print(escape(summary(context.directory)))
         if not words.quiet:
             err.print(f"[dim]{escape(_next(context))}[/]")
-    damages = pipeline.damages(context)
-    for damage in damages:
-        err.print(f"[red]damage:[/] {escape(damage)}")
-    if damages:
-        raise typer.Exit(1)
+    exit_if_damaged(pipeline.damages(context))
 
 
 def _show_run(context: Context, words: Words) -> None:
     """Print the warnings of a run, its notes, and what it compiled."""
     from gpu_pile.text.jit import compilation
 
-    for warning in context.reporter.warnings:
-        err.print(f"[bold yellow]warning:[/] {escape(warning)}")
+    show_warnings(context.reporter.warnings)
     if words.quiet or words.as_json:
         return
     for note in context.reporter.notes:

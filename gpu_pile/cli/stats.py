@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from gpu_pile.cli.console import as_line, err, out, safe
+from gpu_pile.cli.console import as_line, err, exit_if_damaged, out, show_warnings
 from gpu_pile.cli.settings import SETTINGS, ConfigName, Overrides, load, source
 from gpu_pile.cli.words import Bars
 
@@ -85,8 +84,7 @@ def _count(
         counted = counting.count(context)
     finally:
         bars.close()
-    for warning in bars.warnings:
-        err.print(f"[bold yellow]warning:[/] {escape(warning)}")
+    show_warnings(bars.warnings)
     return Composition(counted.counts.by_subset), counted
 
 
@@ -103,8 +101,5 @@ def _warn(counted: Counted) -> None:
     """Say what could not be counted; damage ends in the exit code 1, as it does after a run."""
     if counted.bad_lines:
         first = "; ".join(counted.first_bad[:3])
-        err.print(f"[bold yellow]warning:[/] {counted.bad_lines:,} bad lines are not counted; {safe(first)}")
-    for damage in counted.damage:
-        err.print(f"[red]damage:[/] {safe(damage)}")
-    if counted.damage:
-        raise typer.Exit(1)
+        show_warnings([f"{counted.bad_lines:,} bad lines are not counted; {first}"])
+    exit_if_damaged(counted.damage)

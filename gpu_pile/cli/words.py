@@ -7,14 +7,18 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.markup import escape
 
 from gpu_pile.cli.console import as_line, err, out
+from gpu_pile.cli.settings import SETTINGS, ConfigName, DryRun, Inputs, Overrides, load, source, with_options
 from gpu_pile.errors import UsageError
 from gpu_pile.run.events import EVERY, Event, Events, line_of, stamped
+
+if TYPE_CHECKING:
+    from gpu_pile.run.config import Config
 
 
 class Bars(Events):
@@ -107,3 +111,24 @@ WORDS: dict[str, tuple[Any, Any]] = {
     "log_file": (Annotated[Path | None, typer.Option("--log-file", help="append lines with times to it")], None),
 }
 """The options that Words is made of: by name, the option and its default."""
+
+
+def command_of(run: Callable[[Config, Words, bool], None], plan: Callable[[Config], str]) -> Callable[..., None]:
+    """Return a command that takes a configuration, with the options that such commands share.
+
+    Args:
+        run: run(configuration, words, whether it comes from a file). plan: the text of --dry-run.
+    """
+
+    def command(
+        inputs: Inputs = None, config: ConfigName = None, set_: Overrides = None, dry_run: DryRun = False, **more: Any
+    ) -> None:
+        path, data = source(inputs or [], config)
+        settings = load(path, data, set_ or [], more)
+        if dry_run:
+            out.print(escape(plan(settings)))
+        else:
+            run(settings, Words(**{name: more[name] for name in WORDS}), path is not None)
+
+    options = {name: (option, None) for name, (_, option) in SETTINGS.items()}
+    return with_options(command, {**options, **WORDS})
